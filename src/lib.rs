@@ -1,0 +1,3 @@
+//! crore: millions of connections on one kernel thread, with plain blocking code.
+
+mod sys;
