@@ -121,6 +121,24 @@ impl Reserve {
         unsafe { self.protect(offset, len, prot) }
     }
 
+    /// How many pages of the range are in memory.
+    #[cfg(test)]
+    pub(crate) fn resident_pages(&self, offset: usize, len: usize) -> usize {
+        let mut pages = vec![0u8; len / PAGE];
+        // SAFETY: one byte for each page of a range that is ours.
+        let result = unsafe { libc::mincore(self.range(offset, len), len, pages.as_mut_ptr()) };
+        check(result).expect("mincore of our own range");
+        pages.iter().filter(|page| **page & 1 != 0).count()
+    }
+
+    /// Keeps all of it in memory, as `mlockall` would.
+    #[cfg(test)]
+    pub(crate) fn lock(&self) {
+        // SAFETY: changes no bytes; the range is ours.
+        let result = unsafe { libc::mlock(self.range(0, self.len()), self.len()) };
+        check(result).expect("a few pages can be locked");
+    }
+
     fn range(&self, offset: usize, len: usize) -> *mut libc::c_void {
         assert!(
             offset.is_multiple_of(PAGE) && offset.checked_add(len).is_some_and(|end| end <= self.len()),

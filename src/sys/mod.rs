@@ -5,3 +5,6 @@
 //! coroutines, stacks or readiness.
 
 pub(crate) mod mem;
+pub(crate) mod signal;
+#[cfg(test)]
+pub(crate) mod testing;
