@@ -5,9 +5,9 @@
 
 use std::io;
 
-use super::guard::{GuardChoice, GuardMaker};
+use super::guard::GuardMaker;
 use super::places::Places;
-use super::{Kept, MAX_CLASSES, MAX_PLACES, Reuse, StackBounds, StackId};
+use super::{GuardChoice, Kept, MAX_CLASSES, MAX_PLACES, Reuse, StackBounds, StackId};
 use crate::sys::mem::PAGE;
 
 #[cfg(test)]

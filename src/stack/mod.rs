@@ -31,6 +31,8 @@ mod places;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+pub(crate) use guard::GuardChoice;
+
 use crate::sys::mem::PAGE;
 
 /// Bytes of one guard.

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{mem, ptr};
 
-use super::GUARD;
-use super::guard::{self, GuardChoice, GuardMaker, Hit};
+use super::guard::{self, GuardMaker, Hit};
+use super::{GUARD, GuardChoice};
 use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::signal::{self, Action, Handler, Info, SignalStack};
 
