@@ -46,7 +46,10 @@ impl Default for Builder {
 impl Builder {
     /// A builder with the defaults: no name, [`DEFAULT_STACK_SIZE`].
     pub fn new() -> Self {
-        Self { name: None, stack_size: DEFAULT_STACK_SIZE }
+        Self {
+            name: None,
+            stack_size: DEFAULT_STACK_SIZE,
+        }
     }
 
     /// Names the coroutine, for [`Coroutine::name`](crate::Coroutine::name) and
@@ -116,10 +119,17 @@ impl Builder {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("a stack of {} bytes was asked for; the most is 1 GiB", self.stack_size),
+                format!(
+                    "a stack of {} bytes was asked for; the most is 1 GiB",
+                    self.stack_size
+                ),
             ));
         }
-        Ok(Plan { stack_size: self.stack_size, name: self.name, site })
+        Ok(Plan {
+            stack_size: self.stack_size,
+            name: self.name,
+            site,
+        })
     }
 }
 
@@ -157,7 +167,9 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Builder::new().spawn(f).unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+    Builder::new()
+        .spawn(f)
+        .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
 }
 
 /// As [`spawn`], for closures and results that must stay on this thread.
@@ -185,5 +197,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Builder::new().spawn_local(f).unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+    Builder::new()
+        .spawn_local(f)
+        .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
 }

@@ -29,7 +29,10 @@ impl<T> Unpin for JoinHandle<T> {}
 impl<T> JoinHandle<T> {
     /// `join` must be a packet whose closure returns `T`.
     pub(crate) fn new(join: JoinRef) -> Self {
-        Self { join: Some(join), result: PhantomData }
+        Self {
+            join: Some(join),
+            result: PhantomData,
+        }
     }
 
     /// Waits for the coroutine to end: parks the calling coroutine, or blocks
@@ -44,7 +47,11 @@ impl<T> JoinHandle<T> {
     /// When a thread that runs a worker calls it outside any coroutine (from a
     /// destructor that the worker runs): nobody could ever wake it.
     pub fn join(self) -> Result<T, JoinError> {
-        if self.is_finished() { self.into_result() } else { block_on(self) }
+        if self.is_finished() {
+            self.into_result()
+        } else {
+            block_on(self)
+        }
     }
 
     /// Whether the coroutine has ended, so that [`JoinHandle::join`] would
@@ -69,7 +76,10 @@ impl<T> JoinHandle<T> {
     /// After the handle was polled to its end.
     pub fn coroutine(&self) -> Coroutine {
         let header = self.join.as_ref().expect("the result was taken").header();
-        Coroutine { addr: header.addr(), name: header.name().cloned() }
+        Coroutine {
+            addr: header.addr(),
+            name: header.name().cloned(),
+        }
     }
 
     fn into_result(mut self) -> Result<T, JoinError> {
@@ -86,7 +96,10 @@ impl<T> Future for JoinHandle<T> {
     ///
     /// When polled again after the end.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let join = self.join.as_mut().expect("a JoinHandle was polled after its end");
+        let join = self
+            .join
+            .as_mut()
+            .expect("a JoinHandle was polled after its end");
         if !join.set_waker(cx.waker()) {
             return Poll::Pending;
         }
@@ -186,11 +199,15 @@ impl Coroutine {
 ///
 /// Outside a coroutine; see [`try_current`].
 pub fn current() -> Coroutine {
-    try_current().expect("crore::current() was called outside a coroutine; crore::run(|| …) starts one")
+    try_current()
+        .expect("crore::current() was called outside a coroutine; crore::run(|| …) starts one")
 }
 
 /// The coroutine that calls this; `None` outside a coroutine.
 pub fn try_current() -> Option<Coroutine> {
     let cx = Cx::running()?;
-    Some(Coroutine { addr: cx.addr(), name: cx.worker().name(cx.slot()) })
+    Some(Coroutine {
+        addr: cx.addr(),
+        name: cx.worker().name(cx.slot()),
+    })
 }

@@ -8,7 +8,8 @@ use std::process::abort;
 use crate::handle::JoinHandle;
 use crate::sched::{Config, Message, Plan, Remote, Spawned, Worker, too_many};
 use crate::shim::{AtomicBool, Ordering};
-use crate::stack::{self, ArenaConfig};
+use crate::stack::arena::ArenaConfig;
+use crate::stack::overflow;
 use crate::task::{self, JoinError, JoinRef, PacketRef};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
@@ -109,10 +110,13 @@ impl RuntimeBuilder {
     /// overflows can't be installed, or when the process has 1 023 runtimes.
     pub fn build(self) -> io::Result<Runtime> {
         crate::sys::mem::check_page_size()?;
-        stack::overflow::install()?;
-        stack::overflow::set_describer(crate::sched::describe_running);
+        overflow::install()?;
+        overflow::set_describer(crate::sched::describe_running);
         Ok(Runtime {
-            handle: Handle { remote: Remote::claim()?, max_coroutines: self.config.max_coroutines },
+            handle: Handle {
+                remote: Remote::claim()?,
+                max_coroutines: self.config.max_coroutines,
+            },
             config: self.config,
             running: AtomicBool::new(false),
         })
@@ -123,7 +127,10 @@ impl Runtime {
     /// The default settings, to be changed.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
-            config: Config { max_coroutines: 1 << 24, arena: ArenaConfig::default() },
+            config: Config {
+                max_coroutines: 1 << 24,
+                arena: ArenaConfig::default(),
+            },
         }
     }
 
@@ -157,10 +164,18 @@ impl Runtime {
         self.handle.metrics()
     }
 
-    fn run_here<F: FnOnce() -> T, T>(&self, f: F, site: &'static Location<'static>) -> io::Result<T> {
-        let _signals = stack::overflow::ensure_alt_stack()?;
+    fn run_here<F: FnOnce() -> T, T>(
+        &self,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> io::Result<T> {
+        let _signals = overflow::ensure_alt_stack()?;
         let worker = Worker::new(self.handle.remote, &self.config)?;
-        let plan = Plan { stack_size: MAIN_STACK_SIZE, name: Some("main".into()), site };
+        let plan = Plan {
+            stack_size: MAIN_STACK_SIZE,
+            name: Some("main".into()),
+            site,
+        };
         let main = worker.enter(|| {
             // `f` and what it returns may borrow from our caller: from here on
             // we must not return, nor unwind, before its coroutine has ended.
@@ -178,7 +193,9 @@ impl Runtime {
         // SAFETY: `run` returned, so the main task is done, and it returns `T`.
         match unsafe { main?.take::<T>() } {
             Ok(value) => Ok(value),
-            Err(error) => Err(error.try_into_panic().map_or_else(io::Error::from, |payload| resume_unwind(payload))),
+            Err(error) => Err(error
+                .try_into_panic()
+                .map_or_else(io::Error::from, |payload| resume_unwind(payload))),
         }
     }
 }
@@ -200,7 +217,10 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("config", &self.config).field("metrics", &self.metrics()).finish()
+        f.debug_struct("Runtime")
+            .field("config", &self.config)
+            .field("metrics", &self.metrics())
+            .finish()
     }
 }
 
@@ -264,7 +284,10 @@ impl Handle {
         self.remote.post_spawn(self.max_coroutines, |addr| {
             let (packet, handle) = task::allocate(f, addr, plan.name.clone());
             join = Some(handle);
-            Spawned { packet: packet.as_ptr(), plan }
+            Spawned {
+                packet: packet.as_ptr(),
+                plan,
+            }
         })?;
         join.ok_or_else(|| too_many(self.max_coroutines))
     }
@@ -272,7 +295,9 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("worker", &self.remote.index()).finish()
+        f.debug_struct("Handle")
+            .field("worker", &self.remote.index())
+            .finish()
     }
 }
 

@@ -40,7 +40,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// As [`block_on`], but gives up at `deadline`: `None`, and the future has
 /// been dropped.
-pub(crate) fn block_on_deadline<F: Future>(future: F, deadline: Option<Instant>) -> Option<F::Output> {
+pub(crate) fn block_on_deadline<F: Future>(
+    future: F,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
     match Cx::running() {
         // The frames of a shared coroutine move away while it is parked, and a
         // future may be pinned because somebody points into it (D3).
@@ -50,7 +53,11 @@ pub(crate) fn block_on_deadline<F: Future>(future: F, deadline: Option<Instant>)
     }
 }
 
-fn in_coroutine<F: Future>(cx: Cx, mut future: Pin<&mut F>, deadline: Option<Instant>) -> Option<F::Output> {
+fn in_coroutine<F: Future>(
+    cx: Cx,
+    mut future: Pin<&mut F>,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
     let waker = cx.waker();
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {

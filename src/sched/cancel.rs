@@ -25,7 +25,11 @@ impl Worker {
     /// The main coroutine has ended: cancels all others.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
-        let all: Vec<_> = self.slots.iter_live().map(|(_, slot)| self.addr(slot)).collect();
+        let all: Vec<_> = self
+            .slots
+            .iter_live()
+            .map(|(_, slot)| self.addr(slot))
+            .collect();
         all.into_iter().for_each(|addr| self.cancel(addr));
     }
 }
@@ -40,7 +44,11 @@ impl Cx {
     /// For hooks: `ECANCELED` if cancelled.
     #[inline(always)]
     pub(crate) fn check(self) -> io::Result<()> {
-        if self.cancelled() { Err(self.refuse()) } else { Ok(()) }
+        if self.cancelled() {
+            Err(self.refuse())
+        } else {
+            Ok(())
+        }
     }
 
     /// For our own waits: unwinds if cancelled.
@@ -69,6 +77,10 @@ impl Cx {
             extra.refusals
         });
         // The others get their turn between the refusals.
-        self.suspend(if refusals > PATIENCE { Event::Abandoned } else { Event::Yielded });
+        self.suspend(if refusals > PATIENCE {
+            Event::Abandoned
+        } else {
+            Event::Yielded
+        });
     }
 }

@@ -174,7 +174,12 @@ impl Cx {
     /// By raw number: `ETIMEDOUT` (deadline), `EBADF` (closed meanwhile),
     /// `ECANCELED`, `EPERM` (a regular file is always ready and can't be
     /// polled), or what `epoll_ctl` says.
-    pub(crate) fn wait(self, fd: RawFd, direction: Direction, deadline: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn wait(
+        self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
         loop {
             self.check()?;
             let key = self.start_wait(fd, direction)?;
@@ -193,7 +198,11 @@ impl Cx {
     /// Parks until any of the descriptors may be ready, or closed. Errors as
     /// [`Cx::wait`], but for `EPERM` and `EBADF` which the caller's next try
     /// will meet.
-    pub(crate) fn wait_any(self, fds: &[(RawFd, Direction)], deadline: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn wait_any(
+        self,
+        fds: &[(RawFd, Direction)],
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
         loop {
             self.check()?;
             let mut keys = Vec::with_capacity(fds.len());
@@ -244,7 +253,9 @@ impl Cx {
 /// Switches this coroutine's hooks off or on; returns whether they were off.
 /// On a plain thread there is nothing to switch: `false`.
 pub(crate) fn set_unhooked(off: bool) -> bool {
-    let Some(cx) = Cx::running() else { return false };
+    let Some(cx) = Cx::running() else {
+        return false;
+    };
     let was_off = cx.slot().take(Flags::UNHOOKED);
     if off {
         cx.slot().set(Flags::UNHOOKED);

@@ -99,7 +99,10 @@ impl Remote {
         }
         Err(io::Error::new(
             io::ErrorKind::QuotaExceeded,
-            format!("this process already has {} crore workers, the most it can have", Addr::MAX_WORKERS - 1),
+            format!(
+                "this process already has {} crore workers, the most it can have",
+                Addr::MAX_WORKERS - 1
+            ),
         ))
     }
 
@@ -150,10 +153,17 @@ impl Remote {
     /// # Errors
     ///
     /// All slots taken, or the runtime has ended.
-    pub(crate) fn post_spawn(&self, first: u32, make: impl FnOnce(Addr) -> Spawned) -> io::Result<()> {
+    pub(crate) fn post_spawn(
+        &self,
+        first: u32,
+        make: impl FnOnce(Addr) -> Spawned,
+    ) -> io::Result<()> {
         let mut gate = self.lock();
         if !gate.open {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "the runtime has ended"));
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the runtime has ended",
+            ));
         }
         let (slot, generation) = match gate.free.pop() {
             Some(free) => free,
@@ -219,14 +229,19 @@ impl Remote {
         self.posted.store(true, Ordering::Relaxed);
         if std::mem::take(&mut gate.asleep) {
             let waker = gate.waker.as_ref().expect("a sleeping worker is attached");
-            waker.wake();
+            // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
+            waker
+                .wake()
+                .expect("an eventfd that is open can be written");
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Gate> {
         // Nothing that can panic runs under the lock but `make` of a spawn,
         // before it changes anything.
-        self.gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.gate
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

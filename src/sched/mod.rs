@@ -10,6 +10,7 @@
 mod cancel;
 mod counters;
 mod cx;
+mod describe;
 mod inbox;
 mod run;
 mod wake;
@@ -17,10 +18,11 @@ mod worker;
 
 use std::os::fd::RawFd;
 
-use crate::stack::ArenaConfig;
+use crate::stack::arena::ArenaConfig;
 
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
+pub(crate) use describe::describe_running;
 pub(crate) use inbox::{Message, Remote, Spawned};
 pub(crate) use wake::{cancel, unpark, waker};
 pub(crate) use worker::{Plan, Worker, too_many};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancelled;
 use super::worker::Worker;
 use crate::driver::Turn;
-use crate::stack::StackId;
+use crate::stack::{Reuse, StackId};
 use crate::switch::{Carrier, Event, Job, take_panic};
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
@@ -125,7 +125,7 @@ impl Worker {
     /// The carrier of a started task.
     #[inline(always)]
     fn carrier(&self, slot: &Slot) -> *mut Carrier {
-        Carrier::at(self.arena.borrow().bounds(StackId::from_bits(slot.stack.get())))
+        Carrier::at(self.arena.borrow().bounds(stack_of(slot)))
     }
 
     /// Gives a new task a stack; the carrier there and what it is to run.
@@ -139,10 +139,10 @@ impl Worker {
         let (id, reuse) = arena.take(size).map_err(JoinError::not_started)?;
         let bounds = arena.bounds(id);
         let carrier = match reuse {
-            crate::stack::Reuse::Warm => Carrier::at(bounds),
+            Reuse::Warm => Carrier::at(bounds),
             // SAFETY: the arena hands the stack to this task alone, and keeps
             // it mapped until it is given back.
-            crate::stack::Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+            Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
         };
         slot.stack.set(id.to_bits());
         // SAFETY: a new task's packet is there, closure inside.
@@ -153,7 +153,10 @@ impl Worker {
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         // What the stack keeps, its carrier included, is the arena's business:
         // a stack that goes cold is handed out as fresh.
-        self.arena.borrow_mut().give(StackId::from_bits(slot.stack.get()));
+        //
+        // SAFETY: the slot holds the stack since `start`, the carrier is idle,
+        // and the slot is freed below.
+        let _ = unsafe { self.arena.borrow_mut().give(stack_of(slot)) };
         let packet = self.free_slot(index, slot);
         // SAFETY: the slot gave the task's side up; the closure was taken out
         // when the task started.
@@ -194,7 +197,7 @@ impl Worker {
             super::cancel::PATIENCE,
         );
         self.remote.counters.abandoned.add(1);
-        self.arena.borrow_mut().abandon(StackId::from_bits(slot.stack.get()));
+        self.arena.borrow_mut().abandon(stack_of(slot));
         let packet = self.free_slot(index, slot);
         // SAFETY: as in `end`.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
@@ -218,10 +221,20 @@ impl Worker {
     }
 }
 
+/// The stack of a started task.
+#[inline(always)]
+fn stack_of(slot: &Slot) -> StackId {
+    StackId::from_bits(slot.stack.get()).expect("a started task has a stack")
+}
+
 /// Why a job unwound.
 fn why_unwound() -> JoinError {
     let payload = take_panic();
-    if payload.is::<Cancelled>() { JoinError::cancelled() } else { JoinError::panicked(payload) }
+    if payload.is::<Cancelled>() {
+        JoinError::cancelled()
+    } else {
+        JoinError::panicked(payload)
+    }
 }
 
 /// Runs foreign code that must not unwind into the scheduler. Its panic was

@@ -20,7 +20,7 @@ use slab::Slab;
 
 use super::inbox::{Message, Remote, Spawned};
 use crate::driver::Driver;
-use crate::stack::Arena;
+use crate::stack::arena::Arena;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::{self, Addr, Flags, JoinRef, Sites, Slot, Slots, State};
@@ -164,7 +164,13 @@ impl Worker {
         };
         let addr = self.addr(self.slots.slot(index));
         let (packet, join) = task::allocate(f, addr, plan.name.clone());
-        self.place(index, Spawned { packet: packet.as_ptr(), plan });
+        self.place(
+            index,
+            Spawned {
+                packet: packet.as_ptr(),
+                plan,
+            },
+        );
         Ok(join)
     }
 
@@ -240,6 +246,11 @@ impl Worker {
         self.woken.set(woken);
     }
 
+    /// Where the slots of the remote's next worker must start.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.slots.next_generation()
+    }
+
     /// Reads the inbox.
     pub(super) fn read_mail(&self) {
         let mut mail = self.mail.take();
@@ -265,7 +276,8 @@ impl Worker {
         let mut extras = self.extras.borrow_mut();
         if slot.extra.get() == 0 {
             let index = extras.insert(Extra::default());
-            slot.extra.set(u32::try_from(index).expect("fewer extras than slots"));
+            slot.extra
+                .set(u32::try_from(index).expect("fewer extras than slots"));
         }
         f(&mut extras[slot.extra.get() as usize])
     }
@@ -287,7 +299,9 @@ impl Worker {
     /// can be dropped here and now.
     pub(crate) fn detach(&self, join: JoinRef) {
         let addr = join.header().addr();
-        let Some((_, slot)) = self.slots.find(addr) else { return };
+        let Some((_, slot)) = self.slots.find(addr) else {
+            return;
+        };
         if slot.state() == State::New || slot.packet.get() != join.as_ptr() {
             return;
         }

@@ -5,4 +5,8 @@
 //! coroutines, stacks or readiness.
 
 pub(crate) mod errno;
+pub(crate) mod fd;
 pub(crate) mod mem;
+pub(crate) mod signal;
+#[cfg(test)]
+pub(crate) mod testing;
