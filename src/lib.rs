@@ -1,3 +1,4 @@
 //! crore: millions of connections on one kernel thread, with plain blocking code.
 
+mod driver;
 mod sys;

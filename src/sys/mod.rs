@@ -4,4 +4,5 @@
 //! get `io::Result`s and plain types. Does not live here: any knowledge of
 //! coroutines, stacks or readiness.
 
+pub(crate) mod fd;
 pub(crate) mod mem;
