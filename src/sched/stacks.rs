@@ -15,7 +15,8 @@ use crate::stack::shared::{Resident, Saved, SharedStack};
 use crate::stack::{Reuse, StackId};
 use crate::switch::{Carrier, SpWord};
 use crate::sys::mem::PAGE;
-use crate::task::{Flags, Slot, Slots};
+use crate::task::{Flags, Slot, Slots, State};
+use crate::util::prefetch;
 
 use super::counters::Counters;
 
@@ -147,23 +148,27 @@ impl Stacks {
         self.arena.borrow_mut().abandon(dedicated(slot));
     }
 
-    /// Asks the processor for what resuming the task will touch.
+    /// Asks the processor for what resuming a suspended task will touch.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {
-        if slot.has(Flags::SHARED) {
-            if slot.frame.get() != 0 {
-                if let Some(shared) = &*self.shared.borrow() {
-                    // SAFETY: only looked at; `restore` is who uses it up.
-                    let saved =
-                        unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
-                    saved.prefetch(&shared.pool);
-                }
-            }
-        } else if let Some(id) = StackId::from_bits(slot.stack.get()) {
-            crate::util::prefetch(Carrier::at(self.arena.borrow().bounds(id)).cast());
+        if slot.state() != State::Queued {
+            return;
+        }
+        if !slot.has(Flags::SHARED) {
+            // The carrier, and the frames of a shallow coroutine below it.
+            let carrier = Carrier::at(self.arena.borrow().bounds(dedicated(slot))).cast::<u8>();
+            (0..DEDICATED_LINES).for_each(|line| prefetch(carrier.wrapping_sub(line * CACHE_LINE)));
+        } else if slot.frame.get() != 0 {
+            // SAFETY: only looked at; `restore` is who uses it up.
+            let saved = unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
+            saved.prefetch(&self.shared.borrow().as_ref().expect(STARTED).pool);
         }
     }
 }
+
+/// Lines from the carrier down that a resume of a shallow coroutine touches.
+const DEDICATED_LINES: usize = 4;
+const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
 
