@@ -1,6 +1,6 @@
 //! What a worker counts, for others to read.
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::atomic::{AtomicU64, Ordering};
 
 /// One number: written by the worker alone, read by anybody. A plain load and
 /// store on the writer's side, no locked instruction.

@@ -22,6 +22,7 @@
 //! the task will look at whatever it waits for when it runs.
 
 mod addr;
+pub(crate) mod alias;
 mod error;
 mod packet;
 mod site;

@@ -25,8 +25,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Addr, JoinError, RUNNING, Slot};
-use crate::shim::{AtomicU32, Ordering, UnsafeCell};
+use super::{Addr, JoinError, RUNNING, Slot, alias};
+use crate::shim::UnsafeCell;
+use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::Job;
 
 const TASK: u32 = 1;
@@ -41,7 +42,10 @@ pub(crate) struct Header {
     job: Job,
     vtable: &'static VTable,
     state: AtomicU32,
-    addr: Addr,
+    /// What the task is known by: its address once it has one; before that,
+    /// if somebody has asked, an alias (see `alias.rs`). Zero until then. Set
+    /// once.
+    identity: AtomicU64,
     name: Option<Arc<str>>,
     waker: UnsafeCell<Option<Waker>>,
 }
@@ -162,9 +166,33 @@ fn running_slot() -> &'static Slot {
 }
 
 impl Header {
-    /// The task's address.
-    pub(crate) fn addr(&self) -> Addr {
-        self.addr
+    /// What the task is known by. A task that has no address yet, because any
+    /// worker may still take it, gets an alias.
+    pub(crate) fn identity(&self) -> Addr {
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let fresh = alias::create();
+        self.set_identity(fresh).unwrap_or_else(|known| {
+            alias::discard(fresh);
+            known
+        })
+    }
+
+    /// A worker has taken the task and put it at `addr`. `Err` with the alias
+    /// that it is known by already.
+    pub(crate) fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
+        let (new, relaxed) = (addr.to_bits(), Ordering::Relaxed);
+        match self.identity.compare_exchange(0, new, relaxed, relaxed) {
+            Ok(_) => Ok(addr),
+            Err(known) => Err(Addr::from_bits(known)),
+        }
+    }
+
+    /// The identity, if the task has one.
+    pub(crate) fn known(&self) -> Option<Addr> {
+        let bits = self.identity.load(Ordering::Relaxed);
+        (bits != 0).then(|| Addr::from_bits(bits))
     }
 
     /// The name given to the builder.
@@ -193,13 +221,14 @@ pub(crate) struct PacketRef(NonNull<Header>);
 /// with it a result that was not taken.
 pub(crate) struct JoinRef(NonNull<Header>);
 
-/// A packet with its closure, for a task at `addr`: both sides of it.
+/// A packet with its closure, for a task at `addr` if it has one yet: both
+/// sides of it.
 ///
 /// The header pointer is the task's side before the closure is taken out: give
 /// it to a slot, or end it with [`PacketRef::cancel_unstarted`].
 pub(crate) fn allocate<F: FnOnce() -> T, T>(
     closure: F,
-    addr: Addr,
+    addr: Option<Addr>,
     name: Option<Arc<str>>,
 ) -> (NonNull<Header>, JoinRef) {
     let stage = Stage {
@@ -212,7 +241,7 @@ pub(crate) fn allocate<F: FnOnce() -> T, T>(
             },
             vtable: &Packet::<F, T>::VTABLE,
             state: AtomicU32::new(TASK | HANDLE),
-            addr,
+            identity: AtomicU64::new(addr.map_or(0, Addr::to_bits)),
             name,
             waker: UnsafeCell::new(None),
         },
