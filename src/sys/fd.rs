@@ -1,153 +1,169 @@
-//! File descriptors: the non-blocking flag, readiness now, and a socket that
-//! has begun to connect. Does not live here: waiting that parks a coroutine.
+//! Descriptors: what they are, and the timer that is one.
 
 use std::io;
-use std::mem::size_of;
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
 
-/// Switches `O_NONBLOCK` of the open file and returns what it was.
+/// "Not a descriptor", as calls on closed ones report it.
+pub(crate) const EBADF: i32 = libc::EBADF;
+
+/// A one-shot timer on the monotonic clock that epoll can watch.
 ///
-/// # Errors
-///
-/// What `fcntl` says.
-pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, yes: bool) -> io::Result<bool> {
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    let was = flags & libc::O_NONBLOCK != 0;
-    if was != yes {
-        // SAFETY: F_SETFL takes no pointer.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags ^ libc::O_NONBLOCK) })?;
-    }
-    Ok(was)
+/// It is never read: setting it forgets an expiry, and an edge-triggered
+/// poll reports each expiry once.
+#[derive(Debug)]
+pub(crate) struct TimerFd {
+    fd: OwnedFd,
 }
 
-/// Blocks the thread until `fd` is readable (or writable), has hung up or has
-/// an error; false when `deadline` passed first. A deadline that has passed
-/// asks without waiting.
-///
-/// # Errors
-///
-/// What `poll` says, and `EBADF` for a descriptor that is not open.
-pub(crate) fn poll(fd: BorrowedFd<'_>, write: bool, deadline: Option<Instant>) -> io::Result<bool> {
-    let mut entry = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: if write { libc::POLLOUT } else { libc::POLLIN },
-        revents: 0,
+impl TimerFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+        // SAFETY: timerfd_create takes no pointers.
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor that was made above and that nobody else has.
+        Ok(Self {
+            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+        })
+    }
+
+    /// Expires once, `delay` from now; at once if that is zero. An earlier
+    /// setting is void.
+    pub(crate) fn arm(&self, delay: Duration) -> io::Result<()> {
+        // Zero would disarm it.
+        let delay = delay.max(Duration::from_nanos(1));
+        let timer = libc::itimerspec {
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: libc::timespec {
+                tv_sec: delay.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+                tv_nsec: delay.subsec_nanos().into(),
+            },
+        };
+        // SAFETY: `timer` outlives the call, which only reads it; a null
+        // pointer says that the old setting is not wanted.
+        let result =
+            unsafe { libc::timerfd_settime(self.fd.as_raw_fd(), 0, &timer, ptr::null_mut()) };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+}
+
+impl AsRawFd for TimerFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// Whether `fd` is a TCP connection (or listener). Anything else, a closed
+/// descriptor included, is not.
+pub(crate) fn is_tcp_stream(fd: RawFd) -> bool {
+    // A raw IP socket may have TCP's protocol number, and other families
+    // have other meanings for it.
+    socket_option(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
+        && socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
+        && matches!(
+            socket_option(fd, libc::SO_DOMAIN),
+            Some(libc::AF_INET | libc::AF_INET6)
+        )
+}
+
+/// An integer option of a socket; `None` if `fd` is no socket.
+fn socket_option(fd: RawFd, option: libc::c_int) -> Option<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: `value` and `len` are valid for writes, and `len` is the size
+    // of `value`.
+    let result = unsafe {
+        libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
     };
-    loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        // SAFETY: one entry, which lives across the call.
-        match check(unsafe { libc::poll(&raw mut entry, 1, millis(left)) }) {
-            Ok(0) if left == Some(Duration::ZERO) => return Ok(false),
-            Ok(0) => {}
-            Ok(_) if entry.revents & libc::POLLNVAL != 0 => {
-                return Err(io::Error::from_raw_os_error(libc::EBADF));
-            }
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+    (result == 0).then_some(value)
+}
+
+/// Descriptors behind the back of every hook, for tests.
+#[cfg(test)]
+pub(crate) mod unseen {
+    use super::{FromRawFd, OwnedFd, RawFd, io};
+
+    fn check(result: libc::c_long) -> io::Result<RawFd> {
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(result as RawFd)
         }
     }
-}
 
-/// Rounded up: never wakes before the deadline, never spins short of it.
-fn millis(left: Option<Duration>) -> libc::c_int {
-    let Some(left) = left else { return -1 };
-    let up = left.as_nanos().div_ceil(1_000_000);
-    libc::c_int::try_from(up).unwrap_or(libc::c_int::MAX)
-}
-
-/// A non-blocking TCP socket on its way to `addr`: connected when it is
-/// writable and has no error.
-///
-/// # Errors
-///
-/// What `socket` and `connect` say, but not `EINPROGRESS`.
-pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers.
-    let raw = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    let result = match addr {
-        SocketAddr::V4(v4) => {
-            let name = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
-                sin_zero: [0; 8],
-            };
-            connect(raw, &name)
-        }
-        SocketAddr::V6(v6) => {
-            let name = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
-                sin6_scope_id: v6.scope_id(),
-            };
-            connect(raw, &name)
-        }
-    };
-    match result {
-        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
-        _ => Ok(socket),
+    /// Closes by the system call itself.
+    pub(crate) fn close(fd: OwnedFd) {
+        use std::os::fd::IntoRawFd;
+        // SAFETY: the descriptor is ours, and given up.
+        check(unsafe { libc::syscall(libc::SYS_close, fd.into_raw_fd()) }).unwrap();
     }
-}
 
-fn connect<A>(socket: libc::c_int, name: &A) -> io::Result<libc::c_int> {
-    // SAFETY: `name` is a socket address of exactly this length.
-    check(unsafe { libc::connect(socket, std::ptr::from_ref(name).cast(), size_of::<A>() as libc::socklen_t) })
-}
+    /// Makes `target`'s number mean the file of `source`.
+    pub(crate) fn replace(source: &OwnedFd, target: &OwnedFd) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: both are open and ours; dup3 takes no pointers.
+        check(unsafe { libc::syscall(libc::SYS_dup3, source.as_raw_fd(), target.as_raw_fd(), 0) })
+            .unwrap();
+    }
 
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
+    /// A second descriptor of `source`'s file with a number that was free.
+    pub(crate) fn open_as(source: &OwnedFd, number: RawFd) -> OwnedFd {
+        use std::os::fd::AsRawFd;
+        // SAFETY: no pointers; the caller's number is free.
+        let fd = unsafe { libc::syscall(libc::SYS_dup3, source.as_raw_fd(), number, 0) };
+        // SAFETY: made just now.
+        unsafe { OwnedFd::from_raw_fd(check(fd).unwrap()) }
+    }
+
+    /// An eventfd, not blocking.
+    pub(crate) fn eventfd() -> OwnedFd {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        // SAFETY: made just now.
+        unsafe { OwnedFd::from_raw_fd(check(fd.into()).unwrap()) }
+    }
+
+    /// Sends one byte of urgent data.
+    pub(crate) fn send_urgent(fd: RawFd, byte: u8) {
+        // SAFETY: one readable byte.
+        let sent = unsafe { libc::send(fd, (&raw const byte).cast(), 1, libc::MSG_OOB) };
+        assert_eq!(sent, 1);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
-    use std::os::fd::AsFd;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixStream;
 
     #[test]
-    fn the_flag_is_switched_and_reported() {
-        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(!set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), false).unwrap());
-        assert!(!set_nonblocking(a.as_fd(), false).unwrap());
-    }
-
-    #[test]
-    fn poll_sees_bytes_and_deadlines() {
-        let (mut tx, rx) = std::os::unix::net::UnixStream::pair().unwrap();
-        let soon = Instant::now() + Duration::from_millis(3);
-        assert!(!poll(rx.as_fd(), false, Some(soon)).unwrap());
-        assert!(Instant::now() >= soon);
-        tx.write_all(b"x").unwrap();
-        assert!(poll(rx.as_fd(), false, None).unwrap());
-        assert!(poll(rx.as_fd(), true, Some(Instant::now())).unwrap());
-    }
-
-    #[test]
-    fn a_started_connection_arrives() {
-        for any in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(any) else { continue };
-            let socket = start_connect(&listener.local_addr().unwrap()).unwrap();
-            assert!(poll(socket.as_fd(), true, None).unwrap());
-            let mut stream = std::net::TcpStream::from(socket);
-            let (mut peer, from) = listener.accept().unwrap();
-            assert_eq!(from, stream.local_addr().unwrap());
-            peer.write_all(b"hi").unwrap();
-            let mut two = [0; 2];
-            stream.set_nonblocking(false).unwrap();
-            stream.read_exact(&mut two).unwrap();
-            assert_eq!(&two, b"hi");
-        }
+    fn only_tcp_is_tcp() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (unix, _) = UnixStream::pair().unwrap();
+        let (pipe, _) = io::pipe().unwrap();
+        assert!(is_tcp_stream(tcp.as_raw_fd()));
+        assert!(!is_tcp_stream(udp.as_raw_fd()));
+        assert!(!is_tcp_stream(unix.as_raw_fd()));
+        assert!(!is_tcp_stream(pipe.as_raw_fd()));
+        assert!(!is_tcp_stream(-1));
     }
 }
