@@ -55,7 +55,9 @@ fn tcp_echo() {
 #[test]
 fn tcp_over_ipv6_and_by_timeout() {
     same(|on| {
-        let Ok(listener) = TcpListener::bind("[::1]:0") else { return 0 };
+        let Ok(listener) = TcpListener::bind("[::1]:0") else {
+            return 0;
+        };
         let addr = listener.local_addr().unwrap();
         let server = on.go(move || echo(listener.accept().unwrap().0));
         let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5)).unwrap();
@@ -82,7 +84,10 @@ fn unix_echo() {
 #[test]
 fn datagrams_keep_their_borders() {
     same(|on| {
-        let (server, client) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (server, client) = (
+            UdpSocket::bind("127.0.0.1:0").unwrap(),
+            UdpSocket::bind("127.0.0.1:0").unwrap(),
+        );
         let to = server.local_addr().unwrap();
         let echo = on.go(move || {
             let mut sizes = Vec::new();
@@ -190,7 +195,10 @@ fn timeouts_of_the_user_hold() {
 fn a_listener_times_out_too() {
     same(|_| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let time = libc::timeval { tv_sec: 0, tv_usec: 30_000 };
+        let time = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 30_000,
+        };
         // SAFETY: a valid time of that length.
         let set = unsafe {
             libc::setsockopt(
@@ -212,10 +220,17 @@ fn a_listener_times_out_too() {
 #[test]
 fn refused_and_unreachable_peers() {
     same(|_| {
-        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let by_timeout = TcpStream::connect_timeout(&gone, Duration::from_secs(1));
         let nowhere = UnixStream::connect("/nonexistent/crore");
-        (code(TcpStream::connect(gone).map(drop)), code(by_timeout.map(drop)), code(nowhere.map(drop)))
+        (
+            code(TcpStream::connect(gone).map(drop)),
+            code(by_timeout.map(drop)),
+            code(nowhere.map(drop)),
+        )
     });
 }
 
@@ -239,11 +254,15 @@ fn full_listener() -> (OwnedFd, std::net::SocketAddr, Vec<OwnedFd>) {
 }
 
 fn c_addr(addr: std::net::SocketAddr) -> (libc::sockaddr_in, u32) {
-    let std::net::SocketAddr::V4(v4) = addr else { panic!("an IPv4 address") };
+    let std::net::SocketAddr::V4(v4) = addr else {
+        panic!("an IPv4 address")
+    };
     let name = libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: v4.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(v4.ip().octets()),
+        },
         sin_zero: [0; 8],
     };
     (name, size_of::<libc::sockaddr_in>() as u32)
@@ -254,18 +273,30 @@ fn connect_gives_up_in_time() {
     same(|_| {
         let (_listener, addr, _clients) = full_listener();
         let begin = Instant::now();
-        let by_std = TcpStream::connect_timeout(&addr, MOMENT).unwrap_err().kind();
+        let by_std = TcpStream::connect_timeout(&addr, MOMENT)
+            .unwrap_err()
+            .kind();
         assert!(begin.elapsed() >= MOMENT);
         // SAFETY: a fresh socket, valid arguments.
         let by_option = unsafe {
             let socket = OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0));
-            let time = libc::timeval { tv_sec: 0, tv_usec: 30_000 };
+            let time = libc::timeval {
+                tv_sec: 0,
+                tv_usec: 30_000,
+            };
             let len = size_of_val(&time) as u32;
             let value = (&raw const time).cast();
-            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDTIMEO, value, len);
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_SNDTIMEO,
+                value,
+                len,
+            );
             let (name, len) = c_addr(addr);
             let begin = Instant::now();
-            let answer = said(libc::connect(socket.as_raw_fd(), (&raw const name).cast(), len) as isize);
+            let answer =
+                said(libc::connect(socket.as_raw_fd(), (&raw const name).cast(), len) as isize);
             assert!(begin.elapsed() >= MOMENT);
             assert_eq!(flags(&socket) & i64::from(libc::O_NONBLOCK), 0);
             answer
@@ -469,7 +500,10 @@ fn a_reset_by_the_peer_is_an_error() {
             let then = code((&a).write(b"x"));
             (first, then, code((&a).read(&mut [0; 8])))
         });
-        let hard = libc::linger { l_onoff: 1, l_linger: 0 };
+        let hard = libc::linger {
+            l_onoff: 1,
+            l_linger: 0,
+        };
         let (value, len) = ((&raw const hard).cast(), size_of_val(&hard) as u32);
         // SAFETY: a valid value of that length.
         unsafe { libc::setsockopt(b.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, len) };
@@ -483,9 +517,14 @@ fn zero_bytes() {
     same(|_| {
         let (a, b) = tcp_pair();
         (&b).write_all(b"x").unwrap();
-        (&a).peek(&mut [0; 1]).unwrap();
+        a.peek(&mut [0; 1]).unwrap();
         let some = (code((&a).write(&[])), code((&a).read(&mut [])));
-        (some, read(a.as_raw_fd(), &mut []), code((&a).read(&mut [0; 4])), code((&a).write(&[])))
+        (
+            some,
+            read(a.as_raw_fd(), &mut []),
+            code((&a).read(&mut [0; 4])),
+            code((&a).write(&[])),
+        )
     });
 }
 
@@ -538,7 +577,11 @@ fn several_wait_on_one_listener() {
         let servers: Vec<_> = (0..4)
             .map(|_| {
                 let listener = listener.clone();
-                on.go(move || (0..5).map(|_| echo(listener.accept().unwrap().0)).sum::<usize>())
+                on.go(move || {
+                    (0..5)
+                        .map(|_| echo(listener.accept().unwrap().0))
+                        .sum::<usize>()
+                })
             })
             .collect();
         let clients: Vec<_> = (0..20)

@@ -13,7 +13,11 @@ use hook_common::{in_coroutines, said, same};
 const MOMENT: Duration = Duration::from_millis(20);
 
 fn entry(fd: RawFd, events: i16) -> libc::pollfd {
-    libc::pollfd { fd, events, revents: 0 }
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
 }
 
 /// What `poll` says, and the events of each entry.
@@ -28,7 +32,10 @@ fn poll_finds_the_one_among_many() {
     same(|on| {
         let pairs: Vec<_> = (0..100).map(|_| UnixStream::pair().unwrap()).collect();
         let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        let mut entries: Vec<_> = ours.iter().map(|s| entry(s.as_raw_fd(), libc::POLLIN)).collect();
+        let mut entries: Vec<_> = ours
+            .iter()
+            .map(|s| entry(s.as_raw_fd(), libc::POLLIN))
+            .collect();
         entries.push(entry(-1, libc::POLLIN));
         let mut said = vec![poll(&mut entries, 0)];
         let writer = on.go(move || {
@@ -66,7 +73,10 @@ fn poll_says_what_it_says() {
         said.push(poll(&mut [entry(fd, 0)], -1));
         // SAFETY: a bad address and a bad time are refused.
         said.push(unsafe {
-            let bad = libc::timespec { tv_sec: 0, tv_nsec: -1 };
+            let bad = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: -1,
+            };
             let n = libc::ppoll(std::ptr::null_mut(), 0, &raw const bad, std::ptr::null());
             (hook_common::said(n as isize), Vec::new())
         });
@@ -83,8 +93,14 @@ fn poll_waits_its_time_and_no_less() {
             assert_eq!(poll(entries, 20).0, Ok(0));
             assert!(begin.elapsed() >= MOMENT);
         }
-        let limit = libc::timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-        let mut two = [entry(a.as_raw_fd(), libc::POLLIN), entry(b.as_raw_fd(), libc::POLLIN)];
+        let limit = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        let mut two = [
+            entry(a.as_raw_fd(), libc::POLLIN),
+            entry(b.as_raw_fd(), libc::POLLIN),
+        ];
         let begin = Instant::now();
         // SAFETY: valid entries and a valid time.
         let n = unsafe { libc::ppoll(two.as_mut_ptr(), 2, &raw const limit, std::ptr::null()) };
@@ -115,7 +131,10 @@ fn a_full_socket_is_polled_for_room() {
 }
 
 fn spec(time: Duration) -> libc::timespec {
-    libc::timespec { tv_sec: time.as_secs() as i64, tv_nsec: time.subsec_nanos().into() }
+    libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    }
 }
 
 #[test]
@@ -149,7 +168,11 @@ fn sleeps_last_and_refuse_nonsense() {
             // SAFETY: no pointers.
             timed(&|| unsafe { libc::usleep(20_000) }),
         ];
-        for id in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC, libc::CLOCK_BOOTTIME] {
+        for id in [
+            libc::CLOCK_REALTIME,
+            libc::CLOCK_MONOTONIC,
+            libc::CLOCK_BOOTTIME,
+        ] {
             said.push(timed(&|| clock(id, 0, &moment)));
             said.push(timed(&|| clock(id, libc::TIMER_ABSTIME, &at(id))));
             said.push(clock(id, libc::TIMER_ABSTIME, &spec(MOMENT)));
@@ -169,7 +192,9 @@ fn sleeps_last_and_refuse_nonsense() {
 fn a_thousand_sleep_at_once() {
     in_coroutines(|on| {
         let begin = Instant::now();
-        let all: Vec<_> = (0..1000).map(|_| on.go(|| std::thread::sleep(MOMENT * 5))).collect();
+        let all: Vec<_> = (0..1000)
+            .map(|_| on.go(|| std::thread::sleep(MOMENT * 5)))
+            .collect();
         all.into_iter().for_each(|one| one.join());
         let took = begin.elapsed();
         assert!((MOMENT * 5..MOMENT * 5 * 100).contains(&took), "{took:?}");
@@ -190,7 +215,10 @@ fn unhooked_code_blocks_the_thread() {
         let caught = std::panic::catch_unwind(|| crore::hook::unhooked(|| panic!("on purpose")));
         assert!(caught.is_err());
         std::thread::sleep(Duration::from_millis(1));
-        assert!(RAN.load(Ordering::Relaxed), "hooks are back after the panic");
+        assert!(
+            RAN.load(Ordering::Relaxed),
+            "hooks are back after the panic"
+        );
         other.join();
     });
 }

@@ -47,7 +47,11 @@ pub(super) fn gate() -> Option<Cx> {
 #[inline]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
-    let answer = if cx.cancelled() { Err(libc::ECANCELED) } else { call() };
+    let answer = if cx.cancelled() {
+        Err(libc::ECANCELED)
+    } else {
+        call()
+    };
     cx.spend();
     answer_c(answer, saved)
 }
@@ -73,7 +77,11 @@ enum Limit {
 
 impl Asker {
     pub(super) fn new(fd: RawFd, dir: Direction) -> Self {
-        Self { fd, dir, limit: None }
+        Self {
+            fd,
+            dir,
+            limit: None,
+        }
     }
 
     /// When waiting must end.
@@ -106,7 +114,11 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
         return Ok(Limit::UserIsNonBlocking);
     }
     let limit = time_limit(fd, dir);
-    question.learned(if limit.is_none() { all } else { fdflags::BLOCKING });
+    question.learned(if limit.is_none() {
+        all
+    } else {
+        fdflags::BLOCKING
+    });
     Ok(Limit::Until(limit.map(after)))
 }
 
@@ -117,8 +129,21 @@ fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
         Direction::Write => libc::SO_SNDTIMEO,
     };
     // SAFETY: any bytes are two longs.
-    let time = unsafe { socket_option(fd, name, libc::timeval { tv_sec: 0, tv_usec: 0 }) }.ok()?;
-    let limit = Duration::new(time.tv_sec.try_into().ok()?, u32::try_from(time.tv_usec).ok()? * 1000);
+    let time = unsafe {
+        socket_option(
+            fd,
+            name,
+            libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+        )
+    }
+    .ok()?;
+    let limit = Duration::new(
+        time.tv_sec.try_into().ok()?,
+        u32::try_from(time.tv_usec).ok()? * 1000,
+    );
     (!limit.is_zero()).then_some(limit)
 }
 
@@ -131,7 +156,16 @@ unsafe fn socket_option<T>(fd: RawFd, name: c_int, mut value: T) -> Result<T, Er
     let mut len = size_of::<T>() as libc::socklen_t;
     let place: *mut c_void = (&raw mut value).cast();
     // SAFETY: a place of `len` bytes, in which the caller allows any bytes.
-    unsafe { sys!(SYS_getsockopt, fd, libc::SOL_SOCKET, name, place, &raw mut len) }?;
+    unsafe {
+        sys!(
+            SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            place,
+            &raw mut len
+        )
+    }?;
     Ok(value)
 }
 
@@ -152,7 +186,12 @@ pub(super) fn after(time: Duration) -> Instant {
 /// `hint` false: the call may answer although the descriptor is drained (no
 /// bytes asked for), so it is always tried.
 #[inline]
-pub(super) fn until_done(cx: Cx, asker: &mut Asker, hint: bool, mut call: impl FnMut(Mode) -> Answer) -> Answer {
+pub(super) fn until_done(
+    cx: Cx,
+    asker: &mut Asker,
+    hint: bool,
+    mut call: impl FnMut(Mode) -> Answer,
+) -> Answer {
     let (fd, dir) = (asker.fd, asker.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
@@ -178,7 +217,9 @@ fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answe
     let (fd, dir) = (asker.fd, asker.dir);
     loop {
         let deadline = asker.deadline()?;
-        let parked = cx.wait(fd, dir, deadline).map_err(|error| park_failed(&error));
+        let parked = cx
+            .wait(fd, dir, deadline)
+            .map_err(|error| park_failed(&error));
         match parked {
             // Late, but it may have become ready in this very moment.
             Ok(()) | Err(libc::ETIMEDOUT) => {}
@@ -194,8 +235,15 @@ fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answe
 
 /// What `poll` says of `fd` now: the events that hold, or 0.
 pub(super) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
-    let mut entry = libc::pollfd { fd, events, revents: 0 };
-    let zero = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: one entry and a time, both live across the call.
     match unsafe { sys!(SYS_ppoll, &raw mut entry, 1, &raw const zero, 0, 0) } {
         Ok(_) => entry.revents,

@@ -83,7 +83,11 @@ impl Question {
             // under way and moves it on.
             update(word, |facts| facts);
         }
-        Self { word, before: word.map_or(0, |w| w.load(Ordering::SeqCst)), epoch }
+        Self {
+            word,
+            before: word.map_or(0, |w| w.load(Ordering::SeqCst)),
+            epoch,
+        }
     }
 
     /// Keeps the answer, unless something changed since `begin`.
@@ -109,7 +113,10 @@ pub(super) fn changed(fd: RawFd) {
 pub(super) fn duplicated(old: RawFd, new: RawFd) {
     for fd in [old, new] {
         if let Some(word) = entry_or_grow(fd) {
-            update(word, |facts| if fd == old { facts | SHARED } else { SHARED });
+            update(
+                word,
+                |facts| if fd == old { facts | SHARED } else { SHARED },
+            );
         }
     }
 }
@@ -175,7 +182,10 @@ fn grow(slot: &AtomicPtr<Chunk>) {
         return; // Nothing is remembered then; the kernel is asked each time.
     }
     let free = std::ptr::null_mut();
-    if slot.compare_exchange(free, fresh, Ordering::SeqCst, Ordering::Acquire).is_err() {
+    if slot
+        .compare_exchange(free, fresh, Ordering::SeqCst, Ordering::Acquire)
+        .is_err()
+    {
         // SAFETY: allocated above with this layout, never published.
         unsafe { dealloc(fresh.cast(), layout) };
     }
@@ -198,7 +208,8 @@ mod tests {
     /// The epoch is global: the tests that look at it take turns.
     fn turn() -> MutexGuard<'static, ()> {
         static TURN: Mutex<()> = Mutex::new(());
-        TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        TURN.lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Numbers far above what this process opens.

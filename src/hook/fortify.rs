@@ -25,7 +25,13 @@ unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, n: size_t, size: si
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __recv_chk(fd: c_int, buf: *mut c_void, n: size_t, size: size_t, flags: c_int) -> ssize_t {
+unsafe extern "C" fn __recv_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    size: size_t,
+    flags: c_int,
+) -> ssize_t {
     check(n, size);
     // SAFETY: the caller's buffer.
     unsafe { libc::recv(fd, buf, n, flags) }
@@ -52,7 +58,12 @@ fn entries(size: size_t) -> usize {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __poll_chk(fds: *mut pollfd, n: nfds_t, timeout: c_int, size: size_t) -> c_int {
+unsafe extern "C" fn __poll_chk(
+    fds: *mut pollfd,
+    n: nfds_t,
+    timeout: c_int,
+    size: size_t,
+) -> c_int {
     check(n as usize, entries(size));
     // SAFETY: the caller's entries.
     unsafe { libc::poll(fds, n, timeout) }

@@ -117,7 +117,12 @@ unsafe fn began_both(result: c_int, pair: *const c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int {
+unsafe extern "C" fn socketpair(
+    family: c_int,
+    kind: c_int,
+    protocol: c_int,
+    pair: *mut c_int,
+) -> c_int {
     // SAFETY: the caller's place for two descriptors.
     unsafe { began_both(real::socketpair(family, kind, protocol, pair), pair) }
 }

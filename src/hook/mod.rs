@@ -102,7 +102,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Active => f.write_str("hooks are active"),
-            Self::NotCompiled => f.write_str("hooks are not active: built without the feature `hook`"),
+            Self::NotCompiled => {
+                f.write_str("hooks are not active: built without the feature `hook`")
+            }
             Self::NotBound { why } => write!(f, "hooks are not active: {why}"),
         }
     }

@@ -24,7 +24,12 @@ unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
+unsafe extern "C" fn accept4(
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe {
         match gate() {
@@ -42,7 +47,13 @@ unsafe extern "C" fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t
 /// # Safety
 ///
 /// - As for `accept4`.
-unsafe fn accept_inside(cx: Cx, fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int {
+unsafe fn accept_inside(
+    cx: Cx,
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
     let mut asker = Asker::new(fd, Direction::Read);
     let accepted = inside_int(cx, || {
         until_done(cx, &mut asker, true, |mode| {
@@ -106,7 +117,9 @@ unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_
                 code => Err(code),
             }
         }
-        Err(libc::EAGAIN) => full_backlog(cx, asker.deadline()?, || without_waiting(fd, flags, plain)),
+        Err(libc::EAGAIN) => {
+            full_backlog(cx, asker.deadline()?, || without_waiting(fd, flags, plain))
+        }
         answer => answer,
     }
 }
@@ -114,7 +127,14 @@ unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_
 /// Runs `call` with `O_NONBLOCK`: for this one call, never while parked.
 fn without_waiting(fd: RawFd, flags: usize, call: impl FnOnce() -> Answer) -> Answer {
     // SAFETY: F_SETFL takes no pointer.
-    unsafe { sys!(SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_NONBLOCK as usize) }?;
+    unsafe {
+        sys!(
+            SYS_fcntl,
+            fd,
+            libc::F_SETFL,
+            flags | libc::O_NONBLOCK as usize
+        )
+    }?;
     let answer = call();
     // SAFETY: as above. The flags were valid before, so they are now.
     let _ = unsafe { sys!(SYS_fcntl, fd, libc::F_SETFL, flags) };
@@ -161,7 +181,8 @@ fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Ans
 ///
 /// `ECANCELED`.
 pub(super) fn pause_until(cx: Cx, until: Instant) -> Result<(), Errno> {
-    cx.sleep_until(until).map_err(|error| error.raw_os_error().unwrap_or(libc::ECANCELED))
+    cx.sleep_until(until)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::ECANCELED))
 }
 
 #[unsafe(no_mangle)]

@@ -27,7 +27,9 @@ unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int 
     };
     let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
     // SAFETY: the caller's entries.
-    inside_int(cx, || unsafe { poll_inside(cx, fds, n, limit, std::ptr::null()) })
+    inside_int(cx, || unsafe {
+        poll_inside(cx, fds, n, limit, std::ptr::null())
+    })
 }
 
 /// glibc's other name for `poll`.
@@ -71,9 +73,21 @@ unsafe fn poll_inside(
     limit: Option<Duration>,
     mask: *const libc::sigset_t,
 ) -> Answer {
-    let zero = timespec { tv_sec: 0, tv_nsec: 0 };
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: the caller's entries and mask, for every call.
-    let ask = || unsafe { sys!(SYS_ppoll, fds, n, &raw const zero, mask, KERNEL_SIGSET_BYTES) };
+    let ask = || unsafe {
+        sys!(
+            SYS_ppoll,
+            fds,
+            n,
+            &raw const zero,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    };
     let first = ask();
     if first != Ok(0) || limit == Some(Duration::ZERO) {
         return first;
@@ -81,7 +95,11 @@ unsafe fn poll_inside(
     let deadline = limit.map(after);
     // The kernel took the entries, so they can be read (there may be none).
     // SAFETY: `n` entries of the caller; nobody writes them while we look.
-    let entries = if n == 0 { &[] } else { unsafe { std::slice::from_raw_parts(fds, n as usize) } };
+    let entries = if n == 0 {
+        &[]
+    } else {
+        unsafe { std::slice::from_raw_parts(fds, n as usize) }
+    };
     let waits = Waits::of(entries);
     loop {
         let parked = waits.park(cx, deadline);
@@ -145,7 +163,11 @@ impl Waits {
             }
             Self::Nothing => {
                 pause_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
-                return if deadline.is_some() { Err(libc::ETIMEDOUT) } else { Ok(()) };
+                return if deadline.is_some() {
+                    Err(libc::ETIMEDOUT)
+                } else {
+                    Ok(())
+                };
             }
             Self::Special => return few_millis(cx, deadline),
         };

@@ -35,7 +35,11 @@ pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
     // SAFETY: forwarded.
     let result = unsafe { trap(number, args) };
     // The kernel answers -4095 ..= -1 for errors and nothing else up there.
-    if (-4095..0).contains(&result) { Err(-result as Errno) } else { Ok(result as usize) }
+    if (-4095..0).contains(&result) {
+        Err(-result as Errno)
+    } else {
+        Ok(result as usize)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -81,7 +85,11 @@ unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
     // SAFETY: forwarded.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    if result == -1 { -(errno() as isize) } else { result as isize }
+    if result == -1 {
+        -(errno() as isize)
+    } else {
+        result as isize
+    }
 }
 
 /// The thread's errno.
@@ -126,7 +134,7 @@ mod tests {
         // SAFETY: a valid buffer; -1 is never open.
         unsafe {
             assert_eq!(sys!(SYS_getpid), Ok(std::process::id() as usize));
-            assert_eq!(sys!(SYS_read, -1, buf.as_mut_ptr(), 4), Err(libc::EBADF));
+            assert_eq!(sys!(SYS_read, -1i32, buf.as_mut_ptr(), 4), Err(libc::EBADF));
         }
     }
 

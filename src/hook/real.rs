@@ -9,7 +9,9 @@ use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::transmute;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use libc::{clockid_t, iovec, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{
+    clockid_t, iovec, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
 
 use super::raw::{Answer, answer_c, answer_int, errno, sys};
 

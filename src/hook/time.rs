@@ -12,7 +12,9 @@ use crate::sched::Cx;
 
 /// A valid time as the kernel sees it, or None.
 pub(super) fn duration(time: &timespec) -> Option<Duration> {
-    let nanos = u32::try_from(time.tv_nsec).ok().filter(|&nanos| nanos < 1_000_000_000)?;
+    let nanos = u32::try_from(time.tv_nsec)
+        .ok()
+        .filter(|&nanos| nanos < 1_000_000_000)?;
     Some(Duration::new(time.tv_sec.try_into().ok()?, nanos))
 }
 
@@ -68,7 +70,10 @@ unsafe extern "C" fn clock_nanosleep(
     time: *const timespec,
     left: *mut timespec,
 ) -> c_int {
-    let ours = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME);
+    let ours = matches!(
+        clock,
+        libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME
+    );
     let Some(cx) = gate().filter(|_| ours) else {
         // SAFETY: the caller's arguments.
         return unsafe { real::clock_nanosleep(clock, flags, time, left) };
@@ -79,12 +84,22 @@ unsafe extern "C" fn clock_nanosleep(
         Err(code) => return code,
     };
     let absolute = flags & libc::TIMER_ABSTIME != 0;
-    park_for(cx, if absolute { time.saturating_sub(now(clock)) } else { time });
+    park_for(
+        cx,
+        if absolute {
+            time.saturating_sub(now(clock))
+        } else {
+            time
+        },
+    );
     0
 }
 
 fn now(clock: clockid_t) -> Duration {
-    let mut now = timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: a valid clock and a place for its time.
     let _ = unsafe { sys!(SYS_clock_gettime, clock, &raw mut now) };
     duration(&now).unwrap_or_default()

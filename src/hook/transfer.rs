@@ -45,11 +45,23 @@ impl Transfer {
             && flags & libc::MSG_PEEK == 0
             && !control
             && socket_number(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
-        Self { fd, dir: Direction::Read, total, flags, whole: collect }
+        Self {
+            fd,
+            dir: Direction::Read,
+            total,
+            flags,
+            whole: collect,
+        }
     }
 
     fn outgoing(fd: RawFd, total: usize, flags: c_int) -> Self {
-        Self { fd, dir: Direction::Write, total, flags, whole: true }
+        Self {
+            fd,
+            dir: Direction::Write,
+            total,
+            flags,
+            whole: true,
+        }
     }
 
     /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
@@ -68,7 +80,11 @@ impl Transfer {
         let mut done = 0;
         loop {
             let moved = until_done(cx, &mut asker, self.total > 0, |mode| {
-                if done > 0 && self.dir == Direction::Write && broken(self.fd) { Ok(0) } else { piece(done, mode) }
+                if done > 0 && self.dir == Direction::Write && broken(self.fd) {
+                    Ok(0)
+                } else {
+                    piece(done, mode)
+                }
             });
             let moved = match moved {
                 Ok(moved) => moved,
@@ -123,7 +139,9 @@ impl Buffers {
     /// - As for [`all`](Self::all).
     unsafe fn total(&self) -> usize {
         // SAFETY: forwarded.
-        unsafe { self.all() }.iter().fold(0, |sum, one| sum.saturating_add(one.iov_len))
+        unsafe { self.all() }
+            .iter()
+            .fold(0, |sum, one| sum.saturating_add(one.iov_len))
     }
 
     /// What comes after `done` bytes: the rest of a buffer (kept in `scratch`),
@@ -134,14 +152,20 @@ impl Buffers {
     /// - As for [`all`](Self::all).
     unsafe fn after(&self, mut done: usize, scratch: &mut iovec) -> Buffers {
         // SAFETY: forwarded.
-        let all = if done == 0 { &[] } else { unsafe { self.all() } };
+        let all = if done == 0 {
+            &[]
+        } else {
+            unsafe { self.all() }
+        };
         for (at, one) in all.iter().enumerate() {
             if done < one.iov_len {
                 if done == 0 {
                     return Buffers::new(one, all.len() - at);
                 }
-                *scratch =
-                    iovec { iov_base: one.iov_base.wrapping_byte_add(done), iov_len: one.iov_len - done };
+                *scratch = iovec {
+                    iov_base: one.iov_base.wrapping_byte_add(done),
+                    iov_len: one.iov_len - done,
+                };
                 return Buffers::new(scratch, 1);
             }
             done -= one.iov_len;
@@ -151,7 +175,10 @@ impl Buffers {
 }
 
 fn no_buffer() -> iovec {
-    iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }
+    iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }
 }
 
 /// `read`/`write` on any descriptor: `preadv2`/`pwritev2` at the file's own
@@ -205,7 +232,14 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
             // but a reader of files expects all that there is.
             let mut scratch = no_buffer();
             // SAFETY: as above.
-            let rest = unsafe { vector(fd, Direction::Read, buffers.after(got, &mut scratch), Mode::Plain) };
+            let rest = unsafe {
+                vector(
+                    fd,
+                    Direction::Read,
+                    buffers.after(got, &mut scratch),
+                    Mode::Plain,
+                )
+            };
             Ok(got + rest.unwrap_or(0))
         })
     })
@@ -221,7 +255,11 @@ fn is_file(cx: Cx, fd: RawFd) -> bool {
     // SAFETY: a place for the answer; zeros are a valid `stat`.
     let mode = unsafe {
         let asked = sys!(SYS_fstat, fd, stat.as_mut_ptr());
-        if asked.is_err() { 0 } else { stat.assume_init().st_mode & libc::S_IFMT }
+        if asked.is_err() {
+            0
+        } else {
+            stat.assume_init().st_mode & libc::S_IFMT
+        }
     };
     let file = mode == libc::S_IFREG;
     if !file {
@@ -240,7 +278,14 @@ unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
         Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
             let mut scratch = no_buffer();
             // SAFETY: as above.
-            unsafe { vector(fd, Direction::Write, buffers.after(done, &mut scratch), mode) }
+            unsafe {
+                vector(
+                    fd,
+                    Direction::Write,
+                    buffers.after(done, &mut scratch),
+                    mode,
+                )
+            }
         })
     })
 }
@@ -266,7 +311,17 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     unsafe {
         match gate() {
             None => real::read(fd, buf, n),
-            Some(cx) => read_vector(cx, fd, Buffers::new(&iovec { iov_base: buf, iov_len: n }, 1)),
+            Some(cx) => read_vector(
+                cx,
+                fd,
+                Buffers::new(
+                    &iovec {
+                        iov_base: buf,
+                        iov_len: n,
+                    },
+                    1,
+                ),
+            ),
         }
     }
 }
@@ -288,7 +343,17 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t 
     unsafe {
         match writer_gate(fd) {
             None => real::write(fd, buf, n),
-            Some(cx) => write_vector(cx, fd, Buffers::new(&iovec { iov_base: buf.cast_mut(), iov_len: n }, 1)),
+            Some(cx) => write_vector(
+                cx,
+                fd,
+                Buffers::new(
+                    &iovec {
+                        iov_base: buf.cast_mut(),
+                        iov_len: n,
+                    },
+                    1,
+                ),
+            ),
         }
     }
 }
@@ -351,7 +416,17 @@ unsafe fn receive_from(
         Transfer::incoming(fd, n, flags, false).run(cx, |done, mode| {
             let rest = buf.wrapping_byte_add(done);
             // SAFETY: the caller's buffer from `done` on, and his address.
-            unsafe { sys!(SYS_recvfrom, fd, rest, n - done, with(flags, mode), addr, len) }
+            unsafe {
+                sys!(
+                    SYS_recvfrom,
+                    fd,
+                    rest,
+                    n - done,
+                    with(flags, mode),
+                    addr,
+                    len
+                )
+            }
         })
     })
 }

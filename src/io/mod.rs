@@ -61,9 +61,9 @@ pub fn writable(fd: impl AsFd) -> io::Result<()> {
 fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     let write = dir == Direction::Write;
     let Some(cx) = Cx::current() else {
-        return sys::fd::poll(fd, write, None).map(drop);
+        return sys::ready::poll(fd, write, None).map(drop);
     };
-    while !sys::fd::poll(fd, write, Some(Instant::now()))? {
+    while !sys::ready::poll(fd, write, Some(Instant::now()))? {
         cx.drained(fd.as_raw_fd(), dir);
         cx.wait(fd.as_raw_fd(), dir, None)?;
     }
@@ -77,6 +77,6 @@ fn park(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
             cx.drained(fd.as_raw_fd(), dir);
             cx.wait(fd.as_raw_fd(), dir, None)
         }
-        None => sys::fd::poll(fd, dir == Direction::Write, None).map(drop),
+        None => sys::ready::poll(fd, dir == Direction::Write, None).map(drop),
     }
 }

@@ -54,7 +54,7 @@ impl Io<TcpStream> {
     ///
     /// As for [`TcpStream::connect`], and as for [`writable`](super::writable).
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = Self::born_nonblocking(TcpStream::from(sys::fd::start_connect(&addr)?));
+        let stream = Self::born_nonblocking(TcpStream::from(sys::ready::start_connect(&addr)?));
         loop {
             // Asking may be early: a socket that has no peer and no error yet
             // is still on its way.

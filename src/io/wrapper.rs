@@ -64,15 +64,23 @@ impl<T: AsFd> Io<T> {
     /// What `fcntl` says.
     pub fn new(inner: T) -> io::Result<Self> {
         sys::fork::watch();
-        let was_blocking = !sys::fd::set_nonblocking(inner.as_fd(), true)?;
+        let was_blocking = !sys::ready::set_nonblocking(inner.as_fd(), true)?;
         let registration = Registration(inner.as_fd().as_raw_fd());
-        Ok(Self { registration, inner, was_blocking })
+        Ok(Self {
+            registration,
+            inner,
+            was_blocking,
+        })
     }
 
     /// For what is fresh and non-blocking from birth.
     pub(super) fn born_nonblocking(inner: T) -> Self {
         let registration = Registration(inner.as_fd().as_raw_fd());
-        Self { registration, inner, was_blocking: true }
+        Self {
+            registration,
+            inner,
+            was_blocking: true,
+        }
     }
 
     /// Gives the inner value back, blocking if it was so before.
@@ -82,9 +90,13 @@ impl<T: AsFd> Io<T> {
     /// What `fcntl` says; the value is dropped then.
     pub fn into_inner(self) -> io::Result<T> {
         if self.was_blocking {
-            sys::fd::set_nonblocking(self.inner.as_fd(), false)?;
+            sys::ready::set_nonblocking(self.inner.as_fd(), false)?;
         }
-        let Self { registration, inner, .. } = self;
+        let Self {
+            registration,
+            inner,
+            ..
+        } = self;
         drop(registration);
         Ok(inner)
     }
@@ -148,7 +160,11 @@ impl<T: AsFd> Io<T> {
 }
 
 /// Calls `f` on `inner` until it says something else than `WouldBlock`.
-fn retry<I, R>(dir: Direction, inner: &mut I, mut f: impl FnMut(&mut I) -> io::Result<R>) -> io::Result<R>
+fn retry<I, R>(
+    dir: Direction,
+    inner: &mut I,
+    mut f: impl FnMut(&mut I) -> io::Result<R>,
+) -> io::Result<R>
 where
     I: AsFd,
 {
@@ -192,27 +208,43 @@ fn transfer<I: AsFd>(
 
 impl<T: AsFd + Read> Read for Io<T> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        transfer(Direction::Read, &mut Mut(&mut self.inner), buf.len(), |inner| inner.0.read(buf))
+        transfer(
+            Direction::Read,
+            &mut Mut(&mut self.inner),
+            buf.len(),
+            |inner| inner.0.read(buf),
+        )
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let len = bufs.iter().map(|b| b.len()).sum();
-        transfer(Direction::Read, &mut Mut(&mut self.inner), len, |inner| inner.0.read_vectored(bufs))
+        transfer(Direction::Read, &mut Mut(&mut self.inner), len, |inner| {
+            inner.0.read_vectored(bufs)
+        })
     }
 }
 
 impl<T: AsFd + Write> Write for Io<T> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        transfer(Direction::Write, &mut Mut(&mut self.inner), buf.len(), |inner| inner.0.write(buf))
+        transfer(
+            Direction::Write,
+            &mut Mut(&mut self.inner),
+            buf.len(),
+            |inner| inner.0.write(buf),
+        )
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = bufs.iter().map(|b| b.len()).sum();
-        transfer(Direction::Write, &mut Mut(&mut self.inner), len, |inner| inner.0.write_vectored(bufs))
+        transfer(Direction::Write, &mut Mut(&mut self.inner), len, |inner| {
+            inner.0.write_vectored(bufs)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        retry(Direction::Write, &mut Mut(&mut self.inner), |inner| inner.0.flush())
+        retry(Direction::Write, &mut Mut(&mut self.inner), |inner| {
+            inner.0.flush()
+        })
     }
 }
 
@@ -221,12 +253,16 @@ where
     for<'a> &'a T: Read,
 {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        transfer(Direction::Read, &mut &self.inner, buf.len(), |inner| (&**inner).read(buf))
+        transfer(Direction::Read, &mut &self.inner, buf.len(), |inner| {
+            (&**inner).read(buf)
+        })
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let len = bufs.iter().map(|b| b.len()).sum();
-        transfer(Direction::Read, &mut &self.inner, len, |inner| (&**inner).read_vectored(bufs))
+        transfer(Direction::Read, &mut &self.inner, len, |inner| {
+            (&**inner).read_vectored(bufs)
+        })
     }
 }
 
@@ -235,16 +271,22 @@ where
     for<'a> &'a T: Write,
 {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        transfer(Direction::Write, &mut &self.inner, buf.len(), |inner| (&**inner).write(buf))
+        transfer(Direction::Write, &mut &self.inner, buf.len(), |inner| {
+            (&**inner).write(buf)
+        })
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = bufs.iter().map(|b| b.len()).sum();
-        transfer(Direction::Write, &mut &self.inner, len, |inner| (&**inner).write_vectored(bufs))
+        transfer(Direction::Write, &mut &self.inner, len, |inner| {
+            (&**inner).write_vectored(bufs)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        retry(Direction::Write, &mut &self.inner, |inner| (&**inner).flush())
+        retry(Direction::Write, &mut &self.inner, |inner| {
+            (&**inner).flush()
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! File descriptors: the non-blocking flag, readiness now, and a socket that
+//! Readiness of descriptors: the non-blocking flag, `poll`, and a socket that
 //! has begun to connect. Does not live here: waiting that parks a coroutine.
 
 use std::io;
@@ -66,7 +66,11 @@ fn millis(left: Option<Duration>) -> libc::c_int {
 ///
 /// What `socket` and `connect` say, but not `EINPROGRESS`.
 pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if addr.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let family = if addr.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
     let raw = check(unsafe { libc::socket(family, kind, 0) })?;
@@ -77,7 +81,9 @@ pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
             let name = libc::sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
+                },
                 sin_zero: [0; 8],
             };
             connect(raw, &name)
@@ -87,7 +93,9 @@ pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
                 sin6_scope_id: v6.scope_id(),
             };
             connect(raw, &name)
@@ -101,11 +109,21 @@ pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
 
 fn connect<A>(socket: libc::c_int, name: &A) -> io::Result<libc::c_int> {
     // SAFETY: `name` is a socket address of exactly this length.
-    check(unsafe { libc::connect(socket, std::ptr::from_ref(name).cast(), size_of::<A>() as libc::socklen_t) })
+    check(unsafe {
+        libc::connect(
+            socket,
+            std::ptr::from_ref(name).cast(),
+            size_of::<A>() as libc::socklen_t,
+        )
+    })
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) }
+    if result >= 0 {
+        Ok(result)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]
@@ -137,7 +155,9 @@ mod tests {
     #[test]
     fn a_started_connection_arrives() {
         for any in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(any) else { continue };
+            let Ok(listener) = std::net::TcpListener::bind(any) else {
+                continue;
+            };
             let socket = start_connect(&listener.local_addr().unwrap()).unwrap();
             assert!(poll(socket.as_fd(), true, None).unwrap());
             let mut stream = std::net::TcpStream::from(socket);

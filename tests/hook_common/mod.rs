@@ -9,23 +9,26 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// Who runs a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     Threads,
     Coroutines,
 }
 
 /// Something that was started and can be joined.
-pub struct Started<T>(Box<dyn FnOnce() -> T>);
+pub(crate) struct Started<T>(Box<dyn FnOnce() -> T>);
 
 impl<T> Started<T> {
-    pub fn join(self) -> T {
+    pub(crate) fn join(self) -> T {
         (self.0)()
     }
 }
 
 impl On {
     /// Starts `f` beside the caller.
-    pub fn go<T: Send + 'static>(self, f: impl FnOnce() -> T + Send + 'static) -> Started<T> {
+    pub(crate) fn go<T: Send + 'static>(
+        self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Started<T> {
         match self {
             Self::Threads => {
                 let handle = std::thread::spawn(f);
@@ -40,54 +43,64 @@ impl On {
 }
 
 /// Runs `scenario` both ways and compares what it returns.
-pub fn same<T: Debug + PartialEq + Send + 'static>(scenario: fn(On) -> T) -> T {
-    let plain = std::thread::spawn(move || scenario(On::Threads)).join().unwrap();
+pub(crate) fn same<T: Debug + PartialEq + Send + 'static>(scenario: fn(On) -> T) {
+    let plain = std::thread::spawn(move || scenario(On::Threads))
+        .join()
+        .unwrap();
     let ours = in_coroutines(scenario);
     assert_eq!(ours, plain, "left: coroutines, right: threads");
-    ours
 }
 
 /// Runs `scenario` in coroutines only: for what threads can't do.
-pub fn in_coroutines<T: Send + 'static>(scenario: fn(On) -> T) -> T {
-    std::thread::spawn(move || crore::run(|| scenario(On::Coroutines)).unwrap()).join().unwrap()
+pub(crate) fn in_coroutines<T: Send + 'static>(scenario: fn(On) -> T) -> T {
+    std::thread::spawn(move || crore::run(|| scenario(On::Coroutines)).unwrap())
+        .join()
+        .unwrap()
 }
 
 /// A result that can be compared: the value, or the raw error number.
-pub fn code<T>(result: io::Result<T>) -> Result<T, i32> {
-    result.map_err(|e| e.raw_os_error().unwrap_or_else(|| panic!("not from the system: {e}")))
+pub(crate) fn code<T>(result: io::Result<T>) -> Result<T, i32> {
+    result.map_err(|e| {
+        e.raw_os_error()
+            .unwrap_or_else(|| panic!("not from the system: {e}"))
+    })
 }
 
 /// The result of a call of libc that was just made.
-pub fn said(result: isize) -> Result<usize, i32> {
-    if result >= 0 { Ok(result as usize) } else { Err(io::Error::last_os_error().raw_os_error().unwrap()) }
+pub(crate) fn said(result: isize) -> Result<usize, i32> {
+    if result >= 0 {
+        Ok(result as usize)
+    } else {
+        Err(io::Error::last_os_error().raw_os_error().unwrap())
+    }
 }
 
 /// `F_GETFL`, from the kernel itself.
-pub fn flags(fd: &impl AsRawFd) -> i64 {
+pub(crate) fn flags(fd: &impl AsRawFd) -> i64 {
     // SAFETY: F_GETFL takes no pointer.
     unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_GETFL) }
 }
 
 /// Reads once, through libc.
-pub fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize, i32> {
+pub(crate) fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize, i32> {
     // SAFETY: a valid buffer.
     said(unsafe { libc::read(fd, buf.as_mut_ptr().cast(), buf.len()) })
 }
 
 /// Receives once with flags, through libc.
-pub fn recv(fd: RawFd, buf: &mut [u8], flags: i32) -> Result<usize, i32> {
+pub(crate) fn recv(fd: RawFd, buf: &mut [u8], flags: i32) -> Result<usize, i32> {
     // SAFETY: a valid buffer.
     said(unsafe { libc::recv(fd, buf.as_mut_ptr().cast(), buf.len(), flags) })
 }
 
 /// A pair of connected TCP streams.
-pub fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
+pub(crate) fn tcp_pair() -> (std::net::TcpStream, std::net::TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let a = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (a, listener.accept().unwrap().0)
 }
 
 /// Bytes that tell where they are.
-pub fn pattern(len: usize) -> Vec<u8> {
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
 }
