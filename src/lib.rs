@@ -14,8 +14,9 @@ mod switch;
 mod sys;
 mod task;
 mod time;
+mod util;
 
-pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local};
+pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};

@@ -127,22 +127,6 @@ pub(super) fn prefetch(at: *const u8, len: usize) {
     const LINES: usize = 4;
     let lines = (at.addr() % LINE + len).div_ceil(LINE).min(LINES);
     for line in 0..lines {
-        prefetch_line(at.wrapping_add(line * LINE));
+        crate::util::prefetch(at.wrapping_add(line * LINE));
     }
-}
-
-#[inline(always)]
-fn prefetch_line(at: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: SSE is part of x86_64, and a prefetch of any address is no access.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
-    }
-    #[cfg(all(target_arch = "aarch64", not(miri)))]
-    // SAFETY: a prefetch of any address is no access.
-    unsafe {
-        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags));
-    }
-    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    let _ = at;
 }

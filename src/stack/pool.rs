@@ -89,6 +89,21 @@ impl Default for PoolConfig {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef(NonZeroU32);
 
+impl FrameRef {
+    #[inline]
+    pub(super) fn to_bits(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// # Safety
+    ///
+    /// - `bits` came from `to_bits` of a reference that is not used any more.
+    #[inline]
+    pub(super) unsafe fn from_bits(bits: u32) -> Self {
+        Self(NonZeroU32::new(bits).expect("a block's number is never zero"))
+    }
+}
+
 /// What the pool has done and holds, in bytes unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PoolCounters {

@@ -108,6 +108,27 @@ impl Saved {
         pool.prefetch(&self.frame, rounded(self.len()));
     }
 
+    /// The two numbers that a slot keeps: block (never zero) and length.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (u32, u32) {
+        (self.frame.to_bits(), self.len)
+    }
+
+    /// What was taken apart by [`Saved::into_parts`].
+    ///
+    /// # Safety
+    ///
+    /// - The parts came from there, and only one value made from them is ever
+    ///   restored or discarded.
+    #[inline]
+    pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
+        // SAFETY: forwarded.
+        Self {
+            frame: unsafe { FrameRef::from_bits(frame) },
+            len,
+        }
+    }
+
     /// Forgets the frames; their destructors don't run.
     ///
     /// # Safety
