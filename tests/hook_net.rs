@@ -635,3 +635,38 @@ fn the_self_test_is_content() {
     assert!(crore::hook::enabled());
     let _ = On::Threads;
 }
+
+#[test]
+fn a_change_of_flags_that_no_hook_saw_is_found_at_the_next_event() {
+    in_coroutines(|on| {
+        let (a, b) = tcp_pair();
+        let fd = a.as_raw_fd();
+        let (tell, told) = std::sync::mpsc::channel();
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                let tell = tell.clone();
+                on.go(move || {
+                    let said = [read(fd, &mut [0; 8]), read(fd, &mut [0; 8])];
+                    tell.send(said).unwrap();
+                })
+            })
+            .collect();
+        crore::yield_now();
+        // SAFETY: no pointers; no hook sees this.
+        let set = unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_SETFL, libc::O_NONBLOCK) };
+        assert_eq!(set, 0);
+        (&b).write_all(b"1").unwrap();
+        // Both wake. One finds that nobody is to wait any more.
+        let late = loop {
+            match told.try_recv() {
+                Ok(said) => break said,
+                Err(_) => crore::yield_now(),
+            }
+        };
+        assert_eq!(late, [Err(libc::EAGAIN); 2]);
+        // The other took the byte and waits as before, until the next event.
+        (&b).write_all(b"22").unwrap();
+        readers.into_iter().for_each(|one| one.join());
+        assert_eq!(told.recv().unwrap(), [Ok(1), Ok(2)]);
+    });
+}

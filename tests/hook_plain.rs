@@ -332,10 +332,8 @@ fn waiting() {
         }
     }
     // SAFETY: no pointers.
-    assert_eq!(
-        unsafe { (libc::usleep(1), libc::sleep(0), libc::sched_yield()) },
-        (0, 0, 0)
-    );
+    let naps = unsafe { (libc::usleep(1), libc::sleep(0), libc::sched_yield()) };
+    assert_eq!(naps, (0, 0, 0));
 }
 
 #[test]

@@ -222,3 +222,41 @@ fn unhooked_code_blocks_the_thread() {
         other.join();
     });
 }
+
+#[test]
+fn cancelled_calls_fail_and_sleeps_end() {
+    in_coroutines(|_| {
+        let (a, b) = UnixStream::pair().unwrap();
+        let pending = crore::spawn(move || {
+            let first = (&a).read(&mut [0; 4]).unwrap_err().raw_os_error();
+            // Every later call fails too, ready or not; sleeps return.
+            let next = (&a).write(b"x").unwrap_err().raw_os_error();
+            std::thread::sleep(Duration::from_secs(3600));
+            let polled = poll(&mut [entry(a.as_raw_fd(), libc::POLLIN)], -1).0;
+            (first, next, polled)
+        });
+        let sleeper = crore::spawn(|| std::thread::sleep(Duration::from_secs(3600)));
+        crore::yield_now();
+        pending.cancel();
+        sleeper.cancel();
+        let code = Some(libc::ECANCELED);
+        assert_eq!(pending.join().unwrap(), (code, code, Err(libc::ECANCELED)));
+        sleeper.join().unwrap();
+        drop(b);
+    });
+}
+
+#[test]
+fn a_runtime_ends_although_errors_are_ignored() {
+    in_coroutines(|on| {
+        let (a, b) = UnixStream::pair().unwrap();
+        // Never looks at an error: it is abandoned in the end.
+        drop(on.go(move || {
+            loop {
+                let _ = (&a).read(&mut [0; 4]);
+            }
+        }));
+        crore::yield_now();
+        drop(b);
+    });
+}

@@ -47,12 +47,14 @@ pub(super) fn gate() -> Option<Cx> {
 #[inline]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
-    let answer = if cx.cancelled() {
-        Err(libc::ECANCELED)
-    } else {
-        call()
+    let answer = match cx.check() {
+        Ok(()) => {
+            let answer = call();
+            cx.spend();
+            answer
+        }
+        Err(_) => Err(libc::ECANCELED),
     };
-    cx.spend();
     answer_c(answer, saved)
 }
 
@@ -99,6 +101,26 @@ impl Asker {
             Limit::Until(deadline) => Ok(deadline),
         }
     }
+
+    /// Asks the kernel again whether the user wants to wait.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if not.
+    #[cold]
+    fn confirm(&mut self) -> Result<(), Errno> {
+        if is_nonblocking(self.fd)? {
+            fdflags::changed(self.fd);
+            self.limit = Some(Limit::UserIsNonBlocking);
+        }
+        self.deadline().map(drop)
+    }
+}
+
+fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    Ok(flags & libc::O_NONBLOCK as usize != 0)
 }
 
 /// Asks the kernel what the user set, as far as it is not known.
@@ -108,9 +130,7 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
         return Ok(Limit::Until(None));
     }
     let question = Question::begin(fd);
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
-    if flags & libc::O_NONBLOCK as usize != 0 {
+    if is_nonblocking(fd)? {
         return Ok(Limit::UserIsNonBlocking);
     }
     let limit = time_limit(fd, dir);
@@ -227,7 +247,12 @@ fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answe
             Err(code) => return Err(code),
         }
         match call(Mode::NoWait) {
-            Err(libc::EAGAIN) if parked.is_ok() => cx.drained(fd, dir),
+            Err(libc::EAGAIN) if parked.is_ok() => {
+                // Somebody else was faster; or what is known of the number is
+                // of an earlier descriptor.
+                asker.confirm()?;
+                cx.drained(fd, dir);
+            }
             answer => return answer,
         }
     }

@@ -43,9 +43,18 @@
 //! are not changed, but for the one system call of a `connect`. A cancelled
 //! coroutine gets `ECANCELED`; sleeps return early.
 //!
-//! Two limits: `MSG_WAITALL` together with `MSG_PEEK` or with room for control
-//! data returns what is there, and a signal handler that runs while a
-//! coroutine does must not block. A child after `fork` has plain calls.
+//! # Limits
+//!
+//! - `MSG_WAITALL` together with `MSG_PEEK`, or with room for control data,
+//!   returns what is there; so does a socket with `SO_RCVLOWAT`.
+//! - Another thread that accepts from the same listener may win the race
+//!   between our `poll` and `accept`; the worker then waits in the kernel for
+//!   the next connection. Give such threads listeners of their own
+//!   (`SO_REUSEPORT`), or make the shared one non-blocking.
+//! - Flags that are changed behind libc's back, or by another process, are
+//!   noticed at the next event, not at once.
+//! - A signal handler that runs while a coroutine does must not block.
+//! - A child after `fork` has plain calls.
 //!
 //! # What is not reached
 //!
@@ -63,6 +72,8 @@ mod fortify;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]
+mod message;
+#[cfg(feature = "hook")]
 mod net;
 #[cfg(feature = "hook")]
 mod poll;
@@ -74,6 +85,8 @@ mod real;
 mod time;
 #[cfg(feature = "hook")]
 mod transfer;
+#[cfg(feature = "hook")]
+mod vector;
 
 use std::fmt;
 

@@ -94,18 +94,17 @@ unsafe fn poll_inside(
     }
     let deadline = limit.map(after);
     // The kernel took the entries, so they can be read (there may be none).
-    // SAFETY: `n` entries of the caller; nobody writes them while we look.
-    let entries = if n == 0 {
-        &[]
-    } else {
-        unsafe { std::slice::from_raw_parts(fds, n as usize) }
+    let entries = match n {
+        0 => &[],
+        // SAFETY: `n` entries of the caller; nobody writes them while we look.
+        n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
     };
     let waits = Waits::of(entries);
     loop {
         let parked = waits.park(cx, deadline);
         match (ask(), parked) {
             // Closed meanwhile: `ask` has said POLLNVAL, if it still is.
-            (Ok(0), Ok(()) | Err(libc::EBADF)) => {}
+            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
             (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
             (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
             (Ok(0), Err(code)) => return Err(code),

@@ -1,8 +1,8 @@
 //! libc's own functions, for everybody who is not in a coroutine.
 //!
-//! Each is looked up once, behind our own definition (`RTLD_NEXT`), at its
-//! first call. The pointer starts at a function that does the look-up, so a
-//! call is one relaxed load and one jump. Where there is no next definition
+//! All are looked up once, behind our own definitions (`RTLD_NEXT`), at the
+//! first call of any. The pointers start at functions that do the look-up, so
+//! a call is one relaxed load and one jump. Where there is no next definition
 //! (static linking) the bare system call takes its place.
 
 use std::ffi::{CStr, c_int, c_uint, c_void};
@@ -13,48 +13,82 @@ use libc::{
     clockid_t, iovec, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec,
 };
 
+use super::poll::KERNEL_SIGSET_BYTES;
 use super::raw::{Answer, answer_c, answer_int, errno, sys};
+use crate::sys::fork;
 
 macro_rules! real {
-    ($($(#[$cfg:meta])? fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {$(
-        /// libc's own.
-        ///
-        /// # Safety
-        ///
-        /// - As for the C function.
-        #[inline(always)]
-        pub(super) unsafe fn $name($($arg: $ty),*) -> $ret {
-            type Function = unsafe extern "C" fn($($ty),*) -> $ret;
-
-            static NEXT: AtomicPtr<c_void> = AtomicPtr::new(first as Function as *mut c_void);
-
-            #[cold]
-            unsafe extern "C" fn first($($arg: $ty),*) -> $ret {
-                let name = concat!(stringify!($name), "\0").as_bytes();
-                look_up(&NEXT, name, bare as Function as *mut c_void);
-                // SAFETY: forwarded; NEXT no longer leads here.
-                unsafe { $name($($arg),*) }
+    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
+        $(
+            /// libc's own.
+            ///
+            /// # Safety
+            ///
+            /// - As for the C function.
+            #[inline(always)]
+            pub(super) unsafe fn $name($($arg: $ty),*) -> $ret {
+                // SAFETY: the slot holds `first`, `bare`, or what the dynamic
+                // linker says is the function of this name and type.
+                let function: types::$name = unsafe { transmute(slots::$name.load(Ordering::Relaxed)) };
+                // SAFETY: forwarded.
+                unsafe { function($($arg),*) }
             }
+        )*
 
-            #[cold]
-            unsafe extern "C" fn bare($($arg: $ty),*) -> $ret {
+        #[allow(non_camel_case_types, reason = "named after C's functions")]
+        mod types {
+            use super::*;
+            $(pub(super) type $name = unsafe extern "C" fn($($ty),*) -> $ret;)*
+        }
+
+        #[allow(non_upper_case_globals, reason = "named after C's functions")]
+        mod slots {
+            use super::*;
+            $(pub(super) static $name: AtomicPtr<c_void> =
+                AtomicPtr::new(first::$name as types::$name as *mut c_void);)*
+        }
+
+        /// What the slots hold until the first call of any of them.
+        mod first {
+            use super::*;
+            $(#[cold]
+            pub(super) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+                look_up_all();
+                // SAFETY: forwarded; the slot no longer leads here.
+                unsafe { super::$name($($arg),*) }
+            })*
+        }
+
+        /// The kernel's calls, for where there is no next definition.
+        mod bare {
+            use super::*;
+            $(#[cold]
+            pub(super) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
                 // SAFETY: forwarded: the same arguments, the kernel's call.
                 unsafe { $bare }
-            }
-
-            // SAFETY: NEXT holds `first`, `bare`, or what the dynamic linker
-            // says is the function of this name, whose type is `Function`.
-            let function: Function = unsafe { transmute(NEXT.load(Ordering::Relaxed)) };
-            // SAFETY: forwarded.
-            unsafe { function($($arg),*) }
+            })*
         }
-    )*};
+
+        fn look_up_functions() {
+            $(look_up(&slots::$name, stringify!($name), bare::$name as types::$name as *mut c_void);)*
+        }
+    };
 }
 
+/// Looks all of them up, at the first call of one: a look-up takes locks of
+/// the dynamic linker, which a signal handler or a forked child must not meet.
+/// (std's start-up calls `poll`, before `main` and any other thread.)
 #[cold]
-fn look_up(slot: &AtomicPtr<c_void>, name: &[u8], bare: *mut c_void) {
-    let name = CStr::from_bytes_with_nul(name).unwrap_or(c"");
-    let next = next_definition(name);
+fn look_up_all() {
+    fork::watch();
+    look_up_functions();
+    look_up_variadic();
+}
+
+fn look_up(slot: &AtomicPtr<c_void>, name: &str, bare: *mut c_void) {
+    let mut with_nul = [0; 32];
+    with_nul[..name.len()].copy_from_slice(name.as_bytes());
+    let next = CStr::from_bytes_until_nul(&with_nul).map_or(std::ptr::null_mut(), next_definition);
     slot.store(if next.is_null() { bare } else { next }, Ordering::Relaxed);
 }
 
@@ -120,7 +154,7 @@ real! {
         // The kernel writes the rest of the time back, C's ppoll does not.
         let mut copy = limit.as_ref().copied();
         let limit = copy.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-        int(sys!(SYS_ppoll, fds, n, limit, mask, super::poll::KERNEL_SIGSET_BYTES))
+        int(sys!(SYS_ppoll, fds, n, limit, mask, KERNEL_SIGSET_BYTES))
     };
 
     fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int = int(sys!(SYS_nanosleep, time, left));
@@ -153,36 +187,38 @@ real! {
 // C's fcntl and ioctl are variadic, so they are called through variadic
 // pointers; their third argument is as wide as a pointer at most.
 macro_rules! real_variadic {
-    ($($name:ident($second:ty) = $number:ident;)*) => {$(
-        /// libc's own.
-        ///
-        /// # Safety
-        ///
-        /// - As for the C function.
-        pub(super) unsafe fn $name(fd: c_int, what: $second, arg: usize) -> c_int {
-            type Function = unsafe extern "C" fn(c_int, $second, ...) -> c_int;
-            static NEXT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+    ($($name:ident($second:ty), $slot:ident, $number:ident;)*) => {
+        $(
+            static $slot: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-            let mut next = NEXT.load(Ordering::Relaxed);
-            if next.is_null() {
-                let name = concat!(stringify!($name), "\0").as_bytes();
-                next = next_definition(CStr::from_bytes_with_nul(name).unwrap_or(c""));
-                NEXT.store(next, Ordering::Relaxed);
+            /// libc's own.
+            ///
+            /// # Safety
+            ///
+            /// - As for the C function.
+            pub(super) unsafe fn $name(fd: c_int, what: $second, arg: usize) -> c_int {
+                type Function = unsafe extern "C" fn(c_int, $second, ...) -> c_int;
+                let next = $slot.load(Ordering::Relaxed);
+                if next.is_null() {
+                    // Before the look-up, or nothing was found.
+                    // SAFETY: forwarded: the same arguments, the kernel's call.
+                    return int(unsafe { sys!($number, fd, what, arg) });
+                }
+                // SAFETY: the dynamic linker's function of this name and type.
+                let function: Function = unsafe { transmute(next) };
+                // SAFETY: forwarded.
+                unsafe { function(fd, what, arg) }
             }
-            if next.is_null() {
-                // SAFETY: forwarded: the same arguments, the kernel's call.
-                return int(unsafe { sys!($number, fd, what, arg) });
-            }
-            // SAFETY: the dynamic linker's function of this name and type.
-            let function: Function = unsafe { transmute(next) };
-            // SAFETY: forwarded.
-            unsafe { function(fd, what, arg) }
+        )*
+
+        fn look_up_variadic() {
+            $(look_up(&$slot, stringify!($name), std::ptr::null_mut());)*
         }
-    )*};
+    };
 }
 
 real_variadic! {
-    fcntl(c_int) = SYS_fcntl;
-    fcntl64(c_int) = SYS_fcntl;
-    ioctl(libc::c_ulong) = SYS_ioctl;
+    fcntl(c_int), FCNTL, SYS_fcntl;
+    fcntl64(c_int), FCNTL64, SYS_fcntl;
+    ioctl(libc::c_ulong), IOCTL, SYS_ioctl;
 }

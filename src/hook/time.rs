@@ -132,7 +132,10 @@ unsafe extern "C" fn sched_yield() -> c_int {
         return unsafe { real::sched_yield() };
     };
     let saved = errno();
-    cx.yield_now();
+    // A cancelled coroutine yields in the refusal.
+    if cx.check().is_ok() {
+        cx.yield_now();
+    }
     set_errno(saved);
     0
 }
