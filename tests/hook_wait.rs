@@ -260,3 +260,44 @@ fn a_runtime_ends_although_errors_are_ignored() {
         drop(b);
     });
 }
+
+#[test]
+fn files_neither_yield_nor_fail_by_cancellation() {
+    in_coroutines(|_| {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static RAN: AtomicBool = AtomicBool::new(false);
+        let path = std::env::temp_dir().join(format!("crore-log-{}", std::process::id()));
+        let mut file = std::fs::File::create(&path).unwrap();
+        let other = crore::spawn(|| RAN.store(true, Ordering::Relaxed));
+        // More calls than any budget, as under a logger's lock.
+        for _ in 0..10_000 {
+            file.write_all(b"line\n").unwrap();
+        }
+        assert!(!RAN.load(Ordering::Relaxed));
+        other.join().unwrap();
+        let saver = crore::spawn(move || {
+            crore::current().cancel();
+            std::thread::sleep(Duration::from_secs(3600));
+            file.write_all(b"saved").unwrap();
+        });
+        saver.join().unwrap();
+        assert!(std::fs::read(&path).unwrap().ends_with(b"saved"));
+        std::fs::remove_file(&path).unwrap();
+    });
+}
+
+#[test]
+fn busy_sockets_let_others_run() {
+    in_coroutines(|_| {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static DONE: AtomicBool = AtomicBool::new(false);
+        let (a, b) = UnixStream::pair().unwrap();
+        let other = crore::spawn(|| DONE.store(true, Ordering::Relaxed));
+        // Never waits: what is sent is there to be received.
+        while !DONE.load(Ordering::Relaxed) {
+            (&a).write_all(b"x").unwrap();
+            (&b).read_exact(&mut [0]).unwrap();
+        }
+        other.join().unwrap();
+    });
+}

@@ -42,8 +42,9 @@ pub(super) fn gate() -> Option<Cx> {
 
 /// Runs a hooked call in a coroutine and returns as C does.
 ///
-/// A cancelled coroutine gets `ECANCELED` from every call; a call that never
-/// has to wait still counts against the fairness budget.
+/// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
+/// call that did not wait counts against the fairness budget: a coroutine
+/// whose calls never wait yields now and then.
 #[inline]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
@@ -56,6 +57,18 @@ pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
         Err(_) => Err(libc::ECANCELED),
     };
     answer_c(answer, saved)
+}
+
+/// [`inside`] for calls on what may be a file. Those neither yield nor fail by
+/// cancellation: loggers write to their files under a lock and count on it
+/// that nobody else runs, and what is cancelled may still save its data.
+#[inline]
+pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
+    if fdflags::known(fd, fdflags::NOT_A_FILE) {
+        return inside(cx, call);
+    }
+    let saved = errno();
+    answer_c(call(), saved)
 }
 
 /// [`inside`] for calls that return `int`.
@@ -226,6 +239,13 @@ pub(super) fn until_done(
     park_and_retry(cx, asker, call)
 }
 
+/// What epoll takes is no regular file.
+fn note_pollable(fd: RawFd) {
+    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
+        Question::begin(fd).learned(fdflags::NOT_A_FILE);
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn park_failed(error: &io::Error) -> Errno {
@@ -241,8 +261,9 @@ fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answe
             .wait(fd, dir, deadline)
             .map_err(|error| park_failed(&error));
         match parked {
+            Ok(()) => note_pollable(fd),
             // Late, but it may have become ready in this very moment.
-            Ok(()) | Err(libc::ETIMEDOUT) => {}
+            Err(libc::ETIMEDOUT) => {}
             Err(libc::EPERM) => return call(Mode::Plain),
             Err(code) => return Err(code),
         }

@@ -35,7 +35,7 @@ pub(super) const NO_READ_LIMIT: u64 = 1 << 1;
 pub(super) const NO_WRITE_LIMIT: u64 = 1 << 2;
 /// `RWF_NOWAIT` does not work here: ask `poll` before each call.
 pub(super) const POLL_FIRST: u64 = 1 << 3;
-/// Not a regular file: a short read is the kernel's last word.
+/// Not a regular file: calls may wait, and a short read is the last word.
 pub(super) const NOT_A_FILE: u64 = 1 << 4;
 /// Another number is known to name the same open file.
 const SHARED: u64 = 1 << 5;

@@ -41,7 +41,7 @@
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
 //! are not changed, but for the one system call of a `connect`. A cancelled
-//! coroutine gets `ECANCELED`; sleeps return early.
+//! coroutine gets `ECANCELED`, but not from files; sleeps return early.
 //!
 //! # Limits
 //!

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use libc::{iovec, size_t, ssize_t};
 
-use super::engine::{Mode, event, gate, inside, poll_now};
+use super::engine::{Mode, event, gate, inside, inside_maybe_file, poll_now};
 use super::raw::{Answer, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{fdflags, real};
@@ -54,7 +54,7 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
 unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for this and all closures below.
     let total = unsafe { buffers.total() };
-    inside(cx, || {
+    inside_maybe_file(cx, fd, || {
         Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
             // SAFETY: as above.
             let got = unsafe { vector(fd, Direction::Read, buffers, mode) }?;
@@ -107,7 +107,7 @@ fn is_file(cx: Cx, fd: RawFd) -> bool {
 unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for the closure too.
     let total = unsafe { buffers.total() };
-    inside(cx, || {
+    inside_maybe_file(cx, fd, || {
         Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
             let mut scratch = no_buffer();
             // SAFETY: as above.

@@ -229,10 +229,14 @@ impl Remote {
         self.posted.store(true, Ordering::Relaxed);
         if std::mem::take(&mut gate.asleep) {
             let waker = gate.waker.as_ref().expect("a sleeping worker is attached");
+            // Its write would be a hooked call: a coroutine must not yield
+            // under the lock, and a cancelled one must still be heard.
+            let was_off = super::set_unhooked(true);
             // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
             waker
                 .wake()
                 .expect("an eventfd that is open can be written");
+            super::set_unhooked(was_off);
         }
     }
 
