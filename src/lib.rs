@@ -4,6 +4,8 @@ mod builder;
 mod driver;
 mod future;
 mod handle;
+pub mod hook;
+pub mod io;
 mod runtime;
 mod sched;
 mod shim;

@@ -111,8 +111,14 @@ impl Worker {
         let mut extras = Slab::new();
         // Index 0 stands for "none" in a slot.
         extras.insert(Extra::default());
-        // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
-        let wake = move || alarm.wake().expect("an open eventfd can be written");
+        let wake = move || {
+            // Past the hooks: the write is the runtime's own, not that of the
+            // coroutine that caused it, and a lock is held.
+            let was_off = super::cx::set_unhooked(true);
+            // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
+            alarm.wake().expect("an open eventfd can be written");
+            super::cx::set_unhooked(was_off);
+        };
         remote.mailbox.set_alarm(Some(Box::new(wake)));
         Ok(Self {
             pool,
