@@ -6,3 +6,5 @@ pub(crate) mod shared;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
+#[cfg(test)]
+mod numbers;

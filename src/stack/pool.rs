@@ -32,8 +32,6 @@
 
 mod chunks;
 #[cfg(test)]
-mod numbers;
-#[cfg(test)]
 mod tests;
 
 use std::io;

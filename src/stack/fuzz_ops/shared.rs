@@ -258,8 +258,7 @@ impl Model {
             return true;
         };
         let task = self.tasks[id as usize].as_mut().expect("owners live");
-        let cut = stack.cut.next_multiple_of(16);
-        let needed = (cut - task.sp).next_multiple_of(16) as u64;
+        let needed = task.bytes.len() as u64;
         let fits = self.pool.counters().live + needed <= MAX_SAVED;
         // SAFETY: the task is parked at `sp`.
         match unsafe { stack.shared.save(task.sp, &mut self.pool) } {
@@ -293,7 +292,7 @@ impl Model {
             .iter()
             .flatten()
             .filter_map(|task| task.saved.as_ref());
-        let live: usize = saved.map(|saved| saved.len().next_multiple_of(16)).sum();
+        let live: usize = saved.map(Saved::len).sum();
         assert_eq!(self.pool.counters().live, live as u64);
         let sum = |count: fn(&Stack) -> u64| self.stacks.iter().map(count).sum::<u64>();
         assert_eq!(sum(|stack| stack.shared.counters().hits), self.hits);
