@@ -42,6 +42,9 @@
 //! through addresses whose provenance was exposed when the stack was made, and
 //! happen while nobody runs on it, as if the kernel swapped the bytes out.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::ptr::with_exposed_provenance_mut;
 
@@ -61,6 +64,7 @@ pub(crate) enum Resident {
 
 /// The frames of a task while they are not on its stack. Eight bytes, also as
 /// an `Option`; its stack pointer is [`SharedStack::sp_of`] it.
+#[must_use = "its block stays taken until it is restored or discarded"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saved {
     frame: FrameRef,

@@ -14,8 +14,7 @@ const TASKS: usize = 12;
 const MAX_SAVED: u64 = 4096;
 
 /// A stack's memory, aligned like one.
-#[repr(align(16))]
-struct Memory([u8; STACK]);
+type Memory = [u128; STACK / 16];
 
 struct Stack {
     shared: SharedStack,
@@ -88,7 +87,7 @@ pub(crate) fn run(input: &[u8]) {
 
 impl Stack {
     fn new(shape: usize, random: &mut Random) -> Self {
-        let memory = Box::into_raw(Box::new(Memory([0; STACK])));
+        let memory: *mut Memory = Box::into_raw(Box::new([0; STACK / 16]));
         let limit = memory.expose_provenance();
         let base = limit + STACK;
         // The idle point may lie above and below the cut.
