@@ -1,6 +1,11 @@
 //! Random operations against naive models, for `cargo fuzz` and `cargo test`
 //! alike.
 //!
+//! ```text
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run pool -- -max_len=128
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run shared_bytes -- -max_len=256
+//! ```
+//!
 //! An input is a sequence of operations of four bytes each: what, a small
 //! argument, a large one. Every input is valid. The model of the pool keeps a
 //! whole copy of each frame; that of shared stacks, of each task's stack.

@@ -148,7 +148,11 @@ fn only_a_class_of_several_chunks_gets_huge_pages() {
     let others = [pool.alloc(16), pool.alloc(32), pool.alloc(48)];
     assert_eq!(pool.counters().held, 3 * PAGE as u64);
     let third = pool.addr(others[2].as_ref().unwrap());
-    assert!(!mapping_flags(third).contains(" hg "), "{}", mapping_flags(third));
+    assert!(
+        !mapping_flags(third).contains(" hg "),
+        "{}",
+        mapping_flags(third)
+    );
 }
 
 #[test]
@@ -232,6 +236,7 @@ fn a_frame_larger_than_a_chunk_takes_neighbours_and_gives_them_back() {
     assert_eq!(pool.counters().chunks, 63);
     free_all(&mut pool, [whole], 63 << 16);
     assert!(pool.alloc(64 << 16).is_err());
+    assert!(pool.alloc(1 << 60).is_err());
 }
 
 #[test]
