@@ -1,0 +1,329 @@
+//! The carrier: one corosensei coroutine that runs job after job on one stack.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::mem::{self, ManuallyDrop};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+
+use corosensei::stack::{Stack, StackPointer};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use crate::stack::StackBounds;
+
+/// What a carrier runs: the head of a larger allocation that `run` knows.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Runs the job; may unwind. Called once, with a pointer to this head.
+    pub(crate) run: unsafe fn(NonNull<Job>),
+}
+
+/// Why control came back to the worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Event {
+    /// The job waits for a wake-up.
+    Parked,
+    /// The job can go on at once.
+    Yielded,
+    /// The job returned; the carrier is at its idle point.
+    Finished,
+    /// The job unwound; [`take_panic`] has the payload. Idle as well.
+    Panicked,
+    /// The job must never be resumed: its frames are to be forgotten.
+    Abandoned,
+}
+
+type Input = *const Job;
+type Link = Yielder<Input, Event>;
+type Coro = Coroutine<Input, Event, (), Place>;
+
+/// The way from a running job back to its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct YielderPtr(*const Link);
+
+impl YielderPtr {
+    /// No job runs.
+    pub(crate) const NONE: Self = Self(ptr::null());
+}
+
+/// The place of the suspended stack pointer among the words of a [`Coro`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SpWord(usize);
+
+/// A coroutine handle that lies at the top of the stack it is for.
+#[repr(C, align(64))]
+pub(crate) struct Carrier {
+    /// Never dropped in place: forgetting an idle carrier loses nothing, its
+    /// frames own nothing (see `body`).
+    coro: ManuallyDrop<Coro>,
+    yielder: YielderPtr,
+}
+
+const _: () = assert!(size_of::<Carrier>() == 64);
+const WORDS: usize = size_of::<Coro>() / size_of::<usize>();
+
+thread_local! {
+    /// How a new carrier tells `install` where its yielder is.
+    static LINK: Cell<YielderPtr> = const { Cell::new(YielderPtr::NONE) };
+    /// The stack pointer at the last call of a job: the cut (see `Carrier::cut`).
+    static CUT: Cell<usize> = const { Cell::new(0) };
+    /// The payload of the last job that panicked.
+    static PANIC: Cell<Option<Box<dyn Any + Send>>> = const { Cell::new(None) };
+}
+
+/// The panic payload that came with [`Event::Panicked`].
+pub(crate) fn take_panic() -> Box<dyn Any + Send> {
+    PANIC.take().expect("Event::Panicked comes with a payload")
+}
+
+impl Carrier {
+    /// Where the carrier of a stack lies.
+    #[inline(always)]
+    pub(crate) fn at(bounds: StackBounds) -> *mut Self {
+        ptr::with_exposed_provenance_mut(bounds.base.get() - size_of::<Self>())
+    }
+
+    /// Writes a carrier to the top of the stack and brings it to its idle point.
+    ///
+    /// Returns the carrier and which word of it holds the suspended stack
+    /// pointer (needed by shared stacks only).
+    ///
+    /// # Safety
+    ///
+    /// - The memory between the bounds is readable, writable, and nobody else's.
+    /// - It stays so until the carrier is not resumed any more.
+    pub(crate) unsafe fn install(bounds: StackBounds) -> (*mut Self, SpWord) {
+        let at = Self::at(bounds);
+        let place = Place {
+            // The carrier is at least one line long, so this is not zero.
+            base: NonZeroUsize::new(at.expose_provenance()).expect("a stack is not at address 0"),
+            limit: bounds.limit,
+        };
+        let mut coro = Coro::with_stack(place, body);
+        let before = words(&coro);
+        let event = coro.resume(ptr::null());
+        assert!(matches!(event, CoroutineResult::Yield(Event::Finished)));
+        let sp_word = learn_sp_word(&before, &words(&coro), bounds);
+        let carrier = Self { coro: ManuallyDrop::new(coro), yielder: LINK.get() };
+        // SAFETY: the top 64 bytes of the stack are the caller's to give, and
+        // lie above corosensei's base.
+        unsafe { at.write(carrier) };
+        (at, sp_word)
+    }
+
+    /// Runs the job on the idle carrier, or (`null`) the job that is suspended
+    /// on it, until it suspends or ends.
+    ///
+    /// # Safety
+    ///
+    /// - `this` was installed, its memory has been left alone since.
+    /// - Called on the worker's own stack, on the thread that installed it.
+    /// - `job` is non-null exactly if the carrier is idle.
+    #[inline(always)]
+    pub(crate) unsafe fn resume(this: *mut Self, job: *const Job) -> Event {
+        // SAFETY: as the caller promises.
+        match unsafe { &mut (*this).coro }.resume(job) {
+            CoroutineResult::Yield(event) => event,
+            // `body` never returns.
+            CoroutineResult::Return(()) => unreachable!("a carrier ended"),
+        }
+    }
+
+    /// What [`suspend`] needs while a job of this carrier runs.
+    #[inline(always)]
+    pub(crate) fn yielder(&self) -> YielderPtr {
+        self.yielder
+    }
+
+    /// The suspended stack pointer. Everything live lies at or above it.
+    pub(crate) fn sp(&self, word: SpWord) -> usize {
+        words(&self.coro)[word.0]
+    }
+
+    /// Says where the carrier's frames now begin.
+    ///
+    /// # Safety
+    ///
+    /// - The bytes from `sp` up are what they were when [`Carrier::sp`] gave
+    ///   `sp` for a carrier on this very stack.
+    pub(crate) unsafe fn set_sp(&mut self, word: SpWord, sp: usize) {
+        let words = (&raw mut *self.coro).cast::<usize>();
+        // SAFETY: the word is one that `learn_sp_word` saw changing with the
+        // stack pointer, and `sp` is a value that it has had.
+        unsafe { words.add(word.0).write(sp) };
+    }
+
+    /// The border between the root and the frames of the job that ran last on
+    /// this thread. It is the same for all jobs of one stack.
+    pub(crate) fn cut() -> usize {
+        CUT.get()
+    }
+}
+
+/// Leaves the running job and goes back to its worker.
+///
+/// Inlined so that the processor's return predictor sees few frames (a
+/// suspension inside one more call costs 6 to 15 ns).
+///
+/// # Safety
+///
+/// - `yielder` is the running job's, and this code runs on its stack.
+#[inline(always)]
+pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
+    // SAFETY: the yielder lives at the base of the running stack.
+    unsafe { (*yielder.0).suspend(event) };
+}
+
+/// The carrier's life. Its frames own nothing that needs dropping, so a
+/// suspended carrier can be forgotten; and they hold nothing that is needed
+/// after a job was called and that differs from job to job, so that on a shared
+/// stack the root of one job serves every other.
+fn body(yielder: &Link, _: Input) {
+    LINK.set(YielderPtr(yielder));
+    let mut event = Event::Finished;
+    loop {
+        let job = yielder.suspend(event);
+        event = match catch_unwind(AssertUnwindSafe(move || call(job))) {
+            Ok(()) => Event::Finished,
+            Err(payload) => {
+                PANIC.set(Some(payload));
+                Event::Panicked
+            }
+        };
+    }
+}
+
+/// Notes the cut and calls the job. Inlined into `catch_unwind`'s callee: the
+/// stack pointer here is the one that the job's return address lies below.
+#[inline(always)]
+fn call(job: *const Job) {
+    CUT.set(stack_pointer());
+    // SAFETY: `resume` passes a valid job to an idle carrier.
+    unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
+}
+
+#[inline(always)]
+fn stack_pointer() -> usize {
+    let sp: usize;
+    // SAFETY: reads one register.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags));
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags));
+    }
+    sp
+}
+
+/// corosensei does not publish the suspended stack pointer, and a shared stack
+/// has to read and change it. Of the words of a `Coroutine` exactly one changes
+/// from "created" to "suspended": that one. Checked at every installation; the
+/// crate is pinned in Cargo.toml.
+fn learn_sp_word(before: &[usize; WORDS], after: &[usize; WORDS], bounds: StackBounds) -> SpWord {
+    let mut changed = (0..WORDS).filter(|&i| before[i] != after[i]);
+    let word = changed.next().expect("no word of the coroutine changed");
+    assert!(
+        changed.next().is_none() && (bounds.limit.get()..bounds.base.get()).contains(&after[word]),
+        "corosensei's Coroutine is not laid out as expected; use the pinned version"
+    );
+    SpWord(word)
+}
+
+fn words(coro: &Coro) -> [usize; WORDS] {
+    // SAFETY: a `Coro` is made of `WORDS` initialised words: pointers and
+    // addresses, no padding (its size is the sum of its fields').
+    unsafe { mem::transmute_copy(coro) }
+}
+
+/// corosensei's view of a stack that somebody else owns.
+#[derive(Debug)]
+struct Place {
+    base: StackPointer,
+    limit: StackPointer,
+}
+
+// SAFETY: `Carrier::install`'s caller gives exclusive memory with a guard page
+// below the limit; base and limit are 16-byte aligned (asserted by the arena).
+unsafe impl Stack for Place {
+    fn base(&self) -> StackPointer {
+        self.base
+    }
+
+    fn limit(&self) -> StackPointer {
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::mem::Reserve;
+
+    thread_local! {
+        static SEEN: Cell<(YielderPtr, u32)> = const { Cell::new((YielderPtr::NONE, 0)) };
+    }
+
+    fn stack() -> (Reserve, StackBounds) {
+        let reserve = Reserve::new(256 * 1024).unwrap();
+        let low = reserve.base().expose_provenance();
+        let bounds = StackBounds {
+            base: NonZeroUsize::new(low + reserve.len()).unwrap(),
+            limit: NonZeroUsize::new(low).unwrap(),
+        };
+        (reserve, bounds)
+    }
+
+    unsafe fn count_thrice(_: NonNull<Job>) {
+        for i in 1..=3 {
+            let (yielder, _) = SEEN.get();
+            SEEN.set((yielder, i));
+            // SAFETY: the test stores the running carrier's yielder.
+            unsafe { suspend(yielder, Event::Yielded) };
+        }
+    }
+
+    unsafe fn fail(_: NonNull<Job>) {
+        std::panic::resume_unwind(Box::new("torn"));
+    }
+
+    #[test]
+    fn a_carrier_runs_job_after_job() {
+        let (_reserve, bounds) = stack();
+        let job = Job { run: count_thrice };
+        // SAFETY: the memory is this test's, used on one thread.
+        unsafe {
+            let (carrier, word) = Carrier::install(bounds);
+            let idle = (*carrier).sp(word);
+            SEEN.set(((*carrier).yielder(), 0));
+            for _ in 0..2 {
+                for i in 1..=3 {
+                    let given = if i == 1 { &raw const job } else { ptr::null() };
+                    assert_eq!(Carrier::resume(carrier, given), Event::Yielded);
+                    assert_eq!(SEEN.get().1, i);
+                    let sp = (*carrier).sp(word);
+                    assert!(sp < Carrier::cut() && Carrier::cut() <= bounds.base.get());
+                    assert!(sp < idle, "a running job lies below the idle point");
+                }
+                assert_eq!(Carrier::resume(carrier, ptr::null()), Event::Finished);
+                assert_eq!((*carrier).sp(word), idle, "the idle point never moves");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_event_and_the_carrier_lives_on() {
+        let (_reserve, bounds) = stack();
+        let job = Job { run: fail };
+        // SAFETY: as above.
+        unsafe {
+            let (carrier, _) = Carrier::install(bounds);
+            for _ in 0..2 {
+                assert_eq!(Carrier::resume(carrier, &job), Event::Panicked);
+                assert_eq!(*take_panic().downcast::<&str>().unwrap(), "torn");
+            }
+        }
+    }
+}

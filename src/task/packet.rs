@@ -1,0 +1,379 @@
+//! The join packet: a closure on its way in, a result on its way out.
+//!
+//! One allocation per spawn, shared by the task and its join handle. All that
+//! is shared between threads is one word of bits, changed only by the named
+//! transitions below:
+//!
+//! ```text
+//!  TASK    the task may still touch the packet      cleared by `release_task`
+//!  HANDLE  a join handle exists                     cleared by `release_handle`
+//!  DONE    the result is there                      set by `finish`
+//!  WAKER   the joiner's waker is there              `set_waker` and back
+//! ```
+//!
+//! - The result is written by the task before DONE, and read by the handle
+//!   after it (release, acquire).
+//! - The waker belongs to the handle while neither WAKER nor DONE is set, to
+//!   the task once both are.
+//! - Whoever clears the last of TASK and HANDLE frees the packet.
+//!
+//! A started task whose handle is gone needs no packet: then its slot forgets
+//! it, and ten million detached coroutines carry none.
+
+use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::{Addr, JoinError, RUNNING, Slot};
+use crate::shim::{AtomicU32, Ordering, UnsafeCell};
+use crate::switch::Job;
+
+const TASK: u32 = 1;
+const HANDLE: u32 = 2;
+const DONE: u32 = 4;
+const WAKER: u32 = 8;
+
+/// The part of a packet that does not depend on the closure's type.
+#[repr(C)]
+pub(crate) struct Header {
+    /// First, so that a pointer to the header is one to the job.
+    job: Job,
+    vtable: &'static VTable,
+    state: AtomicU32,
+    addr: Addr,
+    name: Option<Arc<str>>,
+    waker: UnsafeCell<Option<Waker>>,
+}
+
+struct VTable {
+    /// Moves the result out to `*mut Result<T, JoinError>`. Once, after DONE.
+    take: unsafe fn(NonNull<Header>, *mut ()),
+    /// Writes an error as the result. By the task's side, before DONE.
+    fail: unsafe fn(NonNull<Header>, JoinError),
+    /// Drops a closure that was never run. By the task's side.
+    drop_closure: unsafe fn(NonNull<Header>),
+    /// Drops a result that nobody took.
+    drop_result: unsafe fn(NonNull<Header>),
+    /// Frees the allocation and the header's parts.
+    free: unsafe fn(NonNull<Header>),
+}
+
+/// What the closure's place holds over time: the closure, then nothing while
+/// it runs, then the result.
+#[repr(C)]
+union Stage<F, T> {
+    closure: ManuallyDrop<F>,
+    result: ManuallyDrop<Result<T, JoinError>>,
+}
+
+#[repr(C)]
+struct Packet<F, T> {
+    header: Header,
+    stage: MaybeUninit<Stage<F, T>>,
+}
+
+impl<F: FnOnce() -> T, T> Packet<F, T> {
+    const VTABLE: VTable = VTable {
+        take: Self::take,
+        fail: Self::fail,
+        drop_closure: Self::drop_closure,
+        drop_result: Self::drop_result,
+        free: Self::free,
+    };
+
+    /// Where closure and result live.
+    unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
+        // SAFETY: the header is the head of a live packet of this type; only
+        // the address is made here.
+        unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
+    }
+
+    /// The job: runs on the coroutine's stack; may unwind.
+    ///
+    /// Small on purpose: its frame is part of every parked coroutine.
+    unsafe fn run(job: NonNull<Job>) {
+        let header = job.cast::<Header>();
+        // SAFETY: the closure was put there by `allocate` and is read once,
+        // here; afterwards the stage holds nothing.
+        let closure: F = unsafe { Self::stage::<F>(header).read() };
+        detach_if_unjoinable(header);
+        Self::deliver(closure());
+    }
+
+    /// The end of a task that returned: the result goes to whoever joins.
+    #[inline(never)]
+    fn deliver(value: T) {
+        let packet = running_slot().packet.replace(ptr::null());
+        // SAFETY: a slot's packet is the task's reference, and its closure was
+        // taken out by `run`.
+        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
+            // SAFETY: this is the packet that `run` of this very type started
+            // from (a slot never changes its packet but to null), and its
+            // stage holds nothing.
+            unsafe { Self::stage::<Result<T, JoinError>>(packet.0).write(Ok(value)) };
+            packet.complete();
+        }
+    }
+
+    unsafe fn take(header: NonNull<Header>, out: *mut ()) {
+        // SAFETY: the result is there (DONE) and is taken once.
+        unsafe { out.cast::<Result<T, JoinError>>().write(Self::stage::<Result<T, JoinError>>(header).read()) };
+    }
+
+    unsafe fn fail(header: NonNull<Header>, error: JoinError) {
+        // SAFETY: the stage holds nothing.
+        unsafe { Self::stage::<Result<T, JoinError>>(header).write(Err(error)) };
+    }
+
+    unsafe fn drop_closure(header: NonNull<Header>) {
+        // SAFETY: the closure is there and was never run.
+        unsafe { Self::stage::<F>(header).drop_in_place() };
+    }
+
+    unsafe fn drop_result(header: NonNull<Header>) {
+        // SAFETY: the result is there and nobody took it.
+        unsafe { Self::stage::<Result<T, JoinError>>(header).drop_in_place() };
+    }
+
+    unsafe fn free(header: NonNull<Header>) {
+        // SAFETY: `new` made it with `Box`; the stage never drops by itself.
+        drop(unsafe { Box::from_raw(header.cast::<Self>().as_ptr()) });
+    }
+}
+
+/// A task that nobody can join goes on without its packet.
+fn detach_if_unjoinable(header: NonNull<Header>) {
+    // SAFETY: TASK is set: the header lives.
+    if !unsafe { header.as_ref() }.is_joinable() {
+        let packet = running_slot().packet.replace(ptr::null());
+        // SAFETY: the slot's was the task's reference, the closure is out.
+        drop(unsafe { PacketRef::from_slot(packet) });
+    }
+}
+
+fn running_slot() -> &'static Slot {
+    // SAFETY: a job runs only while its worker has set RUNNING to its slot,
+    // and slots stay where they are (I2).
+    unsafe { &*RUNNING.get() }
+}
+
+impl Header {
+    /// The task's address.
+    pub(crate) fn addr(&self) -> Addr {
+        self.addr
+    }
+
+    /// The name given to the builder.
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    /// What starts the task; see [`Job`].
+    pub(crate) fn job(&self) -> *const Job {
+        &raw const self.job
+    }
+
+    fn is_joinable(&self) -> bool {
+        self.state.load(Ordering::Acquire) & HANDLE != 0
+    }
+
+    fn is_done(&self) -> bool {
+        self.state.load(Ordering::Acquire) & DONE != 0
+    }
+}
+
+/// The task's side of a packet. Dropping it releases the packet.
+pub(crate) struct PacketRef(NonNull<Header>);
+
+/// The join handle's side of a packet. Dropping it releases the packet, and
+/// with it a result that was not taken.
+pub(crate) struct JoinRef(NonNull<Header>);
+
+/// A packet with its closure, for a task at `addr`: both sides of it.
+///
+/// The header pointer is the task's side before the closure is taken out: give
+/// it to a slot, or end it with [`PacketRef::cancel_unstarted`].
+pub(crate) fn allocate<F: FnOnce() -> T, T>(
+    closure: F,
+    addr: Addr,
+    name: Option<Arc<str>>,
+) -> (NonNull<Header>, JoinRef) {
+    let stage = Stage { closure: ManuallyDrop::new(closure) };
+    let packet = Packet::<F, T> {
+        header: Header {
+            job: Job { run: Packet::<F, T>::run },
+            vtable: &Packet::<F, T>::VTABLE,
+            state: AtomicU32::new(TASK | HANDLE),
+            addr,
+            name,
+            waker: UnsafeCell::new(None),
+        },
+        stage: MaybeUninit::new(stage),
+    };
+    let header = NonNull::from(Box::leak(Box::new(packet))).cast();
+    (header, JoinRef(header))
+}
+
+impl PacketRef {
+    /// What a slot holds, if it holds anything.
+    ///
+    /// # Safety
+    ///
+    /// - `packet` is null or a live packet's task side, given up by its holder.
+    pub(crate) unsafe fn from_slot(packet: *const Header) -> Option<Self> {
+        NonNull::new(packet.cast_mut()).map(Self)
+    }
+
+    /// Ends the task without a value.
+    ///
+    /// # Safety
+    ///
+    /// - The closure was taken out of the packet (the task has started).
+    pub(crate) unsafe fn fail(self, error: JoinError) {
+        // SAFETY: the stage holds nothing; the vtable knows the types.
+        unsafe { (self.header().vtable.fail)(self.0, error) };
+        self.complete();
+    }
+
+    /// Ends a task that never ran. The closure's destructor may panic.
+    ///
+    /// # Safety
+    ///
+    /// - The closure is still in the packet.
+    pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
+        // SAFETY: the closure is there, and gone afterwards.
+        unsafe {
+            (self.header().vtable.drop_closure)(self.0);
+            self.fail(error);
+        }
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: TASK is set while a `PacketRef` lives.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The result has been written: publish it and wake the joiner.
+    fn complete(self) {
+        let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
+        debug_assert!(before & DONE == 0, "a task ended twice");
+        if before & WAKER != 0 {
+            // SAFETY: WAKER and DONE are set: the waker is the task's to use.
+            self.header().waker.with(|waker| unsafe { (*waker).as_ref().map(Waker::wake_by_ref) });
+        }
+    }
+}
+
+impl Drop for PacketRef {
+    fn drop(&mut self) {
+        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        if before & HANDLE == 0 {
+            // SAFETY: both sides have let go.
+            unsafe { free(self.0, before & DONE != 0) };
+        }
+    }
+}
+
+// SAFETY: the handle's side touches the shared word, and the waker and result
+// when the protocol gives it them; whether `T` may cross threads is
+// `JoinHandle<T>`'s bound.
+unsafe impl Send for JoinRef {}
+// SAFETY: through `&JoinRef` only the word and the immutable parts are read.
+unsafe impl Sync for JoinRef {}
+
+impl JoinRef {
+    /// The immutable parts: address and name.
+    pub(crate) fn header(&self) -> &Header {
+        // SAFETY: HANDLE is set while a `JoinRef` lives.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// The packet, to compare with what a slot holds.
+    pub(crate) fn as_ptr(&self) -> *const Header {
+        self.0.as_ptr()
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.header().is_done()
+    }
+
+    /// Leaves a waker to be woken at the end; `true` if the end has come
+    /// already (then it may or may not be woken).
+    #[must_use]
+    pub(crate) fn set_waker(&mut self, waker: &Waker) -> bool {
+        let state = self.header().state.load(Ordering::Acquire);
+        if state & DONE != 0 {
+            return true;
+        }
+        if state & WAKER != 0 {
+            // SAFETY: WAKER without DONE: both sides may only read.
+            let same = self.header().waker.with(|w| unsafe { (*w).as_ref().is_some_and(|w| w.will_wake(waker)) });
+            if same {
+                return false;
+            }
+            let before = self.header().state.fetch_and(!WAKER, Ordering::AcqRel);
+            if before & DONE != 0 {
+                return true;
+            }
+        }
+        // SAFETY: neither WAKER nor DONE was set, and the task uses the waker
+        // only if it finds WAKER when it sets DONE.
+        let old = self.header().waker.with_mut(|w| unsafe { (*w).replace(waker.clone()) });
+        drop(old);
+        self.header().state.fetch_or(WAKER, Ordering::AcqRel) & DONE != 0
+    }
+
+    /// The result.
+    ///
+    /// # Safety
+    ///
+    /// - `T` is the closure's type of result.
+    /// - The packet is done.
+    pub(crate) unsafe fn take<T>(self) -> Result<T, JoinError> {
+        let mut out = MaybeUninit::<Result<T, JoinError>>::uninit();
+        // SAFETY: DONE, and `self` is consumed: the result is taken once.
+        unsafe { (self.header().vtable.take)(self.0, out.as_mut_ptr().cast()) };
+        // Clearing DONE as well tells the task's side that nothing is left.
+        self.release(HANDLE | DONE);
+        // SAFETY: `take` has written it.
+        unsafe { out.assume_init() }
+    }
+
+    /// Lets go of the packet by clearing `bits`, HANDLE among them.
+    fn release(self, bits: u32) {
+        let this = ManuallyDrop::new(self);
+        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        if before & TASK == 0 {
+            // SAFETY: both sides have let go.
+            unsafe { free(this.0, before & !bits & DONE != 0) };
+        }
+    }
+}
+
+impl Drop for JoinRef {
+    fn drop(&mut self) {
+        // SAFETY: `self` is not used again; `release` forgets its copy.
+        unsafe { ptr::read(self) }.release(HANDLE);
+    }
+}
+
+/// Drops what is left and frees the packet, also if a destructor panics.
+///
+/// # Safety
+///
+/// - Both sides have let go; `with_result` exactly if a result is there.
+unsafe fn free(header: NonNull<Header>, with_result: bool) {
+    struct Free(NonNull<Header>);
+    impl Drop for Free {
+        fn drop(&mut self) {
+            // SAFETY: nobody else has the packet.
+            unsafe { (self.0.as_ref().vtable.free)(self.0) };
+        }
+    }
+    let guard = Free(header);
+    if with_result {
+        // SAFETY: the caller says that it is there.
+        unsafe { (guard.0.as_ref().vtable.drop_result)(guard.0) };
+    }
+}

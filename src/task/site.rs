@@ -1,0 +1,45 @@
+//! Spawn places, interned: a slot names the line that spawned it in two bytes.
+
+use std::collections::HashMap;
+use std::panic::Location;
+
+/// The spawn places that a worker has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Sites {
+    all: Vec<&'static Location<'static>>,
+    /// Keyed by the address of the `Location`: one line of code may have
+    /// several (one for each inlining), which costs an entry, no more.
+    index: HashMap<usize, u16>,
+    /// The answer of the last look-up: spawns come in runs.
+    last: (usize, u16),
+}
+
+impl Sites {
+    /// Every place past this many shares the last number.
+    const MOST: usize = u16::MAX as usize;
+
+    /// The number of a place, the same each time.
+    #[inline]
+    pub(crate) fn intern(&mut self, site: &'static Location<'static>) -> u16 {
+        let key = std::ptr::from_ref(site).addr();
+        if self.last.0 != key {
+            self.last = (key, self.look_up(key, site));
+        }
+        self.last.1
+    }
+
+    /// The place behind a number that [`Sites::intern`] gave.
+    pub(crate) fn get(&self, number: u16) -> &'static Location<'static> {
+        self.all[usize::from(number)]
+    }
+
+    fn look_up(&mut self, key: usize, site: &'static Location<'static>) -> u16 {
+        if self.all.len() >= Self::MOST {
+            return self.index.get(&key).copied().unwrap_or(u16::MAX - 1);
+        }
+        *self.index.entry(key).or_insert_with(|| {
+            self.all.push(site);
+            (self.all.len() - 1) as u16
+        })
+    }
+}

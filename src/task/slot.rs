@@ -1,0 +1,437 @@
+//! The slot: a parked coroutine's 32 bytes, at an address that never changes.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ptr;
+
+use super::{Addr, Header};
+use crate::sys::mem::Reserve;
+
+thread_local! {
+    /// The slot of the coroutine that runs on this thread right now; null on
+    /// plain threads and on a worker's own stack. The hooks' gate.
+    pub(crate) static RUNNING: Cell<*const Slot> = const { Cell::new(ptr::null()) };
+}
+
+/// Where a task is in its life (see the module's picture).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// Zero, so that untouched memory is a free slot.
+    Free = 0,
+    /// Spawned, in the run queue, no stack yet.
+    New,
+    /// In the run queue, suspended.
+    Queued,
+    /// On the processor (or suspended by a nested call of the worker: never).
+    Running,
+    /// Waits for a wake-up.
+    Parked,
+}
+
+/// One bit each in [`Slot::flags`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// Woken while running: the next park returns at once.
+    pub(crate) const NOTIFIED: Self = Self(1);
+    /// `unpark` was called: the next `park` takes this and returns.
+    pub(crate) const TOKEN: Self = Self(2);
+    /// Every blocking call fails from now on.
+    pub(crate) const CANCELLED: Self = Self(4);
+    /// Runs on a shared stack.
+    pub(crate) const SHARED: Self = Self(8);
+    /// Hooks let the call through to libc.
+    pub(crate) const UNHOOKED: Self = Self(16);
+}
+
+/// A task, as its worker sees it. Plain memory: only the worker's thread looks
+/// at it, because a started coroutine never changes its thread.
+///
+/// ```text
+///  0        4     5     6      8         16       20       24       28    32
+///  ┌────────┬─────┬─────┬──────┬─────────┬────────┬────────┬────────┬─────┐
+///  │ gener. │state│flags│ site │ packet  │ stack  │ frame  │ length │extra│
+///  └────────┴─────┴─────┴──────┴─────────┴────────┴────────┴────────┴─────┘
+/// ```
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Slot {
+    /// Counts the tasks that have lived here; an [`Addr`] must match it.
+    generation: Cell<u32>,
+    state: Cell<State>,
+    flags: Cell<u8>,
+    /// The spawn place's number in the worker's [`Sites`](super::Sites).
+    pub(crate) site: Cell<u16>,
+    /// The join packet; null once nobody can join.
+    pub(crate) packet: Cell<*const Header>,
+    /// Before the first run: the stack size wanted, in pages. Then: which
+    /// stack (of the arena, or of the shared ones, by [`Flags::SHARED`]).
+    pub(crate) stack: Cell<u32>,
+    /// Shared stacks: the block that holds the frames while they are
+    /// elsewhere than on the stack; 0 for none.
+    pub(crate) frame: Cell<u32>,
+    /// Bytes in that block. In a free slot: the next free one.
+    pub(crate) frame_len: Cell<u32>,
+    /// Rare things (name, locals): an index into the worker's extras, 0 for none.
+    pub(crate) extra: Cell<u32>,
+}
+
+const _: () = assert!(size_of::<Slot>() == 32);
+
+impl Slot {
+    #[inline(always)]
+    pub(crate) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_state(&self, state: State) {
+        self.state.set(state);
+    }
+
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: Flags) -> bool {
+        self.flags.get() & flag.0 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, flag: Flags) {
+        self.flags.set(self.flags.get() | flag.0);
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&self, flag: Flags) {
+        self.flags.set(self.flags.get() & !flag.0);
+    }
+
+    /// Clears the flag and says whether it was set.
+    #[inline(always)]
+    pub(crate) fn take(&self, flag: Flags) -> bool {
+        let had = self.has(flag);
+        self.clear(flag);
+        had
+    }
+
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.get()
+    }
+
+    fn make_new(&self, generation: u32) {
+        self.generation.set(generation);
+        self.state.set(State::New);
+        self.flags.set(0);
+        self.site.set(0);
+        self.packet.set(ptr::null());
+        self.stack.set(0);
+        self.frame.set(0);
+        self.frame_len.set(0);
+        self.extra.set(0);
+    }
+}
+
+/// All slots of one worker, in two ranges of numbers.
+///
+/// The local range is the worker's to hand out: a reserve cut in segments of
+/// 2 MiB. A segment whose slots are all free gives its memory back and keeps
+/// only the generation that its slots must start from.
+///
+/// The remote range above it is handed out by the inbox to threads that spawn
+/// from outside, so that they know the address of what they spawned at once;
+/// the worker only fills and empties those slots ([`Slots::adopt`]).
+#[derive(Debug)]
+pub(crate) struct Slots {
+    base: *const Slot,
+    /// Slots in the local range; as many again are in the remote one.
+    capacity: u32,
+    book: RefCell<Book>,
+}
+
+#[derive(Debug)]
+struct Book {
+    reserve: Reserve,
+    segments: Vec<Segment>,
+    /// Segments that have room, the one to use next at the end.
+    open: Vec<u32>,
+    live: u32,
+    /// One past the highest remote slot that was ever used.
+    remote_end: u32,
+    /// What new segments start their generations from.
+    first_generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Segment {
+    live: u32,
+    /// Slots handed out at least once since the memory was last given back.
+    fresh: u32,
+    /// The head of the list of free slots (index + 1, within the segment).
+    free: u32,
+    /// No slot here has had a higher generation than this, less one.
+    next_generation: u32,
+    open: bool,
+}
+
+const SEGMENT_SLOTS: u32 = (2 << 20) / size_of::<Slot>() as u32;
+const SEGMENT_BYTES: usize = SEGMENT_SLOTS as usize * size_of::<Slot>();
+
+impl Slots {
+    /// Room for `capacity` tasks, whose generations start at `first_generation`.
+    pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
+        let capacity = capacity.clamp(1, Self::MOST);
+        let reserve = Reserve::new(2 * capacity as usize * size_of::<Slot>())?;
+        Ok(Self {
+            base: reserve.base().cast(),
+            capacity,
+            book: RefCell::new(Book {
+                reserve,
+                segments: Vec::new(),
+                open: Vec::new(),
+                live: 0,
+                remote_end: capacity,
+                first_generation,
+            }),
+        })
+    }
+
+    /// The most slots that each range can have.
+    pub(crate) const MOST: u32 = Addr::MAX_SLOTS / 2;
+
+    /// The slot of this number, whatever its state.
+    #[inline(always)]
+    pub(crate) fn slot(&self, index: u32) -> &Slot {
+        debug_assert!(index < 2 * self.capacity);
+        // SAFETY: inside the reserve (numbers come from `alloc`, addresses are
+        // checked by `find`); any bytes there, zero ones too, are a `Slot`
+        // (I2), and only this thread touches them.
+        unsafe { &*self.base.add(index as usize) }
+    }
+
+    /// The number of a slot of ours.
+    #[inline(always)]
+    pub(crate) fn index(&self, slot: *const Slot) -> u32 {
+        ((slot.addr() - self.base.addr()) / size_of::<Slot>()) as u32
+    }
+
+    /// The live slot behind an address, unless it is stale.
+    #[inline(always)]
+    pub(crate) fn find(&self, addr: Addr) -> Option<(u32, &Slot)> {
+        let index = addr.slot();
+        if index >= 2 * self.capacity {
+            return None;
+        }
+        let slot = self.slot(index);
+        let same = Addr::generation_bits(slot.generation.get()) == addr.generation();
+        (slot.state.get() != State::Free && same).then_some((index, slot))
+    }
+
+    /// Tasks alive.
+    pub(crate) fn live(&self) -> u32 {
+        self.book.borrow().live
+    }
+
+    /// The most tasks that can be alive.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
+    /// Takes a free slot and makes it New; `None` when all are taken.
+    #[inline]
+    pub(crate) fn alloc(&self) -> Option<u32> {
+        let mut book = self.book.borrow_mut();
+        if book.live >= self.capacity {
+            return None; // Remote tasks count as well: the limit is on both.
+        }
+        let number = match book.open.last() {
+            Some(&number) => number,
+            None => book.open_segment(self.capacity)?,
+        };
+        book.live += 1;
+        let segment = &mut book.segments[number as usize];
+        segment.live += 1;
+        let first = number * SEGMENT_SLOTS;
+        let (index, generation) = if segment.free != 0 {
+            let index = first + segment.free - 1;
+            let slot = self.slot(index);
+            segment.free = slot.frame_len.get();
+            (index, slot.generation.get())
+        } else {
+            segment.fresh += 1;
+            (first + segment.fresh - 1, segment.next_generation)
+        };
+        let full = segment.free == 0
+            && (segment.fresh == SEGMENT_SLOTS || first + segment.fresh == self.capacity);
+        if full {
+            segment.open = false;
+            book.open.pop();
+        }
+        self.slot(index).make_new(generation);
+        Some(index)
+    }
+
+    /// Makes a remote slot New, as the inbox has promised.
+    pub(crate) fn adopt(&self, addr: Addr) -> u32 {
+        let index = addr.slot();
+        debug_assert!(self.is_remote(index) && self.slot(index).state() == State::Free);
+        let mut book = self.book.borrow_mut();
+        book.live += 1;
+        book.remote_end = book.remote_end.max(index + 1);
+        self.slot(index).make_new(addr.generation());
+        index
+    }
+
+    /// Whether the inbox, not the worker, hands this slot out.
+    #[inline(always)]
+    pub(crate) fn is_remote(&self, index: u32) -> bool {
+        index >= self.capacity
+    }
+
+    /// Ends the task in this slot: its address is stale from here on.
+    #[inline]
+    pub(crate) fn free(&self, index: u32) {
+        let mut book = self.book.borrow_mut();
+        let slot = self.slot(index);
+        debug_assert!(slot.state() != State::Free, "a slot ended twice");
+        let generation = slot.generation.get().wrapping_add(1);
+        slot.generation.set(generation);
+        slot.set_state(State::Free);
+        book.live -= 1;
+        if self.is_remote(index) {
+            return; // The worker tells the inbox.
+        }
+        let number = index / SEGMENT_SLOTS;
+        let segment = &mut book.segments[number as usize];
+        slot.frame_len.set(segment.free);
+        segment.free = index % SEGMENT_SLOTS + 1;
+        segment.next_generation = segment.next_generation.max(generation);
+        segment.live -= 1;
+        if !segment.open {
+            segment.open = true;
+            book.open.push(number);
+        } else if segment.live == 0 && book.open.len() > 1 {
+            book.close_empty(number);
+        }
+    }
+
+    /// Live slots with their numbers, for walks at shutdown and in dumps.
+    pub(crate) fn iter_live(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        let (ends, remote_end) = {
+            let book = self.book.borrow();
+            (book.segments.iter().map(|s| s.fresh).collect::<Vec<_>>(), book.remote_end)
+        };
+        let local = ends.into_iter().enumerate().flat_map(|(segment, end)| {
+            let first = segment as u32 * SEGMENT_SLOTS;
+            first..first + end
+        });
+        let numbers = local.chain(self.capacity..remote_end);
+        numbers.map(|i| (i, self.slot(i))).filter(|(_, slot)| slot.state() != State::Free)
+    }
+
+    /// A generation that no slot here has had: where a successor must start.
+    pub(crate) fn next_generation(&self) -> u32 {
+        let book = self.book.borrow();
+        let used = book.segments.iter().map(|s| s.next_generation).max();
+        used.unwrap_or(book.first_generation).wrapping_add(1)
+    }
+}
+
+impl Book {
+    /// Makes room in a segment that was given back, else in a new one.
+    fn open_segment(&mut self, capacity: u32) -> Option<u32> {
+        let number = match self.segments.iter().position(|s| s.live == 0 && !s.open) {
+            Some(number) => number,
+            None if self.segments.len() as u32 * SEGMENT_SLOTS >= capacity => return None,
+            None => {
+                self.segments.push(Segment {
+                    next_generation: self.first_generation,
+                    ..Segment::default()
+                });
+                self.segments.len() - 1
+            }
+        };
+        self.segments[number].open = true;
+        self.open.push(number as u32);
+        Some(number as u32)
+    }
+
+    /// Gives an empty segment's memory back; another one has room.
+    #[cold]
+    fn close_empty(&mut self, number: u32) {
+        let offset = number as usize * SEGMENT_BYTES;
+        // SAFETY: no slot of the segment is live; a stale address reads zero
+        // there, which is a free slot. Free-list links inside are dropped below.
+        if unsafe { self.reserve.release(offset, SEGMENT_BYTES) }.is_err() {
+            return;
+        }
+        let segment = &mut self.segments[number as usize];
+        segment.fresh = 0;
+        segment.free = 0;
+        segment.open = false;
+        self.open.retain(|&open| open != number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn addr(slots: &Slots, index: u32) -> Addr {
+        Addr::new(1, slots.slot(index).generation(), index)
+    }
+
+    #[test]
+    fn stale_addresses_are_never_found() {
+        let slots = Slots::new(3 * SEGMENT_SLOTS, 5).unwrap();
+        let mut live: HashMap<u32, Addr> = HashMap::new();
+        let mut stale: Vec<Addr> = Vec::new();
+        let mut random = 0x9E37_79B9_7F4A_7C15_u64;
+        for step in 0..400_000_u32 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            // Phases of growth and of shrinking, so that segments come and go.
+            let grow = if (step / 100_000) % 2 == 0 { 7 } else { 1 };
+            if random % 8 < grow || live.is_empty() {
+                let index = slots.alloc().expect("room");
+                let fresh = addr(&slots, index);
+                assert!(live.insert(index, fresh).is_none(), "slot {index} handed out twice");
+                assert_ne!(stale.last(), Some(&fresh));
+            } else {
+                let nth = (random >> 8) as usize % live.len().min(8);
+                let index = *live.keys().nth(nth).unwrap();
+                stale.push(live.remove(&index).unwrap());
+                slots.free(index);
+            }
+        }
+        assert_eq!(slots.live() as usize, live.len());
+        for (&index, &known) in &live {
+            assert_eq!(slots.find(known).map(|found| found.0), Some(index));
+        }
+        for &gone in &stale {
+            assert!(slots.find(gone).is_none(), "{gone:?} came back");
+        }
+        let mut seen: Vec<u32> = slots.iter_live().map(|(index, _)| index).collect();
+        let mut expected: Vec<u32> = live.keys().copied().collect();
+        seen.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn an_emptied_segment_starts_above_its_old_generations() {
+        let slots = Slots::new(2 * SEGMENT_SLOTS, 0).unwrap();
+        let all: Vec<u32> = (0..2 * SEGMENT_SLOTS).map(|_| slots.alloc().unwrap()).collect();
+        assert!(slots.alloc().is_none(), "capacity is a limit");
+        let old: Vec<Addr> = all.iter().map(|&i| addr(&slots, i)).collect();
+        all.iter().for_each(|&i| slots.free(i));
+        assert_eq!(slots.live(), 0);
+        for _ in 0..2 * SEGMENT_SLOTS {
+            slots.alloc().unwrap();
+        }
+        assert!(old.iter().all(|&gone| slots.find(gone).is_none()));
+        assert!(slots.next_generation() > 1);
+    }
+}
