@@ -107,7 +107,10 @@ impl Carrier {
         let event = coro.resume(ptr::null());
         assert!(matches!(event, CoroutineResult::Yield(Event::Finished)));
         let sp_word = learn_sp_word(&before, &words(&coro), bounds);
-        let carrier = Self { coro: ManuallyDrop::new(coro), yielder: LINK.get() };
+        let carrier = Self {
+            coro: ManuallyDrop::new(coro),
+            yielder: LINK.get(),
+        };
         // SAFETY: the top 64 bytes of the stack are the caller's to give, and
         // lie above corosensei's base.
         unsafe { at.write(carrier) };

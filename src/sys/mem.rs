@@ -101,7 +101,12 @@ impl Reserve {
     ///
     /// `Madvise`: `EINVAL` from kernels before 6.13 and on locked memory.
     /// `Mprotect`: `ENOMEM` at `vm.max_map_count`.
-    pub(crate) unsafe fn guard(&self, offset: usize, len: usize, kind: GuardKind) -> io::Result<()> {
+    pub(crate) unsafe fn guard(
+        &self,
+        offset: usize,
+        len: usize,
+        kind: GuardKind,
+    ) -> io::Result<()> {
         match kind {
             // SAFETY: the caller gives the range up.
             GuardKind::Madvise => unsafe { self.advise(offset, len, MADV_GUARD_INSTALL) },
@@ -115,15 +120,43 @@ impl Reserve {
     /// # Safety
     ///
     /// - When closing: nobody touches the range until it is opened again.
-    pub(crate) unsafe fn set_accessible(&self, offset: usize, len: usize, yes: bool) -> io::Result<()> {
-        let prot = if yes { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
+    pub(crate) unsafe fn set_accessible(
+        &self,
+        offset: usize,
+        len: usize,
+        yes: bool,
+    ) -> io::Result<()> {
+        let prot = if yes {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_NONE
+        };
         // SAFETY: forwarded.
         unsafe { self.protect(offset, len, prot) }
     }
 
+    /// How many pages of the range are in memory.
+    #[cfg(test)]
+    pub(crate) fn resident_pages(&self, offset: usize, len: usize) -> usize {
+        let mut pages = vec![0u8; len / PAGE];
+        // SAFETY: one byte for each page of a range that is ours.
+        let result = unsafe { libc::mincore(self.range(offset, len), len, pages.as_mut_ptr()) };
+        check(result).expect("mincore of our own range");
+        pages.iter().filter(|page| **page & 1 != 0).count()
+    }
+
+    /// Keeps all of it in memory, as `mlockall` would.
+    #[cfg(test)]
+    pub(crate) fn lock(&self) {
+        // SAFETY: changes no bytes; the range is ours.
+        let result = unsafe { libc::mlock(self.range(0, self.len()), self.len()) };
+        check(result).expect("a few pages can be locked");
+    }
+
     fn range(&self, offset: usize, len: usize) -> *mut libc::c_void {
         assert!(
-            offset.is_multiple_of(PAGE) && offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            offset.is_multiple_of(PAGE)
+                && offset.checked_add(len).is_some_and(|end| end <= self.len()),
             "range {offset}+{len} is not whole pages inside a reserve of {}",
             self.len()
         );
@@ -144,7 +177,11 @@ impl Reserve {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The kernel's page size must be [`PAGE`].

@@ -4,4 +4,9 @@
 //! get `io::Result`s and plain types. Does not live here: any knowledge of
 //! coroutines, stacks or readiness.
 
+pub(crate) mod errno;
+pub(crate) mod fd;
 pub(crate) mod mem;
+pub(crate) mod signal;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -80,10 +80,17 @@ mod tests {
 
     #[test]
     fn parts_come_back() {
-        let largest = (Addr::MAX_WORKERS - 1, (1 << GENERATION_BITS) - 1, Addr::MAX_SLOTS - 1);
+        let largest = (
+            Addr::MAX_WORKERS - 1,
+            (1 << GENERATION_BITS) - 1,
+            Addr::MAX_SLOTS - 1,
+        );
         for (worker, generation, slot) in [(1, 0, 0), (3, 77, 12), largest] {
             let addr = Addr::new(worker, generation, slot);
-            assert_eq!((addr.worker(), addr.generation(), addr.slot()), (worker, generation, slot));
+            assert_eq!(
+                (addr.worker(), addr.generation(), addr.slot()),
+                (worker, generation, slot)
+            );
             assert_eq!(Addr::from_bits(addr.to_bits()), addr);
         }
     }

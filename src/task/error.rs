@@ -57,11 +57,14 @@ impl JoinError {
     ///
     /// If the coroutine did not panic; see [`JoinError::is_panic`].
     pub fn into_panic(self) -> Box<dyn Any + Send + 'static> {
-        self.try_into_panic().unwrap_or_else(|other| panic!("not a panic: {other}"))
+        self.try_into_panic()
+            .unwrap_or_else(|other| panic!("not a panic: {other}"))
     }
 
     fn message(&self) -> Option<&str> {
-        let Reason::Panicked(payload) = &self.0 else { return None };
+        let Reason::Panicked(payload) = &self.0 else {
+            return None;
+        };
         payload
             .downcast_ref::<&str>()
             .copied()

@@ -118,7 +118,10 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
 
     unsafe fn take(header: NonNull<Header>, out: *mut ()) {
         // SAFETY: the result is there (DONE) and is taken once.
-        unsafe { out.cast::<Result<T, JoinError>>().write(Self::stage::<Result<T, JoinError>>(header).read()) };
+        unsafe {
+            out.cast::<Result<T, JoinError>>()
+                .write(Self::stage::<Result<T, JoinError>>(header).read())
+        };
     }
 
     unsafe fn fail(header: NonNull<Header>, error: JoinError) {
@@ -199,10 +202,14 @@ pub(crate) fn allocate<F: FnOnce() -> T, T>(
     addr: Addr,
     name: Option<Arc<str>>,
 ) -> (NonNull<Header>, JoinRef) {
-    let stage = Stage { closure: ManuallyDrop::new(closure) };
+    let stage = Stage {
+        closure: ManuallyDrop::new(closure),
+    };
     let packet = Packet::<F, T> {
         header: Header {
-            job: Job { run: Packet::<F, T>::run },
+            job: Job {
+                run: Packet::<F, T>::run,
+            },
             vtable: &Packet::<F, T>::VTABLE,
             state: AtomicU32::new(TASK | HANDLE),
             addr,
@@ -260,7 +267,9 @@ impl PacketRef {
         debug_assert!(before & DONE == 0, "a task ended twice");
         if before & WAKER != 0 {
             // SAFETY: WAKER and DONE are set: the waker is the task's to use.
-            self.header().waker.with(|waker| unsafe { (*waker).as_ref().map(Waker::wake_by_ref) });
+            self.header()
+                .waker
+                .with(|waker| unsafe { (*waker).as_ref().map(Waker::wake_by_ref) });
         }
     }
 }
@@ -308,7 +317,10 @@ impl JoinRef {
         }
         if state & WAKER != 0 {
             // SAFETY: WAKER without DONE: both sides may only read.
-            let same = self.header().waker.with(|w| unsafe { (*w).as_ref().is_some_and(|w| w.will_wake(waker)) });
+            let same = self
+                .header()
+                .waker
+                .with(|w| unsafe { (*w).as_ref().is_some_and(|w| w.will_wake(waker)) });
             if same {
                 return false;
             }
@@ -319,7 +331,10 @@ impl JoinRef {
         }
         // SAFETY: neither WAKER nor DONE was set, and the task uses the waker
         // only if it finds WAKER when it sets DONE.
-        let old = self.header().waker.with_mut(|w| unsafe { (*w).replace(waker.clone()) });
+        let old = self
+            .header()
+            .waker
+            .with_mut(|w| unsafe { (*w).replace(waker.clone()) });
         drop(old);
         self.header().state.fetch_or(WAKER, Ordering::AcqRel) & DONE != 0
     }

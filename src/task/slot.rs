@@ -319,14 +319,19 @@ impl Slots {
     pub(crate) fn iter_live(&self) -> impl Iterator<Item = (u32, &Slot)> {
         let (ends, remote_end) = {
             let book = self.book.borrow();
-            (book.segments.iter().map(|s| s.fresh).collect::<Vec<_>>(), book.remote_end)
+            (
+                book.segments.iter().map(|s| s.fresh).collect::<Vec<_>>(),
+                book.remote_end,
+            )
         };
         let local = ends.into_iter().enumerate().flat_map(|(segment, end)| {
             let first = segment as u32 * SEGMENT_SLOTS;
             first..first + end
         });
         let numbers = local.chain(self.capacity..remote_end);
-        numbers.map(|i| (i, self.slot(i))).filter(|(_, slot)| slot.state() != State::Free)
+        numbers
+            .map(|i| (i, self.slot(i)))
+            .filter(|(_, slot)| slot.state() != State::Free)
     }
 
     /// A generation that no slot here has had: where a successor must start.
@@ -397,7 +402,10 @@ mod tests {
             if random % 8 < grow || live.is_empty() {
                 let index = slots.alloc().expect("room");
                 let fresh = addr(&slots, index);
-                assert!(live.insert(index, fresh).is_none(), "slot {index} handed out twice");
+                assert!(
+                    live.insert(index, fresh).is_none(),
+                    "slot {index} handed out twice"
+                );
                 assert_ne!(stale.last(), Some(&fresh));
             } else {
                 let nth = (random >> 8) as usize % live.len().min(8);
@@ -423,7 +431,9 @@ mod tests {
     #[test]
     fn an_emptied_segment_starts_above_its_old_generations() {
         let slots = Slots::new(2 * SEGMENT_SLOTS, 0).unwrap();
-        let all: Vec<u32> = (0..2 * SEGMENT_SLOTS).map(|_| slots.alloc().unwrap()).collect();
+        let all: Vec<u32> = (0..2 * SEGMENT_SLOTS)
+            .map(|_| slots.alloc().unwrap())
+            .collect();
         assert!(slots.alloc().is_none(), "capacity is a limit");
         let old: Vec<Addr> = all.iter().map(|&i| addr(&slots, i)).collect();
         all.iter().for_each(|&i| slots.free(i));

@@ -1,0 +1,203 @@
+//! `Builder`: how one coroutine is spawned; and the plain spawning functions.
+
+use std::io;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::handle::JoinHandle;
+use crate::runtime::Handle;
+use crate::sched::{Plan, Worker};
+
+/// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
+///
+/// A page of it (4 KiB) is memory from the first run on, the rest becomes
+/// memory when it is touched. A panic that prints a backtrace needs 22 KiB.
+pub const DEFAULT_STACK_SIZE: usize = 64 * 1024;
+
+/// Spawns a coroutine with a name or a stack size of its own, after
+/// [`std::thread::Builder`].
+///
+/// # Examples
+///
+/// ```
+/// crore::run(|| {
+///     let handle = crore::Builder::new()
+///         .name("greeter")
+///         .stack_size(32 * 1024)
+///         .spawn(|| crore::current().name().map(str::len))?;
+///     assert_eq!(handle.join().unwrap(), Some(7));
+///     Ok::<(), std::io::Error>(())
+/// })?
+/// # ;Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it spawns"]
+pub struct Builder {
+    name: Option<Arc<str>>,
+    stack_size: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Builder {
+    /// A builder with the defaults: no name, [`DEFAULT_STACK_SIZE`].
+    pub fn new() -> Self {
+        Self {
+            name: None,
+            stack_size: DEFAULT_STACK_SIZE,
+        }
+    }
+
+    /// Names the coroutine, for [`Coroutine::name`](crate::Coroutine::name) and
+    /// for messages about it.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into().into());
+        self
+    }
+
+    /// The size of the coroutine's stack in bytes, rounded up to whole pages
+    /// and to 32 KiB at least. What is not touched costs address space only.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// Spawns a coroutine on this thread's worker.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) when the worker has as
+    /// many coroutines as it may; `NotConnected` outside
+    /// a runtime; `InvalidInput` for a stack size over 1 GiB. That no memory
+    /// is left for a stack shows only when the coroutine first runs: then the
+    /// [`JoinError`](crate::JoinError) says so.
+    #[track_caller]
+    pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_local(f)
+    }
+
+    /// As [`Builder::spawn`], for what must stay on this thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    #[track_caller]
+    pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let plan = self.plan(Location::caller())?;
+        let worker = Worker::current().ok_or_else(outside)?;
+        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+    }
+
+    /// Spawns a coroutine on a runtime from any thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`]; `NotConnected` when the runtime has ended.
+    #[track_caller]
+    pub fn spawn_on<F, T>(self, runtime: &Handle, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let plan = self.plan(Location::caller())?;
+        Ok(JoinHandle::new(runtime.post_spawn(f, plan)?))
+    }
+
+    fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
+        if self.stack_size > 1 << 30 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a stack of {} bytes was asked for; the most is 1 GiB",
+                    self.stack_size
+                ),
+            ));
+        }
+        Ok(Plan {
+            stack_size: self.stack_size,
+            name: self.name,
+            site,
+        })
+    }
+}
+
+#[cold]
+fn outside() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "this thread runs no crore runtime: start one with crore::run(|| …), or spawn from \
+         outside with a runtime's Handle",
+    )
+}
+
+/// Spawns a coroutine on this thread's worker, after [`std::thread::spawn`].
+///
+/// It first runs when this one parks, yields or ends.
+///
+/// # Panics
+///
+/// Outside a runtime, and when the worker has as many coroutines as it may.
+/// [`Builder::spawn`] returns an error instead.
+///
+/// # Examples
+///
+/// ```
+/// let sum = crore::run(|| {
+///     let parts: Vec<_> = (0..10u64).map(|i| crore::spawn(move || i * i)).collect();
+///     parts.into_iter().map(|part| part.join().unwrap()).sum::<u64>()
+/// })?;
+/// assert_eq!(sum, 285);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Builder::new()
+        .spawn(f)
+        .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+}
+
+/// As [`spawn`], for closures and results that must stay on this thread.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+///
+/// crore::run(|| {
+///     let count = Rc::new(Cell::new(0));
+///     let theirs = Rc::clone(&count);
+///     crore::spawn_local(move || theirs.set(7)).join().unwrap();
+///     assert_eq!(count.get(), 7);
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub fn spawn_local<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    Builder::new()
+        .spawn_local(f)
+        .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+}

@@ -1,0 +1,374 @@
+//! What the driver knows of each descriptor, and who waits on it.
+//!
+//! Lives here: the table by descriptor number, hints, waiters, staleness.
+//! Does not live here: any system call (`reactor.rs`).
+//!
+//! - A direction is **drained** when a call has shown that it is not ready and
+//!   no event has come since. Any event of the direction ends that. Closed
+//!   ends and errors stick: such a direction is never drained again, because
+//!   it may be ready without a further edge.
+//! - An entry is **current** while its registration stands and the epoch of
+//!   its number (`epoch.rs`) is the one that the registration was made under.
+//!   An entry that is not current hints nothing and makes way for a new one.
+//! - A waiter is on the list of its entry and direction while it is pending,
+//!   and on no list once it has an outcome. It lives until
+//!   [`FdTable::finish`], which reads the outcome; a waiter whose epoch has
+//!   passed meanwhile reads [`Outcome::Closed`], whatever came before: the
+//!   number may be another file by now.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+
+use super::pool::{Key, List, Pool};
+
+/// What a waiter waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Data, a connection to accept, or the end of the stream.
+    Read,
+    /// Room to write, or the end of a connection attempt.
+    Write,
+}
+
+/// What is known before a call is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// Nothing speaks against trying the call.
+    Try,
+    /// Not ready when last tried, and no event since: wait without trying.
+    Drained,
+}
+
+/// What became of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// An event came: try the call again.
+    Ready,
+    /// The descriptor was closed or replaced meanwhile.
+    Closed,
+    /// Nothing yet: the wait was given up, on a timeout for instance.
+    Pending,
+}
+
+/// A wait that is not finished yet: hand it to `Driver::finish`, once.
+#[derive(Debug)]
+#[must_use = "a wait holds its waker until it is finished"]
+pub(crate) struct WaitKey(pub(super) Key);
+
+/// What an epoll event said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ready {
+    pub(super) read: bool,
+    pub(super) write: bool,
+    /// No further reads will wait: end of stream, hang-up or error.
+    pub(super) read_closed: bool,
+    /// No further writes will wait: closed, hang-up or error.
+    pub(super) write_closed: bool,
+    /// Out-of-band data: short reads may stop at its mark.
+    pub(super) urgent: bool,
+}
+
+/// Whether a short transfer shows that a direction is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Not asked yet.
+    Unknown,
+    /// TCP: it does.
+    Stream,
+    /// Anything else, where it may be the end of a message, or of a page.
+    Other,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The epoch word of this number; `None` before the first registration.
+    word: Option<&'static AtomicU32>,
+    /// The tick of the registration or of its latest check.
+    checked: u64,
+    /// What `word` held before the registration was made.
+    epoch: u32,
+    /// The number of the registration, which its events carry.
+    serial: u32,
+    waiters: [List; 2],
+    /// Directions (bits) that are drained.
+    drained: u8,
+    /// Directions (bits) that can't be drained any more.
+    sticky: u8,
+    registered: bool,
+    kind: Kind,
+}
+
+/// What a registration was made under.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registration {
+    pub(super) word: &'static AtomicU32,
+    pub(super) epoch: u32,
+    pub(super) serial: u32,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// Taken when the outcome is known.
+    waker: Option<Waker>,
+    fd: RawFd,
+    epoch: u32,
+    direction: Direction,
+    outcome: Outcome,
+}
+
+impl Direction {
+    fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+impl Entry {
+    const NEW: Entry = Entry {
+        word: None,
+        checked: 0,
+        epoch: 0,
+        serial: 0,
+        waiters: [List::EMPTY; 2],
+        drained: 0,
+        sticky: 0,
+        registered: false,
+        kind: Kind::Unknown,
+    };
+
+    /// The epoch of the number, which may have moved on from ours.
+    fn present_epoch(&self) -> Option<u32> {
+        // Pairs with the bump: whoever learned of a descriptor's new meaning
+        // from the thread that closed the old one sees the bump, too.
+        self.word.map(|word| word.load(Ordering::Acquire))
+    }
+
+    fn is_current(&self) -> bool {
+        self.registered && self.present_epoch() == Some(self.epoch)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct FdTable {
+    entries: Vec<Entry>,
+    waiters: Pool<Waiter>,
+}
+
+impl FdTable {
+    pub(super) const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            waiters: Pool::new(),
+        }
+    }
+
+    fn entry(&self, fd: RawFd) -> Option<&Entry> {
+        // A negative number becomes one that no table reaches.
+        self.entries.get(fd as u32 as usize)
+    }
+
+    /// The entry, if its registration stands and means the present file.
+    fn current(&mut self, fd: RawFd) -> Option<&mut Entry> {
+        self.entries
+            .get_mut(fd as u32 as usize)
+            .filter(|entry| entry.is_current())
+    }
+
+    #[inline]
+    pub(super) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
+        match self.entry(fd) {
+            Some(e) if e.drained & direction.bit() != 0 && e.is_current() => Hint::Drained,
+            _ => Hint::Try,
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_drained(&mut self, fd: RawFd, direction: Direction) {
+        // Without a registration no event would ever end it.
+        if let Some(entry) = self.current(fd) {
+            entry.drained |= direction.bit() & !entry.sticky;
+        }
+    }
+
+    /// The kind of a current registration, found out by `ask` when needed.
+    #[inline]
+    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce() -> Kind) -> Kind {
+        let Some(entry) = self.current(fd) else {
+            return Kind::Unknown;
+        };
+        if entry.kind == Kind::Unknown {
+            entry.kind = ask();
+        }
+        entry.kind
+    }
+
+    pub(super) fn is_current(&self, fd: RawFd) -> bool {
+        self.entry(fd).is_some_and(Entry::is_current)
+    }
+
+    /// An entry that was registered and has been overtaken by its epoch.
+    pub(super) fn is_stale(&self, fd: RawFd) -> bool {
+        self.entry(fd)
+            .is_some_and(|entry| entry.registered && !entry.is_current())
+    }
+
+    /// Records a registration made under `epoch`. Waiters stay: a descriptor
+    /// that was replaced unseen is waited for under its new meaning.
+    pub(super) fn registered(
+        &mut self,
+        fd: RawFd,
+        word: &'static AtomicU32,
+        epoch: u32,
+        serial: u32,
+        tick: u64,
+    ) {
+        let index = fd as u32 as usize;
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, || Entry::NEW);
+        }
+        let entry = &mut self.entries[index];
+        let waiters = entry.waiters;
+        let (word, checked) = (Some(word), tick);
+        *entry = Entry {
+            word,
+            checked,
+            epoch,
+            serial,
+            waiters,
+            registered: true,
+            ..Entry::NEW
+        };
+    }
+
+    /// The registration, if it is current.
+    pub(super) fn registration(&self, fd: RawFd) -> Option<Registration> {
+        let entry = self.entry(fd).filter(|entry| entry.is_current())?;
+        Some(Registration {
+            word: entry.word?,
+            epoch: entry.epoch,
+            serial: entry.serial,
+        })
+    }
+
+    /// The tick when the registration was last known to stand.
+    pub(super) fn checked(&self, fd: RawFd) -> u64 {
+        self.entry(fd).map_or(0, |entry| entry.checked)
+    }
+
+    pub(super) fn set_checked(&mut self, fd: RawFd, tick: u64) {
+        if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
+            entry.checked = tick;
+        }
+    }
+
+    /// Adds a waiter to a registered descriptor.
+    pub(super) fn wait(&mut self, fd: RawFd, direction: Direction, waker: Waker) -> WaitKey {
+        let entry = &mut self.entries[fd as u32 as usize];
+        debug_assert!(entry.registered, "no event would reach this waiter");
+        let (epoch, outcome) = (entry.epoch, Outcome::Pending);
+        let key = self.waiters.insert(Waiter {
+            waker: Some(waker),
+            fd,
+            epoch,
+            direction,
+            outcome,
+        });
+        let index = self.waiters.index(key).expect("inserted just now");
+        self.waiters
+            .push_back(&mut entry.waiters[direction as usize], index);
+        WaitKey(key)
+    }
+
+    /// Removes a waiter and says what happened.
+    pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
+        let index = self
+            .waiters
+            .index(key.0)
+            .expect("a key is finished once, by being moved here");
+        let waiter = self.waiters.get(index);
+        let (pending, direction) = (waiter.outcome == Outcome::Pending, waiter.direction);
+        let entry = &mut self.entries[waiter.fd as u32 as usize];
+        let overtaken = entry.present_epoch() != Some(waiter.epoch);
+        if pending {
+            self.waiters
+                .unlink(&mut entry.waiters[direction as usize], index);
+        }
+        let outcome = self.waiters.remove(index).outcome;
+        if overtaken { Outcome::Closed } else { outcome }
+    }
+
+    /// The descriptor of a waiter that is still pending.
+    pub(super) fn pending(&self, key: Key) -> Option<RawFd> {
+        let waiter = self.waiters.get(self.waiters.index(key)?);
+        (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
+    }
+
+    /// Whether nobody waits on any descriptor.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiters.len() == 0
+    }
+
+    /// Applies an event, unless its registration is not the present one.
+    pub(super) fn event(&mut self, fd: RawFd, serial: u32, ready: Ready, woken: &mut Vec<Waker>) {
+        let Some(entry) = self.current(fd).filter(|entry| entry.serial == serial) else {
+            return;
+        };
+        let sides = [
+            (
+                Direction::Read,
+                ready.read || ready.read_closed,
+                ready.read_closed,
+            ),
+            (
+                Direction::Write,
+                ready.write || ready.write_closed,
+                ready.write_closed,
+            ),
+        ];
+        if ready.urgent {
+            entry.kind = Kind::Other;
+        }
+        for (direction, happened, closed) in sides {
+            if happened {
+                entry.drained &= !direction.bit();
+            }
+            if closed {
+                entry.sticky |= direction.bit();
+            }
+        }
+        for (direction, happened, _) in sides {
+            if happened {
+                self.resolve(fd, direction, Outcome::Ready, woken);
+            }
+        }
+    }
+
+    /// Forgets a registration; all who wait get `outcome`.
+    pub(super) fn release(&mut self, fd: RawFd, outcome: Outcome, woken: &mut Vec<Waker>) {
+        self.resolve(fd, Direction::Read, outcome, woken);
+        self.resolve(fd, Direction::Write, outcome, woken);
+        if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
+            entry.registered = false;
+        }
+    }
+
+    /// Gives everyone on a list an outcome, and their wakers to `woken`.
+    fn resolve(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        outcome: Outcome,
+        woken: &mut Vec<Waker>,
+    ) {
+        let Some(entry) = self.entries.get_mut(fd as u32 as usize) else {
+            return;
+        };
+        let list = &mut entry.waiters[direction as usize];
+        while let Some(index) = self.waiters.pop_front(list) {
+            let waiter = self.waiters.get_mut(index);
+            waiter.outcome = outcome;
+            woken.extend(waiter.waker.take());
+        }
+    }
+}

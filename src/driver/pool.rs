@@ -1,0 +1,308 @@
+//! Numbered nodes in memory that grows without copying, and lists through them.
+//!
+//! Lives here: [`Pool`], the storage of timers and of waiters, and [`List`],
+//! a doubly linked list whose links are kept in the pool's own nodes. Does
+//! not live here: what a node means.
+//!
+//! ```text
+//!  chunks ─► [ node 0 | node 1 | … | node 1023 ]   a full chunk never moves
+//!            [ node 1024 | …         ]             the last one fills up
+//!
+//!  node    = generation · prev · next · value?     no value: on the free list
+//! ```
+//!
+//! A [`Key`] is a node's number and its generation, which no other insertion
+//! shares until 2³² more have been made: a stale key is recognised, and also
+//! when the memory went back to the allocator in between.
+
+/// "No node" in links and heads.
+const NIL: u32 = u32::MAX;
+const CHUNK_BITS: u32 = 10;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// Names one insertion into a [`Pool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Debug)]
+struct Node<T> {
+    generation: u32,
+    prev: u32,
+    /// The next node of the list, or of the free list.
+    next: u32,
+    value: Option<T>,
+}
+
+/// A list of nodes of one pool, first in first out. Every operation takes the
+/// pool; a node is on one list at most, and its owner knows on which.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    pub(super) const EMPTY: List = List {
+        head: NIL,
+        tail: NIL,
+    };
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == NIL
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Pool<T> {
+    /// All but the last are full. None has more than `CHUNK` nodes, which is
+    /// the capacity that each is made with, so pushing never moves nodes.
+    chunks: Vec<Vec<Node<T>>>,
+    free: u32,
+    len: u32,
+    generation: u32,
+}
+
+impl<T> Pool<T> {
+    pub(super) const fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            free: NIL,
+            len: 0,
+            generation: 0,
+        }
+    }
+
+    /// How many values there are.
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Stores `value`, on no list.
+    pub(super) fn insert(&mut self, value: T) -> Key {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let index = self.free;
+        if index == NIL {
+            return self.insert_fresh(value);
+        }
+        let node = self.node(index);
+        node.generation = generation;
+        node.value = Some(value);
+        let next = node.next;
+        self.free = next;
+        self.len += 1;
+        Key { index, generation }
+    }
+
+    /// Stores `value` in a node that was never used.
+    fn insert_fresh(&mut self, value: T) -> Key {
+        let generation = self.generation;
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let full = (self.chunks.len() - 1) << CHUNK_BITS;
+        let chunk = self
+            .chunks
+            .last_mut()
+            .expect("pushed above if there was none");
+        let index = u32::try_from(full + chunk.len()).unwrap_or(NIL);
+        assert!(
+            index != NIL,
+            "more than 2^32 - 1 waiters or timers on one worker"
+        );
+        chunk.push(Node {
+            generation,
+            prev: NIL,
+            next: NIL,
+            value: Some(value),
+        });
+        self.len += 1;
+        Key { index, generation }
+    }
+
+    /// The number behind a key, unless the key is stale.
+    pub(super) fn index(&self, key: Key) -> Option<u32> {
+        let chunk = self.chunks.get((key.index >> CHUNK_BITS) as usize)?;
+        let node = chunk.get(key.index as usize % CHUNK)?;
+        (node.generation == key.generation && node.value.is_some()).then_some(key.index)
+    }
+
+    /// Takes the value of a node that is on no list any more. The last one
+    /// gives back whatever a spike had needed.
+    pub(super) fn remove(&mut self, index: u32) -> T {
+        let free = self.free;
+        let node = self.node(index);
+        let value = node.value.take().expect("a node with a value");
+        node.next = free;
+        self.free = index;
+        self.len -= 1;
+        if self.len == 0 && self.chunks.len() > 1 {
+            self.chunks.truncate(1);
+            self.chunks[0].clear();
+            self.chunks.shrink_to_fit();
+            self.free = NIL;
+        }
+        value
+    }
+
+    pub(super) fn get(&self, index: u32) -> &T {
+        let node = &self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK];
+        node.value.as_ref().expect("a node with a value")
+    }
+
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut T {
+        self.node(index)
+            .value
+            .as_mut()
+            .expect("a node with a value")
+    }
+
+    fn node(&mut self, index: u32) -> &mut Node<T> {
+        &mut self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK]
+    }
+
+    /// Appends a node that is on no list.
+    pub(super) fn push_back(&mut self, list: &mut List, key_index: u32) {
+        let node = self.node(key_index);
+        node.prev = list.tail;
+        node.next = NIL;
+        if list.tail == NIL {
+            list.head = key_index;
+        } else {
+            self.node(list.tail).next = key_index;
+        }
+        list.tail = key_index;
+    }
+
+    /// Takes a node off the list that it is on.
+    pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
+        let node = self.node(index);
+        let (prev, next) = (node.prev, node.next);
+        if prev == NIL {
+            list.head = next;
+        } else {
+            self.node(prev).next = next;
+        }
+        if next == NIL {
+            list.tail = prev;
+        } else {
+            self.node(next).prev = prev;
+        }
+    }
+
+    /// Takes the first node off the list.
+    pub(super) fn pop_front(&mut self, list: &mut List) -> Option<u32> {
+        let index = list.head;
+        if index == NIL {
+            return None;
+        }
+        self.unlink(list, index);
+        Some(index)
+    }
+
+    /// The list's values from the front.
+    pub(super) fn iter(&self, list: &List) -> impl Iterator<Item = &T> {
+        let mut at = list.head;
+        std::iter::from_fn(move || {
+            if at == NIL {
+                return None;
+            }
+            let node = &self.chunks[(at >> CHUNK_BITS) as usize][at as usize % CHUNK];
+            at = node.next;
+            node.value.as_ref()
+        })
+    }
+
+    /// How many nodes there is memory for.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.chunks.iter().map(Vec::capacity).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::rng::Rng;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn lists_behave_like_queues_with_removal_in_the_middle() {
+        let mut rng = Rng::new(7);
+        let mut pool = Pool::new();
+        let mut lists = [List::EMPTY; 3];
+        let mut model: [VecDeque<(Key, u64)>; 3] = Default::default();
+        let mut dead: Vec<Key> = Vec::new();
+        for step in 0..200_000u64 {
+            let l = rng.below(3) as usize;
+            // Grow and shrink in waves, so that the pool empties now and then.
+            let grow = (step / 20_000).is_multiple_of(2);
+            match rng.below(8) {
+                0..=2 if grow => {
+                    let key = pool.insert(step);
+                    let index = pool.index(key).unwrap();
+                    pool.push_back(&mut lists[l], index);
+                    model[l].push_back((key, step));
+                }
+                0..=5 => {
+                    let at = rng.below(model[l].len() as u64 + 1) as usize;
+                    if let Some((key, value)) = model[l].remove(at) {
+                        let index = pool.index(key).unwrap();
+                        pool.unlink(&mut lists[l], index);
+                        assert_eq!(pool.remove(index), value);
+                        dead.push(key);
+                    }
+                }
+                6 => {
+                    let expected = model[l].pop_front();
+                    let index = pool.pop_front(&mut lists[l]);
+                    assert_eq!(
+                        index.map(|i| pool.remove(i)),
+                        expected.map(|(_, value)| value)
+                    );
+                    dead.extend(expected.map(|(key, _)| key));
+                }
+                _ => {
+                    assert!(
+                        dead.iter()
+                            .rev()
+                            .take(50)
+                            .all(|&key| pool.index(key).is_none())
+                    );
+                    assert!(
+                        pool.iter(&lists[l])
+                            .eq(model[l].iter().map(|(_, value)| value))
+                    );
+                }
+            }
+            assert_eq!(pool.len(), model.iter().map(VecDeque::len).sum::<usize>());
+            assert_eq!(lists[l].is_empty(), model[l].is_empty());
+        }
+    }
+
+    #[test]
+    fn a_spike_is_given_back_and_its_keys_are_stale() {
+        let mut pool = Pool::new();
+        let keys: Vec<Key> = (0..100_000).map(|i| pool.insert(i)).collect();
+        assert!(pool.capacity() >= 100_000);
+        for &key in &keys {
+            let index = pool.index(key).unwrap();
+            pool.remove(index);
+        }
+        assert_eq!(pool.capacity(), CHUNK);
+        for i in 0..100_000 {
+            pool.insert(i);
+        }
+        assert!(keys.iter().all(|&key| pool.index(key).is_none()));
+    }
+
+    #[test]
+    fn nodes_stay_small() {
+        assert_eq!(size_of::<Key>(), 8);
+        assert_eq!(size_of::<Node<(u64, std::task::Waker)>>(), 40);
+    }
+}

@@ -1,0 +1,265 @@
+//! Hints, events and waits on descriptors that stay what they are.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::task::Waker;
+
+use super::super::*;
+use super::{Bell, R, W, bell, park, turn, waiting};
+use crate::sys::fd::{EBADF, unseen};
+
+fn tcp_pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = listener.accept().unwrap().0;
+    server.set_nonblocking(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    client.set_nodelay(true).unwrap();
+    (client, server)
+}
+
+#[test]
+fn ready_before_and_after_the_wait() {
+    let (mut a, mut b) = UnixStream::pair().unwrap();
+    let fd = b.as_raw_fd();
+    let mut driver = Driver::new().unwrap();
+    assert_eq!(driver.hint(fd, R), Hint::Try);
+
+    a.write_all(b"x").unwrap();
+    let (rung, waker) = bell();
+    let key = driver.wait(fd, R, waker).unwrap();
+    park(&mut driver);
+    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+
+    b.read_exact(&mut [0]).unwrap();
+    driver.drained(fd, R);
+    assert_eq!(
+        (driver.hint(fd, R), driver.hint(fd, W)),
+        (Hint::Drained, Hint::Try)
+    );
+    let (rung, waker) = bell();
+    let key = driver.wait(fd, R, waker).unwrap();
+    assert_eq!(turn(&mut driver, Turn::Poll), 0);
+    a.write_all(b"y").unwrap();
+    park(&mut driver);
+    assert_eq!(driver.hint(fd, R), Hint::Try);
+    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+}
+
+#[test]
+fn a_wait_given_up_is_pending_and_not_woken() {
+    let (mut a, b) = UnixStream::pair().unwrap();
+    let mut driver = Driver::new().unwrap();
+    let (rung, waker) = bell();
+    let given_up = driver.wait(b.as_raw_fd(), R, waker).unwrap();
+    assert_eq!(driver.finish(given_up), Outcome::Pending);
+    let key = driver
+        .wait(b.as_raw_fd(), R, Waker::noop().clone())
+        .unwrap();
+    a.write_all(b"x").unwrap();
+    park(&mut driver);
+    assert_eq!((rung.rung(), driver.finish(key)), (0, Outcome::Ready));
+}
+
+#[test]
+fn waiters_in_both_directions_and_several_in_each() {
+    let (mut a, mut b) = UnixStream::pair().unwrap();
+    b.set_nonblocking(true).unwrap();
+    let fd = b.as_raw_fd();
+    let mut driver = Driver::new().unwrap();
+    while b.write(&[0; 4096]).is_ok() {}
+    let readers: Vec<_> = (0..3).map(|_| bell()).collect();
+    let writers: Vec<_> = (0..2).map(|_| bell()).collect();
+    let mut wait = |bells: &[(Arc<Bell>, Waker)], dir| -> Vec<WaitKey> {
+        bells
+            .iter()
+            .map(|(_, waker)| driver.wait(fd, dir, waker.clone()).unwrap())
+            .collect()
+    };
+    let (reading, writing) = (wait(&readers, R), wait(&writers, W));
+    assert_eq!(turn(&mut driver, Turn::Poll), 0);
+
+    a.write_all(b"x").unwrap();
+    park(&mut driver);
+    assert!(readers.iter().all(|(bell, _)| bell.rung() == 1));
+    assert!(writers.iter().all(|(bell, _)| bell.rung() == 0));
+    assert!(
+        reading
+            .into_iter()
+            .all(|key| driver.finish(key) == Outcome::Ready)
+    );
+
+    a.set_nonblocking(true).unwrap();
+    while a.read(&mut [0; 65536]).is_ok() {}
+    park(&mut driver);
+    assert!(writers.iter().all(|(bell, _)| bell.rung() == 1));
+    assert!(
+        writing
+            .into_iter()
+            .all(|key| driver.finish(key) == Outcome::Ready)
+    );
+}
+
+#[test]
+fn a_short_read_drains_tcp_and_the_end_still_arrives() {
+    let (mut client, mut server) = tcp_pair();
+    let fd = server.as_raw_fd();
+    let mut driver = Driver::new().unwrap();
+    assert!(!driver.stream(fd), "not before it is registered");
+    let mut received = 0;
+    let mut tries = 0;
+    let mut buf = [0; 64];
+    client.write_all(b"hello").unwrap();
+    loop {
+        if driver.hint(fd, R) == Hint::Drained {
+            let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+            if received == 10 {
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+            } else {
+                client.write_all(b"world").unwrap();
+            }
+            park(&mut driver);
+            assert_eq!(driver.finish(key), Outcome::Ready);
+        }
+        tries += 1;
+        match server.read(&mut buf) {
+            Ok(0) => break,
+            Ok(n) => {
+                received += n;
+                if driver.stream(fd) {
+                    driver.drained(fd, R);
+                } else {
+                    // Registers it.
+                    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+                    assert_eq!(driver.finish(key), Outcome::Pending);
+                }
+            }
+            Err(e) => {
+                assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
+                driver.drained(fd, R);
+            }
+        }
+    }
+    // hello · EAGAIN after registering · world · end.
+    assert_eq!((received, tries), (10, 4));
+    // The end stays readable for ever: never drained again.
+    driver.drained(fd, R);
+    assert_eq!(driver.hint(fd, R), Hint::Try);
+}
+
+#[test]
+fn urgent_data_ends_the_trust_in_short_reads() {
+    let (mut client, mut server) = tcp_pair();
+    let fd = server.as_raw_fd();
+    let (mut driver, key) = waiting(fd);
+    assert!(driver.stream(fd));
+    client.write_all(b"before").unwrap();
+    unseen::send_urgent(client.as_raw_fd(), b'!');
+    client.write_all(b"behind").unwrap();
+    park(&mut driver);
+    assert_eq!(driver.finish(key), Outcome::Ready);
+    let mut buf = [0; 64];
+    let n = server.read(&mut buf).unwrap();
+    assert!(
+        n < 12,
+        "the kernel stops at the mark: the case that matters"
+    );
+    // Either the mark was seen by now, or its event is still to come.
+    while driver.stream(fd) {
+        driver.drained(fd, R);
+        let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+        park(&mut driver);
+        assert_eq!(driver.finish(key), Outcome::Ready);
+    }
+    assert_eq!(&buf[..n], b"before");
+    let n = server.read(&mut buf).unwrap();
+    assert_eq!(&buf[..n], b"behind");
+}
+
+#[test]
+fn only_tcp_drains_by_short_reads() {
+    let (a, _b) = UnixStream::pair().unwrap();
+    let (reader, _writer) = io::pipe().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for (fd, stream) in [
+        (a.as_raw_fd(), false),
+        (reader.as_raw_fd(), false),
+        (listener.as_raw_fd(), true),
+    ] {
+        let (mut driver, key) = waiting(fd);
+        assert_eq!(driver.stream(fd), stream);
+        driver.finish(key);
+    }
+}
+
+#[test]
+fn a_hang_up_wakes_both_directions_and_sticks() {
+    let (a, mut b) = UnixStream::pair().unwrap();
+    b.set_nonblocking(true).unwrap();
+    let fd = b.as_raw_fd();
+    let mut driver = Driver::new().unwrap();
+    while b.write(&[0; 4096]).is_ok() {}
+    let reading = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+    let writing = driver.wait(fd, W, Waker::noop().clone()).unwrap();
+    drop(a);
+    park(&mut driver);
+    assert_eq!(
+        (driver.finish(reading), driver.finish(writing)),
+        (Outcome::Ready, Outcome::Ready)
+    );
+    for direction in [R, W] {
+        driver.drained(fd, direction);
+        assert_eq!(driver.hint(fd, direction), Hint::Try);
+    }
+}
+
+#[test]
+fn a_pipe_whose_reader_is_gone_wakes_the_writer() {
+    let (reader, writer) = io::pipe().unwrap();
+    let mut driver = Driver::new().unwrap();
+    let key = driver
+        .wait(writer.as_raw_fd(), R, Waker::noop().clone())
+        .unwrap();
+    turn(&mut driver, Turn::Poll);
+    drop(reader);
+    park(&mut driver);
+    assert_eq!(driver.finish(key), Outcome::Ready);
+}
+
+#[test]
+fn eventfds_are_ready_after_every_write() {
+    let fd = unseen::eventfd();
+    let mut file = std::fs::File::from(fd);
+    let (mut driver, mut key) = waiting(file.as_raw_fd());
+    for round in 1..=3u64 {
+        file.write_all(&round.to_ne_bytes()).unwrap();
+        park(&mut driver);
+        assert_eq!(driver.finish(key), Outcome::Ready);
+        let mut buf = [0; 8];
+        file.read_exact(&mut buf).unwrap();
+        assert_eq!(u64::from_ne_bytes(buf), round);
+        driver.drained(file.as_raw_fd(), R);
+        key = driver
+            .wait(file.as_raw_fd(), R, Waker::noop().clone())
+            .unwrap();
+    }
+    assert_eq!(driver.finish(key), Outcome::Pending);
+}
+
+#[test]
+fn what_cannot_be_waited_for_is_an_error() {
+    let mut driver = Driver::new().unwrap();
+    let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+    let mut wait = |fd| driver.wait(fd, R, Waker::noop().clone()).unwrap_err();
+    assert_eq!(
+        wait(file.as_raw_fd()).kind(),
+        io::ErrorKind::PermissionDenied
+    );
+    assert_eq!(wait(-1).raw_os_error(), Some(EBADF));
+    assert_eq!(wait(1_000_000).raw_os_error(), Some(EBADF));
+    assert_eq!(driver.hint(-1, R), Hint::Try);
+    driver.drained(-1, R);
+    assert!(!driver.stream(-1));
+}

@@ -1,0 +1,215 @@
+//! The descriptor table against a naive model, over random operations.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use super::super::fd::{FdTable, Ready};
+use super::super::rng::Rng;
+use super::super::{Direction, Hint, Outcome, WaitKey, epoch};
+use super::{Bell, R, W, bell};
+
+const FDS: usize = 4;
+/// Numbers above what the tests of this process open.
+const BASE: RawFd = 60_000;
+
+/// What the model knows of a descriptor.
+#[derive(Default)]
+struct File {
+    bumps: u32,
+    /// Serial number, and `bumps` at that time.
+    registration: Option<(u32, u32)>,
+    drained: [bool; 2],
+    sticky: [bool; 2],
+}
+
+struct Wait {
+    key: WaitKey,
+    bell: Arc<Bell>,
+    fd: usize,
+    direction: Direction,
+    bumps: u32,
+    outcome: Outcome,
+}
+
+struct Pair {
+    table: FdTable,
+    files: [File; FDS],
+    waits: Vec<Wait>,
+    serial: u32,
+    woken: Vec<Waker>,
+}
+
+impl File {
+    fn current(&self) -> bool {
+        self.registration
+            .is_some_and(|(_, bumps)| bumps == self.bumps)
+    }
+}
+
+impl Pair {
+    fn number(fd: usize) -> RawFd {
+        BASE + fd as RawFd
+    }
+
+    fn register(&mut self, fd: usize) {
+        // As the reactor does: those who wait for the old file are closed.
+        if !self.files[fd].current() {
+            self.release(fd, Outcome::Closed);
+        }
+        self.serial += 1;
+        let word = epoch::track(Self::number(fd)).unwrap();
+        let epoch = word.load(Ordering::Acquire);
+        self.table
+            .registered(Self::number(fd), word, epoch, self.serial, 0);
+        let bumps = self.files[fd].bumps;
+        self.files[fd] = File {
+            bumps,
+            registration: Some((self.serial, bumps)),
+            ..File::default()
+        };
+    }
+
+    fn release(&mut self, fd: usize, outcome: Outcome) {
+        self.table
+            .release(Self::number(fd), outcome, &mut self.woken);
+        self.files[fd].registration = None;
+        self.resolve(fd, &[R, W], outcome);
+    }
+
+    fn resolve(&mut self, fd: usize, directions: &[Direction], outcome: Outcome) {
+        for wait in self.waits.iter_mut().filter(|wait| wait.fd == fd) {
+            if wait.outcome == Outcome::Pending && directions.contains(&wait.direction) {
+                wait.outcome = outcome;
+            }
+        }
+    }
+
+    fn event(&mut self, fd: usize, serial: u32, bits: u64) {
+        let ready = Ready {
+            read: bits & 1 != 0,
+            write: bits & 2 != 0,
+            read_closed: bits & 12 == 12,
+            write_closed: bits & 48 == 48,
+            urgent: bits & 64 != 0,
+        };
+        self.table
+            .event(Self::number(fd), serial, ready, &mut self.woken);
+        let file = &mut self.files[fd];
+        if !file.current() || file.registration.is_none_or(|(s, _)| s != serial) {
+            return;
+        }
+        let mut happened = Vec::new();
+        for (direction, open, closed) in [
+            (R, ready.read, ready.read_closed),
+            (W, ready.write, ready.write_closed),
+        ] {
+            if open || closed {
+                file.drained[direction as usize] = false;
+                happened.push(direction);
+            }
+            file.sticky[direction as usize] |= closed;
+        }
+        self.resolve(fd, &happened, Outcome::Ready);
+    }
+
+    fn wait(&mut self, fd: usize, direction: Direction) {
+        if !self.files[fd].current() {
+            self.register(fd);
+        }
+        let (bell, waker) = bell();
+        let key = self.table.wait(Self::number(fd), direction, waker);
+        let (bumps, outcome) = (self.files[fd].bumps, Outcome::Pending);
+        self.waits.push(Wait {
+            key,
+            bell,
+            fd,
+            direction,
+            bumps,
+            outcome,
+        });
+    }
+
+    fn finish(&mut self, nth: usize) {
+        let wait = self.waits.swap_remove(nth);
+        let overtaken = wait.bumps != self.files[wait.fd].bumps;
+        let expected = if overtaken {
+            Outcome::Closed
+        } else {
+            wait.outcome
+        };
+        assert_eq!(self.table.finish(wait.key), expected);
+    }
+
+    fn check(&mut self) {
+        self.woken.drain(..).for_each(Waker::wake);
+        for wait in &self.waits {
+            let pending = wait.outcome == Outcome::Pending;
+            assert_eq!(wait.bell.rung(), usize::from(!pending));
+            let fd = pending.then_some(Self::number(wait.fd));
+            assert_eq!(self.table.pending(wait.key.0), fd);
+        }
+        for (fd, file) in self.files.iter().enumerate() {
+            for direction in [R, W] {
+                let drained = file.current() && file.drained[direction as usize];
+                let expected = if drained { Hint::Drained } else { Hint::Try };
+                assert_eq!(self.table.hint(Self::number(fd), direction), expected);
+            }
+            assert_eq!(self.table.is_current(Self::number(fd)), file.current());
+            let stale = file.registration.is_some() && !file.current();
+            assert_eq!(self.table.is_stale(Self::number(fd)), stale);
+        }
+        assert_eq!(self.table.is_idle(), self.waits.is_empty());
+    }
+}
+
+#[test]
+fn the_table_agrees_with_a_naive_model() {
+    let mut rng = Rng::new(3);
+    let mut pair = Pair {
+        table: FdTable::new(),
+        files: Default::default(),
+        waits: Vec::new(),
+        serial: 0,
+        woken: Vec::new(),
+    };
+    for _ in 0..100_000 {
+        let fd = rng.below(FDS as u64) as usize;
+        let direction = if rng.below(2) == 0 { R } else { W };
+        match rng.below(32) {
+            0..=9 if pair.waits.len() < 40 => pair.wait(fd, direction),
+            0..=13 => {
+                pair.table.set_drained(Pair::number(fd), direction);
+                let file = &mut pair.files[fd];
+                let holds = file.current() && !file.sticky[direction as usize];
+                file.drained[direction as usize] |= holds;
+            }
+            14..=20 => {
+                // Mostly the present registration, sometimes one before it.
+                let serial = pair.files[fd].registration.map_or(0, |(serial, _)| serial);
+                let stale = rng.below(4) == 0;
+                pair.event(fd, serial.wrapping_sub(stale.into()), rng.next() >> 13);
+            }
+            21..=27 => {
+                if !pair.waits.is_empty() {
+                    let nth = rng.below(pair.waits.len() as u64) as usize;
+                    pair.finish(nth);
+                }
+            }
+            28 => {
+                if epoch::bump(Pair::number(fd)) {
+                    pair.files[fd].bumps += 1;
+                }
+            }
+            29 => pair.register(fd),
+            30 => pair.release(fd, Outcome::Closed),
+            _ => pair.release(fd, Outcome::Ready),
+        }
+        pair.check();
+    }
+    while !pair.waits.is_empty() {
+        pair.finish(0);
+        pair.check();
+    }
+}

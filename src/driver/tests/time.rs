@@ -1,0 +1,67 @@
+//! Timers, and turns that another thread ends.
+
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::super::*;
+use super::{bell, park, turn};
+
+#[test]
+fn timers_are_never_early_and_short_ones_are_short() {
+    let mut driver = Driver::new().unwrap();
+    for micros in [0, 1, 50, 200, 1000, 5000] {
+        let wanted = Duration::from_micros(micros);
+        let mut best = Duration::MAX;
+        for _ in 0..10 {
+            let start = Instant::now();
+            let (rung, waker) = bell();
+            let key = driver.insert_timer(start + wanted, waker);
+            assert!(driver.next_timer().unwrap() <= start + wanted + Duration::from_micros(66));
+            park(&mut driver);
+            let took = start.elapsed();
+            assert!(took >= wanted, "{took:?} for {wanted:?}");
+            assert_eq!(rung.rung(), 1);
+            assert!(!driver.remove_timer(key), "it has fired");
+            best = best.min(took);
+        }
+        // The best of ten: a loaded machine may be late, a tick of 1 ms is
+        // late every time.
+        assert!(
+            best < wanted + Duration::from_micros(300),
+            "{best:?} for {wanted:?}"
+        );
+    }
+}
+
+#[test]
+fn removed_timers_do_not_ring_and_later_ones_do() {
+    let mut driver = Driver::new().unwrap();
+    let now = Instant::now();
+    let (soon, waker) = bell();
+    let key = driver.insert_timer(now + Duration::from_millis(2), waker);
+    let far = driver.insert_timer(now + Duration::from_secs(1 << 40), Waker::noop().clone());
+    let (_, waker) = bell();
+    driver.insert_timer(now, waker);
+    park(&mut driver);
+    assert!(driver.remove_timer(key));
+    assert!(!driver.remove_timer(key));
+    let (later, waker) = bell();
+    driver.insert_timer(now + Duration::from_millis(4), waker);
+    park(&mut driver);
+    assert_eq!((soon.rung(), later.rung()), (0, 1));
+    assert!(now.elapsed() >= Duration::from_millis(4));
+    assert!(driver.remove_timer(far));
+    assert_eq!(driver.next_timer(), None);
+}
+
+#[test]
+fn another_thread_ends_a_blocking_turn() {
+    let mut driver = Driver::new().unwrap();
+    let remote = driver.remote_waker();
+    let thread = std::thread::spawn(move || remote.wake().unwrap());
+    assert_eq!(turn(&mut driver, Turn::Park), 0);
+    thread.join().unwrap();
+    // And one that came before the turn.
+    driver.remote_waker().wake().unwrap();
+    assert_eq!(turn(&mut driver, Turn::Park), 0);
+}

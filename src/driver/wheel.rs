@@ -1,0 +1,382 @@
+//! A hierarchical timer wheel that knows ticks, not clocks.
+//!
+//! ```text
+//!  level 10      …        level 1              level 0
+//!  bits 60–63             bits 6–11            bits 0–5      of the deadline
+//!  [16 slots]             [64 slots]           [64 slots]    each slot a list
+//!                                    elapsed ──────▲
+//! ```
+//!
+//! A timer lies on the level of the highest 6-bit digit in which its deadline
+//! differs from `elapsed`, in the slot that this digit of the deadline names.
+//! Three things follow (W1–W3):
+//!
+//! - **W1** All slots in use on a level lie ahead of `elapsed`'s own digit
+//!   there (on level 0: at or ahead of it), so a level never wraps around and
+//!   its first slot is the lowest set bit of its bitmap.
+//! - **W2** Everything on one level is due before everything on the next.
+//! - **W3** While `elapsed` has not reached the beginning of a timer's slot,
+//!   the timer's level stays what it was. So neither level nor slot is
+//!   stored: they follow from deadline and `elapsed`.
+//!
+//! When `elapsed` reaches a slot above level 0, its timers are dealt out to
+//! lower levels. Timers of one tick are always in the same slot and keep
+//! their order throughout: they fire in the order of insertion.
+
+use super::pool::{Key, List, Pool};
+
+const DIGIT: u32 = 6;
+const SLOTS: usize = 1 << DIGIT;
+/// Eleven digits of 6 bits hold any `u64`.
+const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
+/// How far [`Wheel::next_deadline`] looks into a slot for its exact minimum.
+const PEEK: usize = 8;
+
+/// Names a timer; a key whose timer fired or was removed is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TimerKey(Key);
+
+#[derive(Debug)]
+struct Timer<T> {
+    deadline: u64,
+    value: T,
+}
+
+/// The place of a timer: W3 says why it need not be stored.
+#[derive(Clone, Copy)]
+struct Place {
+    level: usize,
+    slot: usize,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Wheel<T> {
+    /// Every timer with a deadline before this has fired.
+    elapsed: u64,
+    timers: Pool<Timer<T>>,
+    slots: Box<[[List; SLOTS]; LEVELS]>,
+    /// Bit `s` of `occupied[l]`: slot `s` of level `l` is not empty.
+    occupied: [u64; LEVELS],
+    /// Bit `l`: level `l` is not empty.
+    levels: u32,
+}
+
+impl<T> Wheel<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            elapsed: 0,
+            timers: Pool::new(),
+            slots: Box::new([[List::EMPTY; SLOTS]; LEVELS]),
+            occupied: [0; LEVELS],
+            levels: 0,
+        }
+    }
+
+    /// How many timers there are.
+    pub(super) fn len(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Adds a timer. One whose deadline has passed fires at the next
+    /// [`advance`](Self::advance), with those of the tick reached last.
+    pub(super) fn insert(&mut self, deadline: u64, value: T) -> TimerKey {
+        let deadline = deadline.max(self.elapsed);
+        let key = self.timers.insert(Timer { deadline, value });
+        let index = self.timers.index(key).expect("inserted just now");
+        self.link(deadline, index);
+        TimerKey(key)
+    }
+
+    /// Takes a timer out, unless it has fired or was removed before.
+    pub(super) fn remove(&mut self, key: TimerKey) -> Option<T> {
+        let index = self.timers.index(key.0)?;
+        let place = self.place(self.timers.get(index).deadline);
+        let list = &mut self.slots[place.level][place.slot];
+        self.timers.unlink(list, index);
+        if list.is_empty() {
+            self.vacate(place);
+        }
+        Some(self.timers.remove(index).value)
+    }
+
+    /// Moves on to `now` and hands out every timer that is due by then, in
+    /// the order of deadlines. A `now` before an earlier one counts as that.
+    pub(super) fn advance(&mut self, now: u64, fire: &mut impl FnMut(T)) {
+        let now = now.max(self.elapsed);
+        while let Some((place, begin)) = self.first_slot() {
+            if begin > now {
+                break;
+            }
+            self.elapsed = begin;
+            if place.level == 0 {
+                self.fire_slot(place, fire);
+            } else {
+                self.deal_out(place);
+            }
+        }
+        self.elapsed = now;
+    }
+
+    /// When [`advance`](Self::advance) has something to do next.
+    ///
+    /// Exact if the earliest slot holds few timers. Else it may be the
+    /// beginning of that slot: never later than the earliest deadline, and
+    /// past the last `advance`. Each such visit takes the slot's timers to a
+    /// lower level, so a timer causes fewer extra visits than there are
+    /// levels, and all timers of a slot share them.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let (place, begin) = self.first_slot()?;
+        if place.level == 0 {
+            return Some(begin);
+        }
+        let list = &self.slots[place.level][place.slot];
+        let mut deadlines = self.timers.iter(list).map(|timer| timer.deadline);
+        let earliest = deadlines.by_ref().take(PEEK).min();
+        if deadlines.next().is_none() {
+            earliest
+        } else {
+            Some(begin)
+        }
+    }
+
+    /// The slot that comes first (W1, W2), and its first tick.
+    fn first_slot(&self) -> Option<(Place, u64)> {
+        if self.levels == 0 {
+            return None;
+        }
+        let level = self.levels.trailing_zeros() as usize;
+        let slot = self.occupied[level].trailing_zeros() as usize;
+        let shift = level as u32 * DIGIT;
+        // The digits above the level are those of `elapsed`. The top level
+        // has none above it, and a shift by 66 would be one too far.
+        let above = u64::MAX.checked_shl(shift + DIGIT).unwrap_or(0);
+        let begin = (self.elapsed & above) | ((slot as u64) << shift);
+        Some((Place { level, slot }, begin))
+    }
+
+    fn place(&self, deadline: u64) -> Place {
+        let differs = (deadline ^ self.elapsed) | 1;
+        let level = (u64::BITS - 1 - differs.leading_zeros()) / DIGIT;
+        let slot = (deadline >> (level * DIGIT)) as usize % SLOTS;
+        Place {
+            level: level as usize,
+            slot,
+        }
+    }
+
+    fn link(&mut self, deadline: u64, index: u32) {
+        let Place { level, slot } = self.place(deadline);
+        self.timers.push_back(&mut self.slots[level][slot], index);
+        self.occupied[level] |= 1 << slot;
+        self.levels |= 1 << level;
+    }
+
+    /// Clears the bit of a slot that has become empty.
+    fn vacate(&mut self, Place { level, slot }: Place) {
+        self.occupied[level] &= !(1 << slot);
+        if self.occupied[level] == 0 {
+            self.levels &= !(1 << level);
+        }
+    }
+
+    /// Fires one by one, so that a panic in `fire` leaves the wheel in order.
+    fn fire_slot(&mut self, place: Place, fire: &mut impl FnMut(T)) {
+        while let Some(index) = self
+            .timers
+            .pop_front(&mut self.slots[place.level][place.slot])
+        {
+            if self.slots[place.level][place.slot].is_empty() {
+                self.vacate(place);
+            }
+            fire(self.timers.remove(index).value);
+        }
+    }
+
+    /// Moves a slot's timers to lower levels, in their order.
+    fn deal_out(&mut self, place: Place) {
+        let mut list = std::mem::replace(&mut self.slots[place.level][place.slot], List::EMPTY);
+        self.vacate(place);
+        while let Some(index) = self.timers.pop_front(&mut list) {
+            self.link(self.timers.get(index).deadline, index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::rng::Rng;
+    use std::collections::BTreeMap;
+
+    /// A wheel beside a map from (deadline, insertion number).
+    struct Pair {
+        wheel: Wheel<u64>,
+        model: BTreeMap<(u64, u64), TimerKey>,
+        now: u64,
+        count: u64,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            Self {
+                wheel: Wheel::new(),
+                model: BTreeMap::new(),
+                now: 0,
+                count: 0,
+            }
+        }
+
+        fn insert(&mut self, deadline: u64) -> TimerKey {
+            let key = self.wheel.insert(deadline, self.count);
+            self.model.insert((deadline.max(self.now), self.count), key);
+            self.count += 1;
+            key
+        }
+
+        fn remove(&mut self, nth: usize) -> Option<TimerKey> {
+            let (&id, &key) = self.model.iter().nth(nth)?;
+            self.model.remove(&id);
+            assert_eq!(self.wheel.remove(key), Some(id.1));
+            Some(key)
+        }
+
+        fn advance(&mut self, now: u64) {
+            self.now = self.now.max(now);
+            let mut fired = Vec::new();
+            self.wheel.advance(now, &mut |value| fired.push(value));
+            let mut expected = Vec::new();
+            while let Some(entry) = self.model.first_entry() {
+                if entry.key().0 > self.now {
+                    break;
+                }
+                expected.push(entry.remove_entry().0.1);
+            }
+            assert_eq!(fired, expected);
+        }
+
+        fn check(&self) {
+            assert_eq!(self.wheel.len(), self.model.len());
+            let earliest = self
+                .model
+                .first_key_value()
+                .map(|(&(deadline, _), _)| deadline);
+            let next = self.wheel.next_deadline();
+            assert_eq!(next.is_some(), earliest.is_some());
+            if let (Some(next), Some(earliest)) = (next, earliest) {
+                assert!(next <= earliest, "{next} is later than {earliest}");
+                assert!(
+                    next > self.now || next == earliest,
+                    "{next} wakes for nothing"
+                );
+                assert!(next == earliest || self.model.len() > PEEK);
+            }
+        }
+    }
+
+    /// Spans of all magnitudes, often the same ones.
+    fn span(rng: &mut Rng) -> u64 {
+        match rng.below(4) {
+            0 => rng.below(4),
+            1 => rng.below(200),
+            2 => 1 << rng.below(64),
+            _ => rng.next() >> rng.below(64),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_map() {
+        for seed in 1..=20 {
+            let mut rng = Rng::new(seed);
+            let mut pair = Pair::new();
+            let mut stale = Vec::new();
+            for _ in 0..20_000 {
+                match rng.below(16) {
+                    0..=6 => {
+                        let deadline = match rng.below(8) {
+                            0 => pair.now.saturating_sub(span(&mut rng)),
+                            1 => u64::MAX - rng.below(2),
+                            _ => pair.now.saturating_add(span(&mut rng)),
+                        };
+                        pair.insert(deadline);
+                    }
+                    7..=10 => {
+                        let nth = rng.below(pair.model.len().min(40) as u64 + 1) as usize;
+                        stale.extend(pair.remove(nth));
+                    }
+                    11 => {
+                        let now = pair.now;
+                        pair.advance(now.saturating_sub(3));
+                    }
+                    12 => {
+                        if let Some(next) = pair.wheel.next_deadline() {
+                            // Not to the end of time, where all is over.
+                            pair.advance(next.min(u64::MAX - 5));
+                        }
+                    }
+                    13..=14 => {
+                        let now = pair.now.saturating_add(rng.below(100)).min(u64::MAX - 5);
+                        pair.advance(now);
+                    }
+                    _ => {
+                        if let Some(&key) = stale.last() {
+                            assert_eq!(pair.wheel.remove(key), None);
+                        }
+                        let far = pair.now.saturating_add(span(&mut rng) >> 12);
+                        pair.advance(far.min(u64::MAX - 5));
+                    }
+                }
+                pair.check();
+            }
+            pair.advance(u64::MAX);
+            pair.check();
+            assert_eq!(pair.wheel.len(), 0);
+            pair.insert(u64::MAX);
+            pair.insert(0);
+            pair.check();
+            pair.advance(0);
+            assert_eq!(pair.wheel.len(), 0);
+        }
+    }
+
+    #[test]
+    fn a_crowded_far_slot_costs_few_visits() {
+        let mut pair = Pair::new();
+        for i in 0..100 {
+            pair.insert((1 << 40) + 1_000_000 + i % 10);
+        }
+        let mut visits = 0;
+        while let Some(next) = pair.wheel.next_deadline() {
+            pair.advance(next);
+            pair.check();
+            visits += 1;
+        }
+        assert!(visits <= 10 + LEVELS, "{visits} visits for ten ticks");
+    }
+
+    #[test]
+    fn a_panic_while_firing_loses_only_the_timer_fired() {
+        let mut wheel = Wheel::new();
+        for value in 0..3 {
+            wheel.insert(5, value);
+        }
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wheel.advance(9, &mut |value| assert_ne!(value, 0, "the first"));
+        }));
+        assert!(result.is_err());
+        let mut rest = Vec::new();
+        wheel.advance(9, &mut |value| rest.push(value));
+        assert_eq!(rest, [1, 2]);
+        assert_eq!(wheel.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_spike_of_timers_is_given_back() {
+        let mut wheel = Wheel::new();
+        for i in 0..300_000u64 {
+            wheel.insert(i * 7, i);
+        }
+        wheel.advance(u64::MAX, &mut |_| {});
+        assert!(wheel.timers.capacity() <= 1024);
+    }
+}

@@ -1,0 +1,102 @@
+//! Waiting for futures: the bridge from async code to coroutines.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Instant;
+
+use crate::sched::{Cx, Worker};
+
+/// Waits for a future: parks the calling coroutine, or blocks the calling
+/// thread, until it is ready.
+///
+/// Any future of any library will do, as long as somebody drives what it waits
+/// for: tokio's sockets want a tokio runtime (on a thread of its own).
+///
+/// # Panics
+///
+/// When a thread that runs a worker calls it outside any coroutine. Unwinds
+/// (without a panic message) when the coroutine is cancelled; the future is
+/// dropped then.
+///
+/// # Examples
+///
+/// ```
+/// let answer = crore::run(|| {
+///     let worker = crore::spawn(|| 6 * 7);
+///     crore::block_on(async { worker.await.unwrap() })
+/// })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    match block_on_deadline(future, None) {
+        Some(output) => output,
+        None => unreachable!("there was no deadline"),
+    }
+}
+
+/// As [`block_on`], but gives up at `deadline`: `None`, and the future has
+/// been dropped.
+pub(crate) fn block_on_deadline<F: Future>(
+    future: F,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
+    match Cx::running() {
+        // The frames of a shared coroutine move away while it is parked, and a
+        // future may be pinned because somebody points into it (D3).
+        Some(cx) if cx.is_shared() => in_coroutine(cx, Box::pin(future).as_mut(), deadline),
+        Some(cx) => in_coroutine(cx, pin!(future), deadline),
+        None => on_thread(pin!(future), deadline),
+    }
+}
+
+fn in_coroutine<F: Future>(
+    cx: Cx,
+    mut future: Pin<&mut F>,
+    deadline: Option<Instant>,
+) -> Option<F::Output> {
+    let waker = cx.waker();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        cx.unwind_if_cancelled();
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            return None;
+        }
+        cx.park_until(deadline);
+    }
+}
+
+fn on_thread<F: Future>(mut future: Pin<&mut F>, deadline: Option<Instant>) -> Option<F::Output> {
+    assert!(
+        Worker::current().is_none(),
+        "this would block a worker of crore for ever: a destructor that runs on the worker \
+         itself waits for a coroutine or a future"
+    );
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+            None => std::thread::park(),
+            Some(left) if left.is_zero() => return None,
+            Some(left) => std::thread::park_timeout(left),
+        }
+    }
+}
+
+/// Wakes a plain thread. Somebody else's `park` may take the token: then that
+/// returns early, as it may, and we look again because the waker that was
+/// called made the future ready before.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,35 @@
+//! What a worker counts, for others to read.
+
+use crate::shim::{AtomicU64, Ordering};
+
+/// One number: written by the worker alone, read by anybody. A plain load and
+/// store on the writer's side, no locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline(always)]
+    pub(crate) fn add(&self, n: u64) {
+        self.set(self.get().wrapping_add(n));
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// See [`Metrics`](crate::Metrics) for what they mean.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) spawned: Counter,
+    pub(crate) ended: Counter,
+    pub(crate) abandoned: Counter,
+    pub(crate) resumed: Counter,
+    pub(crate) turns: Counter,
+}

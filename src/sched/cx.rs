@@ -1,0 +1,272 @@
+//! The coroutine's side: how code that runs in a coroutine waits.
+//!
+//! Every wait has the same shape: leave a waker with whoever will know, then
+//! [`Cx::suspend`], then look again. Nothing else runs on this thread between
+//! the two, and a wake-up from another thread lies in the inbox until the
+//! worker reads it on its own stack; so no wake-up can fall in between (I1).
+
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr::NonNull;
+use std::task::Waker;
+use std::time::Instant;
+
+use super::wake;
+use super::worker::Worker;
+use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
+use crate::switch::{self, Event};
+use crate::sys::errno;
+use crate::task::{Addr, Flags, RUNNING, Slot};
+
+/// "This code runs in a coroutine." Valid until the coroutine ends; it never
+/// leaves the coroutine's thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cx(NonNull<Slot>);
+
+impl Cx {
+    /// For hooks: `None` on plain threads, on a worker's own stack, inside
+    /// `unhooked`, and while unwinding (a coroutine that suspended then would
+    /// show its panic count to all others on this thread).
+    #[inline(always)]
+    pub(crate) fn current() -> Option<Self> {
+        let cx = Self::running()?;
+        if cx.slot().has(Flags::UNHOOKED) || std::thread::panicking() {
+            return None;
+        }
+        Some(cx)
+    }
+
+    /// For our own functions: `None` outside coroutines only.
+    #[inline(always)]
+    pub(crate) fn running() -> Option<Self> {
+        NonNull::new(RUNNING.get().cast_mut()).map(Self)
+    }
+
+    /// For our own timed waits: a coroutine that may park. One that unwinds
+    /// may not; then the caller blocks the thread for real.
+    #[inline(always)]
+    pub(crate) fn parkable() -> Option<Self> {
+        Self::running().filter(|_| !std::thread::panicking())
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(self) -> &'static Slot {
+        // SAFETY: slots stay where they are (I2) and ours is live while we run.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn worker(self) -> &'static Worker {
+        Worker::current().expect("a coroutine runs on a worker")
+    }
+
+    /// The coroutine's address.
+    pub(crate) fn addr(self) -> Addr {
+        self.worker().addr(self.slot())
+    }
+
+    /// Wakes this coroutine.
+    pub(crate) fn waker(self) -> Waker {
+        wake::waker(self.addr())
+    }
+
+    /// Whether this coroutine's frames may be copied away while it is parked.
+    #[inline(always)]
+    pub(crate) fn is_shared(self) -> bool {
+        self.slot().has(Flags::SHARED)
+    }
+
+    /// Back to the worker; returns when the coroutine is resumed. Wake-ups may
+    /// be spurious.
+    ///
+    /// # Panics
+    ///
+    /// While unwinding: see [`Cx::current`]. The panic aborts the process, as
+    /// any panic while unwinding does, with a message that says why.
+    #[inline(always)]
+    pub(crate) fn suspend(self, event: Event) {
+        if std::thread::panicking() {
+            refuse_while_panicking();
+        }
+        // SAFETY: this code runs in the coroutine whose yielder the worker set
+        // when it resumed it.
+        unsafe { switch::suspend(Worker::yielder(), event) };
+    }
+
+    /// Parks until woken; may return early.
+    #[inline(always)]
+    pub(crate) fn park(self) {
+        self.suspend(Event::Parked);
+    }
+
+    /// Parks until `deadline` at the latest; may return early.
+    pub(crate) fn park_until(self, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.start_timer(at));
+        self.park();
+        timer.inspect(|&key| self.stop_timer(key));
+    }
+
+    /// Lets the other runnable coroutines run.
+    #[inline(always)]
+    pub(crate) fn yield_now(self) {
+        self.suspend(Event::Yielded);
+    }
+
+    /// Counts one operation that did not park; yields when the coroutine has
+    /// done so many that others should have their turn.
+    #[inline(always)]
+    pub(crate) fn spend(self) {
+        let budget = &self.worker().budget;
+        budget.set(budget.get() - 1);
+        if budget.get() == 0 {
+            self.yield_now();
+        }
+    }
+
+    /// Sleeps. `Err(ECANCELED)` if cancelled.
+    pub(crate) fn sleep_until(self, deadline: Instant) -> io::Result<()> {
+        loop {
+            self.check()?;
+            if Instant::now() >= deadline {
+                return Ok(());
+            }
+            self.park_until(Some(deadline));
+        }
+    }
+
+    /// Takes the park token, parking until there is one, or until `deadline`.
+    /// Whether there was one. Unwinds if cancelled.
+    pub(crate) fn take_token(self, deadline: Option<Instant>) -> bool {
+        loop {
+            self.unwind_if_cancelled();
+            if self.slot().take(Flags::TOKEN) {
+                return true;
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                return false;
+            }
+            self.park_until(deadline);
+        }
+    }
+
+    /// `false`: the descriptor is known not to be ready; park without a try.
+    #[inline]
+    pub(crate) fn worth_trying(self, fd: RawFd, direction: Direction) -> bool {
+        matches!(self.worker().driver.borrow().hint(fd, direction), Hint::Try)
+    }
+
+    /// A call said `EAGAIN`, or moved less than asked on a stream.
+    #[inline]
+    pub(crate) fn drained(self, fd: RawFd, direction: Direction) {
+        self.worker().driver.borrow_mut().drained(fd, direction);
+    }
+
+    /// Whether a short transfer means drained.
+    #[inline]
+    pub(crate) fn is_stream(self, fd: RawFd) -> bool {
+        self.worker().driver.borrow_mut().stream(fd)
+    }
+
+    /// Parks until the descriptor may be ready.
+    ///
+    /// # Errors
+    ///
+    /// By raw number: `ETIMEDOUT` (deadline), `EBADF` (closed meanwhile),
+    /// `ECANCELED`, `EPERM` (a regular file is always ready and can't be
+    /// polled), or what `epoll_ctl` says.
+    pub(crate) fn wait(
+        self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        loop {
+            self.check()?;
+            let key = self.start_wait(fd, direction)?;
+            self.park_until(deadline);
+            match self.end_wait(key) {
+                Outcome::Ready => return Ok(()),
+                Outcome::Closed => return Err(io::Error::from_raw_os_error(errno::EBADF)),
+                Outcome::Pending if deadline.is_some_and(|at| Instant::now() >= at) => {
+                    return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+                }
+                Outcome::Pending => {}
+            }
+        }
+    }
+
+    /// Parks until any of the descriptors may be ready, or closed. Errors as
+    /// [`Cx::wait`], but for `EPERM` and `EBADF` which the caller's next try
+    /// will meet.
+    pub(crate) fn wait_any(
+        self,
+        fds: &[(RawFd, Direction)],
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        loop {
+            self.check()?;
+            let mut keys = Vec::with_capacity(fds.len());
+            let mut unpollable = false;
+            for &(fd, direction) in fds {
+                match self.start_wait(fd, direction) {
+                    Ok(key) => keys.push(key),
+                    Err(_) => {
+                        unpollable = true;
+                        break;
+                    }
+                }
+            }
+            if !unpollable {
+                self.park_until(deadline);
+            }
+            let ready = keys.into_iter().fold(unpollable, |ready, key| {
+                !matches!(self.end_wait(key), Outcome::Pending) || ready
+            });
+            if ready {
+                return Ok(());
+            }
+            if deadline.is_some_and(|at| Instant::now() >= at) {
+                return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+            }
+        }
+    }
+
+    fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
+        let waker = self.waker();
+        self.worker().driver.borrow_mut().wait(fd, direction, waker)
+    }
+
+    fn end_wait(self, key: WaitKey) -> Outcome {
+        self.worker().driver.borrow_mut().finish(key)
+    }
+
+    fn start_timer(self, at: Instant) -> TimerKey {
+        let waker = self.waker();
+        self.worker().driver.borrow_mut().insert_timer(at, waker)
+    }
+
+    fn stop_timer(self, key: TimerKey) {
+        self.worker().driver.borrow_mut().remove_timer(key);
+    }
+}
+
+/// Switches this coroutine's hooks off or on; returns whether they were off.
+/// On a plain thread there is nothing to switch: `false`.
+pub(crate) fn set_unhooked(off: bool) -> bool {
+    let Some(cx) = Cx::running() else {
+        return false;
+    };
+    let was_off = cx.slot().take(Flags::UNHOOKED);
+    if off {
+        cx.slot().set(Flags::UNHOOKED);
+    }
+    was_off
+}
+
+#[cold]
+fn refuse_while_panicking() -> ! {
+    panic!(
+        "a coroutine must not park while it unwinds: a destructor waits (join, lock, sleep, \
+         channel, yield); let it try without waiting, or do the waiting before the panic"
+    );
+}

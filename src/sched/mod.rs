@@ -1,0 +1,53 @@
+//! Floor 5: the scheduler.
+//!
+//! Lives here: the worker and its loop, waking by address, the inbox for other
+//! threads, cancellation, and [`Cx`], the coroutine's side of waiting. Does
+//! not live here: what is waited for. Sockets and timers are the driver's;
+//! locks, channels and futures only ever see a `std::task::Waker`.
+//!
+//! README.md in this folder has the idle protocol and its proof.
+
+mod cancel;
+mod counters;
+mod cx;
+mod describe;
+mod inbox;
+mod run;
+mod wake;
+mod worker;
+
+use std::os::fd::RawFd;
+
+use crate::stack::arena::ArenaConfig;
+
+pub(crate) use counters::Counters;
+pub(crate) use cx::{Cx, set_unhooked};
+pub(crate) use describe::describe_running;
+pub(crate) use inbox::{Message, Remote, Spawned};
+pub(crate) use wake::{cancel, unpark, waker};
+pub(crate) use worker::{Plan, Worker, too_many};
+
+/// What a runtime's builder decides about each worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    pub(crate) max_coroutines: u32,
+    pub(crate) arena: ArenaConfig,
+}
+
+/// A file descriptor's number is about to end or to change its meaning: its
+/// waiters get `EBADF`, on every worker. Called by any thread, before the
+/// kernel is told.
+pub(crate) fn fd_gone(fd: RawFd) {
+    if !crate::driver::epoch::bump(fd) {
+        return;
+    }
+    let here = Worker::current();
+    if let Some(worker) = here {
+        worker.fd_gone(fd);
+    }
+    for remote in Remote::all() {
+        if here.is_none_or(|worker| worker.index() != remote.index()) {
+            let _ = remote.post(Message::FdGone(fd));
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The worker's loop: what runs next, and when the worker sleeps.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use super::cancel::Cancelled;
+use super::worker::Worker;
+use crate::driver::Turn;
+use crate::stack::{Reuse, StackId};
+use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::sys::mem::PAGE;
+use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
+
+/// Coroutines resumed before the worker looks at the clock and the inbox.
+const SLICE: u32 = 64;
+
+/// A busy worker asks the kernel for readiness this often: rarely enough that
+/// the system call (0.5 µs) does not show among yields of 15 ns.
+const POLL_EVERY: Duration = Duration::from_micros(200);
+
+/// Hooked operations that a coroutine may do between two parks (D8).
+pub(super) const BUDGET: u32 = 128;
+
+impl Worker {
+    /// Runs coroutines until `main` and then all others have ended.
+    ///
+    /// # Errors
+    ///
+    /// What `epoll_wait` says, which is never the caller's fault: then the
+    /// coroutines are still there, so the caller must not go on.
+    pub(crate) fn run(&self, main: &JoinRef) -> io::Result<()> {
+        let mut polled = Instant::now();
+        loop {
+            self.slice();
+            if self.remote.has_mail() {
+                self.read_mail();
+            }
+            if !self.stopping.get() && main.is_done() {
+                self.stop();
+            }
+            if self.slots.live() == 0 && self.stopping.get() {
+                return Ok(());
+            }
+            if self.queue.borrow().is_empty() {
+                self.idle()?;
+                polled = Instant::now();
+            } else if polled.elapsed() >= POLL_EVERY {
+                self.turn(Turn::Poll)?;
+                polled = Instant::now();
+            }
+        }
+    }
+
+    /// Resumes up to [`SLICE`] coroutines.
+    #[inline]
+    fn slice(&self) {
+        for _ in 0..SLICE {
+            let next = self.queue.borrow_mut().pop_front();
+            let Some(index) = next else { return };
+            self.resume(index);
+        }
+    }
+
+    /// Sleeps until something happens. See README.md for why no wake-up is lost.
+    fn idle(&self) -> io::Result<()> {
+        if self.remote.may_sleep() {
+            self.turn(Turn::Park)?;
+        }
+        self.read_mail();
+        Ok(())
+    }
+
+    /// Asks the driver what has happened and wakes those who wait for it.
+    fn turn(&self, mode: Turn) -> io::Result<()> {
+        let mut woken = self.woken.take();
+        let result = self.driver.borrow_mut().turn(mode, &mut woken);
+        self.remote.counters.turns.add(1);
+        self.wake_all(woken);
+        result
+    }
+
+    /// Runs one coroutine until it suspends or ends.
+    #[inline]
+    fn resume(&self, index: u32) {
+        let slot = self.slots.slot(index);
+        let (carrier, job) = if slot.state() == State::New {
+            match self.start(slot) {
+                Ok(start) => start,
+                Err(error) => return self.end_unstarted(index, slot, error),
+            }
+        } else {
+            (self.carrier(slot), ptr::null())
+        };
+        slot.set_state(State::Running);
+        self.budget.set(BUDGET);
+        RUNNING.set(slot);
+        // SAFETY: the carrier was installed on this thread, at the top of the
+        // stack that the slot holds; it is idle exactly if the task is new (I3).
+        let event = unsafe {
+            Self::set_yielder((*carrier).yielder());
+            Carrier::resume(carrier, job)
+        };
+        RUNNING.set(ptr::null());
+        self.remote.counters.resumed.add(1);
+        match event {
+            Event::Yielded => self.requeue(index, slot),
+            Event::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
+            // Only now, with the frames at rest, may a wake-up resume it (D4).
+            Event::Parked => slot.set_state(State::Parked),
+            Event::Finished => self.end(index, slot, None),
+            Event::Panicked => self.end(index, slot, Some(why_unwound())),
+            Event::Abandoned => self.abandon(index, slot),
+        }
+    }
+
+    #[inline(always)]
+    fn requeue(&self, index: u32, slot: &Slot) {
+        slot.clear(Flags::NOTIFIED);
+        slot.set_state(State::Queued);
+        self.push(index);
+    }
+
+    /// The carrier of a started task.
+    #[inline(always)]
+    fn carrier(&self, slot: &Slot) -> *mut Carrier {
+        Carrier::at(self.arena.borrow().bounds(stack_of(slot)))
+    }
+
+    /// Gives a new task a stack; the carrier there and what it is to run.
+    #[cold]
+    fn start(&self, slot: &Slot) -> Result<(*mut Carrier, *const Job), JoinError> {
+        if slot.has(Flags::CANCELLED) {
+            return Err(JoinError::cancelled());
+        }
+        let size = slot.stack.get() as usize * PAGE;
+        let mut arena = self.arena.borrow_mut();
+        let (id, reuse) = arena.take(size).map_err(JoinError::not_started)?;
+        let bounds = arena.bounds(id);
+        let carrier = match reuse {
+            Reuse::Warm => Carrier::at(bounds),
+            // SAFETY: the arena hands the stack to this task alone, and keeps
+            // it mapped until it is given back.
+            Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+        };
+        slot.stack.set(id.to_bits());
+        // SAFETY: a new task's packet is there, closure inside.
+        Ok((carrier, unsafe { (*slot.packet.get()).job() }))
+    }
+
+    /// A task has ended: stack, slot and packet go, the joiner is woken.
+    fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
+        // What the stack keeps, its carrier included, is the arena's business:
+        // a stack that goes cold is handed out as fresh.
+        //
+        // SAFETY: the slot holds the stack since `start`, the carrier is idle,
+        // and the slot is freed below.
+        let _ = unsafe { self.arena.borrow_mut().give(stack_of(slot)) };
+        let packet = self.free_slot(index, slot);
+        // SAFETY: the slot gave the task's side up; the closure was taken out
+        // when the task started.
+        let packet = unsafe { PacketRef::from_slot(packet) };
+        if let Some(error) = error {
+            // A payload's destructor is foreign code on the worker's stack.
+            contain(|| match packet {
+                // SAFETY: as above.
+                Some(packet) => unsafe { packet.fail(error) },
+                None => drop(error),
+            });
+        }
+    }
+
+    /// A task ends that has never run.
+    #[cold]
+    fn end_unstarted(&self, index: u32, slot: &Slot, error: JoinError) {
+        if !error.is_cancelled() {
+            eprintln!("crore: a coroutine spawned at {}: {error}", self.site(slot));
+        }
+        let packet = self.free_slot(index, slot);
+        // SAFETY: the task's side, given up by the slot.
+        let packet = unsafe { PacketRef::from_slot(packet) }.expect("a new task has its packet");
+        // SAFETY: the task never ran, so the closure is there. Its destructor
+        // is foreign code.
+        contain(|| unsafe { packet.cancel_unstarted(error) });
+    }
+
+    /// A task that must never be resumed: its frames are forgotten, their
+    /// memory never used again, since anybody may still point there (I6).
+    #[cold]
+    fn abandon(&self, index: u32, slot: &Slot) {
+        eprintln!(
+            "crore: the coroutine {:?} spawned at {} went on after its cancellation had failed {} \
+             of its waits; it is abandoned, its destructors do not run",
+            self.name(slot).as_deref().unwrap_or("(unnamed)"),
+            self.site(slot),
+            super::cancel::PATIENCE,
+        );
+        self.remote.counters.abandoned.add(1);
+        self.arena.borrow_mut().abandon(stack_of(slot));
+        let packet = self.free_slot(index, slot);
+        // SAFETY: as in `end`.
+        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
+            // SAFETY: as in `end`.
+            contain(|| unsafe { packet.fail(JoinError::cancelled()) });
+        }
+    }
+
+    /// Makes the slot free; what it held of the packet is the caller's.
+    fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
+        let extra = slot.extra.get();
+        let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
+        let packet = slot.packet.get();
+        self.slots.free(index);
+        if self.slots.is_remote(index) {
+            self.remote.recycle(index, slot.generation());
+        }
+        self.remote.counters.ended.add(1);
+        drop(extra);
+        packet
+    }
+}
+
+/// The stack of a started task.
+#[inline(always)]
+fn stack_of(slot: &Slot) -> StackId {
+    StackId::from_bits(slot.stack.get()).expect("a started task has a stack")
+}
+
+/// Why a job unwound.
+fn why_unwound() -> JoinError {
+    let payload = take_panic();
+    if payload.is::<Cancelled>() {
+        JoinError::cancelled()
+    } else {
+        JoinError::panicked(payload)
+    }
+}
+
+/// Runs foreign code that must not unwind into the scheduler. Its panic was
+/// reported by the panic hook; there is nobody else to tell.
+fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // Dropping the payload could panic again.
+        std::mem::forget(payload);
+    }
+}

@@ -1,0 +1,314 @@
+//! The worker: everything that one kernel thread owns to run coroutines.
+//!
+//! Lives here: the struct, spawning, waking, the run queue. How it runs them
+//! is in `run.rs`, how a coroutine waits in `cx.rs`, how it is cancelled in
+//! `cancel.rs`.
+//!
+//! Everything is plain memory behind `Cell`s and short `RefCell` borrows. The
+//! rule that makes the borrows safe from panics: no foreign code (a waker, a
+//! destructor, a closure) runs while one is held (I5).
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::panic::Location;
+use std::ptr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::inbox::{Message, Remote, Spawned};
+use crate::driver::Driver;
+use crate::stack::arena::Arena;
+use crate::switch::YielderPtr;
+use crate::sys::mem::PAGE;
+use crate::task::{self, Addr, Flags, JoinRef, Sites, Slot, Slots, State};
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local { worker: Cell::new(ptr::null()), yielder: Cell::new(YielderPtr::NONE) }
+    };
+}
+
+/// What a thread knows about the worker that it is.
+struct Local {
+    worker: Cell<*const Worker>,
+    yielder: Cell<YielderPtr>,
+}
+
+/// How a task is to be run: what a spawn says besides the closure.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Bytes of stack; of no meaning with `shared`.
+    pub(crate) stack_size: usize,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) site: &'static Location<'static>,
+}
+
+/// What few tasks have.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    pub(super) name: Option<Arc<str>>,
+    /// Waits refused since the task was cancelled.
+    pub(super) refusals: u32,
+}
+
+/// One kernel thread's scheduler.
+pub(crate) struct Worker {
+    pub(super) remote: &'static Remote,
+    pub(super) slots: Slots,
+    pub(super) queue: RefCell<VecDeque<u32>>,
+    pub(super) arena: RefCell<Arena>,
+    pub(super) driver: RefCell<Driver>,
+    pub(super) extras: RefCell<Slab<Extra>>,
+    pub(super) sites: RefCell<Sites>,
+    /// Operations that the running coroutine may do before it has to yield.
+    pub(super) budget: Cell<u32>,
+    /// Set once the main coroutine has ended: everybody else is cancelled.
+    pub(super) stopping: Cell<bool>,
+    /// Kept for its capacity between uses.
+    pub(super) woken: Cell<Vec<Waker>>,
+    pub(super) mail: Cell<Vec<Message>>,
+}
+
+/// The error of a spawn that finds all slots taken.
+#[cold]
+pub(crate) fn too_many(limit: u32) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::QuotaExceeded,
+        format!(
+            "{limit} coroutines are alive on this worker, the most it may have; raise \
+             Runtime::builder().max_coroutines(n), or wait for some to end"
+        ),
+    )
+}
+
+impl Worker {
+    /// A worker for this thread; [`Worker::enter`] makes it the current one.
+    pub(crate) fn new(remote: &'static Remote, config: &super::Config) -> io::Result<Self> {
+        let driver = Driver::new()?;
+        let first_generation = remote.attach(driver.remote_waker());
+        let slots = Slots::new(config.max_coroutines, first_generation)?;
+        let mut extras = Slab::new();
+        // Index 0 stands for "none" in a slot.
+        extras.insert(Extra::default());
+        Ok(Self {
+            remote,
+            slots,
+            queue: RefCell::default(),
+            arena: RefCell::new(Arena::new(config.arena)),
+            driver: RefCell::new(driver),
+            extras: RefCell::new(extras),
+            sites: RefCell::default(),
+            budget: Cell::new(0),
+            stopping: Cell::new(false),
+            woken: Cell::default(),
+            mail: Cell::default(),
+        })
+    }
+
+    /// The worker that this thread is, if it is one.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<&'static Self> {
+        let worker = LOCAL.with(|local| local.worker.get());
+        // SAFETY: `enter` set it and takes it back before the worker ends. The
+        // reference must not be kept for longer than the current call, which
+        // no caller does; on a coroutine it is valid as long as that runs.
+        unsafe { worker.as_ref() }
+    }
+
+    /// Makes this the thread's worker while `f` runs.
+    pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                LOCAL.with(|local| local.worker.set(ptr::null()));
+            }
+        }
+        LOCAL.with(|local| local.worker.set(self));
+        let _leave = Leave;
+        f()
+    }
+
+    #[inline(always)]
+    pub(super) fn set_yielder(yielder: YielderPtr) {
+        LOCAL.with(|local| local.yielder.set(yielder));
+    }
+
+    /// The running coroutine's way back to its worker.
+    #[inline(always)]
+    pub(super) fn yielder() -> YielderPtr {
+        LOCAL.with(|local| local.yielder.get())
+    }
+
+    #[inline(always)]
+    pub(crate) fn index(&self) -> u32 {
+        self.remote.index()
+    }
+
+    /// The address of a live task.
+    #[inline(always)]
+    pub(crate) fn addr(&self, slot: &Slot) -> Addr {
+        Addr::new(self.index(), slot.generation(), self.slots.index(slot))
+    }
+
+    /// Spawns a task on this worker.
+    ///
+    /// # Errors
+    ///
+    /// All slots taken.
+    pub(crate) fn spawn<F: FnOnce() -> T, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef> {
+        let Some(index) = self.slots.alloc() else {
+            return Err(too_many(self.slots.capacity()));
+        };
+        let addr = self.addr(self.slots.slot(index));
+        let (packet, join) = task::allocate(f, addr, plan.name.clone());
+        self.place(
+            index,
+            Spawned {
+                packet: packet.as_ptr(),
+                plan,
+            },
+        );
+        Ok(join)
+    }
+
+    /// Fills a New slot and queues it.
+    fn place(&self, index: u32, spawned: Spawned) {
+        let Spawned { packet, plan } = spawned;
+        let slot = self.slots.slot(index);
+        slot.packet.set(packet);
+        slot.stack.set(plan.stack_size.div_ceil(PAGE) as u32);
+        slot.site.set(self.sites.borrow_mut().intern(plan.site));
+        if plan.name.is_some() {
+            self.with_extra(slot, |extra| extra.name = plan.name);
+        }
+        if self.stopping.get() {
+            slot.set(Flags::CANCELLED);
+        }
+        self.remote.counters.spawned.add(1);
+        self.push(index);
+    }
+
+    #[inline(always)]
+    pub(super) fn push(&self, index: u32) {
+        self.queue.borrow_mut().push_back(index);
+    }
+
+    /// Wakes a task of this worker, if the address is not stale.
+    #[inline]
+    pub(crate) fn wake(&self, addr: Addr) {
+        if let Some((index, slot)) = self.slots.find(addr) {
+            self.wake_slot(index, slot);
+        }
+    }
+
+    #[inline]
+    fn wake_slot(&self, index: u32, slot: &Slot) {
+        match slot.state() {
+            State::Parked => {
+                slot.set_state(State::Queued);
+                self.push(index);
+            }
+            State::Running => slot.set(Flags::NOTIFIED),
+            // It will look at what it waits for when it runs.
+            State::New | State::Queued | State::Free => {}
+        }
+    }
+
+    /// Gives a task its park token, and wakes it.
+    pub(crate) fn unpark(&self, addr: Addr) {
+        if let Some((index, slot)) = self.slots.find(addr) {
+            slot.set(Flags::TOKEN);
+            self.wake_slot(index, slot);
+        }
+    }
+
+    /// Makes a task's blocking calls fail from now on, and wakes it.
+    pub(crate) fn cancel(&self, addr: Addr) {
+        if let Some((index, slot)) = self.slots.find(addr) {
+            slot.set(Flags::CANCELLED);
+            self.wake_slot(index, slot);
+        }
+    }
+
+    /// A descriptor's meaning changes, or has changed: its waiters end.
+    pub(crate) fn fd_gone(&self, fd: std::os::fd::RawFd) {
+        let mut woken = self.woken.take();
+        self.driver.borrow_mut().fd_gone(fd, &mut woken);
+        self.wake_all(woken);
+    }
+
+    /// Wakes all, and keeps the list's memory for next time.
+    pub(super) fn wake_all(&self, mut woken: Vec<Waker>) {
+        woken.drain(..).for_each(Waker::wake);
+        self.woken.set(woken);
+    }
+
+    /// Where the slots of the remote's next worker must start.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.slots.next_generation()
+    }
+
+    /// Reads the inbox.
+    pub(super) fn read_mail(&self) {
+        let mut mail = self.mail.take();
+        self.remote.take(&mut mail);
+        for message in mail.drain(..) {
+            match message {
+                Message::Wake(addr) => self.wake(addr),
+                Message::Unpark(addr) => self.unpark(addr),
+                Message::Cancel(addr) => self.cancel(addr),
+                Message::FdGone(fd) => self.fd_gone(fd),
+                Message::Spawn(spawned) => {
+                    // SAFETY: the packet lives: its task side is in the message.
+                    let addr = unsafe { (*spawned.packet).addr() };
+                    self.place(self.slots.adopt(addr), spawned);
+                }
+            }
+        }
+        self.mail.set(mail);
+    }
+
+    /// Works on a task's rare things; makes room for them if there are none.
+    pub(super) fn with_extra<R>(&self, slot: &Slot, f: impl FnOnce(&mut Extra) -> R) -> R {
+        let mut extras = self.extras.borrow_mut();
+        if slot.extra.get() == 0 {
+            let index = extras.insert(Extra::default());
+            slot.extra
+                .set(u32::try_from(index).expect("fewer extras than slots"));
+        }
+        f(&mut extras[slot.extra.get() as usize])
+    }
+
+    /// The name that the task was given.
+    pub(crate) fn name(&self, slot: &Slot) -> Option<Arc<str>> {
+        match slot.extra.get() {
+            0 => None,
+            extra => self.extras.borrow()[extra as usize].name.clone(),
+        }
+    }
+
+    /// Where the task was spawned.
+    pub(crate) fn site(&self, slot: &Slot) -> &'static Location<'static> {
+        self.sites.borrow().get(slot.site.get())
+    }
+
+    /// Whether a started task of ours holds this packet: then both sides of it
+    /// can be dropped here and now.
+    pub(crate) fn detach(&self, join: JoinRef) {
+        let addr = join.header().addr();
+        let Some((_, slot)) = self.slots.find(addr) else {
+            return;
+        };
+        if slot.state() == State::New || slot.packet.get() != join.as_ptr() {
+            return;
+        }
+        let packet = slot.packet.replace(ptr::null());
+        drop(join);
+        // SAFETY: the slot's was the task's side, and the closure was taken
+        // out when the task started.
+        drop(unsafe { task::PacketRef::from_slot(packet) });
+    }
+}

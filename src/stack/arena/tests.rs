@@ -1,0 +1,385 @@
+//! The arena against a naive model, and against the kernel.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Instant;
+use std::{fs, io, ptr};
+
+use super::*;
+use crate::stack::guard;
+use crate::sys::testing::in_child;
+
+const SIGSEGV: i32 = 11;
+const KIB_64: usize = 64 * 1024;
+
+fn small(keep_warm: usize) -> Arena {
+    Arena::new(ArenaConfig {
+        max_stacks: 100,
+        keep_warm,
+        guard: GuardChoice::Auto,
+    })
+}
+
+fn write(address: usize, value: u8) {
+    // SAFETY: tests write into stacks that they have taken, or die trying.
+    unsafe { ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(value) }
+}
+
+fn read(address: usize) -> u8 {
+    // SAFETY: tests read stacks that they have taken.
+    unsafe { ptr::with_exposed_provenance::<u8>(address).read_volatile() }
+}
+
+fn give(arena: &mut Arena, id: StackId) -> Kept {
+    // SAFETY: tests give back what they have taken, once, and run nothing on it.
+    unsafe { arena.give(id) }
+}
+
+#[test]
+fn the_last_one_given_is_the_next_one_taken_bytes_and_all() {
+    let mut arena = small(2);
+    let ids: Vec<StackId> = (0..3).map(|_| arena.take(KIB_64).unwrap().0).collect();
+    for (id, mark) in ids.iter().zip(1..) {
+        write(arena.bounds(*id).limit.get(), mark);
+    }
+    assert_eq!(give(&mut arena, ids[0]), Kept::Warm);
+    assert_eq!(give(&mut arena, ids[1]), Kept::Warm);
+    assert_eq!(give(&mut arena, ids[2]), Kept::Cold);
+    assert_eq!(arena.take(KIB_64).unwrap(), (ids[1], Reuse::Warm));
+    assert_eq!(arena.take(KIB_64).unwrap(), (ids[0], Reuse::Warm));
+    // Cold ones come before new places.
+    assert_eq!(arena.take(KIB_64).unwrap(), (ids[2], Reuse::Fresh));
+    let marks = ids.iter().map(|id| read(arena.bounds(*id).limit.get()));
+    assert_eq!(marks.collect::<Vec<_>>(), [1, 2, 0]);
+    for id in ids {
+        let _ = give(&mut arena, id);
+    }
+}
+
+#[test]
+fn a_spike_is_given_back() {
+    let mut arena = small(1);
+    let ids: Vec<StackId> = (0..10).map(|_| arena.take(KIB_64).unwrap().0).collect();
+    for id in &ids {
+        let bounds = arena.bounds(*id);
+        (bounds.limit.get()..bounds.base.get())
+            .step_by(PAGE)
+            .for_each(|page| write(page, 1));
+        assert_eq!(arena.resident_pages(*id), KIB_64 / PAGE);
+    }
+    for id in &ids {
+        let _ = give(&mut arena, *id);
+    }
+    let resident: Vec<usize> = ids.iter().map(|id| arena.resident_pages(*id)).collect();
+    assert_eq!(resident, [16, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!((arena.counts().warm, arena.counts().cold), (1, 9));
+}
+
+#[test]
+fn random_operations_agree_with_a_naive_model() {
+    /// One list per size, searched from its end.
+    #[derive(Default)]
+    struct Model {
+        warm: HashMap<usize, Vec<StackId>>,
+        cold: HashMap<usize, Vec<StackId>>,
+        in_use: Vec<(usize, StackId)>,
+        abandoned: usize,
+        seen: HashSet<StackId>,
+    }
+    const SIZES: [usize; 4] = [1, MIN_SIZE + 1, KIB_64, 3 * KIB_64 + 5];
+    const KEEP: usize = 7;
+    let mut random = 0x2545_f491_u32;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        random as usize % below
+    };
+    let (mut arena, mut model) = (small(KEEP), Model::default());
+    for step in 0..20_000 {
+        // Phases of growing and of shrinking.
+        let grow = step / 100 % 2 == 0;
+        if next(10) < if grow { 7 } else { 3 } {
+            let size = SIZES[next(SIZES.len())];
+            let expected = model
+                .warm
+                .get_mut(&size)
+                .and_then(Vec::pop)
+                .map(|id| (id, Reuse::Warm));
+            let expected = expected.or_else(|| {
+                model
+                    .cold
+                    .get_mut(&size)
+                    .and_then(Vec::pop)
+                    .map(|id| (id, Reuse::Fresh))
+            });
+            let Ok(taken) = arena.take(size) else {
+                assert_eq!(expected, None);
+                continue;
+            };
+            match expected {
+                Some(expected) => assert_eq!(taken, expected, "step {step}"),
+                None => assert!(model.seen.insert(taken.0) && taken.1 == Reuse::Fresh),
+            }
+            let bounds = arena.bounds(taken.0);
+            assert!(bounds.len() >= size.max(MIN_SIZE) - PAGE / 2);
+            assert!(
+                bounds.base.get().is_multiple_of(16) && bounds.limit.get().is_multiple_of(PAGE)
+            );
+            model.in_use.push((size, taken.0));
+        } else if !model.in_use.is_empty() {
+            let (size, id) = model.in_use.swap_remove(next(model.in_use.len()));
+            if next(200) == 0 {
+                arena.abandon(id);
+                model.abandoned += 1;
+                continue;
+            }
+            let warm = model.warm.entry(size).or_default();
+            if warm.len() < KEEP {
+                warm.push(id);
+                assert_eq!(give(&mut arena, id), Kept::Warm);
+            } else {
+                model.cold.entry(size).or_default().push(id);
+                assert_eq!(give(&mut arena, id), Kept::Cold);
+            }
+        }
+        let counts = arena.counts();
+        assert_eq!(counts.in_use, model.in_use.len());
+        assert_eq!(
+            counts.warm,
+            model.warm.values().map(Vec::len).sum::<usize>()
+        );
+        assert_eq!(
+            counts.cold,
+            model.cold.values().map(Vec::len).sum::<usize>()
+        );
+        assert_eq!(counts.abandoned, model.abandoned);
+    }
+    assert!(model.abandoned > 10, "the sequence abandons some");
+    // Nothing overlaps: guards and stacks of all places ever seen, in order.
+    let mut ranges: Vec<_> = model.seen.iter().map(|id| arena.bounds(*id)).collect();
+    ranges.sort_by_key(|bounds| bounds.limit);
+    assert!(
+        ranges
+            .windows(2)
+            .all(|pair| pair[0].base.get() <= pair[1].guard())
+    );
+    for bounds in ranges {
+        for inside in [bounds.guard(), bounds.limit.get() - 1] {
+            assert_eq!(
+                guard::find(inside).map(|hit| hit.guard),
+                Some(bounds.guard())
+            );
+        }
+        assert_eq!(guard::find(bounds.limit.get()), None);
+    }
+}
+
+#[test]
+fn memory_outlives_the_arena_only_where_a_stack_is_still_out() {
+    let address_after_drop = |end: fn(&mut Arena, StackId)| {
+        let mut arena = small(4);
+        let (id, _) = arena.take(KIB_64).unwrap();
+        let bounds = arena.bounds(id);
+        write(bounds.limit.get(), 9);
+        end(&mut arena, id);
+        bounds
+    };
+    for bounds in [
+        address_after_drop(Arena::abandon),
+        address_after_drop(|_, _| ()),
+    ] {
+        assert_eq!(read(bounds.limit.get()), 9);
+        assert_eq!(
+            guard::find(bounds.guard()).map(|hit| hit.size),
+            Some(KIB_64)
+        );
+    }
+}
+
+#[test]
+fn dropped_with_all_stacks_back_it_leaves_nothing() {
+    // In a child: another thread's memory may come to lie there at once.
+    let name = concat!(
+        module_path!(),
+        "::dropped_with_all_stacks_back_it_leaves_nothing"
+    );
+    let output = in_child(name, || {
+        let mut arena = small(4);
+        let (id, _) = arena.take(KIB_64).unwrap();
+        let bounds = arena.bounds(id);
+        let _ = give(&mut arena, id);
+        drop(arena);
+        assert_eq!(guard::find(bounds.guard()), None);
+        eprintln!("forgotten");
+        write(bounds.limit.get(), 1);
+    });
+    assert!(String::from_utf8_lossy(&output.stderr).contains("forgotten"));
+    assert_eq!(output.status.signal(), Some(SIGSEGV));
+}
+
+/// Dies in the guard of a stack of the given kind, right after its limit was
+/// still writable.
+fn dies_in_the_guard(guard: GuardChoice, cold: bool) {
+    let mut arena = Arena::new(ArenaConfig {
+        max_stacks: 4,
+        keep_warm: 0,
+        guard,
+    });
+    let below = arena.take(KIB_64).unwrap().0;
+    let (mut id, _) = arena.take(KIB_64).unwrap();
+    if cold {
+        assert_eq!(give(&mut arena, id), Kept::Cold);
+        id = arena.take(KIB_64).unwrap().0;
+    }
+    let bounds = arena.bounds(id);
+    write(bounds.limit.get(), 1);
+    // The next lower stack ends right below the guard.
+    write(bounds.guard() - 1, 1);
+    assert_eq!(
+        bounds.guard() - 1,
+        arena.bounds(below).limit.get() + KIB_64 - 1
+    );
+    eprintln!("writable around it");
+    write(bounds.limit.get() - 1, 1);
+}
+
+macro_rules! guard_tests {
+    ($($name:ident: $guard:expr, $cold:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let name = concat!(module_path!(), "::", stringify!($name));
+            let output = in_child(name, || dies_in_the_guard($guard, $cold));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("writable around it"));
+            assert_eq!(output.status.signal(), Some(SIGSEGV));
+        }
+    )*};
+}
+
+guard_tests! {
+    a_guard_of_the_best_kind_faults: GuardChoice::Auto, false;
+    a_guard_of_the_best_kind_faults_on_a_cold_stack: GuardChoice::Auto, true;
+    an_mprotect_guard_faults: GuardChoice::Mprotect, false;
+    an_mprotect_guard_faults_on_a_cold_stack: GuardChoice::Mprotect, true;
+}
+
+#[test]
+fn exhausted_places_say_what_to_do() {
+    let mut arena = Arena::new(ArenaConfig {
+        max_stacks: 3,
+        ..ArenaConfig::default()
+    });
+    let ids: Vec<StackId> = (0..3).map(|_| arena.take(KIB_64).unwrap().0).collect();
+    let error = arena.take(KIB_64).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    let text = error.to_string();
+    assert!(
+        text.contains("all 3 stacks of 65536 bytes") && text.contains("`max_stacks`"),
+        "{text}"
+    );
+    let _ = give(&mut arena, ids[1]);
+    assert_eq!(arena.take(KIB_64).unwrap(), (ids[1], Reuse::Warm));
+}
+
+#[test]
+fn sizes_are_limited_in_bytes_and_in_number() {
+    let mut arena = Arena::new(ArenaConfig::default());
+    let error = arena.take(MAX_SIZE + 1).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(arena.counts(), ArenaCounts::default());
+    for class in 0..MAX_CLASSES {
+        let (id, _) = arena.take(MAX_SIZE - class * PAGE).unwrap();
+        assert_eq!((id.class(), id.place()), (class, 0));
+    }
+    let error = arena.take(MIN_SIZE).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+    assert!(error.to_string().contains("16 different sizes"), "{error}");
+    // The largest size does not eat the address space of the others.
+    assert!(arena.counts().address_space_bytes <= MAX_CLASSES << 40);
+    assert_eq!(arena.counts().in_use, MAX_CLASSES);
+}
+
+#[test]
+fn the_mapping_limit_is_named() {
+    // In a child: at the limit nobody in the process can map anything.
+    let name = concat!(module_path!(), "::the_mapping_limit_is_named");
+    let output = in_child(name, || {
+        let limit = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+        let limit: usize = limit.trim().parse().unwrap();
+        let config = ArenaConfig {
+            max_stacks: limit,
+            guard: GuardChoice::Mprotect,
+            ..ArenaConfig::default()
+        };
+        let mut arena = Arena::new(config);
+        let mut ids = Vec::with_capacity(limit);
+        let error = loop {
+            match arena.take(MIN_SIZE) {
+                Ok((id, _)) => ids.push(id),
+                Err(error) => break error,
+            }
+        };
+        // All of it can still be used, and a stack given back taken again.
+        write(arena.bounds(*ids.last().unwrap()).limit.get(), 1);
+        let id = ids.pop().unwrap();
+        let _ = give(&mut arena, id);
+        assert_eq!(arena.take(MIN_SIZE).unwrap(), (id, Reuse::Warm));
+        eprintln!("{} of {limit}: {error}", ids.len() + 1);
+    });
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("vm.max_map_count") && text.contains("sysctl -w"),
+        "{text}"
+    );
+}
+
+#[test]
+#[ignore = "takes 4 GiB of memory and some seconds"]
+fn a_million_guarded_stacks_at_once() {
+    const MILLION: usize = 1_000_000;
+    let resident = || {
+        let pages = fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * PAGE
+    };
+    let page_tables = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmPTE"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            * 1024
+    };
+    let mut arena = Arena::new(ArenaConfig::default());
+    let (before, tables, start) = (resident(), page_tables(), Instant::now());
+    let mut ids = Vec::with_capacity(MILLION);
+    for _ in 0..MILLION {
+        let (id, _) = arena.take(KIB_64).unwrap();
+        write(arena.bounds(id).base.get() - 16, 1);
+        ids.push(id);
+    }
+    let took = start.elapsed();
+    let each = (resident() - before) as f64 / MILLION as f64;
+    let tables = (page_tables() - tables) as f64 / MILLION as f64;
+    assert_eq!(arena.counts().in_use, MILLION);
+    assert!(each < 4_200.0, "{each} resident bytes a stack");
+    println!(
+        "{MILLION} stacks in {took:.2?}, {:.0} ns each; {each:.0} B resident and {tables:.0} B of \
+         page tables a stack",
+        took.as_nanos() as f64 / MILLION as f64
+    );
+    let start = Instant::now();
+    for id in ids {
+        let _ = give(&mut arena, id);
+    }
+    println!(
+        "given back in {:.2?}: {:?}",
+        start.elapsed(),
+        arena.counts()
+    );
+}

@@ -1,0 +1,3 @@
+//! Error numbers that floors above name.
+
+pub(crate) use libc::{EBADF, ECANCELED, ETIMEDOUT};

@@ -1,0 +1,384 @@
+//! Signals: handlers, alternate stacks, and the few calls a handler may make.
+//!
+//! Everything here that takes part in handling a signal is async-signal-safe:
+//! no allocation, no locks, no call that the hooks could catch. What a fault
+//! means is decided higher up, in `stack::overflow`.
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::{io, ptr};
+
+/// The fault signals that a touched guard page raises: `SIGSEGV` on Linux;
+/// `SIGBUS` is raised for some mappings and on other systems.
+pub(crate) const FAULTS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
+
+/// What a handler looks like: signal, what happened, the registers.
+pub(crate) type Handler = unsafe extern "C" fn(c_int, *mut Info, *mut c_void);
+
+/// The kernel's `siginfo_t`.
+#[repr(transparent)]
+pub(crate) struct Info(libc::siginfo_t);
+
+impl Info {
+    /// The address whose access faulted; `None` if somebody sent the signal.
+    pub(crate) fn fault_address(&self) -> Option<usize> {
+        // Codes of `kill`, `tgkill`, `sigqueue` are zero or negative, and the
+        // address field holds a process id then.
+        // SAFETY: the kernel fills in the address for every fault signal.
+        (self.0.si_code > 0).then(|| unsafe { self.0.si_addr() }.addr())
+    }
+}
+
+/// What a signal does: the default, nothing, or a handler.
+#[derive(Clone, Copy)]
+pub(crate) struct Action(libc::sigaction);
+
+impl Action {
+    /// The present action of `signal`.
+    pub(crate) fn of(signal: c_int) -> io::Result<Self> {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: no new action; the old one is written to our local.
+        check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) })?;
+        // SAFETY: filled in by the call, and all zeros are valid anyway.
+        Ok(Self(unsafe { action.assume_init() }))
+    }
+
+    /// An action that runs `handler` on the alternate stack and otherwise
+    /// behaves like this one: it blocks the same signals meanwhile.
+    pub(crate) fn replaced_by(&self, handler: Handler) -> Self {
+        let mut action = *self;
+        action.0.sa_sigaction = handler as *const () as usize;
+        action.0.sa_flags =
+            libc::SA_SIGINFO | libc::SA_ONSTACK | (self.0.sa_flags & libc::SA_RESTART);
+        action
+    }
+
+    /// Makes this the action of `signal`.
+    ///
+    /// # Safety
+    ///
+    /// - A handler in it is async-signal-safe and can be called until it is
+    ///   replaced.
+    pub(crate) unsafe fn install(&self, signal: c_int) -> io::Result<()> {
+        // SAFETY: a valid action; its handler is the caller's promise.
+        check(unsafe { libc::sigaction(signal, &self.0, ptr::null_mut()) })
+    }
+
+    /// Does to a signal that we caught what this action would have done, had
+    /// it been the installed one. To be called last in a handler.
+    ///
+    /// # Safety
+    ///
+    /// - The arguments are those which the kernel gave the running handler.
+    /// - This action was once installed for `signal`.
+    pub(crate) unsafe fn hand_on(&self, signal: c_int, info: *mut Info, context: *mut c_void) {
+        // SAFETY: the kernel's, by the first point.
+        let is_fault = unsafe { &*info }.fault_address().is_some();
+        match self.0.sa_sigaction {
+            // The kernel does not ignore faults either: it kills.
+            libc::SIG_IGN if !is_fault => {}
+            libc::SIG_DFL | libc::SIG_IGN => {
+                restore_default(signal);
+                if !is_fault {
+                    // A fault happens again by itself when we return; a sent
+                    // signal must be sent again. It is blocked until then.
+                    // SAFETY: no preconditions.
+                    unsafe { libc::raise(signal) };
+                }
+            }
+            handler => {
+                if self.0.sa_flags & libc::SA_RESETHAND != 0 {
+                    restore_default(signal);
+                }
+                if self.0.sa_flags & libc::SA_NODEFER != 0 {
+                    unblock(signal);
+                }
+                if self.0.sa_flags & libc::SA_SIGINFO != 0 {
+                    // SAFETY: SA_SIGINFO says that the handler has this type.
+                    let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+                    // SAFETY: called as the kernel would have.
+                    unsafe { handler(signal, info, context) };
+                } else {
+                    // SAFETY: without SA_SIGINFO the handler has this type.
+                    let handler = unsafe {
+                        std::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(handler)
+                    };
+                    // SAFETY: called as the kernel would have.
+                    unsafe { handler(signal) };
+                }
+            }
+        }
+    }
+}
+
+fn restore_default(signal: c_int) {
+    // SAFETY: SIG_DFL with nothing masked; all zeros are a valid sigaction.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = libc::SIG_DFL;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+fn unblock(signal: c_int) {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set that the others read.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
+
+/// Ends the process by `SIGABRT`, past any handler of it.
+pub(crate) fn abort() -> ! {
+    restore_default(libc::SIGABRT);
+    unblock(libc::SIGABRT);
+    std::process::abort()
+}
+
+/// Runs `f` and puts `errno` back: a handler must not change it under the
+/// code that it interrupts.
+pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
+    // SAFETY: the thread's own errno, valid as long as the thread.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { errno.read() };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { errno.write(before) };
+    result
+}
+
+/// Writes all of `bytes` to standard error, or as much as it takes.
+///
+/// An instruction instead of libc's `write`, which is hooked: a handler must
+/// neither park a coroutine nor resolve symbols.
+pub(crate) fn write_stderr(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let written = raw_write(libc::STDERR_FILENO, bytes);
+        if written == -(libc::EINTR as isize) {
+            continue;
+        }
+        match usize::try_from(written) {
+            Ok(1..) => bytes = &bytes[written as usize..],
+            _ => return,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn raw_write(fd: c_int, bytes: &[u8]) -> isize {
+    let result;
+    // SAFETY: write(fd, bytes, len) reads the slice and nothing else; the
+    // instruction clobbers rcx and r11 and leaves the stack alone.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") libc::SYS_write as isize => result,
+            in("rdi") fd as isize,
+            in("rsi") bytes.as_ptr(),
+            in("rdx") bytes.len(),
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack, readonly),
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+fn raw_write(fd: c_int, bytes: &[u8]) -> isize {
+    let result;
+    // SAFETY: write(fd, bytes, len) reads the slice and nothing else.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") libc::SYS_write as isize,
+            inlateout("x0") fd as isize => result,
+            in("x1") bytes.as_ptr(),
+            in("x2") bytes.len(),
+            options(nostack, readonly),
+        );
+    }
+    result
+}
+
+/// The stack on which this thread's `SA_ONSTACK` handlers run.
+#[derive(Clone, Copy)]
+pub(crate) struct SignalStack(libc::stack_t);
+
+impl SignalStack {
+    /// The memory `[base, base + len)` as a signal stack.
+    pub(crate) fn new(base: *mut u8, len: usize) -> Self {
+        Self(libc::stack_t {
+            ss_sp: base.cast(),
+            ss_flags: 0,
+            ss_size: len,
+        })
+    }
+
+    /// What this thread uses at present.
+    pub(crate) fn current() -> io::Result<Self> {
+        let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
+        // SAFETY: sets nothing; the present one is written to our local.
+        check(unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) })?;
+        // SAFETY: filled in by the call, and all zeros are valid anyway.
+        Ok(Self(unsafe { stack.assume_init() }))
+    }
+
+    /// Makes this thread use it.
+    ///
+    /// # Safety
+    ///
+    /// - The memory is writable and used by nothing else until this thread
+    ///   uses another signal stack or ends.
+    pub(crate) unsafe fn install(&self) -> io::Result<()> {
+        // SAFETY: the memory is the caller's promise.
+        check(unsafe { libc::sigaltstack(&self.0, ptr::null_mut()) })
+    }
+
+    /// Lowest address.
+    pub(crate) fn base(&self) -> *mut u8 {
+        self.0.ss_sp.cast()
+    }
+
+    /// Bytes; zero where there is no signal stack.
+    pub(crate) fn len(&self) -> usize {
+        if self.0.ss_flags & libc::SS_DISABLE != 0 {
+            0
+        } else {
+            self.0.ss_size
+        }
+    }
+
+    /// What the kernel itself may put onto a signal stack on this processor:
+    /// the registers, with all vector state.
+    pub(crate) fn kernel_share() -> usize {
+        // SAFETY: no preconditions; zero where the kernel does not tell.
+        let told = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
+        told.max(libc::MINSIGSTKSZ)
+    }
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::in_child;
+    use std::os::unix::process::ExitStatusExt;
+    use std::sync::OnceLock;
+
+    static FORMER: OnceLock<Action> = OnceLock::new();
+
+    unsafe extern "C" fn pass(signal: c_int, info: *mut Info, context: *mut c_void) {
+        // SAFETY: the kernel's arguments; `FORMER` was installed before.
+        keep_errno(|| unsafe { FORMER.get().unwrap().hand_on(signal, info, context) });
+    }
+
+    unsafe extern "C" fn exit_41(_: c_int) {
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(41) }
+    }
+
+    unsafe extern "C" fn exit_42_at_8(_: c_int, info: *mut Info, _: *mut c_void) {
+        // SAFETY: the kernel's info; then the process ends at once.
+        unsafe {
+            libc::_exit(if (*info).fault_address() == Some(8) {
+                42
+            } else {
+                1
+            })
+        }
+    }
+
+    /// Puts `handler` with `flags` before ours.
+    fn with_former(handler: usize, flags: c_int) {
+        // SAFETY: handlers above only, which end the process; zeros are valid.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler;
+            action.sa_flags = flags;
+            Action(action).install(libc::SIGSEGV).unwrap();
+        }
+        let former = Action::of(libc::SIGSEGV).unwrap();
+        assert!(FORMER.set(former).is_ok());
+        // SAFETY: `pass` does what the former one does.
+        unsafe { former.replaced_by(pass).install(libc::SIGSEGV) }.unwrap();
+    }
+
+    fn fault() {
+        // SAFETY: there is nothing at 8: it faults, and the child dies of it.
+        unsafe { ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+    }
+
+    fn send() {
+        // SAFETY: the child's own affair.
+        unsafe { libc::raise(libc::SIGSEGV) };
+    }
+
+    macro_rules! child {
+        ($name:literal, $body:expr) => {
+            in_child(concat!(module_path!(), "::", $name), $body).status
+        };
+    }
+
+    #[test]
+    fn default_dies_of_a_fault() {
+        let status = child!("default_dies_of_a_fault", || {
+            with_former(libc::SIG_DFL, 0);
+            fault();
+        });
+        assert_eq!(status.signal(), Some(libc::SIGSEGV));
+    }
+
+    #[test]
+    fn default_dies_of_a_sent_signal() {
+        let status = child!("default_dies_of_a_sent_signal", || {
+            with_former(libc::SIG_DFL, 0);
+            send();
+        });
+        assert_eq!(status.signal(), Some(libc::SIGSEGV));
+    }
+
+    #[test]
+    fn ignore_dies_of_a_fault_only() {
+        let name = concat!(module_path!(), "::ignore_dies_of_a_fault_only");
+        let output = in_child(name, || {
+            with_former(libc::SIG_IGN, 0);
+            send();
+            eprintln!("alive");
+            fault();
+        });
+        assert!(String::from_utf8_lossy(&output.stderr).contains("alive"));
+        assert_eq!(output.status.signal(), Some(libc::SIGSEGV));
+    }
+
+    #[test]
+    fn plain_handler_is_called() {
+        let status = child!("plain_handler_is_called", || {
+            with_former(
+                exit_41 as *const () as usize,
+                libc::SA_NODEFER | libc::SA_RESETHAND,
+            );
+            fault();
+        });
+        assert_eq!(status.code(), Some(41));
+    }
+
+    #[test]
+    fn siginfo_handler_is_called_with_the_address() {
+        let status = child!("siginfo_handler_is_called_with_the_address", || {
+            with_former(exit_42_at_8 as *const () as usize, libc::SA_SIGINFO);
+            fault();
+        });
+        assert_eq!(status.code(), Some(42));
+    }
+}
