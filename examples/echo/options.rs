@@ -9,7 +9,7 @@ use lexopt::prelude::*;
 use crate::drive::MAX_SIZE;
 
 /// What `--help` prints.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 An echo server of plain std::net code on one kernel thread, and its load.
 
 Without --serve or --drive: serves on a free loopback port and drives the
@@ -29,7 +29,7 @@ Usage: echo [OPTIONS]
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// Serve on a free port and start a second process that drives.
     Both,
     /// Only serve.
@@ -42,24 +42,24 @@ pub enum Mode {
 
 /// The arguments, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// What to do.
-    pub mode: Mode,
+    pub(crate) mode: Mode,
     /// The process to measure.
-    pub server_pid: Option<u32>,
+    pub(crate) server_pid: Option<u32>,
     /// How many connections to open.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// How long the load lasts.
-    pub load: Duration,
+    pub(crate) load: Duration,
     /// Bytes in a message.
-    pub size: usize,
+    pub(crate) size: usize,
     /// Whether the last line is a JSON object.
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 impl Options {
     /// Reads the arguments that follow the program's name.
-    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+    pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         Self::read(lexopt::Parser::from_args(args)).map_err(|e| e.to_string())
     }
 

@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::drive::{Config, Progress};
 
 /// Shows what the driver tells.
-pub struct Display<'a> {
+pub(crate) struct Display<'a> {
     config: &'a Config,
     /// The phase shown, as its bar; `None` where stderr is no terminal.
     bar: Option<(&'static str, ProgressBar)>,
@@ -17,7 +17,7 @@ pub struct Display<'a> {
 }
 
 impl<'a> Display<'a> {
-    pub fn new(config: &'a Config) -> Self {
+    pub(crate) fn new(config: &'a Config) -> Self {
         Self {
             config,
             bar: None,
@@ -27,7 +27,7 @@ impl<'a> Display<'a> {
     }
 
     /// Shows one message of the driver.
-    pub fn show(&mut self, progress: Progress) {
+    pub(crate) fn show(&mut self, progress: Progress) {
         let (phase, done, all, text) = match progress {
             Progress::Connecting(count) => {
                 let all = self.config.connections;
@@ -76,7 +76,7 @@ impl<'a> Display<'a> {
     }
 
     /// Takes the bar off the terminal.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 use crate::drive::{Config, Report};
 
 /// A report and what was asked for.
-pub struct Summary<'a> {
-    pub config: &'a Config,
-    pub report: &'a Report,
+pub(crate) struct Summary<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) report: &'a Report,
     /// Connections before the limit on open files clamped them.
-    pub asked: usize,
+    pub(crate) asked: usize,
 }
 
 impl Summary<'_> {
     /// How many things went wrong.
-    pub fn errors(&self) -> u64 {
+    pub(crate) fn errors(&self) -> u64 {
         self.report.errors.values().sum()
     }
 
@@ -35,7 +35,7 @@ impl Summary<'_> {
     }
 
     /// The object that `--json` prints. What is unknown is null.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let Report {
             server, latency, ..
         } = self.report;

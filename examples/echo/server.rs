@@ -5,13 +5,16 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Once;
 use std::time::Duration;
 
-/// Serves every connection of the listener, on this one thread, for ever.
-pub fn serve(listener: &TcpListener) -> io::Result<()> {
+/// Serves every connection of the listener, on this one thread, for ever. Out
+/// of open files or coroutines it says so once, and waits for some to come back.
+pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+    static SAID: Once = Once::new();
     crore::run(|| {
         for stream in listener.incoming() {
-            let worker = crore::Builder::new().stack_size(32 * 1024);
-            if let Err(e) = stream.and_then(|stream| worker.spawn(|| echo(stream))) {
-                refuse(&e);
+            let builder = crore::Builder::new().stack_size(32 * 1024);
+            if let Err(e) = stream.and_then(|stream| builder.spawn(|| echo(stream))) {
+                SAID.call_once(|| eprintln!("a connection could not be served: {e}; going on"));
+                std::thread::sleep(Duration::from_millis(10));
             }
         }
     })
@@ -21,18 +24,8 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
 fn echo(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer)? {
-            0 => return Ok(()),
-            count => stream.write_all(&buffer[..count])?,
-        }
+    while let count @ 1.. = stream.read(&mut buffer)? {
+        stream.write_all(&buffer[..count])?;
     }
-}
-
-/// Out of open files or coroutines: says so once, and waits a little for some
-/// to come back.
-fn refuse(e: &io::Error) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| eprintln!("a connection could not be served: {e}; going on"));
-    std::thread::sleep(Duration::from_millis(10));
+    Ok(())
 }

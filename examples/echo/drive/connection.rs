@@ -19,7 +19,7 @@ const PER_SOURCE: usize = 14_000;
 /// A connection and the message that it has on its way.
 ///
 /// `received <= sent <= size`; busy while `received < size`.
-pub struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     at: usize,
     sent: usize,
@@ -29,7 +29,7 @@ pub struct Connection {
 
 /// What an event on a connection came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// More has to come, or nothing was asked.
     Waiting,
     /// The whole message came back as it was sent.
@@ -38,7 +38,7 @@ pub enum Step {
 
 impl Connection {
     /// Starts connecting; [`request`](Self::request) may follow at once.
-    pub fn open(to: SocketAddr, index: usize, pattern: &Pattern) -> io::Result<Self> {
+    pub(crate) fn open(to: SocketAddr, index: usize, pattern: &Pattern) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::for_address(to),
             Type::STREAM.nonblocking(),
@@ -65,22 +65,22 @@ impl Connection {
     }
 
     /// The file descriptor, for registration.
-    pub fn fd(&self) -> RawFd {
+    pub(crate) fn fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
 
     /// When the message on its way was given to the kernel.
-    pub fn since(&self) -> Instant {
+    pub(crate) fn since(&self) -> Instant {
         self.since
     }
 
     /// Whether a message is on its way.
-    pub fn is_busy(&self, pattern: &Pattern) -> bool {
+    pub(crate) fn is_busy(&self, pattern: &Pattern) -> bool {
         self.received < pattern.size()
     }
 
     /// Sends the next message, or as much of it as the kernel takes now.
-    pub fn request(&mut self, pattern: &Pattern, now: Instant) -> io::Result<()> {
+    pub(crate) fn request(&mut self, pattern: &Pattern, now: Instant) -> io::Result<()> {
         debug_assert!(!self.is_busy(pattern), "one message at a time");
         self.at = pattern.after(self.at);
         (self.sent, self.received, self.since) = (0, 0, now);
@@ -88,7 +88,7 @@ impl Connection {
     }
 
     /// Goes on after an event: writes what is left, reads and checks what came.
-    pub fn advance(&mut self, pattern: &Pattern, buffer: &mut [u8]) -> io::Result<Step> {
+    pub(crate) fn advance(&mut self, pattern: &Pattern, buffer: &mut [u8]) -> io::Result<Step> {
         self.write(pattern)?;
         loop {
             let count = match self.socket.read(buffer) {

@@ -28,9 +28,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use connection::{Connection, Step};
-pub use pattern::PERIOD as MAX_SIZE;
+pub(crate) use pattern::PERIOD as MAX_SIZE;
 use pattern::Pattern;
-pub use process::Usage;
+pub(crate) use process::Usage;
 
 /// How long nothing at all may come back before we stop waiting.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,53 +44,53 @@ const IN_FLIGHT: usize = 64;
 
 /// What to drive.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the server listens.
-    pub server: SocketAddr,
+    pub(crate) server: SocketAddr,
     /// How many connections to open.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// How long the load lasts.
-    pub load: Duration,
+    pub(crate) load: Duration,
     /// Bytes in a message, 1 to [`MAX_SIZE`].
-    pub size: usize,
+    pub(crate) size: usize,
     /// The server's process, where its memory and processor time shall be read.
-    pub server_pid: Option<u32>,
+    pub(crate) server_pid: Option<u32>,
 }
 
 /// What came of it.
-pub struct Report {
+pub(crate) struct Report {
     /// Connections that echoed their first message.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Messages that came back during the load.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// How long the load lasted.
-    pub elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// Nanoseconds from write to checked reply, drained messages included.
-    pub latency: Histogram<u64>,
+    pub(crate) latency: Histogram<u64>,
     /// How often each thing went wrong; empty when nothing did.
-    pub errors: BTreeMap<String, u64>,
+    pub(crate) errors: BTreeMap<String, u64>,
     /// What the server used.
-    pub server: Option<ServerUse>,
+    pub(crate) server: Option<ServerUse>,
     /// Processor time of this process during the load.
-    pub driver_cpu: Duration,
+    pub(crate) driver_cpu: Duration,
 }
 
 /// What the server's process used.
 #[derive(Clone, Copy, Debug)]
-pub struct ServerUse {
+pub(crate) struct ServerUse {
     /// Resident bytes before the connections.
-    pub before: u64,
+    pub(crate) before: u64,
     /// Resident bytes with all connections idle.
-    pub idle: u64,
+    pub(crate) idle: u64,
     /// Resident bytes at the end of the load.
-    pub loaded: u64,
+    pub(crate) loaded: u64,
     /// Processor time during the load.
-    pub cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 /// How far the driver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// So many connections have been opened (or have failed).
     Connecting(usize),
     /// So much of the load's time is over, with so many replies.
@@ -103,7 +103,7 @@ pub enum Progress {
 ///
 /// Only what leaves nothing to report: no epoll, or a server process that
 /// can't be looked at. What goes wrong on a connection is in the report.
-pub fn drive(config: &Config, watch: &mut dyn FnMut(Progress)) -> io::Result<Report> {
+pub(crate) fn drive(config: &Config, watch: &mut dyn FnMut(Progress)) -> io::Result<Report> {
     let mut driver = Driver::new(config, watch)?;
     let usage = |settled: bool| {
         let read = if settled { Usage::settled } else { Usage::of };

@@ -12,17 +12,17 @@
 //! instead of a copy, a connection costs the driver no buffer.
 
 /// Bytes until a stream repeats; also the longest message.
-pub const PERIOD: usize = 1 << 20;
+pub(crate) const PERIOD: usize = 1 << 20;
 
 /// The table, long enough for messages of one size from every position.
-pub struct Pattern {
+pub(crate) struct Pattern {
     table: Vec<u8>,
     size: usize,
 }
 
 impl Pattern {
     /// The pattern for messages of `size` bytes, 1 to [`PERIOD`].
-    pub fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         assert!(
             (1..=PERIOD).contains(&size),
             "messages have 1 to {PERIOD} bytes, not {size}"
@@ -40,23 +40,23 @@ impl Pattern {
     }
 
     /// Bytes in a message.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Where the stream of connection number `index` starts.
-    pub fn start(index: usize) -> usize {
+    pub(crate) fn start(index: usize) -> usize {
         // The odd factor spreads neighbours and keeps 2^20 starts distinct.
         index.wrapping_mul(0x9_E377) % PERIOD
     }
 
     /// The message at a position of the stream.
-    pub fn message(&self, at: usize) -> &[u8] {
+    pub(crate) fn message(&self, at: usize) -> &[u8] {
         &self.table[at..at + self.size]
     }
 
     /// The position after the message at `at`.
-    pub fn after(&self, at: usize) -> usize {
+    pub(crate) fn after(&self, at: usize) -> usize {
         (at + self.size) % PERIOD
     }
 }

@@ -5,16 +5,16 @@ use std::{fs, io, thread};
 
 /// Memory and processor time of a process at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Resident memory. The kernel's own memory for sockets is not in it.
-    pub rss_bytes: u64,
+    pub(crate) rss_bytes: u64,
     /// Processor time since the start, user and system; in steps of 10 ms.
-    pub cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 impl Usage {
     /// What process `pid` uses now.
-    pub fn of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
         let parsed = || Some((rss_bytes(&read("status").ok()?)?, cpu(&read("stat").ok()?)?));
         match parsed() {
@@ -27,7 +27,7 @@ impl Usage {
 
     /// What process `pid` uses once its memory stays the same for 100 ms, or
     /// after two seconds.
-    pub fn settled(pid: u32) -> io::Result<Self> {
+    pub(crate) fn settled(pid: u32) -> io::Result<Self> {
         let give_up = Instant::now() + Duration::from_secs(2);
         let mut last = Self::of(pid)?;
         loop {
