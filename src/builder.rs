@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, Worker};
+use crate::sched::{Plan, StackPlan, Worker};
 
 /// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
 ///
@@ -100,6 +100,31 @@ impl Builder {
         Ok(JoinHandle::new(worker.spawn(f, plan)?))
     }
 
+    /// As [`Builder::spawn_local`], on a stack that it shares with others. The
+    /// builder's stack size is of no meaning here; see
+    /// [`RuntimeBuilder::shared_stacks`](crate::RuntimeBuilder::shared_stacks).
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    ///
+    /// # Safety
+    ///
+    /// The contract of [`spawn_shared`].
+    #[track_caller]
+    pub unsafe fn spawn_shared<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + 'static,
+        T: 'static,
+    {
+        let plan = Plan {
+            stack: StackPlan::Shared,
+            ..self.plan(Location::caller())?
+        };
+        let worker = Worker::current().ok_or_else(outside)?;
+        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+    }
+
     /// Spawns a coroutine on a runtime from any thread.
     ///
     /// # Errors
@@ -126,7 +151,7 @@ impl Builder {
             ));
         }
         Ok(Plan {
-            stack_size: self.stack_size,
+            stack: StackPlan::Dedicated(self.stack_size),
             name: self.name,
             site,
         })
@@ -199,5 +224,72 @@ where
 {
     Builder::new()
         .spawn_local(f)
+        .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+}
+
+/// Spawns a coroutine that shares its stack with others: while it is parked,
+/// only the bytes that it uses are kept, and others run where it ran. This is
+/// how ten million coroutines fit in one machine.
+///
+/// The idea is that of Tencent's libco and of libaco, with the difference that
+/// frames are copied only when somebody else must run on the same stack.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// # Safety
+///
+/// While this coroutine is parked (in any wait: a hooked system call, `sleep`,
+/// `yield_now`, `park`, `join`, a lock, a channel), the memory of its frames
+/// belongs to somebody else. So, while it is parked, **nobody else uses a
+/// pointer or reference to its local variables**:
+///
+/// - no other coroutine and no other thread, however it got the pointer (a
+///   reference handed over through a channel, a thread-local, `transmute`);
+/// - not the kernel: no asynchronous I/O into a buffer on the stack (hooked
+///   blocking calls are fine: the data is moved after the coroutine is back);
+/// - no scoped threads or coroutines that borrow its locals;
+/// - no library that links a node on the waiter's stack into a list of its
+///   own, as channels of capacity zero, intrusive wait queues and some
+///   condition variables do;
+/// - no future that is pinned on the stack and registers its own address
+///   (`pin!` and a self-made executor); [`block_on`](crate::block_on) pins on the heap here.
+///
+/// Fine are: sockets and files and their hooked calls; values that are moved
+/// (messages, results); boxes, vectors, strings and reference counts, whose
+/// contents are on the heap; references to what lies outside of any
+/// coroutine's frames; everything of this crate.
+///
+/// Set the environment variable `CRORE_CHECK_SHARED=1` to have the contract
+/// checked: each shared coroutine then gets memory of its own, which is closed
+/// while it is parked, and who touches it is named.
+///
+/// # Examples
+///
+/// ```
+/// crore::run(|| {
+///     let waiting: Vec<_> = (0..1000u64)
+///         .map(|i| {
+///             // SAFETY: the closure owns its number and hands out no
+///             // reference to anything on its stack.
+///             unsafe { crore::spawn_shared(move || { crore::park(); i }) }
+///         })
+///         .collect();
+///     crore::yield_now(); // all of them run, and park
+///     waiting.iter().for_each(|handle| handle.coroutine().unpark());
+///     let sum: u64 = waiting.into_iter().map(|handle| handle.join().unwrap()).sum();
+///     assert_eq!(sum, 499_500);
+/// })?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[track_caller]
+pub unsafe fn spawn_shared<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    // SAFETY: the caller keeps the contract.
+    unsafe { Builder::new().spawn_shared(f) }
         .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
 }

@@ -12,10 +12,27 @@ mod switch;
 mod sys;
 mod task;
 mod time;
+mod util;
 
-pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local};
+pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
+
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod __fuzz {
+    //! Entry points of the fuzz targets, absent from every other build.
+
+    /// Operations on the saved-frame pool.
+    pub fn pool(input: &[u8]) {
+        crate::stack::fuzz_ops::pool(input);
+    }
+
+    /// Operations on the bytes of shared stacks.
+    pub fn shared_bytes(input: &[u8]) {
+        crate::stack::fuzz_ops::shared_bytes(input);
+    }
+}

@@ -6,7 +6,9 @@ use std::panic::{Location, resume_unwind};
 use std::process::abort;
 
 use crate::handle::JoinHandle;
-use crate::sched::{Config, Message, Plan, Remote, Spawned, Worker, too_many};
+use crate::sched::{
+    Config, Message, Plan, Remote, SharedConfig, Spawned, StackPlan, Worker, too_many,
+};
 use crate::shim::{AtomicBool, Ordering};
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
@@ -102,6 +104,23 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How many stacks the shared coroutines of a worker run on, and the bytes
+    /// of each. Default: 8 of 1 MiB. See [`spawn_shared`](crate::spawn_shared).
+    pub fn shared_stacks(mut self, count: u32, bytes: usize) -> Self {
+        self.config.shared.stacks = count.clamp(1, 1 << 16);
+        self.config.shared.bytes = bytes;
+        self
+    }
+
+    /// The most bytes that the saved frames of parked shared coroutines may
+    /// take. Above it no further shared coroutine starts: joining it gives an
+    /// error. Those that have started may still take what they need. Default:
+    /// no limit.
+    pub fn max_saved_bytes(mut self, most: u64) -> Self {
+        self.config.shared.max_saved_bytes = most;
+        self
+    }
+
     /// Builds the runtime; nothing runs yet.
     ///
     /// # Errors
@@ -130,6 +149,11 @@ impl Runtime {
             config: Config {
                 max_coroutines: 1 << 24,
                 arena: ArenaConfig::default(),
+                shared: SharedConfig {
+                    stacks: 8,
+                    bytes: 1 << 20,
+                    max_saved_bytes: u64::MAX,
+                },
             },
         }
     }
@@ -172,7 +196,7 @@ impl Runtime {
         let _signals = overflow::ensure_alt_stack()?;
         let worker = Worker::new(self.handle.remote, &self.config)?;
         let plan = Plan {
-            stack_size: MAIN_STACK_SIZE,
+            stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
             site,
         };
@@ -272,6 +296,13 @@ impl Handle {
             abandoned: counters.abandoned.get(),
             resumed: counters.resumed.get(),
             turns: counters.turns.get(),
+            frame_saves: counters.saves.get(),
+            frame_restores: counters.restores.get(),
+            frame_hits: counters.hits.get(),
+            largest_frame: counters.largest_frame.get(),
+            saved_bytes: counters.saved_bytes.get(),
+            saved_bytes_peak: counters.saved_bytes_peak.get(),
+            saved_bytes_held: counters.saved_bytes_held.get(),
         }
     }
 
@@ -301,7 +332,8 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What a runtime has counted. All of them only ever grow.
+/// What a runtime has counted. The `saved_bytes` are as of the worker's last
+/// look at the kernel's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -315,6 +347,20 @@ pub struct Metrics {
     pub resumed: u64,
     /// Times that a worker asked the kernel for events.
     pub turns: u64,
+    /// Shared stacks: times that a coroutine's frames were copied out.
+    pub frame_saves: u64,
+    /// Shared stacks: times that they were copied back.
+    pub frame_restores: u64,
+    /// Shared stacks: resumes that found the frames still in place.
+    pub frame_hits: u64,
+    /// Shared stacks: bytes of the largest frames that were copied out.
+    pub largest_frame: u64,
+    /// Shared stacks: bytes of frames that are copied out now.
+    pub saved_bytes: u64,
+    /// Shared stacks: the most that this has been.
+    pub saved_bytes_peak: u64,
+    /// Shared stacks: memory that the pool of saved frames holds.
+    pub saved_bytes_held: u64,
 }
 
 struct Reset<'a>(&'a AtomicBool);

@@ -73,9 +73,7 @@ pub fn yield_now() {
 #[inline(never)]
 pub fn park() {
     match Cx::running() {
-        Some(cx) => {
-            cx.take_token(None);
-        }
+        Some(cx) => cx.take_token(),
         None => std::thread::park(),
     }
 }
@@ -88,9 +86,7 @@ pub fn park() {
 /// As [`park`].
 pub fn park_timeout(timeout: Duration) {
     match Cx::running() {
-        Some(cx) => {
-            cx.take_token(Instant::now().checked_add(timeout));
-        }
+        Some(cx) => cx.take_token_until(Instant::now().checked_add(timeout)),
         None => std::thread::park_timeout(timeout),
     }
 }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::rng::Rng;
 use super::wheel::Wheel;
@@ -91,6 +91,30 @@ fn timers() {
                 }
                 assert_eq!(fired, standing);
             },
+        );
+    }
+}
+
+#[test]
+#[ignore = "prints numbers"]
+fn sleeps() {
+    let mut driver = Driver::new().unwrap();
+    for micros in [200u64, 1_000] {
+        let mut took: Vec<_> = (0..200)
+            .map(|_| {
+                let start = Instant::now();
+                let mut woken = Vec::new();
+                driver.insert_timer(start + Duration::from_micros(micros), Waker::noop().clone());
+                while woken.is_empty() {
+                    driver.turn(Turn::Park, &mut woken).unwrap();
+                }
+                start.elapsed()
+            })
+            .collect();
+        took.sort();
+        println!(
+            "sleep of {micros} us: median {:?}, 95 % {:?}",
+            took[100], took[190]
         );
     }
 }

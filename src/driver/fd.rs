@@ -372,3 +372,14 @@ impl FdTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_and_a_waiter_fit_a_cache_line_each() {
+        assert!(size_of::<Entry>() <= 48);
+        assert!(size_of::<Waiter>() <= 32);
+    }
+}

@@ -114,6 +114,10 @@ impl Driver {
 
     /// Whether a short read or write on `fd` shows that it is drained. Says
     /// no for a descriptor that was never waited for.
+    ///
+    /// True of plain TCP without urgent data. Where something in the kernel
+    /// sits on the connection (kTLS, sockmap) a read may end short at a
+    /// record; the check of parked waiters then finds what is left.
     #[inline]
     pub(crate) fn stream(&mut self, fd: RawFd) -> bool {
         self.reactor.is_stream(fd)

@@ -166,16 +166,16 @@ impl<T> Pool<T> {
     }
 
     /// Appends a node that is on no list.
-    pub(super) fn push_back(&mut self, list: &mut List, key_index: u32) {
-        let node = self.node(key_index);
+    pub(super) fn push_back(&mut self, list: &mut List, index: u32) {
+        let node = self.node(index);
         node.prev = list.tail;
         node.next = NIL;
         if list.tail == NIL {
-            list.head = key_index;
+            list.head = index;
         } else {
-            self.node(list.tail).next = key_index;
+            self.node(list.tail).next = index;
         }
-        list.tail = key_index;
+        list.tail = index;
     }
 
     /// Takes a node off the list that it is on.

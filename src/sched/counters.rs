@@ -32,4 +32,11 @@ pub(crate) struct Counters {
     pub(crate) abandoned: Counter,
     pub(crate) resumed: Counter,
     pub(crate) turns: Counter,
+    pub(crate) saves: Counter,
+    pub(crate) restores: Counter,
+    pub(crate) hits: Counter,
+    pub(crate) largest_frame: Counter,
+    pub(crate) saved_bytes: Counter,
+    pub(crate) saved_bytes_peak: Counter,
+    pub(crate) saved_bytes_held: Counter,
 }

@@ -134,16 +134,26 @@ impl Cx {
         }
     }
 
-    /// Takes the park token, parking until there is one, or until `deadline`.
-    /// Whether there was one. Unwinds if cancelled.
-    pub(crate) fn take_token(self, deadline: Option<Instant>) -> bool {
+    /// Takes the park token, parking until there is one. Unwinds if cancelled.
+    ///
+    /// All in one frame: it is what a parked coroutine keeps.
+    #[inline(always)]
+    pub(crate) fn take_token(self) {
         loop {
             self.unwind_if_cancelled();
             if self.slot().take(Flags::TOKEN) {
-                return true;
+                return;
             }
-            if deadline.is_some_and(|at| Instant::now() >= at) {
-                return false;
+            self.park();
+        }
+    }
+
+    /// As [`Cx::take_token`], until `deadline` at the latest.
+    pub(crate) fn take_token_until(self, deadline: Option<Instant>) {
+        loop {
+            self.unwind_if_cancelled();
+            if self.slot().take(Flags::TOKEN) || deadline.is_some_and(|at| Instant::now() >= at) {
+                return;
             }
             self.park_until(deadline);
         }

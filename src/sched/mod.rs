@@ -13,6 +13,7 @@ mod cx;
 mod describe;
 mod inbox;
 mod run;
+mod stacks;
 mod wake;
 mod worker;
 
@@ -24,14 +25,16 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use inbox::{Message, Remote, Spawned};
+pub(crate) use stacks::SharedConfig;
 pub(crate) use wake::{cancel, unpark, waker};
-pub(crate) use worker::{Plan, Worker, too_many};
+pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     pub(crate) max_coroutines: u32,
     pub(crate) arena: ArenaConfig,
+    pub(crate) shared: SharedConfig,
 }
 
 /// A file descriptor's number is about to end or to change its meaning: its

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use super::cancel::Cancelled;
 use super::worker::Worker;
 use crate::driver::Turn;
-use crate::stack::{Reuse, StackId};
 use crate::switch::{Carrier, Event, Job, take_panic};
-use crate::sys::mem::PAGE;
 use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
+use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
+
+/// How far ahead in the run queue memory is asked for.
+const AHEAD: usize = 8;
 
 /// A busy worker asks the kernel for readiness this often: rarely enough that
 /// the system call (0.5 µs) does not show among yields of 15 ns.
@@ -57,10 +59,23 @@ impl Worker {
     #[inline]
     fn slice(&self) {
         for _ in 0..SLICE {
-            let next = self.queue.borrow_mut().pop_front();
+            let next = self.pop();
             let Some(index) = next else { return };
             self.resume(index);
         }
+    }
+
+    /// The next task to run, and a word to the processor about those after it:
+    /// first their slots, then, when these have arrived, what the slots lead to.
+    #[inline(always)]
+    fn pop(&self) -> Option<u32> {
+        let mut queue = self.queue.borrow_mut();
+        let next = queue.pop_front()?;
+        if let Some(&far) = queue.get(2 * AHEAD) {
+            prefetch(std::ptr::from_ref(self.slots.slot(far)).cast());
+            self.stacks.prefetch(self.slots.slot(queue[AHEAD]));
+        }
+        Some(next)
     }
 
     /// Sleeps until something happens. See README.md for why no wake-up is lost.
@@ -77,6 +92,7 @@ impl Worker {
         let mut woken = self.woken.take();
         let result = self.driver.borrow_mut().turn(mode, &mut woken);
         self.remote.counters.turns.add(1);
+        self.stacks.count();
         self.wake_all(woken);
         result
     }
@@ -91,7 +107,7 @@ impl Worker {
                 Err(error) => return self.end_unstarted(index, slot, error),
             }
         } else {
-            (self.carrier(slot), ptr::null())
+            (self.stacks.carrier(&self.slots, slot), ptr::null())
         };
         slot.set_state(State::Running);
         self.budget.set(BUDGET);
@@ -104,6 +120,9 @@ impl Worker {
         };
         RUNNING.set(ptr::null());
         self.remote.counters.resumed.add(1);
+        if !job.is_null() {
+            self.after_first_run(slot, event);
+        }
         match event {
             Event::Yielded => self.requeue(index, slot),
             Event::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
@@ -115,17 +134,18 @@ impl Worker {
         }
     }
 
+    #[cold]
+    fn after_first_run(&self, slot: &Slot, event: Event) {
+        if matches!(event, Event::Parked | Event::Yielded | Event::Abandoned) {
+            self.stacks.first_suspension(slot);
+        }
+    }
+
     #[inline(always)]
     fn requeue(&self, index: u32, slot: &Slot) {
         slot.clear(Flags::NOTIFIED);
         slot.set_state(State::Queued);
         self.push(index);
-    }
-
-    /// The carrier of a started task.
-    #[inline(always)]
-    fn carrier(&self, slot: &Slot) -> *mut Carrier {
-        Carrier::at(self.arena.borrow().bounds(stack_of(slot)))
     }
 
     /// Gives a new task a stack; the carrier there and what it is to run.
@@ -134,29 +154,15 @@ impl Worker {
         if slot.has(Flags::CANCELLED) {
             return Err(JoinError::cancelled());
         }
-        let size = slot.stack.get() as usize * PAGE;
-        let mut arena = self.arena.borrow_mut();
-        let (id, reuse) = arena.take(size).map_err(JoinError::not_started)?;
-        let bounds = arena.bounds(id);
-        let carrier = match reuse {
-            Reuse::Warm => Carrier::at(bounds),
-            // SAFETY: the arena hands the stack to this task alone, and keeps
-            // it mapped until it is given back.
-            Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
-        };
-        slot.stack.set(id.to_bits());
+        let carrier = self.stacks.start(&self.slots, slot, &self.remote.counters);
+        let carrier = carrier.map_err(JoinError::not_started)?;
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).job() }))
     }
 
     /// A task has ended: stack, slot and packet go, the joiner is woken.
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
-        // What the stack keeps, its carrier included, is the arena's business:
-        // a stack that goes cold is handed out as fresh.
-        //
-        // SAFETY: the slot holds the stack since `start`, the carrier is idle,
-        // and the slot is freed below.
-        let _ = unsafe { self.arena.borrow_mut().give(stack_of(slot)) };
+        self.stacks.end(slot);
         let packet = self.free_slot(index, slot);
         // SAFETY: the slot gave the task's side up; the closure was taken out
         // when the task started.
@@ -197,7 +203,7 @@ impl Worker {
             super::cancel::PATIENCE,
         );
         self.remote.counters.abandoned.add(1);
-        self.arena.borrow_mut().abandon(stack_of(slot));
+        self.stacks.abandon(&self.slots, slot);
         let packet = self.free_slot(index, slot);
         // SAFETY: as in `end`.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
@@ -219,12 +225,6 @@ impl Worker {
         drop(extra);
         packet
     }
-}
-
-/// The stack of a started task.
-#[inline(always)]
-fn stack_of(slot: &Slot) -> StackId {
-    StackId::from_bits(slot.stack.get()).expect("a started task has a stack")
 }
 
 /// Why a job unwound.

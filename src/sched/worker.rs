@@ -19,8 +19,8 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::inbox::{Message, Remote, Spawned};
+use super::stacks::Stacks;
 use crate::driver::Driver;
-use crate::stack::arena::Arena;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::{self, Addr, Flags, JoinRef, Sites, Slot, Slots, State};
@@ -37,11 +37,20 @@ struct Local {
     yielder: Cell<YielderPtr>,
 }
 
+/// What kind of stack a task runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StackPlan {
+    /// One of its own, of this many bytes.
+    Dedicated(usize),
+    /// One that it shares: see [`spawn_shared`](crate::spawn_shared).
+    Shared,
+}
+
 /// How a task is to be run: what a spawn says besides the closure.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// Bytes of stack; of no meaning with `shared`.
-    pub(crate) stack_size: usize,
+    /// Bytes of a dedicated stack, or a shared one.
+    pub(crate) stack: StackPlan,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) site: &'static Location<'static>,
 }
@@ -59,7 +68,7 @@ pub(crate) struct Worker {
     pub(super) remote: &'static Remote,
     pub(super) slots: Slots,
     pub(super) queue: RefCell<VecDeque<u32>>,
-    pub(super) arena: RefCell<Arena>,
+    pub(super) stacks: Stacks,
     pub(super) driver: RefCell<Driver>,
     pub(super) extras: RefCell<Slab<Extra>>,
     pub(super) sites: RefCell<Sites>,
@@ -97,7 +106,7 @@ impl Worker {
             remote,
             slots,
             queue: RefCell::default(),
-            arena: RefCell::new(Arena::new(config.arena)),
+            stacks: Stacks::new(config.arena, config.shared),
             driver: RefCell::new(driver),
             extras: RefCell::new(extras),
             sites: RefCell::default(),
@@ -179,7 +188,10 @@ impl Worker {
         let Spawned { packet, plan } = spawned;
         let slot = self.slots.slot(index);
         slot.packet.set(packet);
-        slot.stack.set(plan.stack_size.div_ceil(PAGE) as u32);
+        match plan.stack {
+            StackPlan::Dedicated(bytes) => slot.stack.set(bytes.div_ceil(PAGE) as u32),
+            StackPlan::Shared => slot.set(Flags::SHARED),
+        }
         slot.site.set(self.sites.borrow_mut().intern(plan.site));
         if plan.name.is_some() {
             self.with_extra(slot, |extra| extra.name = plan.name);

@@ -25,9 +25,14 @@
 //! coroutines that call such code a stack with room to spare.
 
 pub(crate) mod arena;
+mod copy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_ops;
 mod guard;
 pub(crate) mod overflow;
 mod places;
+pub(crate) mod pool;
+pub(crate) mod shared;
 
 use std::num::{NonZeroU32, NonZeroUsize};
 

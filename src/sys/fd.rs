@@ -26,9 +26,8 @@ impl TimerFd {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: a descriptor that was made above and that nobody else has.
-        Ok(Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
     }
 
     /// Expires once, `delay` from now; at once if that is zero. An earlier

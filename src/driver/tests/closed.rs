@@ -285,10 +285,9 @@ fn no_wake_up_is_lost_in_random_traffic() {
             }
         }
     }
-    waits
-        .into_iter()
-        .flatten()
-        .for_each(|key| drop(driver.finish(key)));
+    for key in waits.into_iter().flatten() {
+        driver.finish(key);
+    }
 }
 
 /// Puts the file of `new.1` under the number of `old.1`, unseen.

@@ -12,7 +12,8 @@ fn timers_are_never_early_and_short_ones_are_short() {
     for micros in [0, 1, 50, 200, 1000, 5000] {
         let wanted = Duration::from_micros(micros);
         let mut best = Duration::MAX;
-        for _ in 0..10 {
+        // A loaded machine is late now and then; ticks of 1 ms always are.
+        for _ in 0..200 {
             let start = Instant::now();
             let (rung, waker) = bell();
             let key = driver.insert_timer(start + wanted, waker);
@@ -23,9 +24,10 @@ fn timers_are_never_early_and_short_ones_are_short() {
             assert_eq!(rung.rung(), 1);
             assert!(!driver.remove_timer(key), "it has fired");
             best = best.min(took);
+            if best < wanted + Duration::from_micros(300) {
+                break;
+            }
         }
-        // The best of ten: a loaded machine may be late, a tick of 1 ms is
-        // late every time.
         assert!(
             best < wanted + Duration::from_micros(300),
             "{best:?} for {wanted:?}"
@@ -43,12 +45,13 @@ fn removed_timers_do_not_ring_and_later_ones_do() {
     let (_, waker) = bell();
     driver.insert_timer(now, waker);
     park(&mut driver);
-    assert!(driver.remove_timer(key));
+    // By now it may have come, on a loaded machine.
+    let removed = driver.remove_timer(key);
     assert!(!driver.remove_timer(key));
     let (later, waker) = bell();
     driver.insert_timer(now + Duration::from_millis(4), waker);
     park(&mut driver);
-    assert_eq!((soon.rung(), later.rung()), (0, 1));
+    assert_eq!((soon.rung(), later.rung()), (usize::from(!removed), 1));
     assert!(now.elapsed() >= Duration::from_millis(4));
     assert!(driver.remove_timer(far));
     assert_eq!(driver.next_timer(), None);

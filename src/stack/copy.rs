@@ -1,0 +1,132 @@
+//! Raw copies of stack bytes.
+//!
+//! A parked frame is full of things that must not be looked at through the
+//! language: padding, live `&mut` borrows, AddressSanitizer's red zones. The
+//! functions here move the bytes as a kernel does that swaps a page out.
+//!
+//! Under `cfg(asan)` the copy is an inline instruction, since the sanitizer
+//! watches `memcpy` and ordinary loads, and rightly complains of red zones.
+
+/// Copies come in steps of this; frames are rounded up to it.
+pub(super) const STEP: usize = 16;
+
+/// Up to here the loop of [`copy`] beats a call of `memcpy`.
+const SMALL: usize = 256;
+
+/// What the region that a saved frame has left is filled with in builds with
+/// debug assertions.
+#[cfg(debug_assertions)]
+pub(super) const LEFT: u8 = 0xa5;
+
+/// Copies `len` bytes, a multiple of [`STEP`].
+///
+/// # Safety
+///
+/// - `from` can be read and `to` written for `len` bytes.
+/// - The ranges do not overlap, and no other thread uses them meanwhile.
+#[cfg(not(asan))]
+#[inline]
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    debug_assert!(len.is_multiple_of(STEP), "{len} is no multiple of {STEP}");
+    if len > SMALL {
+        // SAFETY: forwarded.
+        return unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+    }
+    let mut at = 0;
+    while at < len {
+        // SAFETY: a step below `len`, which is a multiple of it. Bytes of
+        // unknown state may be moved as `MaybeUninit`.
+        unsafe {
+            type Step = std::mem::MaybeUninit<[u8; STEP]>;
+            let step = from.add(at).cast::<Step>().read();
+            to.add(at).cast::<Step>().write(step);
+        }
+        at += STEP;
+    }
+}
+
+/// As above, unseen by AddressSanitizer.
+#[cfg(asan)]
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the direction flag is clear by the calling convention; the rest
+    // is the caller's promise.
+    unsafe {
+        std::arch::asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rsi") from => _,
+            inout("rdi") to => _,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: steps of 16 bytes within `len`, by the caller's promise.
+    unsafe {
+        std::arch::asm!(
+            "cbz {len}, 3f",
+            "2:",
+            "ldp {a}, {b}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "subs {len}, {len}, #16",
+            "b.ne 2b",
+            "3:",
+            len = inout(reg) len => _,
+            from = inout(reg) from => _,
+            to = inout(reg) to => _,
+            a = out(reg) _,
+            b = out(reg) _,
+            options(nostack)
+        );
+    }
+}
+
+/// Marks a stack region that holds no frames any more: no red zones for
+/// AddressSanitizer, and a pattern in builds with debug assertions, so that
+/// whoever still uses a pointer into it sees nonsense soon.
+///
+/// # Safety
+///
+/// - The region can be written, and nobody needs its bytes.
+#[inline]
+pub(super) unsafe fn leave(at: *mut u8, len: usize) {
+    // SAFETY: forwarded.
+    unsafe { unpoison(at, len) };
+    #[cfg(debug_assertions)]
+    // SAFETY: forwarded.
+    unsafe {
+        at.write_bytes(LEFT, len);
+    }
+}
+
+/// Tells AddressSanitizer that all of the region may be used.
+///
+/// # Safety
+///
+/// - The region is memory of ours.
+#[inline]
+pub(super) unsafe fn unpoison(at: *const u8, len: usize) {
+    #[cfg(asan)]
+    {
+        unsafe extern "C" {
+            fn __asan_unpoison_memory_region(at: *const std::ffi::c_void, len: usize);
+        }
+        // SAFETY: changes the sanitizer's shadow only.
+        unsafe { __asan_unpoison_memory_region(at.cast(), len) };
+    }
+    #[cfg(not(asan))]
+    let _ = (at, len);
+}
+
+/// Asks for the first cache lines of `[at, at + len)`; no access, so any
+/// address is fine.
+#[inline]
+pub(super) fn prefetch(at: *const u8, len: usize) {
+    const LINE: usize = 64;
+    /// The processor's own prefetcher follows from here on.
+    const LINES: usize = 4;
+    let lines = (at.addr() % LINE + len).div_ceil(LINE).min(LINES);
+    for line in 0..lines {
+        crate::util::prefetch(at.wrapping_add(line * LINE));
+    }
+}

@@ -1,0 +1,316 @@
+//! Shared stacks against a model that keeps a copy of each task's bytes.
+//!
+//! The model plays the carrier: it writes the bytes that a start, a park, or
+//! an end would leave on the stack.
+
+use super::{Op, Random, ops};
+use crate::stack::pool::{Pool, PoolConfig};
+use crate::stack::shared::{Resident, Saved, SharedStack};
+
+const STACK: usize = 1024;
+const STACKS: usize = 2;
+const TASKS: usize = 12;
+/// Small enough to be hit.
+const MAX_SAVED: u64 = 4096;
+
+/// A stack's memory, aligned like one.
+#[repr(align(16))]
+struct Memory([u8; STACK]);
+
+struct Stack {
+    shared: SharedStack,
+    memory: *mut Memory,
+    idle_sp: usize,
+    cut: usize,
+    /// What the carrier leaves on the stack in its two forms.
+    idle: Vec<u8>,
+    root: Vec<u8>,
+    resident: Resident,
+}
+
+struct Task {
+    stack: usize,
+    sp: usize,
+    /// `[sp, cut)` as the task left it.
+    bytes: Vec<u8>,
+    saved: Option<Saved>,
+}
+
+struct Model {
+    pool: Pool,
+    stacks: Vec<Stack>,
+    tasks: Vec<Option<Task>>,
+    random: Random,
+    hits: u64,
+    saves: u64,
+}
+
+/// Runs the operations of one input; its first byte shapes the stacks.
+pub(crate) fn run(input: &[u8]) {
+    let Some((&shape, input)) = input.split_first() else {
+        return;
+    };
+    let mut random = Random::new(input.len() as u64);
+    let config = PoolConfig {
+        reserve_bytes: 1 << 20,
+        max_saved_bytes: MAX_SAVED,
+        chunk_bytes: 4096,
+        ..PoolConfig::default()
+    };
+    let mut model = Model {
+        pool: Pool::new(config).expect("address space"),
+        stacks: (0..STACKS)
+            .map(|_| Stack::new(usize::from(shape), &mut random))
+            .collect(),
+        tasks: (0..TASKS).map(|_| None).collect(),
+        random,
+        hits: 0,
+        saves: 0,
+    };
+    for op in ops(input) {
+        model.apply(&op);
+        model.check();
+    }
+    for id in 0..TASKS {
+        // The limit may forbid to save the owner, never to end it.
+        model.end_owner(model.tasks[id].as_ref().map_or(0, |task| task.stack));
+        if model.resume(id) {
+            model.end(id);
+        }
+        model.check();
+    }
+    assert_eq!(
+        model.pool.counters().frames,
+        0,
+        "every frame was given back"
+    );
+}
+
+impl Stack {
+    fn new(shape: usize, random: &mut Random) -> Self {
+        let memory = Box::into_raw(Box::new(Memory([0; STACK])));
+        let limit = memory.expose_provenance();
+        let base = limit + STACK;
+        // The idle point may lie above and below the cut.
+        let idle_sp = base - 16 - 8 * (shape % 16);
+        let cut = base - 8 * (shape / 16);
+        let (idle, root) = (random.bytes(base - idle_sp), random.bytes(base - cut));
+        write(idle_sp, &idle);
+        // SAFETY: the memory lives until `drop`, its provenance was exposed,
+        // and nothing runs on it.
+        let shared = unsafe { SharedStack::new(base, limit, idle_sp) };
+        Self {
+            shared,
+            memory,
+            idle_sp,
+            cut,
+            idle,
+            root,
+            resident: Resident::Idle,
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: from `Box::into_raw`, and nobody uses it any more.
+        drop(unsafe { Box::from_raw(self.memory) });
+    }
+}
+
+impl Model {
+    fn apply(&mut self, op: &Op) {
+        let id = usize::from(op.small) % TASKS;
+        match op.what % 8 {
+            0 | 1 => self.start(id, op.large),
+            2 => {
+                self.resume(id);
+            }
+            3 | 4 => {
+                if self.resume(id) {
+                    self.run_and_park(id, op.large);
+                }
+            }
+            5 => {
+                if self.resume(id) {
+                    self.end(id);
+                }
+            }
+            6 => self.forget(id),
+            _ => {
+                self.clear(op.large % STACKS);
+            }
+        }
+    }
+
+    /// A new task runs until it parks.
+    fn start(&mut self, id: usize, depth: usize) {
+        let at = depth % STACKS;
+        if self.tasks[id].is_some() || !self.clear(at) {
+            return;
+        }
+        let stack = &mut self.stacks[at];
+        // SAFETY: nothing runs on the stack; the model is the carrier.
+        unsafe { stack.shared.make_idle() };
+        assert_eq!(
+            read(stack.idle_sp, stack.idle.len()),
+            stack.idle,
+            "the carrier's idle frames"
+        );
+        stack.shared.start(id as u32);
+        stack.resident = Resident::Owner(id as u32);
+        write(stack.cut, &stack.root);
+        self.tasks[id] = Some(Task {
+            stack: at,
+            sp: 0,
+            bytes: Vec::new(),
+            saved: None,
+        });
+        self.run_and_park(id, depth / STACKS);
+    }
+
+    /// The running task writes new frames and parks.
+    fn run_and_park(&mut self, id: usize, depth: usize) {
+        let task = self.tasks[id].as_mut().expect("running");
+        let stack = &mut self.stacks[task.stack];
+        let room = stack.cut - stack.memory.addr();
+        task.sp = stack.cut - 8 * (1 + depth % (room / 8));
+        task.bytes = self.random.bytes(stack.cut - task.sp);
+        write(task.sp, &task.bytes);
+        // SAFETY: the task is parked, and the root as always.
+        unsafe { stack.shared.capture_root(stack.cut) };
+    }
+
+    /// Switches to a task; its whole stack must be as it left it. `false` if
+    /// there is no such task, or the owner can't be saved.
+    fn resume(&mut self, id: usize) -> bool {
+        let Some(at) = self.tasks[id].as_ref().map(|task| task.stack) else {
+            return false;
+        };
+        let present = self.stacks[at].resident == Resident::Owner(id as u32);
+        assert_eq!(self.stacks[at].shared.hit(id as u32), present);
+        self.hits += u64::from(present);
+        if !present && !self.clear(at) {
+            return false;
+        }
+        let (task, stack) = (self.tasks[id].as_mut().expect("seen"), &mut self.stacks[at]);
+        if let Some(saved) = task.saved.take() {
+            assert_eq!(stack.shared.sp_of(&saved), task.sp);
+            saved.prefetch(&self.pool);
+            // SAFETY: saved from this stack, to this pool, for this task.
+            unsafe { stack.shared.restore(id as u32, saved, &mut self.pool) };
+            stack.resident = Resident::Owner(id as u32);
+        }
+        assert_eq!(
+            read(task.sp, task.bytes.len()),
+            task.bytes,
+            "frames of task {id}"
+        );
+        assert_eq!(
+            read(stack.cut, stack.root.len()),
+            stack.root,
+            "root under task {id}"
+        );
+        true
+    }
+
+    /// The running task ends.
+    fn end(&mut self, id: usize) {
+        let task = self.tasks[id].take().expect("running");
+        let stack = &mut self.stacks[task.stack];
+        // Returning frames leave anything behind.
+        write(
+            task.sp,
+            &self.random.bytes(stack.memory.addr() + STACK - task.sp),
+        );
+        write(stack.idle_sp, &stack.idle);
+        stack.shared.finish();
+        stack.resident = Resident::Idle;
+    }
+
+    fn end_owner(&mut self, at: usize) {
+        if let Resident::Owner(id) = self.stacks[at].resident {
+            self.end(id as usize);
+        }
+    }
+
+    /// Gives a task up, wherever its frames are.
+    fn forget(&mut self, id: usize) {
+        let Some(task) = self.tasks[id].take() else {
+            return;
+        };
+        match task.saved {
+            // SAFETY: saved to this pool.
+            Some(saved) => unsafe { saved.discard(&mut self.pool) },
+            None => {
+                let stack = &mut self.stacks[task.stack];
+                // SAFETY: the task is parked, and is not resumed any more.
+                unsafe { stack.shared.forget(task.sp) };
+                stack.resident = Resident::Nobody;
+            }
+        }
+    }
+
+    /// Saves the owner of a stack, if it has one; `false` at the limit.
+    fn clear(&mut self, at: usize) -> bool {
+        let stack = &mut self.stacks[at];
+        let Resident::Owner(id) = stack.resident else {
+            return true;
+        };
+        let task = self.tasks[id as usize].as_mut().expect("owners live");
+        let cut = stack.cut.next_multiple_of(16);
+        let needed = (cut - task.sp).next_multiple_of(16) as u64;
+        let fits = self.pool.counters().live + needed <= MAX_SAVED;
+        // SAFETY: the task is parked at `sp`.
+        match unsafe { stack.shared.save(task.sp, &mut self.pool) } {
+            Ok(saved) => {
+                assert!(fits);
+                task.saved = Some(saved);
+                stack.resident = Resident::Nobody;
+                self.saves += 1;
+                // Saved or not, the bytes on the stack are of no use now.
+                write(task.sp, &self.random.bytes(task.bytes.len()));
+                true
+            }
+            Err(error) => {
+                assert!(!fits, "{error}");
+                assert_eq!(
+                    read(task.sp, task.bytes.len()),
+                    task.bytes,
+                    "task {id}, not saved"
+                );
+                false
+            }
+        }
+    }
+
+    fn check(&self) {
+        for stack in &self.stacks {
+            assert_eq!(stack.shared.resident(), stack.resident);
+        }
+        let saved = self
+            .tasks
+            .iter()
+            .flatten()
+            .filter_map(|task| task.saved.as_ref());
+        let live: usize = saved.map(|saved| saved.len().next_multiple_of(16)).sum();
+        assert_eq!(self.pool.counters().live, live as u64);
+        let sum = |count: fn(&Stack) -> u64| self.stacks.iter().map(count).sum::<u64>();
+        assert_eq!(sum(|stack| stack.shared.counters().hits), self.hits);
+        assert_eq!(sum(|stack| stack.shared.counters().saves), self.saves);
+    }
+}
+
+fn write(at: usize, bytes: &[u8]) {
+    let to = std::ptr::with_exposed_provenance_mut::<u8>(at);
+    // SAFETY: callers stay within the memory of a stack, on which nothing runs.
+    unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+}
+
+fn read(at: usize, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    let from = std::ptr::with_exposed_provenance::<u8>(at);
+    // SAFETY: as in `write`; the memory was initialised as a whole.
+    unsafe { from.copy_to_nonoverlapping(bytes.as_mut_ptr(), len) };
+    bytes
+}

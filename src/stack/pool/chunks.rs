@@ -1,0 +1,330 @@
+//! Chunks of the pool: which are free, which are resident, which are huge.
+//!
+//! Chunks are taken lowest first, so that free address space gathers at the
+//! end. A chunk that is given back keeps its pages while it fits the warm
+//! allowance, else they go back to the kernel.
+//!
+//! **Pages.** In a 2 MiB chunk of small pages only the touched part is
+//! resident, so a class with one frame costs one page. A huge page is resident
+//! at once, but ten million frames in random order cost far fewer TLB misses.
+//! So a class gets huge pages once it holds `huge_after` chunks: the one that
+//! is partly filled is then at most `1 / huge_after` of the class.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use super::PoolConfig;
+use crate::sys::mem::{PAGE, Reserve};
+
+/// Unit of placement, and alignment of every block.
+pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
+pub(super) const GRANULE_SHIFT: u32 = 4;
+/// log2 of the largest chunk and of a huge page.
+pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
+/// What a `u32` of granules reaches.
+const MAX_RESERVE: usize = (u32::MAX as usize + 1) * GRANULE;
+
+/// One chunk. Places are numbers of granules; 0 means none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Chunk {
+    /// First block of the list of free blocks.
+    pub(super) free: u32,
+    /// First block that was never handed out; 0 when all have been.
+    fresh: u32,
+    /// Blocks that are handed out now.
+    pub(super) live: u32,
+    /// Neighbours in the list of the class, if the chunk has room.
+    pub(super) next: u32,
+    pub(super) prev: u32,
+    /// Bytes from the start that may be resident, whole pages.
+    touched: u32,
+    huge: bool,
+}
+
+impl Chunk {
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        (self.free | self.fresh) != 0
+    }
+}
+
+/// See the module.
+pub(super) struct Chunks {
+    /// Start of chunk 0, aligned to a chunk.
+    base: *mut u8,
+    reserve: Reserve,
+    /// All chunks that were ever used. Chunk 0 never is, so that no block is
+    /// at granule 0.
+    table: Vec<Chunk>,
+    /// Those of `table` that are free, without the warm ones.
+    free: BTreeSet<u32>,
+    /// Free ones whose pages are kept; `touched` of all within `warm_max`.
+    warm: Vec<u32>,
+    warm_bytes: usize,
+    warm_max: usize,
+    /// Number of chunks in the reserve.
+    limit: u32,
+    shift: u32,
+    huge_after: u32,
+    /// Sum of `touched`.
+    held: usize,
+}
+
+impl Chunks {
+    pub(super) fn new(config: &PoolConfig) -> io::Result<Self> {
+        let chunk = config.chunk_bytes;
+        assert!(
+            chunk.is_power_of_two() && (PAGE..=1 << MAX_CHUNK_SHIFT).contains(&chunk),
+            "a chunk of {chunk} bytes is not a power of two from {PAGE} to {}",
+            1 << MAX_CHUNK_SHIFT
+        );
+        let limit = config.reserve_bytes.clamp(2 * chunk, MAX_RESERVE) / chunk;
+        // One chunk more, to align the base.
+        let reserve = Reserve::new((limit + 1) * chunk)?;
+        // Where huge pages are the system's default, a class with one small
+        // frame would otherwise hold 2 MiB.
+        reserve.forbid_huge(0, reserve.len());
+        let base = reserve.base();
+        let huge_after = if chunk == 1 << MAX_CHUNK_SHIFT {
+            config.huge_after
+        } else {
+            u32::MAX
+        };
+        Ok(Self {
+            base: base.wrapping_add(base.addr().wrapping_neg() & (chunk - 1)),
+            reserve,
+            table: vec![Chunk::default()],
+            free: BTreeSet::new(),
+            warm: Vec::new(),
+            warm_bytes: 0,
+            warm_max: config.warm_bytes,
+            limit: limit as u32,
+            shift: chunk.trailing_zeros(),
+            huge_after,
+            held: 0,
+        })
+    }
+
+    #[inline]
+    pub(super) fn chunk_bytes(&self) -> usize {
+        1 << self.shift
+    }
+
+    #[inline]
+    pub(super) fn addr(&self, granule: u32) -> *mut u8 {
+        self.base.wrapping_add((granule as usize) << GRANULE_SHIFT)
+    }
+
+    #[inline]
+    pub(super) fn index_of(&self, granule: u32) -> u32 {
+        granule >> (self.shift - GRANULE_SHIFT)
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: u32) -> &mut Chunk {
+        &mut self.table[index as usize]
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    pub(super) fn in_use(&self) -> u32 {
+        (self.table.len() - 1 - self.free.len() - self.warm.len()) as u32
+    }
+
+    /// An empty chunk for a class that has `held` chunks already.
+    pub(super) fn take(&mut self, held: u32) -> io::Result<u32> {
+        if let Some(index) = self.warm.pop() {
+            self.warm_bytes -= self.touched(index);
+            self.reset(index);
+            return Ok(index);
+        }
+        let index = match self.free.pop_first() {
+            Some(index) => index,
+            None => self.extend(1)?,
+        };
+        self.set_huge(index, held >= self.huge_after);
+        self.reset(index);
+        Ok(index)
+    }
+
+    /// Takes an empty chunk back.
+    ///
+    /// # Safety
+    ///
+    /// - Nobody uses a byte of it any more.
+    pub(super) unsafe fn give(&mut self, index: u32) {
+        let warm_bytes = self.warm_bytes + self.touched(index);
+        if warm_bytes <= self.warm_max {
+            self.warm_bytes = warm_bytes;
+            self.warm.push(index);
+            return;
+        }
+        // SAFETY: forwarded.
+        unsafe { self.release(index) };
+        self.free.insert(index);
+    }
+
+    /// Hands out the next block of `granules` that was never used; there is one.
+    #[inline]
+    pub(super) fn take_fresh(&mut self, index: u32, granules: u32) -> u32 {
+        let per_chunk = 1u32 << (self.shift - GRANULE_SHIFT);
+        let chunk = &mut self.table[index as usize];
+        let at = chunk.fresh;
+        debug_assert_ne!(at, 0, "chunk {index} has room");
+        let end = (at & (per_chunk - 1)) + granules;
+        chunk.fresh = if end + granules <= per_chunk {
+            at + granules
+        } else {
+            0
+        };
+        let bytes = end << GRANULE_SHIFT;
+        if bytes > chunk.touched {
+            self.set_touched(index, (bytes as usize).next_multiple_of(PAGE));
+        }
+        at
+    }
+
+    /// Takes neighbouring chunks for one frame of `len` bytes, which is more
+    /// than a chunk. Such frames are rare and their copies dear, so a search
+    /// over all free chunks is fine, and they always use small pages.
+    #[cold]
+    pub(super) fn take_run(&mut self, len: usize) -> io::Result<u32> {
+        let count = len.div_ceil(self.chunk_bytes()) as u32;
+        let first = self.find_run(count)?;
+        let run = first..first + count;
+        self.free.retain(|index| !run.contains(index));
+        self.warm.retain(|index| !run.contains(index));
+        self.warm_bytes = self.warm.iter().map(|&index| self.touched(index)).sum();
+        for index in run {
+            self.set_huge(index, false);
+            self.set_touched(index, self.chunk_bytes());
+            let Chunk { touched, huge, .. } = self.table[index as usize];
+            self.table[index as usize] = Chunk {
+                touched,
+                huge,
+                ..Chunk::default()
+            };
+        }
+        Ok(first << (self.shift - GRANULE_SHIFT))
+    }
+
+    /// Takes the chunks of a frame of `len` bytes back.
+    ///
+    /// # Safety
+    ///
+    /// - `at` came from `take_run` with this `len`; nobody uses its bytes.
+    #[cold]
+    pub(super) unsafe fn give_run(&mut self, at: u32, len: usize) {
+        let first = self.index_of(at);
+        for index in first..first + len.div_ceil(self.chunk_bytes()) as u32 {
+            // SAFETY: forwarded.
+            unsafe { self.give(index) };
+        }
+    }
+
+    /// The first of `count` neighbours that are free, the last of which may
+    /// have to be added to the table.
+    fn find_run(&mut self, count: u32) -> io::Result<u32> {
+        let mut free: Vec<u32> = self.free.iter().chain(&self.warm).copied().collect();
+        free.sort_unstable();
+        let (mut run, mut end) = (0, 0);
+        for index in free {
+            run = if index == end { run + 1 } else { 1 };
+            end = index + 1;
+            if run == count {
+                return Ok(end - count);
+            }
+        }
+        let tail = if end as usize == self.table.len() {
+            run
+        } else {
+            0
+        };
+        Ok(self.extend((count - tail) as usize)? - tail)
+    }
+
+    /// `count` chunks that were never used.
+    fn extend(&mut self, count: usize) -> io::Result<u32> {
+        let first = self.table.len();
+        if first + count > self.limit as usize {
+            return Err(io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!(
+                    "cannot save a frame: the {} bytes of address space for saved frames are used \
+                     up; reserve more (64 GiB at most), or use more workers",
+                    (self.limit as usize) << self.shift
+                ),
+            ));
+        }
+        self.table.resize(first + count, Chunk::default());
+        Ok(first as u32)
+    }
+
+    /// Makes all blocks of a chunk fresh.
+    fn reset(&mut self, index: u32) {
+        let chunk = &mut self.table[index as usize];
+        *chunk = Chunk {
+            fresh: index << (self.shift - GRANULE_SHIFT),
+            touched: chunk.touched,
+            huge: chunk.huge,
+            ..Chunk::default()
+        };
+    }
+
+    fn set_huge(&mut self, index: u32, huge: bool) {
+        let (offset, bytes) = (self.offset(index), self.chunk_bytes());
+        let chunk = &mut self.table[index as usize];
+        if chunk.huge != huge {
+            chunk.huge = huge;
+            if huge {
+                self.reserve.prefer_huge(offset, bytes);
+            } else {
+                self.reserve.forbid_huge(offset, bytes);
+            }
+        }
+        if huge {
+            self.set_touched(index, bytes);
+        }
+    }
+
+    fn touched(&self, index: u32) -> usize {
+        self.table[index as usize].touched as usize
+    }
+
+    fn set_touched(&mut self, index: u32, bytes: usize) {
+        let chunk = &mut self.table[index as usize];
+        self.held = self.held - chunk.touched as usize + bytes;
+        chunk.touched = bytes as u32;
+    }
+
+    /// Gives the pages of a chunk back to the kernel.
+    ///
+    /// # Safety
+    ///
+    /// - Nobody uses a byte of it any more.
+    unsafe fn release(&mut self, index: u32) {
+        // SAFETY: the caller gives the bytes up. If the kernel refuses, as it
+        // does for locked memory, the pages stay, and stay counted.
+        if unsafe {
+            self.reserve
+                .release(self.offset(index), self.touched(index))
+        }
+        .is_ok()
+        {
+            self.set_touched(index, 0);
+        }
+    }
+
+    /// Where a chunk begins in the reserve.
+    fn offset(&self, index: u32) -> usize {
+        self.base.addr() - self.reserve.base().addr() + ((index as usize) << self.shift)
+    }
+
+    /// Address and length of the whole reserve.
+    #[cfg(test)]
+    pub(super) fn span(&self) -> (usize, usize) {
+        (self.reserve.base().addr(), self.reserve.len())
+    }
+}

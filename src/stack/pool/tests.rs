@@ -1,0 +1,210 @@
+//! What the model in `fuzz_ops` can't see: resident pages, huge chunks, limits.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::stack::fuzz_ops::Random;
+use crate::sys::mem::PAGE;
+
+const MIB: usize = 1 << 20;
+
+fn pool(chunk_bytes: usize, reserve_bytes: usize) -> Pool {
+    let config = PoolConfig {
+        chunk_bytes,
+        reserve_bytes,
+        ..PoolConfig::default()
+    };
+    Pool::new(config).unwrap()
+}
+
+/// Bytes of the reserve that are resident, by the kernel's own account.
+fn resident(pool: &Pool) -> usize {
+    let (base, len) = pool.chunks.span();
+    let map = std::fs::File::open("/proc/self/pagemap").unwrap();
+    let mut entries = vec![0; len / PAGE * 8];
+    map.read_exact_at(&mut entries, (base / PAGE * 8) as u64)
+        .unwrap();
+    let present = |entry: &[u8; 8]| u64::from_le_bytes(*entry) >> 63 == 1;
+    entries
+        .as_chunks()
+        .0
+        .iter()
+        .filter(|entry| present(entry))
+        .count()
+        * PAGE
+}
+
+fn alloc_touched(pool: &mut Pool, len: usize) -> FrameRef {
+    let frame = pool.alloc(len).unwrap();
+    // SAFETY: the block has that many bytes.
+    unsafe { pool.addr(&frame).write_bytes(1, len) };
+    frame
+}
+
+fn free_all(pool: &mut Pool, frames: impl IntoIterator<Item = FrameRef>, len: usize) {
+    for frame in frames {
+        // SAFETY: all of this pool and length, and not used again.
+        unsafe { pool.free(frame, len) };
+    }
+}
+
+#[test]
+fn sizes_are_exact_when_small_and_an_eighth_off_at_most() {
+    let mut last = 0;
+    for len in 1..=2 << 20 {
+        let class = class_of(len);
+        let block = block_bytes(class);
+        assert!(class == last || class == last + 1, "{len}");
+        last = class;
+        assert!(
+            block >= len && block.is_multiple_of(GRANULE),
+            "{len}: {block}"
+        );
+        let exact = len.next_multiple_of(GRANULE);
+        assert!(
+            block == exact || len > FINE_MAX && block - len < len / 8 + 1,
+            "{len}: {block}"
+        );
+    }
+    assert_eq!(last, CLASSES - 1);
+}
+
+#[test]
+fn handles_are_small() {
+    assert_eq!(size_of::<Option<FrameRef>>(), 4);
+    assert_eq!(size_of::<Option<super::super::shared::Saved>>(), 8);
+    assert_eq!(size_of::<Chunk>(), 28);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn a_small_population_is_dense() {
+    let mut pool = pool(2 * MIB, 64 * MIB);
+    let frames: Vec<_> = (0..10_000).map(|_| alloc_touched(&mut pool, 144)).collect();
+    assert!(
+        resident(&pool) <= 10_000 * 144 + PAGE,
+        "{}",
+        resident(&pool)
+    );
+    assert_eq!(pool.counters().held, resident(&pool) as u64);
+    free_all(&mut pool, frames, 144);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn a_deep_phase_gives_its_memory_back() {
+    const TASKS: usize = 20_000;
+    let mut pool = pool(2 * MIB, 256 * MIB);
+    let mut frames: Vec<_> = (0..TASKS).map(|_| alloc_touched(&mut pool, 1400)).collect();
+    assert!(resident(&pool) >= TASKS * 1400);
+    let mut random = Random::new(1);
+    for nth in (1..TASKS).rev() {
+        frames.swap(nth, random.next() as usize % (nth + 1));
+    }
+    // Every task parks again, in any order, now at a shallow depth.
+    let mut shallow = Vec::new();
+    for frame in frames {
+        free_all(&mut pool, [frame], 1400);
+        shallow.push(alloc_touched(&mut pool, 144));
+    }
+    let small = TASKS * 144 + 8 * MIB;
+    assert!(resident(&pool) <= small, "{} of {small}", resident(&pool));
+    assert!(pool.counters().held >= resident(&pool) as u64);
+    free_all(&mut pool, shallow, 144);
+    assert!(resident(&pool) <= 4 * MIB, "{}", resident(&pool));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn chunks_drain_under_random_churn() {
+    const KEPT: usize = 10_000;
+    let mut pool = pool(1 << 16, 64 * MIB);
+    let mut frames: Vec<_> = (0..10 * KEPT)
+        .map(|_| alloc_touched(&mut pool, 144))
+        .collect();
+    let mut random = Random::new(2);
+    while frames.len() > KEPT {
+        let nth = random.next() as usize % frames.len();
+        free_all(&mut pool, [frames.swap_remove(nth)], 144);
+    }
+    let spread = pool.counters().chunks;
+    for _ in 0..20 * KEPT {
+        let nth = random.next() as usize % KEPT;
+        let new = alloc_touched(&mut pool, 144);
+        free_all(&mut pool, [std::mem::replace(&mut frames[nth], new)], 144);
+    }
+    let dense = (KEPT * 144).div_ceil(1 << 16) as u32;
+    let after = pool.counters().chunks;
+    assert!(
+        after <= dense + dense / 8 + 1,
+        "{spread} chunks became {after}, dense is {dense}"
+    );
+    free_all(&mut pool, frames, 144);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn a_frame_larger_than_a_chunk_takes_neighbours_and_gives_them_back() {
+    let mut pool = pool(1 << 16, 4 * MIB);
+    let single: Vec<_> = (0..8).map(|_| alloc_touched(&mut pool, 40_000)).collect();
+    let large = alloc_touched(&mut pool, 200_000);
+    assert_eq!(pool.counters().chunks, 12);
+    free_all(&mut pool, [large], 200_000);
+    free_all(&mut pool, single, 40_000);
+    assert_eq!(pool.counters().chunks, 0);
+    // All address space but chunk 0 can be had as one piece again.
+    let whole = pool.alloc(63 << 16).unwrap();
+    assert_eq!(pool.counters().chunks, 63);
+    free_all(&mut pool, [whole], 63 << 16);
+    assert!(pool.alloc(64 << 16).is_err());
+}
+
+#[test]
+fn a_full_reserve_is_an_error_with_words_and_no_harm() {
+    let mut pool = pool(4096, 64 << 10);
+    let mut frames = Vec::new();
+    let error = loop {
+        match pool.alloc(4000) {
+            Ok(frame) => frames.push(frame),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        error.to_string().contains("address space for saved frames"),
+        "{error}"
+    );
+    assert_eq!(
+        frames.len(),
+        15,
+        "all chunks but the one that is never used"
+    );
+    free_all(&mut pool, frames.drain(..), 4000);
+    assert_eq!(pool.counters().live, 0);
+    frames.push(pool.alloc(4000).unwrap());
+    free_all(&mut pool, frames, 4000);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "not a live block")]
+fn a_double_free_is_noticed() {
+    let mut pool = pool(4096, 64 << 10);
+    let keep = pool.alloc(64).unwrap();
+    let frame = pool.alloc(64).unwrap();
+    let again = FrameRef(frame.0);
+    free_all(&mut pool, [frame, again, keep], 64);
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "written after it was freed")]
+fn a_write_to_a_freed_frame_is_noticed() {
+    let mut pool = pool(4096, 64 << 10);
+    let _keep = pool.alloc(64).unwrap();
+    let frame = pool.alloc(64).unwrap();
+    let stale = pool.addr(&frame);
+    free_all(&mut pool, [frame], 64);
+    // SAFETY: none; the bytes are the pool's, and this is what it must notice.
+    unsafe { stale.add(40).write(1) };
+    let _ = pool.alloc(64);
+}

@@ -1,0 +1,390 @@
+//! One shared stack, as bytes: whose frames are there, saving and restoring.
+//!
+//! Lives here: the copies and the state between them. Does not live here: who
+//! runs when, how a stack pointer is learned, and coroutines at all.
+//!
+//! ```text
+//!  base  ----------------------------- high addresses
+//!        | root: the carrier's loop, |   the same for every parked task:
+//!        | catch_unwind, entry       |   one image for all of them
+//!  cut   |---------------------------|
+//!        | frames of one task        |   saved to the pool, but only when
+//!  sp    |---------------------------|   somebody else must run here
+//!        | not in use                |
+//!  limit ----------------------------- guard pages below
+//! ```
+//!
+//! A long-lived carrier runs on the stack: it waits at its idle point, runs a
+//! task's entry, waits again. Its own frames, the root, thus take two forms,
+//! and each has an image that is taken once:
+//!
+//! - *idle*, `[idle_sp, base)` while the carrier waits for a task,
+//! - *task*, `[cut, base)` while a task is parked. It is the same for all
+//!   tasks, because the entry's own data lies below `cut`.
+//!
+//! A task that ends turns the root from task form to idle form, under the feet
+//! of all who are saved: they would return into a wrong landing pad. Hence the
+//! root's form is part of the state, and who comes back gets his form first:
+//!
+//! ```text
+//!              start                  save, forget
+//!    Idle ------------> Owner(task) --------------> Nobody
+//!     | ^ <------------  ^                          |   |
+//!     | |     finish     | restore: frames          |   |
+//!     | |                +--------------------------+   |
+//!     | |                | restore: root and frames     |
+//!     +-|----------------+                              |
+//!       +-----------------------------------------------+ make_idle: idle image
+//! ```
+//!
+//! **Aliasing.** The suspended frames contain live borrows of each other; no
+//! reference or pointer of ours is derived from them. All accesses here go
+//! through addresses whose provenance was exposed when the stack was made, and
+//! happen while nobody runs on it, as if the kernel swapped the bytes out.
+
+use std::io;
+use std::ptr::with_exposed_provenance_mut;
+
+use super::copy::{self, STEP};
+use super::pool::{FrameRef, Pool};
+
+/// Whose frames are on the stack, and which form the root has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resident {
+    /// The carrier waits for a task; idle form.
+    Idle,
+    /// The frames of this task, running or parked; task form when parked.
+    Owner(u32),
+    /// The frames of the last owner were saved or forgotten; task form.
+    Nobody,
+}
+
+/// The frames of a task while they are not on its stack. Eight bytes, also as
+/// an `Option`; its stack pointer is [`SharedStack::sp_of`] it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    frame: FrameRef,
+    len: u32,
+}
+
+/// What a shared stack has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SharedCounters {
+    /// Frames copied out.
+    pub(crate) saves: u64,
+    /// Frames copied in.
+    pub(crate) restores: u64,
+    /// Resumes that found the frames still there.
+    pub(crate) hits: u64,
+    /// Bytes of saves and restores, root images included.
+    pub(crate) bytes_copied: u64,
+    /// Length of the largest frame saved.
+    pub(crate) largest: u32,
+}
+
+/// See the module.
+pub(crate) struct SharedStack {
+    base: usize,
+    limit: usize,
+    /// Lower end of the root in task form; 0 until a task has parked.
+    cut: usize,
+    resident: Resident,
+    /// `[idle_sp, base)` in idle form.
+    idle: Box<[u8]>,
+    /// `[cut, base)` in task form.
+    root: Box<[u8]>,
+    counters: SharedCounters,
+}
+
+impl Saved {
+    /// Length of the frames in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Asks the processor for the first cache lines of the frames.
+    #[inline]
+    pub(crate) fn prefetch(&self, pool: &Pool) {
+        pool.prefetch(&self.frame, rounded(self.len()));
+    }
+
+    /// The two numbers that a slot keeps: block (never zero) and length.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (u32, u32) {
+        (self.frame.to_bits(), self.len)
+    }
+
+    /// What was taken apart by [`Saved::into_parts`].
+    ///
+    /// # Safety
+    ///
+    /// - The parts came from there, and only one value made from them is ever
+    ///   restored or discarded.
+    #[inline]
+    pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
+        // SAFETY: forwarded.
+        Self {
+            frame: unsafe { FrameRef::from_bits(frame) },
+            len,
+        }
+    }
+
+    /// Forgets the frames; their destructors don't run.
+    ///
+    /// # Safety
+    ///
+    /// - `pool` is the one they were saved to.
+    pub(crate) unsafe fn discard(self, pool: &mut Pool) {
+        // SAFETY: `save` got the block with this length, and `self` owns it.
+        unsafe { pool.free(self.frame, rounded(self.len as usize)) };
+    }
+}
+
+impl SharedStack {
+    /// Takes charge of the stack `[limit, base)`, whose carrier waits with its
+    /// stack pointer at `idle_sp`, and keeps its idle image.
+    ///
+    /// # Safety
+    ///
+    /// - The memory can be read and written as long as the value lives, and
+    ///   its provenance is exposed.
+    /// - Nobody runs on the stack, and no other thread touches it, while a
+    ///   method of this value runs.
+    /// - Nothing outside the stack changes what the idle image means: the
+    ///   carrier may be resumed from it any number of times.
+    pub(crate) unsafe fn new(base: usize, limit: usize, idle_sp: usize) -> Self {
+        assert!(
+            limit <= idle_sp && idle_sp <= base && (base | limit).is_multiple_of(STEP),
+            "idle at {idle_sp:#x} on a stack of [{limit:#x}, {base:#x})"
+        );
+        Self {
+            base,
+            limit,
+            cut: 0,
+            resident: Resident::Idle,
+            // SAFETY: the caller vouches for the stack.
+            idle: unsafe { image(idle_sp, base) },
+            root: Box::default(),
+            counters: SharedCounters::default(),
+        }
+    }
+
+    /// Whose frames are there.
+    #[inline]
+    pub(crate) fn resident(&self) -> Resident {
+        self.resident
+    }
+
+    /// Whether the frames of `task` are still there; counted as a hit.
+    #[inline]
+    pub(crate) fn hit(&mut self, task: u32) -> bool {
+        let hit = self.resident == Resident::Owner(task);
+        self.counters.hits += u64::from(hit);
+        hit
+    }
+
+    /// What the stack has done.
+    pub(crate) fn counters(&self) -> SharedCounters {
+        self.counters
+    }
+
+    /// The stack pointer at which the task was saved.
+    #[inline]
+    pub(crate) fn sp_of(&self, saved: &Saved) -> usize {
+        self.cut - saved.len()
+    }
+
+    /// The carrier leaves its idle point to run `task`, for the first time.
+    pub(crate) fn start(&mut self, task: u32) {
+        assert_eq!(
+            self.resident,
+            Resident::Idle,
+            "task {task} starts on a stack in use"
+        );
+        self.resident = Resident::Owner(task);
+    }
+
+    /// The running task has ended, and the carrier is at its idle point again.
+    pub(crate) fn finish(&mut self) {
+        assert!(
+            matches!(self.resident, Resident::Owner(_)),
+            "no task to end: {:?}",
+            self.resident
+        );
+        self.resident = Resident::Idle;
+    }
+
+    /// Keeps the root image when the first task of the stack is parked; does
+    /// nothing later.
+    ///
+    /// # Safety
+    ///
+    /// - The owner is parked, its own frames end at `cut`, and what lies above
+    ///   is the same whenever any task of this stack is parked.
+    pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
+        // Rounding up costs nothing: a few bytes of the root are saved with
+        // the frames of each task.
+        let cut = rounded(cut);
+        if self.cut != 0 {
+            assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
+            return;
+        }
+        assert!(
+            matches!(self.resident, Resident::Owner(_)),
+            "no task parked: {:?}",
+            self.resident
+        );
+        assert!(
+            self.limit < cut && cut <= self.base,
+            "cut at {cut:#x} on a stack of [{:#x}, {:#x})",
+            self.limit,
+            self.base
+        );
+        // SAFETY: the range lies in the stack, on which nobody runs.
+        self.root = unsafe { image(cut, self.base) };
+        self.cut = cut;
+    }
+
+    /// Copies the frames `[sp, cut)` of the parked owner out, after which
+    /// nobody is resident.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pool::alloc`]; the owner is then still there.
+    ///
+    /// # Safety
+    ///
+    /// - The owner is parked, and needs nothing below `sp`.
+    pub(crate) unsafe fn save(&mut self, sp: usize, pool: &mut Pool) -> io::Result<Saved> {
+        self.assert_parked(sp);
+        let len = self.cut - sp;
+        let from = self.frames(len);
+        let frame = pool.alloc(rounded(len))?;
+        // SAFETY: the source lies in the stack, on which nobody runs; the
+        // block was made for the length and is nobody else's.
+        unsafe {
+            copy::copy(from, pool.addr(&frame), rounded(len));
+            copy::leave(from, rounded(len));
+        }
+        self.resident = Resident::Nobody;
+        self.counters.saves += 1;
+        self.counters.bytes_copied += len as u64;
+        let len = u32::try_from(len).expect("a stack is smaller than 4 GiB");
+        self.counters.largest = self.counters.largest.max(len);
+        Ok(Saved { frame, len })
+    }
+
+    /// Gives the parked owner up without keeping its frames.
+    ///
+    /// # Safety
+    ///
+    /// - The owner is parked at `sp`, and is never resumed.
+    /// - Nobody relies on destructors in its frames.
+    pub(crate) unsafe fn forget(&mut self, sp: usize) {
+        self.assert_parked(sp);
+        let len = self.cut - sp;
+        // SAFETY: in the stack, on which nobody runs; nobody needs the bytes.
+        unsafe { copy::leave(self.frames(len), rounded(len)) };
+        self.resident = Resident::Nobody;
+    }
+
+    /// Brings the frames of `task` back, and their block to the pool: it would
+    /// be stale at once, and the next save takes it while it is in the cache.
+    ///
+    /// # Safety
+    ///
+    /// - `saved` is what `save` of this stack with this `pool` returned for
+    ///   `task`.
+    pub(crate) unsafe fn restore(&mut self, task: u32, saved: Saved, pool: &mut Pool) {
+        if let Resident::Owner(owner) = self.resident {
+            panic!("task {task} restored over task {owner}");
+        }
+        if self.resident == Resident::Idle {
+            // SAFETY: the image is one of `[cut, base)`.
+            unsafe { put(&self.root, self.base) };
+            self.counters.bytes_copied += self.root.len() as u64;
+        }
+        let len = rounded(saved.len());
+        let to = self.frames(len);
+        // SAFETY: the block has this length, `save` saw that it fits the
+        // stack, and nobody runs there.
+        unsafe {
+            copy::unpoison(to, len);
+            copy::copy(pool.addr(&saved.frame), to, len);
+        }
+        self.resident = Resident::Owner(task);
+        self.counters.restores += 1;
+        self.counters.bytes_copied += u64::from(saved.len);
+        // SAFETY: `saved` came from `save` with this pool.
+        unsafe { saved.discard(pool) };
+    }
+
+    /// Puts the carrier back to its idle point, so that a new task can start.
+    ///
+    /// # Safety
+    ///
+    /// - The carrier was not resumed since the last owner was saved or
+    ///   forgotten, other than as this value was told.
+    pub(crate) unsafe fn make_idle(&mut self) {
+        match self.resident {
+            Resident::Idle => return,
+            // SAFETY: the image is one of `[idle_sp, base)`.
+            Resident::Nobody => unsafe { put(&self.idle, self.base) },
+            Resident::Owner(owner) => panic!("task {owner} was not saved"),
+        }
+        self.counters.bytes_copied += self.idle.len() as u64;
+        self.resident = Resident::Idle;
+    }
+
+    /// Where frames of `len` bytes begin, rounded down to a copy step. `cut`
+    /// and the stack's ends are multiples of it, so that stays in the stack.
+    #[inline]
+    fn frames(&self, len: usize) -> *mut u8 {
+        with_exposed_provenance_mut(self.cut - rounded(len))
+    }
+
+    #[inline]
+    fn assert_parked(&self, sp: usize) {
+        assert!(
+            matches!(self.resident, Resident::Owner(_)) && self.limit <= sp && sp < self.cut,
+            "nobody is parked at {sp:#x} on [{:#x}, {:#x}): {:?}",
+            self.limit,
+            self.cut,
+            self.resident
+        );
+    }
+}
+
+#[inline]
+fn rounded(len: usize) -> usize {
+    len.next_multiple_of(STEP)
+}
+
+/// A copy of `[from, base)`, rounded down to a copy step.
+///
+/// # Safety
+///
+/// - The range lies in a stack on which nobody runs, `base` is a multiple of
+///   the step, and the stack's lower end too.
+unsafe fn image(from: usize, base: usize) -> Box<[u8]> {
+    let len = rounded(base - from);
+    let mut image = vec![0; len];
+    let from = with_exposed_provenance_mut::<u8>(base - len);
+    // SAFETY: the caller vouches for the source; the copy is our own.
+    unsafe { copy::copy(from, image.as_mut_ptr(), len) };
+    image.into()
+}
+
+/// Writes an image of the top of a stack back.
+///
+/// # Safety
+///
+/// - `image` is what [`image`] returned for this stack, on which nobody runs.
+unsafe fn put(image: &[u8], base: usize) {
+    let to = with_exposed_provenance_mut::<u8>(base - image.len());
+    // SAFETY: the range is the one that the image was taken from.
+    unsafe {
+        copy::unpoison(to, image.len());
+        copy::copy(image.as_ptr(), to, image.len());
+    }
+}
