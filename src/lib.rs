@@ -1,3 +1,6 @@
 //! crore: millions of connections on one kernel thread, with plain blocking code.
 
+mod future;
+mod shim;
+pub mod sync;
 mod sys;

@@ -101,7 +101,12 @@ impl Reserve {
     ///
     /// `Madvise`: `EINVAL` from kernels before 6.13 and on locked memory.
     /// `Mprotect`: `ENOMEM` at `vm.max_map_count`.
-    pub(crate) unsafe fn guard(&self, offset: usize, len: usize, kind: GuardKind) -> io::Result<()> {
+    pub(crate) unsafe fn guard(
+        &self,
+        offset: usize,
+        len: usize,
+        kind: GuardKind,
+    ) -> io::Result<()> {
         match kind {
             // SAFETY: the caller gives the range up.
             GuardKind::Madvise => unsafe { self.advise(offset, len, MADV_GUARD_INSTALL) },
@@ -115,15 +120,25 @@ impl Reserve {
     /// # Safety
     ///
     /// - When closing: nobody touches the range until it is opened again.
-    pub(crate) unsafe fn set_accessible(&self, offset: usize, len: usize, yes: bool) -> io::Result<()> {
-        let prot = if yes { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
+    pub(crate) unsafe fn set_accessible(
+        &self,
+        offset: usize,
+        len: usize,
+        yes: bool,
+    ) -> io::Result<()> {
+        let prot = if yes {
+            libc::PROT_READ | libc::PROT_WRITE
+        } else {
+            libc::PROT_NONE
+        };
         // SAFETY: forwarded.
         unsafe { self.protect(offset, len, prot) }
     }
 
     fn range(&self, offset: usize, len: usize) -> *mut libc::c_void {
         assert!(
-            offset.is_multiple_of(PAGE) && offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            offset.is_multiple_of(PAGE)
+                && offset.checked_add(len).is_some_and(|end| end <= self.len()),
             "range {offset}+{len} is not whole pages inside a reserve of {}",
             self.len()
         );
@@ -144,7 +159,11 @@ impl Reserve {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The kernel's page size must be [`PAGE`].
