@@ -1,4 +1,5 @@
 //! Synchronisation between coroutines, threads and futures, after `std::sync`.
+pub mod channel;
 mod condvar;
 mod mutex;
 mod notify;

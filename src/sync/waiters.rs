@@ -104,14 +104,27 @@ impl<P> Waiters<P> {
 
     /// Takes the first off the queue; its waker goes to `wakes`.
     pub(crate) fn take_first(&mut self, wakes: &mut WakeList) -> Option<&mut P> {
-        let key = self.head;
-        if key == NONE {
-            return None;
-        }
-        self.unlink(key);
-        let node = &mut self.nodes[key];
+        let first = self.first_key()?;
+        Some(self.take(first, wakes))
+    }
+
+    /// The first in the queue, by key.
+    pub(crate) fn first_key(&self) -> Option<Key> {
+        (self.head != NONE).then_some(Key(self.head))
+    }
+
+    /// Who is queued behind `key`, which must be queued.
+    pub(crate) fn key_after(&self, key: Key) -> Option<Key> {
+        let next = self.nodes[key.0].next;
+        (next != NONE).then_some(Key(next))
+    }
+
+    /// Takes a queued node off the queue; its waker goes to `wakes`.
+    pub(crate) fn take(&mut self, key: Key, wakes: &mut WakeList) -> &mut P {
+        self.unlink(key.0);
+        let node = &mut self.nodes[key.0];
         wakes.push(node.waker.take());
-        Some(&mut node.payload)
+        &mut node.payload
     }
 
     /// What is at the node, queued or not.
