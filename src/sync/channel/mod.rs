@@ -33,6 +33,7 @@
 //! std::thread::spawn(move || rx.recv());
 //! ```
 
+mod macros;
 mod select;
 mod state;
 mod ticket;

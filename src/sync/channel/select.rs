@@ -72,7 +72,10 @@ pub struct Seat<'a> {
 pub fn select(cases: &mut [&mut dyn Case]) -> usize {
     match try_select(cases) {
         Some(done) => done,
-        None => block_on(select_async(cases)),
+        None => block_on(Select {
+            cases,
+            queued: None,
+        }),
     }
 }
 
@@ -92,7 +95,10 @@ pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
 pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<usize> {
     let deadline = Instant::now().checked_add(timeout);
     try_select(cases).or_else(|| {
-        let mut future = select_async(cases);
+        let mut future = Select {
+            cases,
+            queued: None,
+        };
         block_on_deadline(&mut future, deadline).or_else(|| future.withdraw())
     })
 }
@@ -103,7 +109,19 @@ pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<
 /// # Panics
 ///
 /// When polled without cases.
-pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut dyn Case]) -> Select<'a, 'c> {
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::channel::{Receiver, RecvError, select_async};
+///
+/// async fn either(a: &Receiver<u32>, b: &Receiver<u32>) -> Result<u32, RecvError> {
+///     let (mut a, mut b) = (a.case(), b.case());
+///     select_async(&mut [&mut a, &mut b]).await;
+///     a.take().or(b.take()).expect("one of them is done")
+/// }
+/// ```
+pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut (dyn Case + Send + 'c)]) -> Select<'a, 'c> {
     Select {
         cases,
         queued: None,
@@ -112,12 +130,12 @@ pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut dyn Case]) -> Select<'a, 'c>
 
 /// The future of [`select_async`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct Select<'a, 'c> {
-    cases: &'a mut [&'c mut dyn Case],
+pub struct Select<'a, 'c, C: Case + ?Sized = dyn Case + Send + 'c> {
+    cases: &'a mut [&'c mut C],
     queued: Option<(Arc<Ticket>, Waker)>,
 }
 
-impl Select<'_, '_> {
+impl<C: Case + ?Sized> Select<'_, '_, C> {
     /// Ends the wait: the case that has won, if one has.
     fn withdraw(&mut self) -> Option<usize> {
         let (ticket, _) = self.queued.take()?;
@@ -159,7 +177,7 @@ impl Select<'_, '_> {
     }
 }
 
-impl Future for Select<'_, '_> {
+impl<C: Case + ?Sized> Future for Select<'_, '_, C> {
     type Output = usize;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
@@ -184,13 +202,13 @@ impl Future for Select<'_, '_> {
     }
 }
 
-impl Drop for Select<'_, '_> {
+impl<C: Case + ?Sized> Drop for Select<'_, '_, C> {
     fn drop(&mut self) {
         self.withdraw();
     }
 }
 
-impl fmt::Debug for Select<'_, '_> {
+impl<C: Case + ?Sized> fmt::Debug for Select<'_, '_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Select")
             .field("cases", &self.cases.len())
