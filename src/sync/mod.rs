@@ -2,6 +2,8 @@
 mod barrier;
 pub mod channel;
 mod condvar;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod mutex;
 mod notify;
 mod once;

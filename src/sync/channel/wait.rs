@@ -114,6 +114,16 @@ impl<'a, T> RecvFuture<'a, T> {
         }
     }
 
+    /// Queues blindly: a mistake that the loom models must find.
+    #[cfg(all(test, loom))]
+    pub(in crate::sync) fn queue_without_a_look(&mut self, waker: std::task::Waker) {
+        let node = Node {
+            what: Want::Waiting,
+            entrant: None,
+        };
+        self.key = Some(self.channel.lock().wants.enqueue(node, Some(waker)));
+    }
+
     /// Ends the wait: what had come.
     pub(super) fn withdraw(&mut self) -> Want<T> {
         let removed = self
