@@ -6,34 +6,24 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use crate::shim::atomic::{AtomicBool, Ordering};
-use crate::shim::{park_until, thread};
+use crate::shim::Parker;
 
 /// Wakes one call of [`block_on`].
-struct Signal {
-    set: AtomicBool,
-    thread: thread::Thread,
-}
+struct Signal(Parker);
 
 impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.0.unpark();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.set.swap(true, Ordering::AcqRel) {
-            self.thread.unpark();
-        }
+        self.0.unpark();
     }
 }
 
 /// Runs `future` to its end.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    drive(future, || {
-        thread::park();
-        true
-    })
-    .expect("no deadline")
+    block_on_deadline(future, None).expect("without a deadline there is no end before the end")
 }
 
 /// Runs `future` to its end, or drops it when `deadline` has passed.
@@ -41,30 +31,16 @@ pub(crate) fn block_on_deadline<F: Future>(
     future: F,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
-    match deadline {
-        None => Some(block_on(future)),
-        Some(deadline) => drive(future, || park_until(deadline)),
-    }
-}
-
-/// Polls `future`; between polls calls `park` until the waker was called, or
-/// until `park` says that time is up.
-fn drive<F: Future>(future: F, park: impl Fn() -> bool) -> Option<F::Output> {
     let mut future = pin!(future);
-    let signal = Arc::new(Signal {
-        set: AtomicBool::new(false),
-        thread: thread::current(),
-    });
+    let signal = Arc::new(Signal(Parker::new()));
     let waker = Waker::from(signal.clone());
     let mut cx = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return Some(output);
         }
-        while !signal.set.swap(false, Ordering::AcqRel) {
-            if !park() && !signal.set.swap(false, Ordering::AcqRel) {
-                return None;
-            }
+        if !signal.0.park(deadline) {
+            return None;
         }
     }
 }

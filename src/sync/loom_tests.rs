@@ -184,7 +184,7 @@ fn mutex_drop(give_up: fn(super::LockFuture<'_, ()>)) {
         let guard = mutex.lock().unwrap();
         let mut first = mutex.lock_async();
         assert!(poll(&mut first, &Flag::new()).is_pending());
-        finish(mutex.lock_async(), || {
+        let second = finish(mutex.lock_async(), || {
             let theirs = mutex.clone();
             let other = thread::spawn(move || {
                 // Overtakes, if it can.
@@ -193,8 +193,8 @@ fn mutex_drop(give_up: fn(super::LockFuture<'_, ()>)) {
             drop(guard);
             give_up(first);
             other.join().unwrap();
-        })
-        .unwrap();
+        });
+        drop(second.unwrap());
     });
 }
 
@@ -206,7 +206,7 @@ fn mutex_passes_on_what_a_dropped_waiter_had() {
 #[test]
 #[should_panic(expected = "lost wake-up")]
 fn mutex_waiter_that_passes_nothing_on_is_caught() {
-    mutex_drop(std::mem::forget);
+    mutex_drop(|future| std::mem::forget(future));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn notify_passes_on_what_a_dropped_waiter_had() {
 #[test]
 #[should_panic(expected = "lost wake-up")]
 fn notify_waiter_that_passes_nothing_on_is_caught() {
-    notify_drop(std::mem::forget);
+    notify_drop(|future| std::mem::forget(future));
 }
 
 #[test]
@@ -466,8 +466,8 @@ fn channel_with_two_receivers_gives_each_value_once() {
     bounded(|| {
         let (tx, rx) = channel::bounded(1);
         let other_rx = rx.clone();
-        let other = thread::spawn(move || drop(other_rx.recv().map(|n: u32| assert!(n < 2))));
-        let sender = thread::spawn(move || (0..2).for_each(|n| drop(tx.send(n))));
+        let other = thread::spawn(move || assert!(other_rx.recv().is_ok_and(|n| n < 2)));
+        let sender = thread::spawn(move || (0..2).for_each(|n| tx.send(n).unwrap()));
         assert!(rx.recv().is_ok());
         drop(rx);
         other.join().unwrap();
@@ -515,20 +515,25 @@ fn channel_value_of_a_dropped_receiver_goes_on() {
 }
 
 /// What `RecvFuture` must not do: look, let go of the lock, then queue.
-struct Careless<'a>(channel::RecvFuture<'a, u32>, &'a channel::Receiver<u32>);
+struct Careless<'a> {
+    receiver: &'a channel::Receiver<u32>,
+    future: channel::RecvFuture<'a, u32>,
+    queued: bool,
+}
 
 impl Future for Careless<'_> {
     type Output = Result<u32, RecvError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.1.try_recv() {
-            Ok(value) => Poll::Ready(Ok(value)),
-            Err(TryRecvError::Disconnected) => Poll::Ready(Err(RecvError)),
-            Err(TryRecvError::Empty) => {
-                self.0.queue_without_a_look(cx.waker().clone());
-                Poll::Pending
-            }
+        if self.queued {
+            return Pin::new(&mut self.future).poll(cx);
         }
+        if let Ok(value) = self.receiver.try_recv() {
+            return Poll::Ready(Ok(value));
+        }
+        self.future.queue_without_a_look(cx.waker().clone());
+        self.queued = true;
+        Poll::Pending
     }
 }
 
@@ -537,8 +542,14 @@ impl Future for Careless<'_> {
 fn channel_receiver_without_second_look_is_caught() {
     loom::model(|| {
         let (tx, rx) = channel::bounded(1);
+        let _keep = tx.clone();
         let sender = thread::spawn(move || tx.send(1).unwrap());
-        let got = finish(Careless(rx.recv_async(), &rx), join(sender));
+        let careless = Careless {
+            receiver: &rx,
+            future: rx.recv_async(),
+            queued: false,
+        };
+        let got = finish(careless, join(sender));
         assert_eq!(got, Ok(1));
     });
 }

@@ -32,6 +32,13 @@ use crate::shim::{UnsafeCell, const_fn};
 /// assert_eq!(*ANSWER.get_or_init(|| 42), 42);
 /// assert_eq!(ANSWER.set(43), Err(43));
 /// ```
+///
+/// All who have the cell share the value, so it must be [`Sync`]:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>(_: T) {}
+/// shared(crore::sync::OnceCell::<std::cell::Cell<u8>>::new());
+/// ```
 pub struct OnceCell<T> {
     ready: AtomicBool,
     turn: Semaphore,

@@ -44,6 +44,13 @@ const ALL: usize = Semaphore::MAX_PERMITS;
 /// }
 /// *config.write().unwrap() = 2;
 /// ```
+///
+/// Readers share the value, so it must be [`Sync`]:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>(_: T) {}
+/// shared(crore::sync::RwLock::new(std::cell::Cell::new(0)));
+/// ```
 pub struct RwLock<T: ?Sized> {
     permits: Semaphore,
     poison: Flag,

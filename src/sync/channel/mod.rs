@@ -247,7 +247,7 @@ impl<T> Receiver<T> {
         if let Some(done) = block_on_deadline(&mut future, Instant::now().checked_add(timeout)) {
             return done.map_err(|RecvError| RecvTimeoutError::Disconnected);
         }
-        match future.withdraw() {
+        match future.withdraw(true) {
             Want::Got(value) => Ok(value),
             Want::Closed => Err(RecvTimeoutError::Disconnected),
             Want::Waiting => Err(RecvTimeoutError::Timeout),

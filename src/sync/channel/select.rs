@@ -11,9 +11,8 @@ use std::sync::mpsc::{RecvError, SendError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::state::{Node, Offer, State, Stop, Want, leave};
+use super::state::{Node, Offer, State, Stop, Want};
 use super::ticket::{Entrant, Ticket};
-use super::wait::put_back;
 use super::{Receiver, Sender};
 use crate::future::{block_on, block_on_deadline};
 use crate::shim::{Arc, Lock, pick};
@@ -34,9 +33,10 @@ pub trait Operation {
     #[doc(hidden)]
     fn set_waker(&mut self, waker: &Waker);
 
-    /// Leaves the queue, and remembers what came.
+    /// Leaves the queue, and remembers what came; with `keep` off, a value
+    /// that was received goes back.
     #[doc(hidden)]
-    fn settle(&mut self);
+    fn settle(&mut self, keep: bool);
 }
 
 /// A place in the queues of several channels; not for callers.
@@ -99,12 +99,13 @@ pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<
             cases,
             queued: None,
         };
-        block_on_deadline(&mut future, deadline).or_else(|| future.withdraw())
+        block_on_deadline(&mut future, deadline).or_else(|| future.withdraw(true))
     })
 }
 
-/// As [`select`], as a future. When it is dropped before it has ended, no case
-/// is done, but one that had just been done stays so: the case says it.
+/// As [`select`], as a future. When it is dropped before it has ended, a value
+/// that had just been received goes back, but one that had just been sent stays
+/// so: the case says it.
 ///
 /// # Panics
 ///
@@ -137,11 +138,11 @@ pub struct Select<'a, 'c, C: Case + ?Sized = dyn Case + Send + 'c> {
 
 impl<C: Case + ?Sized> Select<'_, '_, C> {
     /// Ends the wait: the case that has won, if one has.
-    fn withdraw(&mut self) -> Option<usize> {
+    fn withdraw(&mut self, keep: bool) -> Option<usize> {
         let (ticket, _) = self.queued.take()?;
         let winner = ticket.withdraw();
         for case in self.cases.iter_mut() {
-            case.settle();
+            case.settle(keep);
         }
         winner
     }
@@ -198,13 +199,13 @@ impl<C: Case + ?Sized> Future for Select<'_, '_, C> {
         {
             return Poll::Pending;
         }
-        self.withdraw().map_or(Poll::Pending, Poll::Ready)
+        self.withdraw(true).map_or(Poll::Pending, Poll::Ready)
     }
 }
 
 impl<C: Case + ?Sized> Drop for Select<'_, '_, C> {
     fn drop(&mut self) {
-        self.withdraw();
+        self.withdraw(false);
     }
 }
 
@@ -275,10 +276,15 @@ impl<T> Operation for RecvCase<'_, T> {
         }
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, keep: bool) {
+        if self.key.is_none() {
+            return;
+        }
+        let mut wakes = WakeList::new();
         let removed = self
-            .key
-            .and_then(|_| leave(&mut self.channel.lock().wants, &mut self.key));
+            .channel
+            .lock()
+            .leave_wants(&mut self.key, keep, &mut wakes);
         match removed.map(|removed| removed.payload.what) {
             Some(Want::Got(value)) => self.result = Some(Ok(value)),
             Some(Want::Closed) => self.result = Some(Err(RecvError)),
@@ -290,7 +296,8 @@ impl<T> Operation for RecvCase<'_, T> {
 impl<T> RecvCase<'_, T> {
     fn return_untaken(&mut self) {
         if let Some(Ok(value)) = self.result.take() {
-            put_back(self.channel, value);
+            let mut wakes = WakeList::new();
+            self.channel.lock().put_back(value, &mut wakes);
         }
     }
 }
@@ -387,10 +394,10 @@ impl<T> Operation for SendCase<'_, T> {
         }
     }
 
-    fn settle(&mut self) {
+    fn settle(&mut self, _keep: bool) {
         let removed = self
             .key
-            .and_then(|_| leave(&mut self.channel.lock().offers, &mut self.key));
+            .and_then(|_| self.channel.lock().leave_offers(&mut self.key));
         if let Some(removed) = removed {
             let offer = removed.payload.what;
             self.done = !matches!(offer, Offer::Waiting(_));

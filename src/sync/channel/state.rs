@@ -20,13 +20,16 @@
 use std::collections::VecDeque;
 
 use super::ticket::{Claim, Entrant, claim};
-use crate::sync::waiters::{Key, Waiters, WakeList};
+use crate::sync::waiters::{Key, Removed, Waiters, WakeList};
 
 pub(super) struct State<T> {
     buffer: VecDeque<T>,
     capacity: usize,
     pub(super) senders: usize,
     pub(super) receivers: usize,
+    /// Receivers that have `Got` a value and did not look yet. It may come
+    /// back, so the channel is not at its end while there are any.
+    handed: usize,
     pub(super) offers: Waiters<Node<Offer<T>>>,
     pub(super) wants: Waiters<Node<Want<T>>>,
 }
@@ -71,6 +74,7 @@ impl<T> State<T> {
             capacity,
             senders: 1,
             receivers: 1,
+            handed: 0,
             offers: Waiters::new(),
             wants: Waiters::new(),
         }
@@ -98,6 +102,7 @@ impl<T> State<T> {
         if let Some(want) = take_partner(&mut self.wants, me, wakes)? {
             if let Some(value) = value.take() {
                 *want = Want::Got(value);
+                self.handed += 1;
             }
         } else if self.buffer.len() < self.capacity {
             claim_alone(me)?;
@@ -120,11 +125,16 @@ impl<T> State<T> {
         if let Some(value) = take_partner(&mut self.offers, me, wakes)?.and_then(Offer::accept) {
             return Ok(value);
         }
-        if self.senders == 0 {
+        if self.at_end() {
             claim_alone(me)?;
             return Err(Stop::Disconnected);
         }
         Err(Stop::Wait)
+    }
+
+    /// Whether no value will come any more.
+    fn at_end(&self) -> bool {
+        self.senders == 0 && self.handed == 0 && self.buffer.is_empty()
     }
 
     /// Moves up the value of the first waiting sender, if there is room.
@@ -140,16 +150,52 @@ impl<T> State<T> {
     /// It is the oldest there is; the buffer may exceed its capacity by it.
     pub(super) fn put_back(&mut self, value: T, wakes: &mut WakeList) {
         match take_partner(&mut self.wants, None, wakes) {
-            Ok(Some(want)) => *want = Want::Got(value),
+            Ok(Some(want)) => {
+                *want = Want::Got(value);
+                self.handed += 1;
+            }
             _ => self.buffer.push_front(value),
         }
     }
 
-    /// The last sender is gone: tells the receivers that wait.
+    /// Tells the receivers that wait, if no value will come any more.
     pub(super) fn close_wants(&mut self, wakes: &mut WakeList) {
+        if !self.at_end() {
+            return;
+        }
         while let Ok(Some(want)) = take_partner(&mut self.wants, None, wakes) {
             *want = Want::Closed;
         }
+    }
+
+    /// Ends the wait of a receiver. What it had got is in the result, or goes
+    /// back to the channel if it is not to be kept.
+    #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    pub(super) fn leave_wants(
+        &mut self,
+        key: &mut Option<Key>,
+        keep: bool,
+        wakes: &mut WakeList,
+    ) -> Option<Removed<Node<Want<T>>>> {
+        let mut removed = self.wants.remove(key.take()?);
+        let want = &mut removed.payload.what;
+        if matches!(want, Want::Got(_)) {
+            self.handed -= 1;
+            if !keep && let Want::Got(value) = std::mem::replace(want, Want::Waiting) {
+                self.put_back(value, wakes);
+            }
+            self.close_wants(wakes);
+        }
+        Some(removed)
+    }
+
+    /// Ends the wait of a sender.
+    #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    pub(super) fn leave_offers(
+        &mut self,
+        key: &mut Option<Key>,
+    ) -> Option<Removed<Node<Offer<T>>>> {
+        key.take().map(|key| self.offers.remove(key))
     }
 
     /// The last receiver is gone: gives the senders that wait their values
@@ -219,13 +265,4 @@ fn take_partner<'a, X>(
         at = after;
     }
     Ok(None)
-}
-
-/// What became of the waiter at `key`; it ends there. Wakers and tickets are
-/// in the result, to be dropped outside the lock.
-pub(super) fn leave<X>(
-    queue: &mut Waiters<Node<X>>,
-    key: &mut Option<Key>,
-) -> Option<crate::sync::waiters::Removed<Node<X>>> {
-    key.take().map(|key| queue.remove(key))
 }

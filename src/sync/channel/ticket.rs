@@ -5,14 +5,19 @@
 //! case; the claim can be won once. The one who claims may be a `select`
 //! itself, queued elsewhere already, so that its own ticket may be claimed at
 //! the same moment: both are claimed or none, under both tickets' locks,
-//! taken in the order of their addresses (so no two claims wait in a circle).
+//! taken in the order of their numbers (so no two claims wait in a circle).
 //!
 //! Locks nest in one direction: a channel's, then tickets'.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::shim::{Arc, Lock};
 
 /// Of one `select`: which of its cases has won.
 pub(super) struct Ticket {
+    /// No other's. Addresses would do, but are not the same in each run of a
+    /// loom model.
+    number: u64,
     winner: Lock<Option<usize>>,
 }
 
@@ -39,7 +44,9 @@ pub(super) enum Claim {
 
 impl Ticket {
     pub(super) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             winner: Lock::new(None),
         }
     }
@@ -82,7 +89,7 @@ fn claim_both(me: &Entrant, partner: &Entrant) -> Claim {
         return Claim::Same;
     }
     let (mut mine, mut theirs);
-    if Arc::as_ptr(&me.ticket) < Arc::as_ptr(&partner.ticket) {
+    if me.ticket.number < partner.ticket.number {
         mine = me.ticket.winner.lock();
         theirs = partner.ticket.winner.lock();
     } else {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::mpsc::{RecvError, SendError};
 use std::task::{Context, Poll};
 
-use super::state::{Node, Offer, State, Stop, Want, leave};
+use super::state::{Node, Offer, State, Stop, Want};
 use super::{Receiver, Sender};
 use crate::shim::Lock;
 use crate::sync::waiters::{Key, WakeList};
@@ -38,7 +38,7 @@ impl<'a, T> SendFuture<'a, T> {
     pub(super) fn withdraw(&mut self) -> Option<T> {
         let removed = self
             .key
-            .and_then(|_| leave(&mut self.channel.lock().offers, &mut self.key));
+            .and_then(|_| self.channel.lock().leave_offers(&mut self.key));
         removed
             .and_then(|removed| removed.payload.what.into_value())
             .or(self.value.take())
@@ -124,11 +124,16 @@ impl<'a, T> RecvFuture<'a, T> {
         self.key = Some(self.channel.lock().wants.enqueue(node, Some(waker)));
     }
 
-    /// Ends the wait: what had come.
-    pub(super) fn withdraw(&mut self) -> Want<T> {
+    /// Ends the wait: what had come, which goes back if it is not to be kept.
+    pub(super) fn withdraw(&mut self, keep: bool) -> Want<T> {
+        if self.key.is_none() {
+            return Want::Waiting;
+        }
+        let mut wakes = WakeList::new();
         let removed = self
-            .key
-            .and_then(|_| leave(&mut self.channel.lock().wants, &mut self.key));
+            .channel
+            .lock()
+            .leave_wants(&mut self.key, keep, &mut wakes);
         removed.map_or(Want::Waiting, |removed| removed.payload.what)
     }
 }
@@ -147,7 +152,7 @@ impl<T> Future for RecvFuture<'_, T> {
                 _old = state.wants.set_waker(key, waker);
                 return Poll::Pending;
             }
-            let removed = leave(&mut state.wants, &mut this.key);
+            let removed = state.leave_wants(&mut this.key, true, &mut wakes);
             drop(state);
             return Poll::Ready(match removed.map(|removed| removed.payload.what) {
                 Some(Want::Got(value)) => Ok(value),
@@ -171,16 +176,8 @@ impl<T> Future for RecvFuture<'_, T> {
 
 impl<T> Drop for RecvFuture<'_, T> {
     fn drop(&mut self) {
-        if let Want::Got(value) = self.withdraw() {
-            put_back(self.channel, value);
-        }
+        self.withdraw(false);
     }
-}
-
-/// Returns a value that was received but not taken.
-pub(super) fn put_back<T>(channel: &Lock<State<T>>, value: T) {
-    let mut wakes = WakeList::new();
-    channel.lock().put_back(value, &mut wakes);
 }
 
 impl<T> fmt::Debug for RecvFuture<'_, T> {
