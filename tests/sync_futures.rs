@@ -36,7 +36,7 @@ impl<'a> Executor<'a> {
     fn new(seed: u64) -> Self {
         Self {
             tasks: Vec::new(),
-            random: seed * 0x9e37_79b9_7f4a_7c15 + 1,
+            random: (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
     }
 
