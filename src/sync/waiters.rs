@@ -78,6 +78,7 @@ impl<P> Waiters<P> {
     }
 
     /// Queues a new node behind all others.
+    #[inline]
     pub(crate) fn enqueue(&mut self, payload: P, waker: Option<Waker>) -> Key {
         let node = Node {
             payload,
@@ -103,23 +104,27 @@ impl<P> Waiters<P> {
     }
 
     /// Takes the first off the queue; its waker goes to `wakes`.
+    #[inline]
     pub(crate) fn take_first(&mut self, wakes: &mut WakeList) -> Option<&mut P> {
         let first = self.first_key()?;
         Some(self.take(first, wakes))
     }
 
     /// The first in the queue, by key.
+    #[inline]
     pub(crate) fn first_key(&self) -> Option<Key> {
         (self.head != NONE).then_some(Key(self.head))
     }
 
     /// Who is queued behind `key`, which must be queued.
+    #[inline]
     pub(crate) fn key_after(&self, key: Key) -> Option<Key> {
         let next = self.nodes[key.0].next;
         (next != NONE).then_some(Key(next))
     }
 
     /// Takes a queued node off the queue; its waker goes to `wakes`.
+    #[inline]
     pub(crate) fn take(&mut self, key: Key, wakes: &mut WakeList) -> &mut P {
         self.unlink(key.0);
         let node = &mut self.nodes[key.0];
@@ -128,18 +133,30 @@ impl<P> Waiters<P> {
     }
 
     /// What is at the node, queued or not.
+    #[inline]
     pub(crate) fn payload(&mut self, key: Key) -> &mut P {
         &mut self.nodes[key.0].payload
     }
 
+    /// Whether the node wakes what `waker` does.
+    #[inline]
+    pub(crate) fn wakes(&self, key: Key, waker: &Waker) -> bool {
+        self.nodes[key.0]
+            .waker
+            .as_ref()
+            .is_some_and(|old| old.will_wake(waker))
+    }
+
     /// Sets whom to wake; the one before is to be dropped outside the lock.
     #[must_use = "a waker is dropped outside the lock"]
-    pub(crate) fn set_waker(&mut self, key: Key, waker: Waker) -> Option<Waker> {
-        self.nodes[key.0].waker.replace(waker)
+    #[inline]
+    pub(crate) fn set_waker(&mut self, key: Key, waker: impl Into<Option<Waker>>) -> Option<Waker> {
+        std::mem::replace(&mut self.nodes[key.0].waker, waker.into())
     }
 
     /// Ends the node, queued or not.
     #[must_use = "a waker is dropped outside the lock"]
+    #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Removed<P> {
         if self.nodes[key.0].queued {
             self.unlink(key.0);
@@ -151,6 +168,7 @@ impl<P> Waiters<P> {
         }
     }
 
+    #[inline]
     fn link(&mut self, key: usize, prev: usize, next: usize) {
         let node = &mut self.nodes[key];
         debug_assert!(!node.queued, "a node is queued once");
@@ -159,6 +177,7 @@ impl<P> Waiters<P> {
         self.join(key, next);
     }
 
+    #[inline]
     fn unlink(&mut self, key: usize) {
         let node = &mut self.nodes[key];
         debug_assert!(node.queued, "only a queued node is taken off");
@@ -168,6 +187,7 @@ impl<P> Waiters<P> {
     }
 
     /// Makes `next` follow `prev`; [`NONE`] on either side is an end.
+    #[inline]
     fn join(&mut self, prev: usize, next: usize) {
         if prev == NONE {
             self.head = next;
@@ -213,7 +233,12 @@ impl WakeList {
 impl Drop for WakeList {
     #[inline]
     fn drop(&mut self) {
-        if let Some(first) = self.first.take() {
+        let Some(first) = self.first.take() else {
+            return;
+        };
+        if self.rest.is_empty() {
+            first.wake();
+        } else {
             // Dropped last, and then wakes the rest, also when `first` panics.
             let _rest = Rest(std::mem::take(&mut self.rest).into_iter());
             first.wake();

@@ -89,6 +89,7 @@ impl<T> State<T> {
     }
 
     /// Sends what is in `value`, which is left there if it stops.
+    #[inline]
     pub(super) fn send(
         &mut self,
         value: &mut Option<T>,
@@ -114,6 +115,7 @@ impl<T> State<T> {
     }
 
     /// Receives the next value.
+    #[inline]
     pub(super) fn recv(&mut self, me: Option<&Entrant>, wakes: &mut WakeList) -> Result<T, Stop> {
         if !self.buffer.is_empty() {
             claim_alone(me)?;
@@ -171,6 +173,7 @@ impl<T> State<T> {
     /// Ends the wait of a receiver. What it had got is in the result, or goes
     /// back to the channel if it is not to be kept.
     #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    #[inline]
     pub(super) fn leave_wants(
         &mut self,
         key: &mut Option<Key>,
@@ -191,6 +194,7 @@ impl<T> State<T> {
 
     /// Ends the wait of a sender.
     #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    #[inline]
     pub(super) fn leave_offers(
         &mut self,
         key: &mut Option<Key>,
@@ -234,6 +238,7 @@ impl<T> Offer<T> {
 }
 
 /// Claims this side where no partner is needed.
+#[inline]
 fn claim_alone(me: Option<&Entrant>) -> Result<(), Stop> {
     if claim(me, None) == Claim::Won {
         Ok(())
@@ -246,6 +251,7 @@ fn claim_alone(me: Option<&Entrant>) -> Result<(), Stop> {
 ///
 /// A `select` that has gone elsewhere is taken off too: its node is of no use,
 /// and to wake it once more does no harm.
+#[inline]
 fn take_partner<'a, X>(
     queue: &'a mut Waiters<Node<X>>,
     me: Option<&Entrant>,

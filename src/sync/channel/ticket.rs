@@ -66,6 +66,7 @@ impl Ticket {
 
 /// Claims `me` and `partner`, both or none. `None` is somebody who waits for,
 /// or does, just this one operation, and so can always be had.
+#[inline]
 pub(super) fn claim(me: Option<&Entrant>, partner: Option<&Entrant>) -> Claim {
     match (me, partner) {
         (None, None) => Claim::Won,

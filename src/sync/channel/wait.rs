@@ -143,11 +143,19 @@ impl<T> Future for RecvFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let waker = cx.waker().clone();
+        let mut waker = this.key.is_none().then(|| cx.waker().clone());
         let _old;
         let mut wakes = WakeList::new();
         let mut state = this.channel.lock();
         if let Some(key) = this.key {
+            if matches!(state.wants.payload(key).what, Want::Waiting) {
+                if state.wants.wakes(key, cx.waker()) {
+                    return Poll::Pending;
+                }
+                drop(state);
+                waker = Some(cx.waker().clone());
+                state = this.channel.lock();
+            }
             if matches!(state.wants.payload(key).what, Want::Waiting) {
                 _old = state.wants.set_waker(key, waker);
                 return Poll::Pending;
@@ -166,7 +174,7 @@ impl<T> Future for RecvFuture<'_, T> {
                     what: Want::Waiting,
                     entrant: None,
                 };
-                this.key = Some(state.wants.enqueue(node, Some(waker)));
+                this.key = Some(state.wants.enqueue(node, waker));
                 Poll::Pending
             }
             Err(_) => Poll::Ready(Err(RecvError)),
