@@ -282,7 +282,7 @@ fn rwlock_excludes() {
 
 #[test]
 fn rwlock_with_two_writers_and_a_reader() {
-    bounded(|| {
+    loom::model(|| {
         let lock = Arc::new(RwLock::new(Cell::new(0)));
         let writers = [(); 2].map(|()| {
             let lock = lock.clone();
@@ -559,7 +559,7 @@ fn channel_receiver_without_second_look_is_caught() {
 /// Two senders, a select over both channels: one value each time, none lost.
 #[test]
 fn select_takes_exactly_one() {
-    bounded(|| {
+    loom::model(|| {
         let (tx1, rx1) = channel::bounded(1);
         let (tx2, rx2) = channel::bounded(1);
         let one = thread::spawn(move || tx1.send(1).unwrap());
