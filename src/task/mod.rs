@@ -28,6 +28,9 @@ mod packet;
 mod site;
 mod slot;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 pub(crate) use addr::Addr;
 pub use error::JoinError;
 pub(crate) use packet::{Header, JoinRef, PacketRef, allocate};
