@@ -5,7 +5,7 @@ use std::io;
 use std::ptr;
 
 use super::{Addr, Header};
-use crate::sys::mem::Reserve;
+use crate::sys::mem::{PAGE, Reserve};
 
 thread_local! {
     /// The slot of the coroutine that runs on this thread right now; null on
@@ -175,7 +175,6 @@ struct Segment {
 }
 
 const SEGMENT_SLOTS: u32 = (2 << 20) / size_of::<Slot>() as u32;
-const SEGMENT_BYTES: usize = SEGMENT_SLOTS as usize * size_of::<Slot>();
 
 impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
@@ -207,6 +206,12 @@ impl Slots {
         // checked by `find`); any bytes there, zero ones too, are a `Slot`
         // (I2), and only this thread touches them.
         unsafe { &*self.base.add(index as usize) }
+    }
+
+    /// Whether the inbox may have handed this address out without that the
+    /// worker has read of it yet.
+    pub(crate) fn may_be_coming(&self, addr: Addr) -> bool {
+        self.is_remote(addr.slot()) && self.find(addr).is_none()
     }
 
     /// The number of a slot of ours.
@@ -311,7 +316,7 @@ impl Slots {
             segment.open = true;
             book.open.push(number);
         } else if segment.live == 0 && book.open.len() > 1 {
-            book.close_empty(number);
+            book.close_empty(number, self.capacity);
         }
     }
 
@@ -363,11 +368,16 @@ impl Book {
 
     /// Gives an empty segment's memory back; another one has room.
     #[cold]
-    fn close_empty(&mut self, number: u32) {
-        let offset = number as usize * SEGMENT_BYTES;
+    fn close_empty(&mut self, number: u32, capacity: u32) {
+        let first = number * SEGMENT_SLOTS;
+        let offset = first as usize * size_of::<Slot>();
+        // The remote range begins where the local one ends, in the middle of
+        // its last segment, and has a life of its own.
+        let slots = SEGMENT_SLOTS.min(capacity - first) as usize;
+        let whole_pages = slots * size_of::<Slot>() / PAGE * PAGE;
         // SAFETY: no slot of the segment is live; a stale address reads zero
         // there, which is a free slot. Free-list links inside are dropped below.
-        if unsafe { self.reserve.release(offset, SEGMENT_BYTES) }.is_err() {
+        if unsafe { self.reserve.release(offset, whole_pages) }.is_err() {
             return;
         }
         let segment = &mut self.segments[number as usize];
