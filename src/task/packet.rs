@@ -243,17 +243,25 @@ impl PacketRef {
         self.complete();
     }
 
-    /// Ends a task that never ran. The closure's destructor may panic.
+    /// Ends a task that never ran. The closure's destructor may panic; the
+    /// joiner gets its error all the same.
     ///
     /// # Safety
     ///
     /// - The closure is still in the packet.
     pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
-        // SAFETY: the closure is there, and gone afterwards.
-        unsafe {
-            (self.header().vtable.drop_closure)(self.0);
-            self.fail(error);
+        struct Fail(Option<(PacketRef, JoinError)>);
+        impl Drop for Fail {
+            fn drop(&mut self) {
+                let (packet, error) = self.0.take().expect("dropped once");
+                // SAFETY: the closure is gone: its destructor has been called.
+                unsafe { packet.fail(error) };
+            }
         }
+        let (header, drop_closure) = (self.0, self.header().vtable.drop_closure);
+        let _fail = Fail(Some((self, error)));
+        // SAFETY: the closure is there, and this is the only time it is dropped.
+        unsafe { drop_closure(header) };
     }
 
     fn header(&self) -> &Header {
