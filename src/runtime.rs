@@ -7,7 +7,7 @@ use std::process::abort;
 
 use crate::handle::JoinHandle;
 use crate::sched::{
-    Config, Message, Plan, Remote, SharedConfig, Spawned, StackPlan, Worker, too_many,
+    Config, Message, Plan, Remote, SharedConfig, Spawned, StackPlan, Worker, contain, too_many,
 };
 use crate::shim::{AtomicBool, Ordering};
 use crate::stack::arena::ArenaConfig;
@@ -84,7 +84,8 @@ pub struct RuntimeBuilder {
 
 impl RuntimeBuilder {
     /// The most coroutines that may be alive at one time; one more is an error
-    /// of its spawn. Default: 16 777 216, at most 134 217 728. Each costs 32
+    /// of its spawn. Those that are spawned through a [`Handle`] have as many
+    /// places again. Default: 16 777 216, at most 134 217 728. Each costs 32
     /// bytes of memory once used, and of address space from the start.
     pub fn max_coroutines(mut self, most: u32) -> Self {
         self.config.max_coroutines = most.clamp(1, task::Slots::MOST);
@@ -131,9 +132,11 @@ impl RuntimeBuilder {
         crate::sys::mem::check_page_size()?;
         overflow::install()?;
         overflow::set_describer(crate::sched::describe_running);
+        let (remote, owner) = Remote::claim()?;
         Ok(Runtime {
             handle: Handle {
-                remote: Remote::claim()?,
+                remote,
+                owner,
                 max_coroutines: self.config.max_coroutines,
             },
             config: self.config,
@@ -228,12 +231,10 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         for message in self.handle.remote.release() {
             if let Message::Spawn(Spawned { packet, .. }) = message {
-                // SAFETY: nobody ran it: the task's side is in the message,
-                // the closure in the packet.
-                unsafe {
-                    let packet = PacketRef::from_slot(packet).expect("a spawn has a packet");
-                    packet.cancel_unstarted(JoinError::cancelled());
-                }
+                // SAFETY: the task's side is in the message.
+                let packet = unsafe { PacketRef::from_slot(packet) }.expect("a spawn has a packet");
+                // SAFETY: nobody ran it, so the closure is there.
+                contain(|| unsafe { packet.cancel_unstarted(JoinError::cancelled()) });
             }
         }
     }
@@ -252,6 +253,8 @@ impl fmt::Debug for Runtime {
 #[derive(Clone)]
 pub struct Handle {
     remote: &'static Remote,
+    /// The runtime may be gone, and the remote another one's.
+    owner: u64,
     max_coroutines: u32,
 }
 
@@ -287,8 +290,11 @@ impl Handle {
             .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
     }
 
-    /// What the runtime has counted so far.
+    /// What the runtime has counted so far; all zero once it has been dropped.
     pub fn metrics(&self) -> Metrics {
+        if !self.remote.is_owned_by(self.owner) {
+            return Metrics::default();
+        }
         let counters = &self.remote.counters;
         Metrics {
             spawned: counters.spawned.get(),
@@ -312,14 +318,15 @@ impl Handle {
         T: Send + 'static,
     {
         let mut join = None;
-        self.remote.post_spawn(self.max_coroutines, |addr| {
-            let (packet, handle) = task::allocate(f, addr, plan.name.clone());
-            join = Some(handle);
-            Spawned {
-                packet: packet.as_ptr(),
-                plan,
-            }
-        })?;
+        self.remote
+            .post_spawn(self.owner, self.max_coroutines, |addr| {
+                let (packet, handle) = task::allocate(f, addr, plan.name.clone());
+                join = Some(handle);
+                Spawned {
+                    packet: packet.as_ptr(),
+                    plan,
+                }
+            })?;
         join.ok_or_else(|| too_many(self.max_coroutines))
     }
 }

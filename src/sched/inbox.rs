@@ -49,7 +49,7 @@ pub(crate) struct Remote {
     /// to sleep looks at the gate itself.
     posted: AtomicBool,
     gate: Mutex<Gate>,
-    /// What the worker counts; goes on counting from owner to owner.
+    /// What the worker counts.
     pub(crate) counters: Counters,
 }
 
@@ -57,6 +57,9 @@ pub(crate) struct Remote {
 struct Gate {
     /// Whether a runtime owns this remote.
     open: bool,
+    /// How many have owned it before: tells a handle of one of those from a
+    /// handle of the present owner.
+    owners: u64,
     /// The worker sleeps, or is about to: whoever clears this must wake it.
     asleep: bool,
     messages: Vec<Message>,
@@ -77,12 +80,13 @@ static TABLE: [AtomicPtr<Remote>; Addr::MAX_WORKERS as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; Addr::MAX_WORKERS as usize];
 
 impl Remote {
-    /// Takes a remote that nobody owns, opens its gate.
+    /// Takes a remote that nobody owns, opens its gate; the number says which
+    /// of its owners the caller is.
     ///
     /// # Errors
     ///
     /// When the process has as many workers as an address can tell apart.
-    pub(crate) fn claim() -> io::Result<&'static Self> {
+    pub(crate) fn claim() -> io::Result<(&'static Self, u64)> {
         for (index, entry) in TABLE.iter().enumerate().skip(1) {
             let known = entry.load(Ordering::Acquire);
             let remote = if known.is_null() {
@@ -94,7 +98,7 @@ impl Remote {
             let mut gate = remote.lock();
             if !gate.open {
                 gate.open = true;
-                return Ok(remote);
+                return Ok((remote, gate.owners));
             }
         }
         Err(io::Error::new(
@@ -127,8 +131,10 @@ impl Remote {
     pub(crate) fn release(&self) -> Vec<Message> {
         let mut gate = self.lock();
         gate.open = false;
+        gate.owners += 1;
         gate.asleep = false;
         gate.waker = None;
+        self.counters.reset();
         gate.free.clear();
         gate.used = 0;
         gate.next_generation = gate.next_generation.max(gate.highest + 1);
@@ -155,11 +161,12 @@ impl Remote {
     /// All slots taken, or the runtime has ended.
     pub(crate) fn post_spawn(
         &self,
+        owner: u64,
         first: u32,
         make: impl FnOnce(Addr) -> Spawned,
     ) -> io::Result<()> {
         let mut gate = self.lock();
-        if !gate.open {
+        if !gate.open || gate.owners != owner {
             return Err(io::Error::new(
                 io::ErrorKind::NotConnected,
                 "the runtime has ended",
@@ -177,6 +184,12 @@ impl Remote {
         let spawned = make(Addr::new(self.index, generation, slot));
         self.push(&mut gate, Message::Spawn(spawned));
         Ok(())
+    }
+
+    /// Whether this owner's runtime is still there.
+    pub(crate) fn is_owned_by(&self, owner: u64) -> bool {
+        let gate = self.lock();
+        gate.open && gate.owners == owner
     }
 
     /// A remote slot's task has ended.

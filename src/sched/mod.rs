@@ -25,6 +25,7 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use inbox::{Message, Remote, Spawned};
+pub(crate) use run::contain;
 pub(crate) use stacks::SharedConfig;
 pub(crate) use wake::{cancel, unpark, waker};
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};

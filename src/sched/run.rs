@@ -239,7 +239,7 @@ fn why_unwound() -> JoinError {
 
 /// Runs foreign code that must not unwind into the scheduler. Its panic was
 /// reported by the panic hook; there is nobody else to tell.
-fn contain(f: impl FnOnce()) {
+pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // Dropping the payload could panic again.
         std::mem::forget(payload);

@@ -29,7 +29,7 @@ pub(crate) fn wake(addr: Addr) {
 /// Gives the task its park token, and wakes it.
 pub(crate) fn unpark(addr: Addr) {
     match Worker::current() {
-        Some(worker) if worker.index() == addr.worker() => worker.unpark(addr),
+        Some(worker) if worker.has_read_of(addr) => worker.unpark(addr),
         _ => post(addr, Message::Unpark(addr)),
     }
 }
@@ -37,7 +37,7 @@ pub(crate) fn unpark(addr: Addr) {
 /// Makes the task's blocking calls fail from now on, and wakes it.
 pub(crate) fn cancel(addr: Addr) {
     match Worker::current() {
-        Some(worker) if worker.index() == addr.worker() => worker.cancel(addr),
+        Some(worker) if worker.has_read_of(addr) => worker.cancel(addr),
         _ => post(addr, Message::Cancel(addr)),
     }
 }

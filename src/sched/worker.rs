@@ -229,6 +229,12 @@ impl Worker {
         }
     }
 
+    /// Whether the task is one of ours, and not perhaps still in the inbox: a
+    /// message to it must not overtake its spawn.
+    pub(super) fn has_read_of(&self, addr: Addr) -> bool {
+        self.index() == addr.worker() && !self.slots.may_be_coming(addr)
+    }
+
     /// Gives a task its park token, and wakes it.
     pub(crate) fn unpark(&self, addr: Addr) {
         if let Some((index, slot)) = self.slots.find(addr) {
