@@ -30,10 +30,13 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// a message; its memory is never reused. One that never waits at all is
 /// waited for, for ever if need be. To let the others finish, join them.
 ///
+/// One that is runnable at that moment may get one more turn before it hears
+/// of it, so one that was spawned but never ran may start, or not.
+///
 /// # Errors
 ///
 /// When the worker can't be set up (descriptors, address space, a nested
-/// `run`), or when `f`'s coroutine was cancelled or got no stack.
+/// `run`, a destructor that calls it while unwinding), or when `f`'s coroutine was cancelled or got no stack.
 ///
 /// # Panics
 ///
@@ -64,6 +67,7 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// })??;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[track_caller]
 pub fn run<F: FnOnce() -> T, T>(f: F) -> io::Result<T> {
     Runtime::builder().build()?.run(f)
 }
@@ -172,6 +176,11 @@ impl Runtime {
         if Worker::current().is_some() {
             return Err(io::Error::other(
                 "this thread already runs a crore runtime: spawn a coroutine instead of nesting run",
+            ));
+        }
+        if std::thread::panicking() {
+            return Err(io::Error::other(
+                "this thread unwinds from a panic: coroutines can't park then, so none is started",
             ));
         }
         if self.running.swap(true, Ordering::Acquire) {

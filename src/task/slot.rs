@@ -398,6 +398,29 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_segment_that_goes_leaves_the_remote_range_alone() {
+        let slots = Slots::new(SEGMENT_SLOTS + 1000, 3).unwrap();
+        // Behind the last local slot, in the same segment and the same page.
+        let remote = Addr::new(1, 7, slots.capacity());
+        let local: Vec<u32> = (1..slots.capacity())
+            .map(|_| slots.alloc().unwrap())
+            .collect();
+        slots.adopt(remote);
+        let gone = addr(&slots, SEGMENT_SLOTS);
+        local.into_iter().for_each(|index| slots.free(index));
+        assert_eq!(
+            slots.find(remote).map(|(index, _)| index),
+            Some(remote.slot())
+        );
+        assert_eq!(slots.live(), 1);
+        // The segment is used again, from a generation that is not stale.
+        let again: Vec<u32> = (1..slots.capacity())
+            .map(|_| slots.alloc().unwrap())
+            .collect();
+        assert!(again.contains(&SEGMENT_SLOTS) && slots.find(gone).is_none());
+    }
+
+    #[test]
     fn stale_addresses_are_never_found() {
         let slots = Slots::new(3 * SEGMENT_SLOTS, 5).unwrap();
         let mut live: HashMap<u32, Addr> = HashMap::new();
