@@ -58,7 +58,7 @@ impl Counters {
             saved_bytes_peak,
             saved_bytes_held,
         } = self;
-        [
+        let all = [
             spawned,
             ended,
             abandoned,
@@ -71,7 +71,7 @@ impl Counters {
             saved_bytes,
             saved_bytes_peak,
             saved_bytes_held,
-        ]
-        .map(|counter| counter.set(0));
+        ];
+        all.into_iter().for_each(|counter| counter.set(0));
     }
 }
