@@ -284,7 +284,12 @@ impl PacketRef {
 
 impl Drop for PacketRef {
     fn drop(&mut self) {
-        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        let state = &self.header().state;
+        // A handle that is gone never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & HANDLE != 0 {
+            before = state.fetch_and(!TASK, Ordering::AcqRel);
+        }
         if before & HANDLE == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(self.0, before & DONE != 0) };
@@ -366,7 +371,12 @@ impl JoinRef {
     /// Lets go of the packet by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
-        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        let state = &this.header().state;
+        // A task that has let go never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & TASK != 0 {
+            before = state.fetch_and(!bits, Ordering::AcqRel);
+        }
         if before & TASK == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(this.0, before & !bits & DONE != 0) };

@@ -1,6 +1,6 @@
 //! crore beside tokio's current_thread runtime: the pairs run in turns, so
 //! that a noisy machine disturbs both alike. `cargo run --release -p
-//! crore-benches --bin compare [repetitions]`
+//! crore-benches --bin compare [repetitions [part of a name]]`
 
 use std::time::Duration;
 
@@ -71,23 +71,25 @@ const PAIRS: [Pair; 10] = [
     },
     Pair {
         name: "spawn, sleep, wake, join",
-        operations: 20_000,
-        ours: || on_crore::sleepers(20_000),
-        theirs: || on_tokio::sleepers(20_000),
+        operations: 4_000,
+        ours: || on_crore::sleepers(4_000),
+        theirs: || on_tokio::sleepers(4_000),
     },
 ];
 
 fn main() {
-    let repetitions = std::env::args().nth(1).map_or(11, |text| {
+    let mut arguments = std::env::args().skip(1);
+    let repetitions = arguments.next().map_or(11, |text| {
         text.parse()
-            .expect("the argument is a number of repetitions")
+            .expect("the first argument is a number of repetitions")
     });
+    let wanted = arguments.next().unwrap_or_default();
     println!("ns for one operation: least (median) of {repetitions} repetitions\n");
     println!(
         "{:<34}{:>16}{:>18}   {}",
         "", "crore", "tokio 1 thread", "ratio: median (least to most)"
     );
-    for pair in &PAIRS {
+    for pair in PAIRS.iter().filter(|pair| pair.name.contains(&wanted)) {
         compare(pair, repetitions);
     }
 }
