@@ -1,7 +1,6 @@
 //! The worker's loop: what runs next, and when the worker sleeps.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
 use crate::task::alias;
 use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
-use crate::util::prefetch;
+use crate::util::{contain, prefetch};
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
@@ -291,14 +290,5 @@ fn why_unwound() -> JoinError {
         JoinError::cancelled()
     } else {
         JoinError::panicked(payload)
-    }
-}
-
-/// Runs foreign code that must not unwind into the scheduler. Its panic was
-/// reported by the panic hook; there is nobody else to tell.
-fn contain(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // Dropping the payload could panic again.
-        std::mem::forget(payload);
     }
 }

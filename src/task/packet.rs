@@ -272,17 +272,25 @@ impl PacketRef {
         self.complete();
     }
 
-    /// Ends a task that never ran. The closure's destructor may panic.
+    /// Ends a task that never ran. The closure's destructor may panic; the
+    /// joiner gets its error all the same.
     ///
     /// # Safety
     ///
     /// - The closure is still in the packet.
     pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
-        // SAFETY: the closure is there, and gone afterwards.
-        unsafe {
-            (self.header().vtable.drop_closure)(self.0);
-            self.fail(error);
+        struct Fail(Option<(PacketRef, JoinError)>);
+        impl Drop for Fail {
+            fn drop(&mut self) {
+                let (packet, error) = self.0.take().expect("dropped once");
+                // SAFETY: the closure is gone: its destructor has been called.
+                unsafe { packet.fail(error) };
+            }
         }
+        let (header, drop_closure) = (self.0, self.header().vtable.drop_closure);
+        let _fail = Fail(Some((self, error)));
+        // SAFETY: the closure is there, and this is the only time it is dropped.
+        unsafe { drop_closure(header) };
     }
 
     fn header(&self) -> &Header {
@@ -305,7 +313,12 @@ impl PacketRef {
 
 impl Drop for PacketRef {
     fn drop(&mut self) {
-        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        let state = &self.header().state;
+        // A handle that is gone never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & HANDLE != 0 {
+            before = state.fetch_and(!TASK, Ordering::AcqRel);
+        }
         if before & HANDLE == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(self.0, before & DONE != 0) };
@@ -387,7 +400,12 @@ impl JoinRef {
     /// Lets go of the packet by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
-        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        let state = &this.header().state;
+        // A task that has let go never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & TASK != 0 {
+            before = state.fetch_and(!bits, Ordering::AcqRel);
+        }
         if before & TASK == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(this.0, before & !bits & DONE != 0) };

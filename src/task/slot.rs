@@ -172,7 +172,8 @@ impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
     pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
         let capacity = capacity.clamp(1, Addr::MAX_SLOTS);
-        let reserve = Reserve::new(capacity as usize * size_of::<Slot>())?;
+        // Whole segments, since they come and go as a whole.
+        let reserve = Reserve::new(capacity.div_ceil(SEGMENT_SLOTS) as usize * SEGMENT_BYTES)?;
         Ok(Self {
             base: reserve.base().cast(),
             capacity,
@@ -356,6 +357,20 @@ mod tests {
 
     fn addr(slots: &Slots, index: u32) -> Addr {
         Addr::new(1, slots.slot(index).generation(), index)
+    }
+
+    #[test]
+    fn a_last_segment_that_is_not_full_comes_and_goes() {
+        let slots = Slots::new(SEGMENT_SLOTS + 1000, 3).unwrap();
+        for _ in 0..2 {
+            let all: Vec<u32> = (0..slots.capacity())
+                .map(|_| slots.alloc().unwrap())
+                .collect();
+            assert!(!slots.has_room() && slots.alloc().is_none());
+            let gone = addr(&slots, SEGMENT_SLOTS);
+            all.into_iter().for_each(|index| slots.free(index));
+            assert!(slots.find(gone).is_none() && slots.live() == 0);
+        }
     }
 
     #[test]
