@@ -414,7 +414,7 @@ impl Handle {
             Ok(()) => Ok(join),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::NotConnected,
-                "the runtime has ended: it was dropped",
+                "the runtime has ended",
             )),
         }
     }

@@ -103,7 +103,7 @@ impl Remote {
         Err(io::Error::new(
             io::ErrorKind::QuotaExceeded,
             format!(
-                "this process has {} crore workers, the most it can have",
+                "this process already has {} crore workers, the most it can have",
                 Addr::MAX_WORKERS - 1
             ),
         ))
