@@ -1,6 +1,11 @@
 //! Random operations against naive models, for `cargo fuzz` and `cargo test`
 //! alike.
 //!
+//! ```text
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run pool -- -max_len=128
+//! RUSTC_BOOTSTRAP=1 cargo fuzz run shared_bytes -- -max_len=256
+//! ```
+//!
 //! An input is a sequence of operations of four bytes each: what, a small
 //! argument, a large one. Every input is valid. The model of the pool keeps a
 //! whole copy of each frame; that of shared stacks, of each task's stack.
@@ -41,15 +46,12 @@ impl Random {
         self.0
     }
 
-    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
-        for part in bytes.chunks_mut(8) {
-            part.copy_from_slice(&self.next().to_le_bytes()[..part.len()]);
-        }
-    }
-
     fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.fill(&mut bytes);
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(len);
         bytes
     }
 }

@@ -29,6 +29,8 @@ mod copy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
 mod guard;
+#[cfg(test)]
+mod numbers;
 pub(crate) mod overflow;
 mod places;
 pub(crate) mod pool;

@@ -30,9 +30,9 @@
 //! a chunk without live blocks belongs to no class, its memory is in the hands
 //! of [`Chunks`].
 
+#[cfg(debug_assertions)]
+mod audit;
 mod chunks;
-#[cfg(test)]
-mod numbers;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +52,7 @@ const STEPS_SHIFT: u32 = 3;
 const CLASSES: usize = FINE + 8 * (chunks::MAX_CHUNK_SHIFT - FINE_MAX.ilog2()) as usize;
 
 /// What a freed block is filled with in builds with debug assertions.
+#[cfg(debug_assertions)]
 const FREED: u8 = 0xdf;
 
 /// Sizes and limits of a pool.
@@ -86,6 +87,7 @@ impl Default for PoolConfig {
 /// The place of a saved frame: the number of its first granule.
 ///
 /// Neither `Clone` nor `Copy`: who holds it owns the block.
+#[must_use = "its block stays taken until `Pool::free`"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef(NonZeroU32);
 
@@ -371,52 +373,4 @@ fn limit_error(len: usize, live: u64, max: u64) -> io::Error {
              raise `max_saved_bytes`, or park at a smaller depth"
         ),
     )
-}
-
-/// Which blocks are live, known only to builds with debug assertions: finds a
-/// block that is freed twice or with a wrong length, and a write to a free one.
-#[cfg(debug_assertions)]
-mod audit {
-    use super::{FREED, class_of};
-
-    /// The class (plus one) of the block that begins at each granule, else 0.
-    #[derive(Default)]
-    pub(super) struct Audit(Vec<u8>);
-
-    impl Audit {
-        pub(super) fn allocated(&mut self, at: u32, len: usize) {
-            let at = at as usize;
-            if self.0.len() <= at {
-                self.0.resize(at + 1, 0);
-            }
-            assert_eq!(self.0[at], 0, "granule {at} was handed out twice");
-            self.0[at] = tag(len);
-        }
-
-        pub(super) fn freed(&mut self, at: u32, len: usize) {
-            let live = std::mem::take(&mut self.0[at as usize]);
-            assert_eq!(
-                live,
-                tag(len),
-                "granule {at}: not a live block of {len} bytes"
-            );
-        }
-    }
-
-    fn tag(len: usize) -> u8 {
-        u8::try_from(class_of(len).min(254) + 1).expect("at most 255")
-    }
-
-    /// # Safety
-    ///
-    /// - `block` is a free block of `len` bytes.
-    pub(super) unsafe fn check_fill(block: *const u8, len: usize) {
-        // SAFETY: the caller vouches for the block; nobody writes it meanwhile.
-        let rest = unsafe { std::slice::from_raw_parts(block.add(4), len - 4) };
-        let touched = rest.iter().position(|&byte| byte != FREED);
-        assert_eq!(
-            touched, None,
-            "a saved frame at {block:p} was written after it was freed"
-        );
-    }
 }

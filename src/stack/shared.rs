@@ -42,10 +42,13 @@
 //! through addresses whose provenance was exposed when the stack was made, and
 //! happen while nobody runs on it, as if the kernel swapped the bytes out.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::ptr::with_exposed_provenance_mut;
 
-use super::copy::{self, STEP};
+use super::copy;
 use super::pool::{FrameRef, Pool};
 
 /// Whose frames are on the stack, and which form the root has.
@@ -61,6 +64,7 @@ pub(crate) enum Resident {
 
 /// The frames of a task while they are not on its stack. Eight bytes, also as
 /// an `Option`; its stack pointer is [`SharedStack::sp_of`] it.
+#[must_use = "its block stays taken until it is restored or discarded"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saved {
     frame: FrameRef,
@@ -105,7 +109,7 @@ impl Saved {
     /// Asks the processor for the first cache lines of the frames.
     #[inline]
     pub(crate) fn prefetch(&self, pool: &Pool) {
-        pool.prefetch(&self.frame, rounded(self.len()));
+        pool.prefetch(&self.frame, self.len());
     }
 
     /// The two numbers that a slot keeps: block (never zero) and length.
@@ -136,7 +140,7 @@ impl Saved {
     /// - `pool` is the one they were saved to.
     pub(crate) unsafe fn discard(self, pool: &mut Pool) {
         // SAFETY: `save` got the block with this length, and `self` owns it.
-        unsafe { pool.free(self.frame, rounded(self.len as usize)) };
+        unsafe { pool.free(self.frame, self.len as usize) };
     }
 }
 
@@ -154,7 +158,7 @@ impl SharedStack {
     ///   carrier may be resumed from it any number of times.
     pub(crate) unsafe fn new(base: usize, limit: usize, idle_sp: usize) -> Self {
         assert!(
-            limit <= idle_sp && idle_sp <= base && (base | limit).is_multiple_of(STEP),
+            limit <= idle_sp && idle_sp <= base,
             "idle at {idle_sp:#x} on a stack of [{limit:#x}, {base:#x})"
         );
         Self {
@@ -222,9 +226,6 @@ impl SharedStack {
     /// - The owner is parked, its own frames end at `cut`, and what lies above
     ///   is the same whenever any task of this stack is parked.
     pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
-        // Rounding up costs nothing: a few bytes of the root are saved with
-        // the frames of each task.
-        let cut = rounded(cut);
         if self.cut != 0 {
             assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
             return;
@@ -259,12 +260,12 @@ impl SharedStack {
         self.assert_parked(sp);
         let len = self.cut - sp;
         let from = self.frames(len);
-        let frame = pool.alloc(rounded(len))?;
+        let frame = pool.alloc(len)?;
         // SAFETY: the source lies in the stack, on which nobody runs; the
         // block was made for the length and is nobody else's.
         unsafe {
-            copy::copy(from, pool.addr(&frame), rounded(len));
-            copy::leave(from, rounded(len));
+            copy::copy(from, pool.addr(&frame), len);
+            copy::leave(from, len);
         }
         self.resident = Resident::Nobody;
         self.counters.saves += 1;
@@ -284,7 +285,7 @@ impl SharedStack {
         self.assert_parked(sp);
         let len = self.cut - sp;
         // SAFETY: in the stack, on which nobody runs; nobody needs the bytes.
-        unsafe { copy::leave(self.frames(len), rounded(len)) };
+        unsafe { copy::leave(self.frames(len), len) };
         self.resident = Resident::Nobody;
     }
 
@@ -304,7 +305,7 @@ impl SharedStack {
             unsafe { put(&self.root, self.base) };
             self.counters.bytes_copied += self.root.len() as u64;
         }
-        let len = rounded(saved.len());
+        let len = saved.len();
         let to = self.frames(len);
         // SAFETY: the block has this length, `save` saw that it fits the
         // stack, and nobody runs there.
@@ -336,11 +337,10 @@ impl SharedStack {
         self.resident = Resident::Idle;
     }
 
-    /// Where frames of `len` bytes begin, rounded down to a copy step. `cut`
-    /// and the stack's ends are multiples of it, so that stays in the stack.
+    /// Where frames of `len` bytes begin.
     #[inline]
     fn frames(&self, len: usize) -> *mut u8 {
-        with_exposed_provenance_mut(self.cut - rounded(len))
+        with_exposed_provenance_mut(self.cut - len)
     }
 
     #[inline]
@@ -355,19 +355,13 @@ impl SharedStack {
     }
 }
 
-#[inline]
-fn rounded(len: usize) -> usize {
-    len.next_multiple_of(STEP)
-}
-
-/// A copy of `[from, base)`, rounded down to a copy step.
+/// A copy of `[from, base)`.
 ///
 /// # Safety
 ///
-/// - The range lies in a stack on which nobody runs, `base` is a multiple of
-///   the step, and the stack's lower end too.
+/// - The range lies in a stack on which nobody runs.
 unsafe fn image(from: usize, base: usize) -> Box<[u8]> {
-    let len = rounded(base - from);
+    let len = base - from;
     let mut image = vec![0; len];
     let from = with_exposed_provenance_mut::<u8>(base - len);
     // SAFETY: the caller vouches for the source; the copy is our own.

@@ -14,8 +14,7 @@ const TASKS: usize = 12;
 const MAX_SAVED: u64 = 4096;
 
 /// A stack's memory, aligned like one.
-#[repr(align(16))]
-struct Memory([u8; STACK]);
+type Memory = [u128; STACK / 16];
 
 struct Stack {
     shared: SharedStack,
@@ -88,7 +87,7 @@ pub(crate) fn run(input: &[u8]) {
 
 impl Stack {
     fn new(shape: usize, random: &mut Random) -> Self {
-        let memory = Box::into_raw(Box::new(Memory([0; STACK])));
+        let memory: *mut Memory = Box::into_raw(Box::new([0; STACK / 16]));
         let limit = memory.expose_provenance();
         let base = limit + STACK;
         // The idle point may lie above and below the cut.
@@ -258,8 +257,7 @@ impl Model {
             return true;
         };
         let task = self.tasks[id as usize].as_mut().expect("owners live");
-        let cut = stack.cut.next_multiple_of(16);
-        let needed = (cut - task.sp).next_multiple_of(16) as u64;
+        let needed = task.bytes.len() as u64;
         let fits = self.pool.counters().live + needed <= MAX_SAVED;
         // SAFETY: the task is parked at `sp`.
         match unsafe { stack.shared.save(task.sp, &mut self.pool) } {
@@ -293,7 +291,7 @@ impl Model {
             .iter()
             .flatten()
             .filter_map(|task| task.saved.as_ref());
-        let live: usize = saved.map(|saved| saved.len().next_multiple_of(16)).sum();
+        let live: usize = saved.map(Saved::len).sum();
         assert_eq!(self.pool.counters().live, live as u64);
         let sum = |count: fn(&Stack) -> u64| self.stacks.iter().map(count).sum::<u64>();
         assert_eq!(sum(|stack| stack.shared.counters().hits), self.hits);

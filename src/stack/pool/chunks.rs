@@ -6,9 +6,10 @@
 //!
 //! **Pages.** In a 2 MiB chunk of small pages only the touched part is
 //! resident, so a class with one frame costs one page. A huge page is resident
-//! at once, but ten million frames in random order cost far fewer TLB misses.
-//! So a class gets huge pages once it holds `huge_after` chunks: the one that
-//! is partly filled is then at most `1 / huge_after` of the class.
+//! at once, but ten million frames of 144 bytes in random order cost fewer TLB
+//! misses: a save and a restore take 243 ns instead of 305, with prefetching 64
+//! instead of 75. So a class gets huge pages once it holds `huge_after` chunks:
+//! the one that is partly filled is then at most `1 / huge_after` of the class.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -191,7 +192,7 @@ impl Chunks {
     /// over all free chunks is fine, and they always use small pages.
     #[cold]
     pub(super) fn take_run(&mut self, len: usize) -> io::Result<u32> {
-        let count = len.div_ceil(self.chunk_bytes()) as u32;
+        let count = u32::try_from(len.div_ceil(self.chunk_bytes())).unwrap_or(u32::MAX);
         let first = self.find_run(count)?;
         let run = first..first + count;
         self.free.retain(|index| !run.contains(index));
@@ -305,14 +306,12 @@ impl Chunks {
     ///
     /// - Nobody uses a byte of it any more.
     unsafe fn release(&mut self, index: u32) {
-        // SAFETY: the caller gives the bytes up. If the kernel refuses, as it
-        // does for locked memory, the pages stay, and stay counted.
-        if unsafe {
-            self.reserve
-                .release(self.offset(index), self.touched(index))
-        }
-        .is_ok()
-        {
+        let (offset, touched) = (self.offset(index), self.touched(index));
+        // SAFETY: the caller gives the bytes up.
+        let released = unsafe { self.reserve.release(offset, touched) };
+        // If the kernel refuses, as it does for locked memory, the pages stay,
+        // and stay counted.
+        if released.is_ok() {
             self.set_touched(index, 0);
         }
     }

@@ -77,6 +77,85 @@ fn handles_are_small() {
 }
 
 #[test]
+fn a_chunk_holds_as_many_blocks_as_fit() {
+    for len in [16, 48, 144, 160, 2048, 2304, 30_000, 40_000, 1 << 16] {
+        let mut pool = pool(1 << 16, 2 * MIB);
+        let fits = (1 << 16) / block_bytes(class_of(len));
+        let frames: Vec<_> = (0..fits).map(|_| pool.alloc(len).unwrap()).collect();
+        assert_eq!(pool.counters().chunks, 1, "{len}");
+        let next = pool.alloc(len).unwrap();
+        assert_eq!(pool.counters().chunks, 2, "{len}");
+        free_all(&mut pool, frames.into_iter().chain([next]), len);
+    }
+}
+
+/// The kernel's flags of the mapping around `at`.
+fn mapping_flags(at: *const u8) -> String {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut inside = false;
+    for line in maps.lines() {
+        let range = line
+            .split_once(' ')
+            .and_then(|(range, _)| range.split_once('-'));
+        if let Some((low, high)) = range {
+            let address = |hex| usize::from_str_radix(hex, 16).unwrap();
+            inside = (address(low)..address(high)).contains(&at.addr());
+        } else if inside && line.starts_with("VmFlags:") {
+            return format!("{line} ");
+        }
+    }
+    panic!("no mapping around {at:p}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "asks the kernel")]
+fn only_a_class_of_several_chunks_gets_huge_pages() {
+    const LEN: usize = 256 << 10;
+    let config = PoolConfig {
+        huge_after: 2,
+        warm_bytes: 0,
+        ..PoolConfig::default()
+    };
+    let mut pool = Pool::new(config).unwrap();
+    // The second round finds the chunks as the first has left them.
+    for _ in 0..2 {
+        let mut frames: Vec<_> = (0..16).map(|_| pool.alloc(LEN).unwrap()).collect();
+        assert_eq!(pool.counters().held, 16 * LEN as u64, "small pages");
+        let first = pool.addr(&frames[0]);
+        frames.push(pool.alloc(LEN).unwrap());
+        assert_eq!(
+            pool.counters().held,
+            24 * LEN as u64,
+            "a huge page is held as a whole"
+        );
+        let last = pool.addr(&frames[16]);
+        if std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+            assert!(
+                mapping_flags(first).contains(" nh "),
+                "{}",
+                mapping_flags(first)
+            );
+            assert!(
+                mapping_flags(last).contains(" hg "),
+                "{}",
+                mapping_flags(last)
+            );
+        }
+        free_all(&mut pool, frames, LEN);
+        assert_eq!(pool.counters().held, 0);
+    }
+    // A chunk that was huge has small pages again in the hands of others.
+    let others = [pool.alloc(16), pool.alloc(32), pool.alloc(48)];
+    assert_eq!(pool.counters().held, 3 * PAGE as u64);
+    let third = pool.addr(others[2].as_ref().unwrap());
+    assert!(
+        !mapping_flags(third).contains(" hg "),
+        "{}",
+        mapping_flags(third)
+    );
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "asks the kernel")]
 fn a_small_population_is_dense() {
     let mut pool = pool(2 * MIB, 64 * MIB);
@@ -157,6 +236,7 @@ fn a_frame_larger_than_a_chunk_takes_neighbours_and_gives_them_back() {
     assert_eq!(pool.counters().chunks, 63);
     free_all(&mut pool, [whole], 63 << 16);
     assert!(pool.alloc(64 << 16).is_err());
+    assert!(pool.alloc(1 << 60).is_err());
 }
 
 #[test]

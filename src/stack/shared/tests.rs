@@ -1,0 +1,146 @@
+//! What the model in `fuzz_ops` does not see: poison, counters, refusals.
+
+use std::ptr::with_exposed_provenance;
+
+use super::*;
+use crate::stack::pool::PoolConfig;
+
+const STACK: usize = 512;
+
+/// A stack of known bytes, whose root in both forms is the upper 64 of them.
+struct Fixture {
+    memory: Box<[u128; STACK / 16]>,
+    shared: SharedStack,
+    pool: Pool,
+    cut: usize,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut memory = Box::new([u128::from_ne_bytes([7; 16]); STACK / 16]);
+        let limit = memory.as_mut_ptr().expose_provenance();
+        let cut = limit + STACK - 64;
+        // SAFETY: the box lives as long as the shared stack beside it, and
+        // nothing runs on it.
+        let shared = unsafe { SharedStack::new(limit + STACK, limit, cut) };
+        let config = PoolConfig {
+            reserve_bytes: 4 << 20,
+            ..PoolConfig::default()
+        };
+        Self {
+            memory,
+            shared,
+            pool: Pool::new(config).unwrap(),
+            cut,
+        }
+    }
+
+    fn park(&mut self, task: u32) {
+        self.shared.start(task);
+        // SAFETY: all bytes are the same, so the root is.
+        unsafe { self.shared.capture_root(self.cut) };
+    }
+
+    fn save(&mut self, len: usize) -> Saved {
+        // SAFETY: the owner is parked as far as the stack knows.
+        unsafe { self.shared.save(self.cut - len, &mut self.pool) }.unwrap()
+    }
+
+    fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        assert!(at >= self.memory.as_ptr().addr());
+        // SAFETY: initialised memory of the box, which nobody writes now.
+        unsafe { std::slice::from_raw_parts(with_exposed_provenance(at), len) }
+    }
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn the_region_that_a_saved_task_left_is_poisoned() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    let saved = fixture.save(96);
+    assert_eq!(fixture.bytes(fixture.cut - 96, 96), [copy::LEFT; 96]);
+    assert_eq!(
+        fixture.bytes(fixture.cut, 64),
+        [7; 64],
+        "the root is not the task's"
+    );
+    assert_eq!(
+        fixture.bytes(fixture.cut - 112, 16),
+        [7; 16],
+        "nor is what lies below"
+    );
+    // SAFETY: from this stack and pool, for task 1.
+    unsafe { fixture.shared.restore(1, saved, &mut fixture.pool) };
+    assert_eq!(fixture.bytes(fixture.cut - 96, 160), [7; 160]);
+}
+
+#[test]
+fn counters_tell_what_was_done() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    assert!(fixture.shared.hit(1) && !fixture.shared.hit(2));
+    let saved = fixture.save(96);
+    assert!(!fixture.shared.hit(1));
+    assert_eq!(saved.len(), 96);
+    // SAFETY: nothing was resumed; then as above.
+    unsafe {
+        fixture.shared.make_idle();
+        fixture.shared.restore(1, saved, &mut fixture.pool);
+    }
+    let expected = SharedCounters {
+        saves: 1,
+        restores: 1,
+        hits: 1,
+        bytes_copied: 96 + 64 + 64 + 96,
+        largest: 96,
+    };
+    assert_eq!(fixture.shared.counters(), expected);
+}
+
+#[test]
+#[should_panic(expected = "task 2 starts on a stack in use")]
+fn a_task_does_not_start_over_another() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    fixture.shared.start(2);
+}
+
+#[test]
+#[should_panic(expected = "task 1 was not saved")]
+fn the_carrier_is_not_reset_under_a_task() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    // SAFETY: refused before anything is written.
+    unsafe { fixture.shared.make_idle() };
+}
+
+#[test]
+#[should_panic(expected = "task 1 restored over task 2")]
+fn a_task_is_not_restored_over_another() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    let saved = fixture.save(96);
+    // SAFETY: nothing was resumed.
+    unsafe { fixture.shared.make_idle() };
+    fixture.park(2);
+    // SAFETY: refused before anything is written.
+    unsafe { fixture.shared.restore(1, saved, &mut fixture.pool) };
+}
+
+#[test]
+#[should_panic(expected = "nobody is parked at")]
+fn a_stack_pointer_outside_is_refused() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    let _ = fixture.save(STACK);
+}
+
+#[test]
+#[should_panic(expected = "tasks of one stack begin at one place")]
+fn the_cut_is_the_same_for_all_tasks() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    // SAFETY: refused before anything is read.
+    unsafe { fixture.shared.capture_root(fixture.cut - 16) };
+}
