@@ -22,6 +22,9 @@ const AHEAD: usize = 8;
 /// the system call (0.5 µs) does not show among yields of 15 ns.
 const POLL_EVERY: Duration = Duration::from_micros(200);
 
+/// Room in the run queue that an idle worker keeps.
+const QUEUE_KEPT: usize = 1 << 16;
+
 /// Hooked operations that a coroutine may do between two parks (D8).
 pub(super) const BUDGET: u32 = 128;
 
@@ -80,6 +83,8 @@ impl Worker {
 
     /// Sleeps until something happens. See README.md for why no wake-up is lost.
     fn idle(&self) -> io::Result<()> {
+        // A worker that once ran millions should not keep a queue for them.
+        self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
         if self.remote.may_sleep() {
             self.turn(Turn::Park)?;
         }

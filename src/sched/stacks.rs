@@ -38,7 +38,8 @@ pub(super) struct Stacks {
 
 struct Shared {
     places: Vec<Place>,
-    /// Places whose owner has ended.
+    /// Places whose owner has ended, each at most once; one that has a new
+    /// owner since is passed over.
     idle: Vec<u32>,
     /// The place that the next task without an idle one is bound to.
     next: u32,
@@ -51,6 +52,8 @@ struct Place {
     carrier: *mut Carrier,
     sp_word: SpWord,
     idle_sp: usize,
+    /// Whether it is in [`Shared::idle`].
+    listed: bool,
 }
 
 impl Stacks {
@@ -188,6 +191,7 @@ impl Shared {
             .map(|_| Place::new(arena, config.bytes))
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
+            // All, from the first one on.
             idle: (0..places.len() as u32).rev().collect(),
             places,
             next: 0,
@@ -206,10 +210,7 @@ impl Shared {
         if self.pool.counters().live > max_saved_bytes {
             return Err(too_much_saved(max_saved_bytes));
         }
-        let number = self.idle.pop().unwrap_or_else(|| {
-            self.next = (self.next + 1) % self.places.len() as u32;
-            self.next
-        });
+        let number = self.choose();
         slot.stack.set(number);
         self.evict(slots, number);
         let place = &mut self.places[number as usize];
@@ -221,6 +222,19 @@ impl Shared {
         }
         place.stack.start(slots.index(slot));
         Ok(place.carrier)
+    }
+
+    /// The place for a new task.
+    fn choose(&mut self) -> u32 {
+        while let Some(number) = self.idle.pop() {
+            let place = &mut self.places[number as usize];
+            place.listed = false;
+            if !matches!(place.stack.resident(), Resident::Owner(_)) {
+                return number;
+            }
+        }
+        self.next = (self.next + 1) % self.places.len() as u32;
+        self.next
     }
 
     #[inline]
@@ -276,8 +290,12 @@ impl Shared {
 
     fn end(&mut self, slot: &Slot) {
         let number = slot.stack.get();
-        self.places[number as usize].stack.finish();
-        self.idle.push(number);
+        let place = &mut self.places[number as usize];
+        place.stack.finish();
+        if !place.listed {
+            place.listed = true;
+            self.idle.push(number);
+        }
     }
 
     fn abandon(&mut self, slots: &Slots, slot: &Slot) {
@@ -322,6 +340,7 @@ impl Place {
                 carrier,
                 sp_word,
                 idle_sp,
+                listed: true,
             })
         }
     }

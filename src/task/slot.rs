@@ -152,6 +152,8 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 struct Book {
     reserve: Reserve,
+    /// Where the first segment begins in the reserve: at a huge page's border.
+    offset: usize,
     segments: Vec<Segment>,
     /// Segments that have room, the one to use next at the end.
     open: Vec<u32>,
@@ -174,19 +176,28 @@ struct Segment {
     open: bool,
 }
 
-const SEGMENT_SLOTS: u32 = (2 << 20) / size_of::<Slot>() as u32;
-const SEGMENT_BYTES: usize = SEGMENT_SLOTS as usize * size_of::<Slot>();
+/// A huge page.
+const SEGMENT_BYTES: usize = 2 << 20;
+const SEGMENT_SLOTS: u32 = (SEGMENT_BYTES / size_of::<Slot>()) as u32;
+
+/// Segments that use small pages before further ones get huge ones: in random
+/// order, every resume among millions would miss in the processor's page
+/// cache, which costs more than the slot itself. The one that is partly filled
+/// is then at most a fifth of what is resident.
+const HUGE_AFTER: usize = 4;
 
 impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
     pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
         let capacity = capacity.clamp(1, Self::MOST);
-        let reserve = Reserve::new(2 * capacity as usize * size_of::<Slot>())?;
+        let reserve = Reserve::new(SEGMENT_BYTES + 2 * capacity as usize * size_of::<Slot>())?;
+        let offset = reserve.base().align_offset(SEGMENT_BYTES);
         Ok(Self {
-            base: reserve.base().cast(),
+            base: reserve.base().wrapping_add(offset).cast(),
             capacity,
             book: RefCell::new(Book {
                 reserve,
+                offset,
                 segments: Vec::new(),
                 open: Vec::new(),
                 live: 0,
@@ -353,7 +364,13 @@ impl Book {
                     next_generation: self.first_generation,
                     ..Segment::default()
                 });
-                self.segments.len() - 1
+                let number = self.segments.len() - 1;
+                // Not the last one, which may end before its huge page does.
+                if number >= HUGE_AFTER && (number as u32 + 1) * SEGMENT_SLOTS <= capacity {
+                    let offset = self.offset(number);
+                    self.reserve.prefer_huge(offset, SEGMENT_BYTES);
+                }
+                number
             }
         };
         self.segments[number].open = true;
@@ -364,7 +381,7 @@ impl Book {
     /// Gives an empty segment's memory back; another one has room.
     #[cold]
     fn close_empty(&mut self, number: u32) {
-        let offset = number as usize * SEGMENT_BYTES;
+        let offset = self.offset(number as usize);
         // SAFETY: no slot of the segment is live; a stale address reads zero
         // there, which is a free slot. Free-list links inside are dropped below.
         if unsafe { self.reserve.release(offset, SEGMENT_BYTES) }.is_err() {
@@ -375,6 +392,11 @@ impl Book {
         segment.free = 0;
         segment.open = false;
         self.open.retain(|&open| open != number);
+    }
+
+    /// Where a segment begins in the reserve.
+    fn offset(&self, number: usize) -> usize {
+        self.offset + number * SEGMENT_BYTES
     }
 }
 
