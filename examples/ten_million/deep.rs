@@ -13,13 +13,14 @@
 
 use std::cell::Cell;
 
-use super::report::COUNT;
-use crate::report::Relaxed;
+use crate::report::{COUNT, Relaxed};
 
 /// The live values of one level.
 struct Link<'a> {
     /// The second follows from the first, the first from the level above.
-    values: [u64; 2],
+    /// Cells, so that the compiler does not know them: it reads them again
+    /// after every call, from the frame.
+    values: [Cell<u64>; 2],
     up: Option<&'a Link<'a>>,
 }
 
@@ -50,7 +51,7 @@ pub fn end_all() {
     ENDING.set(true);
 }
 
-/// Coroutines that have returned through all levels with all values right.
+/// Coroutines that have returned through all levels.
 pub fn returned() -> u64 {
     RETURNED.get()
 }
@@ -77,9 +78,8 @@ impl Tally {
 pub fn coroutine(number: u64) {
     let link = Link::new(number, None);
     below(&link, DEPTH.get());
-    if link.is_right() && WRONG.get() == 0 {
-        RETURNED.set(RETURNED.get() + 1);
-    }
+    link.check();
+    RETURNED.set(RETURNED.get() + 1);
 }
 
 #[inline(always)]
@@ -93,11 +93,9 @@ fn below(link: &Link<'_>, depth: u32) {
 
 #[inline(never)]
 fn level(up: &Link<'_>, depth: u32) {
-    let link = Link::new(below_of(up.values[0]), Some(up));
+    let link = Link::new(below_of(up.first()), Some(up));
     below(&link, depth);
-    if !link.is_right() {
-        WRONG.set(WRONG.get() + 1);
-    }
+    link.check();
 }
 
 #[inline(never)]
@@ -114,13 +112,13 @@ fn bottom(up: &Link<'_>) {
 fn look(bottom: &Link<'_>) {
     let (mut link, mut right) = (bottom, true);
     while let Some(up) = link.up {
-        right &= link.is_right() && link.values[0] == below_of(up.values[0]);
+        right &= link.is_right() && link.first() == below_of(up.first());
         link = up;
     }
     let seen = SEEN.get() + 1;
     SEEN.set(seen);
     COUNT.store(seen, Relaxed);
-    SUM.set(SUM.get().wrapping_add(mix(link.values[0])));
+    SUM.set(SUM.get().wrapping_add(mix(link.first())));
     WRONG.set(WRONG.get() + u64::from(!(right && link.is_right())));
 }
 
@@ -128,14 +126,26 @@ impl<'a> Link<'a> {
     #[inline(always)]
     fn new(value: u64, up: Option<&'a Link<'a>>) -> Self {
         Self {
-            values: [value, mix(value)],
+            values: [Cell::new(value), Cell::new(mix(value))],
             up,
         }
     }
 
+    /// Looks at the values when the level is about to return. Not inlined,
+    /// which would keep constants in registers across the park.
+    #[inline(never)]
+    fn check(&self) {
+        WRONG.set(WRONG.get() + u64::from(!self.is_right()));
+    }
+
     #[inline(always)]
     fn is_right(&self) -> bool {
-        self.values[1] == mix(self.values[0])
+        self.values[1].get() == mix(self.first())
+    }
+
+    #[inline(always)]
+    fn first(&self) -> u64 {
+        self.values[0].get()
     }
 }
 

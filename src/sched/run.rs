@@ -9,7 +9,7 @@ use super::cancel::Cancelled;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
-use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
+use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
 use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
@@ -143,6 +143,8 @@ impl Worker {
     fn after_first_run(&self, slot: &Slot, event: Event) {
         if matches!(event, Event::Parked | Event::Yielded | Event::Abandoned) {
             self.stacks.first_suspension(slot);
+            // SAFETY: a started task of ours.
+            unsafe { task::detach_if_unjoinable(slot) };
         }
     }
 
