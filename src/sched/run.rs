@@ -6,6 +6,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancelled;
+use super::describe::Who;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
@@ -125,8 +126,8 @@ impl Worker {
         };
         RUNNING.set(ptr::null());
         self.remote.counters.resumed.add(1);
-        if !job.is_null() {
-            self.after_first_run(slot, event);
+        if !matches!(event, Event::Finished | Event::Panicked) {
+            self.suspended(slot, !job.is_null());
         }
         match event {
             Event::Yielded => self.requeue(index, slot),
@@ -139,10 +140,11 @@ impl Worker {
         }
     }
 
-    #[cold]
-    fn after_first_run(&self, slot: &Slot, event: Event) {
-        if matches!(event, Event::Parked | Event::Yielded | Event::Abandoned) {
-            self.stacks.first_suspension(slot);
+    /// A task has suspended, for the first time or again.
+    #[inline(always)]
+    fn suspended(&self, slot: &Slot, first: bool) {
+        self.stacks.suspended(slot, first);
+        if first {
             // SAFETY: a started task of ours.
             unsafe { task::detach_if_unjoinable(slot) };
         }
@@ -161,7 +163,8 @@ impl Worker {
         if slot.has(Flags::CANCELLED) {
             return Err(JoinError::cancelled());
         }
-        let carrier = self.stacks.start(&self.slots, slot, &self.remote.counters);
+        let who = Who { worker: self, slot };
+        let carrier = self.stacks.start(&self.slots, slot, &who);
         let carrier = carrier.map_err(JoinError::not_started)?;
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).job() }))

@@ -40,10 +40,14 @@ impl Flags {
     pub(crate) const TOKEN: Self = Self(2);
     /// Every blocking call fails from now on.
     pub(crate) const CANCELLED: Self = Self(4);
-    /// Runs on a shared stack.
+    /// Runs on a shared stack, or could: its frames are nobody else's business
+    /// while it is suspended.
     pub(crate) const SHARED: Self = Self(8);
     /// Hooks let the call through to libc.
     pub(crate) const UNHOOKED: Self = Self(16);
+    /// A shared task in check mode: has a stack of its own, which is closed
+    /// while it is suspended.
+    pub(crate) const CLOSED: Self = Self(32);
 }
 
 /// A task, as its worker sees it. Plain memory: only the worker's thread looks
