@@ -64,6 +64,7 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// })??;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[track_caller]
 pub fn run<F: FnOnce() -> T, T>(f: F) -> io::Result<T> {
     Runtime::builder().build()?.run(f)
 }

@@ -190,6 +190,15 @@ impl Stacks {
     }
 }
 
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        // A stack that is not given back keeps its address space for ever.
+        if let Some(shared) = self.shared.get_mut().take() {
+            shared.give_back(self.arena.get_mut());
+        }
+    }
+}
+
 /// Lines from the carrier down that a resume of a shallow coroutine touches.
 const DEDICATED_LINES: usize = 4;
 const CACHE_LINE: usize = 64;

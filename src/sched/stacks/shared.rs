@@ -4,6 +4,7 @@ use std::io;
 
 use super::SharedConfig;
 use crate::sched::counters::Counters;
+use crate::stack::StackId;
 use crate::stack::arena::Arena;
 use crate::stack::pool::{Pool, PoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedStack};
@@ -24,6 +25,7 @@ pub(super) struct Shared {
 }
 
 struct Place {
+    id: StackId,
     stack: SharedStack,
     carrier: *mut Carrier,
     sp_word: SpWord,
@@ -178,6 +180,15 @@ impl Shared {
         }
     }
 
+    /// Gives the stacks back to the arena that they are from. No task is left,
+    /// but for such as were abandoned, to whose frames nobody points.
+    pub(super) fn give_back(self, arena: &mut Arena) {
+        for place in self.places {
+            // SAFETY: taken in `Place::new`; the worker ends, nobody runs.
+            let _ = unsafe { arena.give(place.id) };
+        }
+    }
+
     /// Publishes how much the pool holds.
     pub(super) fn count(&self) {
         let pool = self.pool.counters();
@@ -191,14 +202,14 @@ impl Place {
     fn new(arena: &mut Arena, bytes: usize) -> io::Result<Self> {
         let (id, _) = arena.take(bytes)?;
         let bounds = arena.bounds(id);
-        // SAFETY: the arena hands the stack to us alone; it is never given
-        // back before the arena is dropped.
+        // SAFETY: the arena hands the stack to us alone, until `give_back`.
         unsafe {
             let (carrier, sp_word) = Carrier::install(bounds);
             let idle_sp = (*carrier).sp(sp_word);
             // The carrier itself lies above what is copied.
             let stack = SharedStack::new(carrier.addr(), bounds.limit.get(), idle_sp);
             Ok(Self {
+                id,
                 stack,
                 carrier,
                 sp_word,
