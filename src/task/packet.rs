@@ -101,7 +101,6 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
         // SAFETY: the closure was put there by `allocate` and is read once,
         // here; afterwards the stage holds nothing.
         let closure: F = unsafe { Self::stage::<F>(header).read() };
-        detach_if_unjoinable(header);
         Self::deliver(closure());
     }
 
@@ -149,11 +148,19 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     }
 }
 
-/// A task that nobody can join goes on without its packet.
-fn detach_if_unjoinable(header: NonNull<Header>) {
+/// A started task that nobody can join goes on without its packet. Called by
+/// the worker, not by `run`: what that keeps in its frame every parked
+/// coroutine keeps.
+///
+/// # Safety
+///
+/// - The slot holds its task's side of the packet, or null; the task has
+///   started.
+pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
     // SAFETY: TASK is set: the header lives.
-    if !unsafe { header.as_ref() }.is_joinable() {
-        let packet = running_slot().packet.replace(ptr::null());
+    let joinable = unsafe { slot.packet.get().as_ref() }.is_some_and(Header::is_joinable);
+    if !joinable {
+        let packet = slot.packet.replace(ptr::null());
         // SAFETY: the slot's was the task's reference, the closure is out.
         drop(unsafe { PacketRef::from_slot(packet) });
     }
