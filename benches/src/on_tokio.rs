@@ -100,13 +100,10 @@ pub fn joins(n: u64) -> Duration {
     })
 }
 
-async fn there_and_back<W: Future<Output = ()> + Send>(
+async fn there_and_back<W: Future<Output = ()> + Send + 'static>(
     n: u64,
     wait: impl Fn(Arc<Notify>) -> W + Copy + Send + 'static,
-) -> Duration
-where
-    W: 'static,
-{
+) -> Duration {
     let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (for_ping, for_pong) = (Arc::clone(&ping), Arc::clone(&pong));
     let pong_task = spawn({

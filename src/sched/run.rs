@@ -60,6 +60,7 @@ impl Worker {
                 }
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
+                    self.stacks.count();
                     return Ok(());
                 }
                 self.idle()?;

@@ -46,7 +46,7 @@ struct Model {
 }
 
 /// Runs the operations of one input.
-pub fn run(input: &[u8], check: bool) {
+pub(crate) fn run(input: &[u8], check: bool) {
     let Some((&shape, operations)) = input.split_first() else {
         return;
     };
@@ -267,5 +267,5 @@ impl Model {
 
 thread_local! {
     /// Looks at frames so far: a test that looks at nothing should fail.
-    pub static LOOKS: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static LOOKS: Cell<u64> = const { Cell::new(0) };
 }
