@@ -40,3 +40,39 @@ pub(crate) struct Counters {
     pub(crate) saved_bytes_peak: Counter,
     pub(crate) saved_bytes_held: Counter,
 }
+
+impl Counters {
+    /// A new runtime begins to count.
+    pub(crate) fn reset(&self) {
+        let Self {
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+        } = self;
+        for counter in [
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+        ] {
+            counter.set(0);
+        }
+    }
+}

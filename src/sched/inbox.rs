@@ -49,7 +49,7 @@ pub(crate) struct Remote {
     /// to sleep looks at the gate itself.
     posted: AtomicBool,
     gate: Mutex<Gate>,
-    /// What the worker counts; goes on counting from owner to owner.
+    /// What the worker counts, from zero for each owner.
     pub(crate) counters: Counters,
 }
 
@@ -94,6 +94,7 @@ impl Remote {
             let mut gate = remote.lock();
             if !gate.open {
                 gate.open = true;
+                remote.counters.reset();
                 return Ok(remote);
             }
         }
