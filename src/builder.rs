@@ -66,7 +66,8 @@ impl Builder {
         self
     }
 
-    /// Spawns a coroutine on this thread's worker.
+    /// Spawns a coroutine on this thread's runtime. With several workers, any
+    /// of them may run it.
     ///
     /// # Errors
     ///
@@ -81,7 +82,9 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_local(f)
+        let plan = self.plan(Location::caller())?;
+        let worker = Worker::current().ok_or_else(outside)?;
+        Ok(JoinHandle::new(worker.spawn(f, plan)?))
     }
 
     /// As [`Builder::spawn`], for what must stay on this thread.
@@ -97,7 +100,7 @@ impl Builder {
     {
         let plan = self.plan(Location::caller())?;
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
     }
 
     /// As [`Builder::spawn_local`], on a stack that it shares with others. The
@@ -122,7 +125,7 @@ impl Builder {
             ..self.plan(Location::caller())?
         };
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
     }
 
     /// Spawns a coroutine on a runtime from any thread.
@@ -137,7 +140,7 @@ impl Builder {
         T: Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.post_spawn(f, plan)?))
+        Ok(JoinHandle::new(runtime.place(f, plan)?))
     }
 
     fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
@@ -167,9 +170,10 @@ fn outside() -> io::Error {
     )
 }
 
-/// Spawns a coroutine on this thread's worker, after [`std::thread::spawn`].
+/// Spawns a coroutine on this thread's runtime, after [`std::thread::spawn`].
 ///
-/// It first runs when this one parks, yields or ends.
+/// It first runs when this one parks, yields or ends, or on another worker if
+/// the runtime has several and one is idle. Once started it stays there.
 ///
 /// # Panics
 ///

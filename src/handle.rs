@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::future::block_on;
 use crate::sched::{self, Cx, Worker};
+use crate::task::alias::Ask;
 use crate::task::{Addr, JoinError, JoinRef};
 
 /// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
@@ -77,7 +78,7 @@ impl<T> JoinHandle<T> {
     pub fn coroutine(&self) -> Coroutine {
         let header = self.join.as_ref().expect("the result was taken").header();
         Coroutine {
-            addr: header.addr(),
+            addr: header.identity(),
             name: header.name().cloned(),
         }
     }
@@ -113,7 +114,14 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         let Some(join) = self.join.take() else { return };
         match Worker::current() {
-            Some(worker) if worker.index() == join.header().addr().worker() => worker.detach(join),
+            Some(worker)
+                if join
+                    .header()
+                    .known()
+                    .is_some_and(|addr| addr.worker() == worker.index()) =>
+            {
+                worker.detach(join)
+            }
             _ => drop(join),
         }
     }
@@ -123,7 +131,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("JoinHandle");
         if let Some(join) = &self.join {
-            out.field("id", &CoroutineId(join.header().addr()));
+            out.field("id", &join.header().known().map(CoroutineId));
         }
         out.field("finished", &self.is_finished()).finish()
     }
@@ -140,12 +148,12 @@ pub struct CoroutineId(Addr);
 impl CoroutineId {
     /// As [`Coroutine::unpark`].
     pub fn unpark(self) {
-        sched::unpark(self.0);
+        sched::ask(Ask::Unpark, self.0);
     }
 
     /// As [`Coroutine::cancel`].
     pub fn cancel(self) {
-        sched::cancel(self.0);
+        sched::ask(Ask::Cancel, self.0);
     }
 }
 
@@ -207,7 +215,7 @@ pub fn current() -> Coroutine {
 pub fn try_current() -> Option<Coroutine> {
     let cx = Cx::running()?;
     Some(Coroutine {
-        addr: cx.addr(),
+        addr: cx.identity(),
         name: cx.worker().name(cx.slot()),
     })
 }

@@ -4,15 +4,17 @@ use std::fmt;
 use std::io;
 use std::panic::{Location, resume_unwind};
 use std::process::abort;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle as Thread};
 
 use crate::handle::JoinHandle;
 use crate::sched::{
-    Config, Message, Plan, Remote, SharedConfig, Spawned, StackPlan, Worker, too_many,
+    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, too_many,
 };
-use crate::shim::{AtomicBool, Ordering};
+use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
-use crate::task::{self, JoinError, JoinRef, PacketRef};
+use crate::task::{self, Addr, JoinRef};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -30,10 +32,13 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// a message; its memory is never reused. One that never waits at all is
 /// waited for, for ever if need be. To let the others finish, join them.
 ///
+/// One that is runnable at that moment may get one more turn before it hears
+/// of it, so one that was spawned but never ran may start, or not.
+///
 /// # Errors
 ///
 /// When the worker can't be set up (descriptors, address space, a nested
-/// `run`), or when `f`'s coroutine was cancelled or got no stack.
+/// `run`, a destructor that calls it while unwinding), or when `f`'s coroutine was cancelled or got no stack.
 ///
 /// # Panics
 ///
@@ -80,15 +85,29 @@ pub struct Runtime {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct RuntimeBuilder {
+    workers: usize,
     config: Config,
 }
 
 impl RuntimeBuilder {
-    /// The most coroutines that may be alive at one time; one more is an error
-    /// of its spawn. Default: 16 777 216, at most 134 217 728. Each costs 32
-    /// bytes of memory once used, and of address space from the start.
+    /// How many kernel threads run coroutines: the one that calls
+    /// [`Runtime::run`], and `workers - 1` that live as long as that call.
+    /// Default: 1.
+    ///
+    /// A coroutine that has started stays on its thread. What [`spawn`](crate::spawn)
+    /// was given and nobody has started yet is taken by any worker that has
+    /// nothing else to do.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// The most coroutines that may be alive at one time on each worker; one
+    /// more is an error of its spawn. Default: 16 777 216, at most 268 435 456.
+    /// Each costs 32 bytes of memory once used, and of address space from the
+    /// start.
     pub fn max_coroutines(mut self, most: u32) -> Self {
-        self.config.max_coroutines = most.clamp(1, task::Slots::MOST);
+        self.config.max_coroutines = most.clamp(1, Addr::MAX_SLOTS);
         self
     }
 
@@ -143,14 +162,14 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// When the kernel's pages are not 4 KiB, when a handler for stack
-    /// overflows can't be installed, or when the process has 1 023 runtimes.
+    /// overflows can't be installed, or when the process has 1 023 workers.
     pub fn build(self) -> io::Result<Runtime> {
         crate::sys::mem::check_page_size()?;
         overflow::install()?;
         overflow::set_describer(crate::sched::describe_running);
         Ok(Runtime {
             handle: Handle {
-                remote: Remote::claim()?,
+                pool: Arc::new(Pool::new(self.workers)?),
                 max_coroutines: self.config.max_coroutines,
             },
             config: self.config,
@@ -163,6 +182,7 @@ impl Runtime {
     /// The default settings, to be changed.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
+            workers: 1,
             config: Config {
                 max_coroutines: 1 << 24,
                 arena: ArenaConfig::default(),
@@ -190,6 +210,11 @@ impl Runtime {
                 "this thread already runs a crore runtime: spawn a coroutine instead of nesting run",
             ));
         }
+        if thread::panicking() {
+            return Err(io::Error::other(
+                "this thread unwinds from a panic: coroutines can't park then, so none is started",
+            ));
+        }
         if self.running.swap(true, Ordering::Acquire) {
             return Err(io::Error::other("another thread runs this runtime"));
         }
@@ -213,7 +238,10 @@ impl Runtime {
         site: &'static Location<'static>,
     ) -> io::Result<T> {
         let _signals = overflow::ensure_alt_stack()?;
-        let worker = Worker::new(self.handle.remote, &self.config)?;
+        let pool = &self.handle.pool;
+        pool.restart();
+        let worker = Worker::new(Arc::clone(pool), 0, &self.config)?;
+        let crew = Crew::start(pool, &self.config)?;
         let plan = Plan {
             stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
@@ -223,38 +251,98 @@ impl Runtime {
             // `f` and what it returns may borrow from our caller: from here on
             // we must not return, nor unwind, before its coroutine has ended.
             let guard = AbortOnUnwind;
-            let main = worker.spawn(f, plan)?;
-            if let Err(error) = worker.run(&main) {
-                eprintln!("crore: the worker's reactor failed: {error}");
-                abort();
-            }
+            let main = worker.spawn_local(f, plan)?;
+            run_to_end(&worker, Some(&main));
             std::mem::forget(guard);
             io::Result::Ok(main)
         });
-        self.handle.remote.detach(worker.next_generation());
+        drop(crew);
         drop(worker);
-        // SAFETY: `run` returned, so the main task is done, and it returns `T`.
+        // SAFETY: the worker has ended, so the main task is done, and it
+        // returns `T`.
         match unsafe { main?.take::<T>() } {
             Ok(value) => Ok(value),
-            Err(error) => Err(error
-                .try_into_panic()
-                .map_or_else(io::Error::from, |payload| resume_unwind(payload))),
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) => resume_unwind(payload),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+/// Runs the worker of this thread until the runtime stops.
+fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
+    if let Err(error) = worker.run(main) {
+        eprintln!("crore: a worker's reactor failed: {error}");
+        abort();
+    }
+}
+
+/// The threads of all workers but the first. Dropping it stops and joins them.
+struct Crew<'a> {
+    pool: &'a Pool,
+    threads: Vec<Thread<()>>,
+}
+
+impl<'a> Crew<'a> {
+    /// Starts the threads; each is a worker when this returns.
+    fn start(pool: &'a Arc<Pool>, config: &Config) -> io::Result<Self> {
+        let mut crew = Self {
+            pool,
+            threads: Vec::new(),
+        };
+        let (ready, started) = mpsc::channel();
+        for place in 1..pool.remotes().len() {
+            let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
+            let body = move || work(pool, place, &config, ready);
+            crew.threads.push(
+                thread::Builder::new()
+                    .name(format!("crore-{place}"))
+                    .spawn(body)?,
+            );
+        }
+        drop(ready);
+        for result in started {
+            result?;
+        }
+        Ok(crew)
+    }
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        self.pool.stop();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                // Its guard has aborted the process if coroutines were alive.
+                eprintln!("crore: a worker thread panicked while it started");
+            }
+        }
+    }
+}
+
+/// The life of a worker's thread.
+fn work(pool: Arc<Pool>, place: usize, config: &Config, ready: mpsc::Sender<io::Result<()>>) {
+    let signals = overflow::ensure_alt_stack();
+    let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
+    match worker {
+        Err(error) => ready.send(Err(error)).expect("the starter waits"),
+        Ok((worker, _signals)) => {
+            ready.send(Ok(())).expect("the starter waits");
+            // The starter waits until all senders are gone.
+            drop(ready);
+            worker.enter(|| {
+                let guard = AbortOnUnwind;
+                run_to_end(&worker, None);
+                std::mem::forget(guard);
+            });
         }
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        for message in self.handle.remote.release() {
-            if let Message::Spawn(Spawned { packet, .. }) = message {
-                // SAFETY: nobody ran it: the task's side is in the message,
-                // the closure in the packet.
-                unsafe {
-                    let packet = PacketRef::from_slot(packet).expect("a spawn has a packet");
-                    packet.cancel_unstarted(JoinError::cancelled());
-                }
-            }
-        }
+        self.handle.pool.close();
     }
 }
 
@@ -270,19 +358,19 @@ impl fmt::Debug for Runtime {
 /// Reaches a runtime from any thread.
 #[derive(Clone)]
 pub struct Handle {
-    remote: &'static Remote,
+    pool: Arc<Pool>,
     max_coroutines: u32,
 }
 
 impl Handle {
     /// Spawns a coroutine on the runtime. It starts when the runtime runs.
     ///
-    /// If the runtime is dropped first, so is the closure, and joining gives
-    /// an error that [is "cancelled"](JoinError::is_cancelled).
+    /// If the runtime is dropped first, so is the closure, and joining gives an
+    /// error that [is "cancelled"](JoinError::is_cancelled).
     ///
     /// # Panics
     ///
-    /// When the runtime has ended, or has as many coroutines as it may;
+    /// When the runtime has ended, and when every worker has as many coroutines as it may;
     /// [`Builder::spawn_on`](crate::Builder::spawn_on) returns an error instead.
     ///
     /// # Examples
@@ -306,47 +394,54 @@ impl Handle {
             .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
     }
 
-    /// What the runtime has counted so far.
+    /// What the runtime has counted so far; all zero once it has been dropped.
     pub fn metrics(&self) -> Metrics {
-        let counters = &self.remote.counters;
-        Metrics {
-            spawned: counters.spawned.get(),
-            ended: counters.ended.get(),
-            abandoned: counters.abandoned.get(),
-            resumed: counters.resumed.get(),
-            turns: counters.turns.get(),
-            frame_saves: counters.saves.get(),
-            frame_restores: counters.restores.get(),
-            frame_hits: counters.hits.get(),
-            largest_frame: counters.largest_frame.get(),
-            saved_bytes: counters.saved_bytes.get(),
-            saved_bytes_peak: counters.saved_bytes_peak.get(),
-            saved_bytes_held: counters.saved_bytes_held.get(),
-        }
+        let mut sum = Metrics::default();
+        self.pool.counters().for_each(|counters| sum.add(counters));
+        sum
     }
 
-    pub(crate) fn post_spawn<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    /// As [`Handle::metrics`], for each worker.
+    pub fn worker_metrics(&self) -> Vec<Metrics> {
+        let one = |counters| {
+            let mut one = Metrics::default();
+            one.add(counters);
+            one
+        };
+        self.pool.counters().map(one).collect()
+    }
+
+    pub(crate) fn place<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let mut join = None;
-        self.remote.post_spawn(self.max_coroutines, |addr| {
-            let (packet, handle) = task::allocate(f, addr, plan.name.clone());
-            join = Some(handle);
-            Spawned {
-                packet: packet.as_ptr(),
-                plan,
-            }
-        })?;
-        join.ok_or_else(|| too_many(self.max_coroutines))
+        let room = u64::from(self.max_coroutines);
+        if self
+            .pool
+            .remotes()
+            .iter()
+            .all(|remote| remote.load() >= room)
+        {
+            return Err(too_many(self.max_coroutines));
+        }
+        let (packet, join) = task::allocate(f, None, plan.name.clone());
+        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
+        match self.pool.place(task) {
+            Ok(()) => Ok(join),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the runtime has ended",
+            )),
+        }
     }
 }
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("worker", &self.remote.index())
+            .field("workers", &self.pool.remotes().len())
             .finish()
     }
 }
@@ -380,6 +475,23 @@ pub struct Metrics {
     pub saved_bytes_peak: u64,
     /// Shared stacks: memory that the pool of saved frames holds.
     pub saved_bytes_held: u64,
+}
+
+impl Metrics {
+    fn add(&mut self, counters: &Counters) {
+        self.spawned += counters.spawned.get();
+        self.ended += counters.ended.get();
+        self.abandoned += counters.abandoned.get();
+        self.resumed += counters.resumed.get();
+        self.turns += counters.turns.get();
+        self.frame_saves += counters.saves.get();
+        self.frame_restores += counters.restores.get();
+        self.frame_hits += counters.hits.get();
+        self.largest_frame = self.largest_frame.max(counters.largest_frame.get());
+        self.saved_bytes += counters.saved_bytes.get();
+        self.saved_bytes_peak += counters.saved_bytes_peak.get();
+        self.saved_bytes_held += counters.saved_bytes_held.get();
+    }
 }
 
 struct Reset<'a>(&'a AtomicBool);

@@ -14,6 +14,7 @@ use super::worker::Worker;
 use crate::switch::Event;
 use crate::sys::errno;
 use crate::task::Flags;
+use crate::task::alias::Ask;
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
 pub(super) struct Cancelled;
@@ -22,15 +23,16 @@ pub(super) struct Cancelled;
 pub(super) const PATIENCE: u32 = 10_000;
 
 impl Worker {
-    /// The main coroutine has ended: cancels all others.
+    /// The main coroutine has ended: cancels all others, here.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
+        while self.take_own() {}
         let all: Vec<_> = self
             .slots
             .iter_live()
             .map(|(_, slot)| self.addr(slot))
             .collect();
-        all.into_iter().for_each(|addr| self.cancel(addr));
+        all.into_iter().for_each(|addr| self.ask(Ask::Cancel, addr));
     }
 }
 

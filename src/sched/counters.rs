@@ -1,6 +1,6 @@
 //! What a worker counts, for others to read.
 
-use crate::shim::{AtomicU64, Ordering};
+use crate::shim::atomic::{AtomicU64, Ordering};
 
 /// One number: written by the worker alone, read by anybody. A plain load and
 /// store on the writer's side, no locked instruction.
@@ -42,8 +42,8 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// A new runtime begins to count.
-    pub(crate) fn reset(&self) {
+    /// Back to zero, for the next owner.
+    pub(super) fn reset(&self) {
         let Self {
             spawned,
             ended,
@@ -58,7 +58,7 @@ impl Counters {
             saved_bytes_peak,
             saved_bytes_held,
         } = self;
-        for counter in [
+        let all = [
             spawned,
             ended,
             abandoned,
@@ -71,8 +71,7 @@ impl Counters {
             saved_bytes,
             saved_bytes_peak,
             saved_bytes_held,
-        ] {
-            counter.set(0);
-        }
+        ];
+        all.into_iter().for_each(|counter| counter.set(0));
     }
 }

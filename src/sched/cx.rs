@@ -61,8 +61,13 @@ impl Cx {
     }
 
     /// The coroutine's address.
-    pub(crate) fn addr(self) -> Addr {
+    fn addr(self) -> Addr {
         self.worker().addr(self.slot())
+    }
+
+    /// What the coroutine is known by.
+    pub(crate) fn identity(self) -> Addr {
+        self.worker().identity(self.slot())
     }
 
     /// Wakes this coroutine.

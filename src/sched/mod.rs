@@ -1,6 +1,6 @@
 //! Floor 5: the scheduler.
 //!
-//! Lives here: the worker and its loop, waking by address, the inbox for other
+//! Lives here: the worker and its loop, waking by address, the mailbox for other
 //! threads, cancellation, and [`Cx`], the coroutine's side of waiting. Does
 //! not live here: what is waited for. Sockets and timers are the driver's;
 //! locks, channels and futures only ever see a `std::task::Waker`.
@@ -11,11 +11,16 @@ mod cancel;
 mod counters;
 mod cx;
 mod describe;
-mod inbox;
+mod mailbox;
+mod pool;
+mod remote;
 mod run;
 mod stacks;
 mod wake;
 mod worker;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 use std::os::fd::RawFd;
 
@@ -24,9 +29,10 @@ use crate::stack::arena::ArenaConfig;
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
-pub(crate) use inbox::{Message, Remote, Spawned};
+pub(crate) use pool::Pool;
+pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::{cancel, unpark, waker};
+pub(crate) use wake::{ask, waker};
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.
@@ -50,7 +56,7 @@ pub(crate) fn fd_gone(fd: RawFd) {
     }
     for remote in Remote::all() {
         if here.is_none_or(|worker| worker.index() != remote.index()) {
-            let _ = remote.post(Message::FdGone(fd));
+            remote.mailbox.post(Message::FdGone(fd));
         }
     }
 }

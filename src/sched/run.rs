@@ -1,20 +1,24 @@
 //! The worker's loop: what runs next, and when the worker sleeps.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancelled;
 use super::describe::Who;
+use super::remote::Unstarted;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::task::alias;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
-use crate::util::prefetch;
+use crate::util::{contain, prefetch};
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
+
+/// Of so many coroutines resumed at most one is new, as long as others wait.
+const START_EVERY: u32 = 2;
 
 /// How far ahead in the run queue memory is asked for.
 const AHEAD: usize = 8;
@@ -30,30 +34,36 @@ const QUEUE_KEPT: usize = 1 << 16;
 pub(super) const BUDGET: u32 = 128;
 
 impl Worker {
-    /// Runs coroutines until `main` and then all others have ended.
+    /// Runs coroutines until the runtime stops and all of this worker's have
+    /// ended. The worker that has the main task stops the runtime.
     ///
     /// # Errors
     ///
     /// What `epoll_wait` says, which is never the caller's fault: then the
     /// coroutines are still there, so the caller must not go on.
-    pub(crate) fn run(&self, main: &JoinRef) -> io::Result<()> {
+    pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
         let mut polled = Instant::now();
         loop {
             self.slice();
-            if self.remote.has_mail() {
+            if self.remote.mailbox.has_mail() {
                 self.read_mail();
             }
-            if !self.stopping.get() && main.is_done() {
+            if main.is_some_and(JoinRef::is_done) && !self.pool.is_stopping() {
+                self.pool.stop();
+            }
+            if self.pool.is_stopping() && !self.stopping.get() {
                 self.stop();
             }
-            if self.slots.live() == 0 && self.stopping.get() {
-                return Ok(());
-            }
-            if self.queue.borrow().is_empty() {
+            if !self.queue.borrow().is_empty() {
+                if polled.elapsed() >= POLL_EVERY {
+                    self.turn(Turn::Poll)?;
+                    polled = Instant::now();
+                }
+            } else if !self.take_work() {
+                if self.stopping.get() && self.slots.live() == 0 {
+                    return Ok(());
+                }
                 self.idle()?;
-                polled = Instant::now();
-            } else if polled.elapsed() >= POLL_EVERY {
-                self.turn(Turn::Poll)?;
                 polled = Instant::now();
             }
         }
@@ -62,10 +72,43 @@ impl Worker {
     /// Resumes up to [`SLICE`] coroutines.
     #[inline]
     fn slice(&self) {
-        for _ in 0..SLICE {
+        for turn in 0..SLICE {
+            if turn % START_EVERY == 0 && self.remote.mailbox.has_jobs() {
+                self.take_own();
+            }
             let next = self.pop();
             let Some(index) = next else { return };
             self.resume(index);
+        }
+    }
+
+    /// Takes one task that this worker was offered; whether there was one.
+    pub(super) fn take_own(&self) -> bool {
+        self.remote
+            .mailbox
+            .take_job()
+            .is_some_and(|task| self.adopt_or_return(task))
+    }
+
+    /// Takes one task that has not started, our own or another worker's.
+    fn take_work(&self) -> bool {
+        (self.remote.mailbox.has_jobs() && self.take_own())
+            || self
+                .pool
+                .steal(self.place)
+                .is_some_and(|task| self.adopt_or_return(task))
+    }
+
+    /// With all slots taken, the task waits where it will be looked for again
+    /// when one of ours has ended.
+    fn adopt_or_return(&self, task: Unstarted) -> bool {
+        match self.adopt(task) {
+            Ok(()) => true,
+            Err(task) => {
+                let kept = self.pool.offer(self.place, task);
+                debug_assert!(kept.is_ok(), "a running worker owns its mailbox");
+                false
+            }
         }
     }
 
@@ -82,15 +125,29 @@ impl Worker {
         Some(next)
     }
 
-    /// Sleeps until something happens. See README.md for why no wake-up is lost.
+    /// Sleeps until something happens. See README.md for why nothing that
+    /// happens is missed.
     fn idle(&self) -> io::Result<()> {
         // A worker that once ran millions should not keep a queue for them.
         self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
-        if self.remote.may_sleep() {
-            self.turn(Turn::Park)?;
+        let mailbox = &self.remote.mailbox;
+        mailbox.set_idle();
+        // From here on an offer anywhere nudges us; what was offered before,
+        // we find ourselves.
+        let stolen = self.pool.steal(self.place);
+        if let Some(task) = stolen {
+            mailbox.awake();
+            self.adopt_or_return(task);
+            return Ok(());
         }
+        let result = if mailbox.may_sleep(self.slots.has_room()) {
+            self.turn(Turn::Park)
+        } else {
+            Ok(())
+        };
+        mailbox.awake();
         self.read_mail();
-        Ok(())
+        result
     }
 
     /// Asks the driver what has happened and wakes those who wait for it.
@@ -228,11 +285,10 @@ impl Worker {
         let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
         let packet = slot.packet.get();
         self.slots.free(index);
-        if self.slots.is_remote(index) {
-            self.remote.recycle(index, slot.generation());
-        }
         self.remote.counters.ended.add(1);
-        drop(extra);
+        if let Some(alias) = extra.and_then(|extra| extra.alias) {
+            alias::discard(alias);
+        }
         packet
     }
 }
@@ -244,14 +300,5 @@ fn why_unwound() -> JoinError {
         JoinError::cancelled()
     } else {
         JoinError::panicked(payload)
-    }
-}
-
-/// Runs foreign code that must not unwind into the scheduler. Its panic was
-/// reported by the panic hook; there is nobody else to tell.
-fn contain(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // Dropping the payload could panic again.
-        std::mem::forget(payload);
     }
 }

@@ -3,10 +3,10 @@
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::Message;
-use super::inbox::Remote;
+use super::remote::{Message, Remote};
 use super::worker::Worker;
 use crate::task::Addr;
+use crate::task::alias::{self, Ask};
 
 /// A waker for the task: no allocation, clone and drop are free, and it may
 /// outlive task, worker and runtime (I4).
@@ -22,31 +22,27 @@ pub(crate) fn waker(addr: Addr) -> Waker {
 pub(crate) fn wake(addr: Addr) {
     match Worker::current() {
         Some(worker) if worker.index() == addr.worker() => worker.wake(addr),
-        _ => post(addr, Message::Wake(addr)),
+        _ => elsewhere(Ask::Wake, addr),
     }
 }
 
-/// Gives the task its park token, and wakes it.
-pub(crate) fn unpark(addr: Addr) {
+/// Asks something of a task, if it still exists, on whatever worker it is.
+#[inline]
+pub(crate) fn ask(what: Ask, addr: Addr) {
     match Worker::current() {
-        Some(worker) if worker.index() == addr.worker() => worker.unpark(addr),
-        _ => post(addr, Message::Unpark(addr)),
-    }
-}
-
-/// Makes the task's blocking calls fail from now on, and wakes it.
-pub(crate) fn cancel(addr: Addr) {
-    match Worker::current() {
-        Some(worker) if worker.index() == addr.worker() => worker.cancel(addr),
-        _ => post(addr, Message::Cancel(addr)),
+        Some(worker) if worker.index() == addr.worker() => worker.ask(what, addr),
+        _ => elsewhere(what, addr),
     }
 }
 
 #[cold]
-fn post(addr: Addr, message: Message) {
-    if let Some(remote) = Remote::by_index(addr.worker()) {
-        // A closed gate: the runtime has ended, and its tasks with it.
-        let _ = remote.post(message);
+fn elsewhere(what: Ask, addr: Addr) {
+    if alias::is_alias(addr) {
+        if let Some(addr) = alias::ask(addr, what) {
+            ask(what, addr);
+        }
+    } else if let Some(remote) = Remote::by_index(addr.worker()) {
+        remote.mailbox.post(Message::Ask(what, addr));
     }
 }
 

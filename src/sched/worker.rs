@@ -18,12 +18,14 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::inbox::{Message, Remote, Spawned};
+use super::pool::Pool;
+use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
 use crate::driver::Driver;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
-use crate::task::{self, Addr, Flags, JoinRef, Sites, Slot, Slots, State};
+use crate::task::alias::{self, Ask};
+use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State};
 
 thread_local! {
     static LOCAL: Local = const {
@@ -59,12 +61,17 @@ pub(crate) struct Plan {
 #[derive(Debug, Default)]
 pub(super) struct Extra {
     pub(super) name: Option<Arc<str>>,
+    /// What the task is known by if it is not its address.
+    pub(super) alias: Option<Addr>,
     /// Waits refused since the task was cancelled.
     pub(super) refusals: u32,
 }
 
 /// One kernel thread's scheduler.
 pub(crate) struct Worker {
+    pub(super) pool: Arc<Pool>,
+    /// Which of the pool's workers this is.
+    pub(super) place: usize,
     pub(super) remote: &'static Remote,
     pub(super) slots: Slots,
     pub(super) queue: RefCell<VecDeque<u32>>,
@@ -94,15 +101,28 @@ pub(crate) fn too_many(limit: u32) -> io::Error {
 }
 
 impl Worker {
-    /// A worker for this thread; [`Worker::enter`] makes it the current one.
-    pub(crate) fn new(remote: &'static Remote, config: &super::Config) -> io::Result<Self> {
+    /// A worker for this thread, in this place of the pool;
+    /// [`Worker::enter`] makes it the current one.
+    pub(crate) fn new(pool: Arc<Pool>, place: usize, config: &super::Config) -> io::Result<Self> {
+        let remote = pool.remotes()[place];
         let driver = Driver::new()?;
-        let first_generation = remote.attach(driver.remote_waker());
-        let slots = Slots::new(config.max_coroutines, first_generation)?;
+        let alarm = driver.remote_waker();
+        let slots = Slots::new(config.max_coroutines, remote.next_generation())?;
         let mut extras = Slab::new();
         // Index 0 stands for "none" in a slot.
         extras.insert(Extra::default());
+        let wake = move || {
+            // Past the hooks: the write is the runtime's own, not that of the
+            // coroutine that caused it, and a lock is held.
+            let was_off = super::cx::set_unhooked(true);
+            // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
+            alarm.wake().expect("an open eventfd can be written");
+            super::cx::set_unhooked(was_off);
+        };
+        remote.mailbox.set_alarm(Some(Box::new(wake)));
         Ok(Self {
+            pool,
+            place,
             remote,
             slots,
             queue: RefCell::default(),
@@ -162,30 +182,73 @@ impl Worker {
         Addr::new(self.index(), slot.generation(), self.slots.index(slot))
     }
 
-    /// Spawns a task on this worker.
+    /// Spawns a task that stays on this worker.
     ///
     /// # Errors
     ///
     /// All slots taken.
-    pub(crate) fn spawn<F: FnOnce() -> T, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef> {
+    pub(crate) fn spawn_local<F: FnOnce() -> T, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef> {
         let Some(index) = self.slots.alloc() else {
             return Err(too_many(self.slots.capacity()));
         };
         let addr = self.addr(self.slots.slot(index));
-        let (packet, join) = task::allocate(f, addr, plan.name.clone());
-        self.place(
-            index,
-            Spawned {
-                packet: packet.as_ptr(),
-                plan,
-            },
-        );
+        let (packet, join) = task::allocate(f, Some(addr), plan.name.clone());
+        self.fill(index, packet.as_ptr(), plan);
         Ok(join)
     }
 
+    /// Spawns a task that any worker of the runtime may take.
+    ///
+    /// # Errors
+    ///
+    /// All slots taken.
+    pub(crate) fn spawn<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        if !self.pool.has_many() || self.stopping.get() {
+            return self.spawn_local(f, plan);
+        }
+        if self.slots.live() as usize + self.remote.mailbox.jobs() >= self.slots.capacity() as usize
+        {
+            return Err(too_many(self.slots.capacity()));
+        }
+        let (packet, join) = task::allocate(f, None, plan.name.clone());
+        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
+        let offered = self.pool.offer(self.place, task);
+        debug_assert!(offered.is_ok(), "a running worker owns its mailbox");
+        Ok(join)
+    }
+
+    /// Takes a task that was waiting for any worker. Gives it back if all
+    /// slots are taken.
+    pub(super) fn adopt(&self, task: Unstarted) -> Result<(), Unstarted> {
+        let Some(index) = self.slots.alloc() else {
+            return Err(task);
+        };
+        let slot = self.slots.slot(index);
+        let addr = self.addr(slot);
+        let (packet, plan) = task.into_parts();
+        // SAFETY: the packet lives: its task side is in our hands.
+        let known = unsafe { (*packet).set_identity(addr) };
+        self.fill(index, packet, plan);
+        if let Err(alias) = known {
+            self.with_extra(slot, |extra| extra.alias = Some(alias));
+            let asked = alias::place(alias, addr);
+            if asked.unparked {
+                slot.set(Flags::TOKEN);
+            }
+            if asked.cancelled {
+                slot.set(Flags::CANCELLED);
+            }
+        }
+        Ok(())
+    }
+
     /// Fills a New slot and queues it.
-    fn place(&self, index: u32, spawned: Spawned) {
-        let Spawned { packet, plan } = spawned;
+    fn fill(&self, index: u32, packet: *const Header, plan: Plan) {
         let slot = self.slots.slot(index);
         slot.packet.set(packet);
         match plan.stack {
@@ -229,18 +292,14 @@ impl Worker {
         }
     }
 
-    /// Gives a task its park token, and wakes it.
-    pub(crate) fn unpark(&self, addr: Addr) {
+    /// Asks something of a task of this worker, if the address is not stale.
+    pub(crate) fn ask(&self, what: Ask, addr: Addr) {
         if let Some((index, slot)) = self.slots.find(addr) {
-            slot.set(Flags::TOKEN);
-            self.wake_slot(index, slot);
-        }
-    }
-
-    /// Makes a task's blocking calls fail from now on, and wakes it.
-    pub(crate) fn cancel(&self, addr: Addr) {
-        if let Some((index, slot)) = self.slots.find(addr) {
-            slot.set(Flags::CANCELLED);
+            match what {
+                Ask::Wake => {}
+                Ask::Unpark => slot.set(Flags::TOKEN),
+                Ask::Cancel => slot.set(Flags::CANCELLED),
+            }
             self.wake_slot(index, slot);
         }
     }
@@ -258,26 +317,16 @@ impl Worker {
         self.woken.set(woken);
     }
 
-    /// Where the slots of the remote's next worker must start.
-    pub(crate) fn next_generation(&self) -> u32 {
-        self.slots.next_generation()
-    }
-
-    /// Reads the inbox.
+    /// Reads the mail.
     pub(super) fn read_mail(&self) {
         let mut mail = self.mail.take();
-        self.remote.take(&mut mail);
+        self.remote.mailbox.read(&mut mail);
         for message in mail.drain(..) {
             match message {
-                Message::Wake(addr) => self.wake(addr),
-                Message::Unpark(addr) => self.unpark(addr),
-                Message::Cancel(addr) => self.cancel(addr),
+                Message::Ask(what, addr) => self.ask(what, addr),
                 Message::FdGone(fd) => self.fd_gone(fd),
-                Message::Spawn(spawned) => {
-                    // SAFETY: the packet lives: its task side is in the message.
-                    let addr = unsafe { (*spawned.packet).addr() };
-                    self.place(self.slots.adopt(addr), spawned);
-                }
+                // The loop looks at the pool.
+                Message::Stop => {}
             }
         }
         self.mail.set(mail);
@@ -292,6 +341,15 @@ impl Worker {
                 .set(u32::try_from(index).expect("fewer extras than slots"));
         }
         f(&mut extras[slot.extra.get() as usize])
+    }
+
+    /// What the task is known by.
+    pub(crate) fn identity(&self, slot: &Slot) -> Addr {
+        let alias = match slot.extra.get() {
+            0 => None,
+            extra => self.extras.borrow()[extra as usize].alias,
+        };
+        alias.unwrap_or_else(|| self.addr(slot))
     }
 
     /// The name that the task was given.
@@ -310,8 +368,7 @@ impl Worker {
     /// Whether a started task of ours holds this packet: then both sides of it
     /// can be dropped here and now.
     pub(crate) fn detach(&self, join: JoinRef) {
-        let addr = join.header().addr();
-        let Some((_, slot)) = self.slots.find(addr) else {
+        let Some((_, slot)) = join.header().known().and_then(|addr| self.slots.find(addr)) else {
             return;
         };
         if slot.state() == State::New || slot.packet.get() != join.as_ptr() {
@@ -322,5 +379,13 @@ impl Worker {
         // SAFETY: the slot's was the task's side, and the closure was taken
         // out when the task started.
         drop(unsafe { task::PacketRef::from_slot(packet) });
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.remote.mailbox.set_alarm(None);
+        self.remote
+            .set_next_generation(self.slots.next_generation());
     }
 }

@@ -6,7 +6,9 @@
 
 pub(crate) mod errno;
 pub(crate) mod fd;
+pub(crate) mod fork;
 pub(crate) mod mem;
+pub(crate) mod ready;
 pub(crate) mod signal;
 #[cfg(test)]
 pub(crate) mod testing;

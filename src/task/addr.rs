@@ -4,11 +4,11 @@ use std::fmt;
 
 /// Where a task lives: `{worker: 10, generation: 26, slot: 28}` bits.
 ///
-/// Never zero in its worker field's sense: worker indices start at 1, so that
-/// an address is a `NonZeroU64` in spirit and never a null pointer in a
-/// `RawWaker`. A stale address is recognised by its generation; after 2^26
-/// reuses of one slot it may name a stranger, who then sees one spurious
-/// wake-up, which every wait of ours tolerates.
+/// Workers count from 1; worker 0 stands for the table of
+/// [aliases](super::alias), whose generations count from 1, so that no address
+/// is zero. A stale address is recognised by its generation; after 2^26 reuses
+/// of one slot it may name a stranger, who then sees one spurious wake-up,
+/// which every wait of ours tolerates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Addr(u64);
 
@@ -30,6 +30,12 @@ impl Addr {
                 | (u64::from(generation) << SLOT_BITS)
                 | u64::from(slot),
         )
+    }
+
+    /// Entry `index` of the table of aliases.
+    pub(crate) fn alias(generation: u32, index: u32) -> Self {
+        let generation = Self::generation_bits(generation);
+        Self((u64::from(generation) << SLOT_BITS) | u64::from(index))
     }
 
     #[inline(always)]

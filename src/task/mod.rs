@@ -22,10 +22,14 @@
 //! the task will look at whatever it waits for when it runs.
 
 mod addr;
+pub(crate) mod alias;
 mod error;
 mod packet;
 mod site;
 mod slot;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 pub(crate) use addr::Addr;
 pub use error::JoinError;

@@ -25,8 +25,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::{Addr, JoinError, RUNNING, Slot};
-use crate::shim::{AtomicU32, Ordering, UnsafeCell};
+use super::{Addr, JoinError, RUNNING, Slot, alias};
+use crate::shim::UnsafeCell;
+use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::Job;
 
 const TASK: u32 = 1;
@@ -41,7 +42,10 @@ pub(crate) struct Header {
     job: Job,
     vtable: &'static VTable,
     state: AtomicU32,
-    addr: Addr,
+    /// What the task is known by: its address once it has one; before that,
+    /// if somebody has asked, an alias (see `alias.rs`). Zero until then. Set
+    /// once.
+    identity: AtomicU64,
     name: Option<Arc<str>>,
     waker: UnsafeCell<Option<Waker>>,
 }
@@ -169,9 +173,33 @@ fn running_slot() -> &'static Slot {
 }
 
 impl Header {
-    /// The task's address.
-    pub(crate) fn addr(&self) -> Addr {
-        self.addr
+    /// What the task is known by. A task that has no address yet, because any
+    /// worker may still take it, gets an alias.
+    pub(crate) fn identity(&self) -> Addr {
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let fresh = alias::create();
+        self.set_identity(fresh).unwrap_or_else(|known| {
+            alias::discard(fresh);
+            known
+        })
+    }
+
+    /// A worker has taken the task and put it at `addr`. `Err` with the alias
+    /// that it is known by already.
+    pub(crate) fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
+        let (new, relaxed) = (addr.to_bits(), Ordering::Relaxed);
+        match self.identity.compare_exchange(0, new, relaxed, relaxed) {
+            Ok(_) => Ok(addr),
+            Err(known) => Err(Addr::from_bits(known)),
+        }
+    }
+
+    /// The identity, if the task has one.
+    pub(crate) fn known(&self) -> Option<Addr> {
+        let bits = self.identity.load(Ordering::Relaxed);
+        (bits != 0).then(|| Addr::from_bits(bits))
     }
 
     /// The name given to the builder.
@@ -200,13 +228,14 @@ pub(crate) struct PacketRef(NonNull<Header>);
 /// with it a result that was not taken.
 pub(crate) struct JoinRef(NonNull<Header>);
 
-/// A packet with its closure, for a task at `addr`: both sides of it.
+/// A packet with its closure, for a task at `addr` if it has one yet: both
+/// sides of it.
 ///
 /// The header pointer is the task's side before the closure is taken out: give
 /// it to a slot, or end it with [`PacketRef::cancel_unstarted`].
 pub(crate) fn allocate<F: FnOnce() -> T, T>(
     closure: F,
-    addr: Addr,
+    addr: Option<Addr>,
     name: Option<Arc<str>>,
 ) -> (NonNull<Header>, JoinRef) {
     let stage = Stage {
@@ -219,7 +248,7 @@ pub(crate) fn allocate<F: FnOnce() -> T, T>(
             },
             vtable: &Packet::<F, T>::VTABLE,
             state: AtomicU32::new(TASK | HANDLE),
-            addr,
+            identity: AtomicU64::new(addr.map_or(0, Addr::to_bits)),
             name,
             waker: UnsafeCell::new(None),
         },
@@ -250,17 +279,25 @@ impl PacketRef {
         self.complete();
     }
 
-    /// Ends a task that never ran. The closure's destructor may panic.
+    /// Ends a task that never ran. The closure's destructor may panic; the
+    /// joiner gets its error all the same.
     ///
     /// # Safety
     ///
     /// - The closure is still in the packet.
     pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
-        // SAFETY: the closure is there, and gone afterwards.
-        unsafe {
-            (self.header().vtable.drop_closure)(self.0);
-            self.fail(error);
+        struct Fail(Option<(PacketRef, JoinError)>);
+        impl Drop for Fail {
+            fn drop(&mut self) {
+                let (packet, error) = self.0.take().expect("dropped once");
+                // SAFETY: the closure is gone: its destructor has been called.
+                unsafe { packet.fail(error) };
+            }
         }
+        let (header, drop_closure) = (self.0, self.header().vtable.drop_closure);
+        let _fail = Fail(Some((self, error)));
+        // SAFETY: the closure is there, and this is the only time it is dropped.
+        unsafe { drop_closure(header) };
     }
 
     fn header(&self) -> &Header {
@@ -283,7 +320,12 @@ impl PacketRef {
 
 impl Drop for PacketRef {
     fn drop(&mut self) {
-        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        let state = &self.header().state;
+        // A handle that is gone never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & HANDLE != 0 {
+            before = state.fetch_and(!TASK, Ordering::AcqRel);
+        }
         if before & HANDLE == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(self.0, before & DONE != 0) };
@@ -365,7 +407,12 @@ impl JoinRef {
     /// Lets go of the packet by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
-        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        let state = &this.header().state;
+        // A task that has let go never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & TASK != 0 {
+            before = state.fetch_and(!bits, Ordering::AcqRel);
+        }
         if before & TASK == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(this.0, before & !bits & DONE != 0) };

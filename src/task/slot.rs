@@ -136,19 +136,12 @@ impl Slot {
     }
 }
 
-/// All slots of one worker, in two ranges of numbers.
-///
-/// The local range is the worker's to hand out: a reserve cut in segments of
-/// 2 MiB. A segment whose slots are all free gives its memory back and keeps
-/// only the generation that its slots must start from.
-///
-/// The remote range above it is handed out by the inbox to threads that spawn
-/// from outside, so that they know the address of what they spawned at once;
-/// the worker only fills and empties those slots ([`Slots::adopt`]).
+/// All slots of one worker: a reserve cut in segments of 2 MiB. A segment
+/// whose slots are all free gives its memory back and keeps only the
+/// generation that its slots must start from.
 #[derive(Debug)]
 pub(crate) struct Slots {
     base: *const Slot,
-    /// Slots in the local range; as many again are in the remote one.
     capacity: u32,
     book: RefCell<Book>,
 }
@@ -162,8 +155,6 @@ struct Book {
     /// Segments that have room, the one to use next at the end.
     open: Vec<u32>,
     live: u32,
-    /// One past the highest remote slot that was ever used.
-    remote_end: u32,
     /// What new segments start their generations from.
     first_generation: u32,
 }
@@ -193,8 +184,11 @@ const HUGE_AFTER: usize = 4;
 impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
     pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
-        let capacity = capacity.clamp(1, Self::MOST);
-        let reserve = Reserve::new(SEGMENT_BYTES + 2 * capacity as usize * size_of::<Slot>())?;
+        let capacity = capacity.clamp(1, Addr::MAX_SLOTS);
+        // Whole segments, since they come and go as a whole, and one more to
+        // begin at a huge page's border.
+        let segments = capacity.div_ceil(SEGMENT_SLOTS) as usize;
+        let reserve = Reserve::new((segments + 1) * SEGMENT_BYTES)?;
         let offset = reserve.base().align_offset(SEGMENT_BYTES);
         Ok(Self {
             base: reserve.base().wrapping_add(offset).cast(),
@@ -205,19 +199,15 @@ impl Slots {
                 segments: Vec::new(),
                 open: Vec::new(),
                 live: 0,
-                remote_end: capacity,
                 first_generation,
             }),
         })
     }
 
-    /// The most slots that each range can have.
-    pub(crate) const MOST: u32 = Addr::MAX_SLOTS / 2;
-
     /// The slot of this number, whatever its state.
     #[inline(always)]
     pub(crate) fn slot(&self, index: u32) -> &Slot {
-        debug_assert!(index < 2 * self.capacity);
+        debug_assert!(index < self.capacity);
         // SAFETY: inside the reserve (numbers come from `alloc`, addresses are
         // checked by `find`); any bytes there, zero ones too, are a `Slot`
         // (I2), and only this thread touches them.
@@ -234,7 +224,7 @@ impl Slots {
     #[inline(always)]
     pub(crate) fn find(&self, addr: Addr) -> Option<(u32, &Slot)> {
         let index = addr.slot();
-        if index >= 2 * self.capacity {
+        if index >= self.capacity {
             return None;
         }
         let slot = self.slot(index);
@@ -247,6 +237,11 @@ impl Slots {
         self.book.borrow().live
     }
 
+    /// Whether another task can be alive.
+    pub(crate) fn has_room(&self) -> bool {
+        self.live() < self.capacity
+    }
+
     /// The most tasks that can be alive.
     pub(crate) fn capacity(&self) -> u32 {
         self.capacity
@@ -257,7 +252,7 @@ impl Slots {
     pub(crate) fn alloc(&self) -> Option<u32> {
         let mut book = self.book.borrow_mut();
         if book.live >= self.capacity {
-            return None; // Remote tasks count as well: the limit is on both.
+            return None;
         }
         let number = match book.open.last() {
             Some(&number) => number,
@@ -286,23 +281,6 @@ impl Slots {
         Some(index)
     }
 
-    /// Makes a remote slot New, as the inbox has promised.
-    pub(crate) fn adopt(&self, addr: Addr) -> u32 {
-        let index = addr.slot();
-        debug_assert!(self.is_remote(index) && self.slot(index).state() == State::Free);
-        let mut book = self.book.borrow_mut();
-        book.live += 1;
-        book.remote_end = book.remote_end.max(index + 1);
-        self.slot(index).make_new(addr.generation());
-        index
-    }
-
-    /// Whether the inbox, not the worker, hands this slot out.
-    #[inline(always)]
-    pub(crate) fn is_remote(&self, index: u32) -> bool {
-        index >= self.capacity
-    }
-
     /// Ends the task in this slot: its address is stale from here on.
     #[inline]
     pub(crate) fn free(&self, index: u32) {
@@ -313,9 +291,6 @@ impl Slots {
         slot.generation.set(generation);
         slot.set_state(State::Free);
         book.live -= 1;
-        if self.is_remote(index) {
-            return; // The worker tells the inbox.
-        }
         let number = index / SEGMENT_SLOTS;
         let segment = &mut book.segments[number as usize];
         slot.frame_len.set(segment.free);
@@ -332,18 +307,17 @@ impl Slots {
 
     /// Live slots with their numbers, for walks at shutdown and in dumps.
     pub(crate) fn iter_live(&self) -> impl Iterator<Item = (u32, &Slot)> {
-        let (ends, remote_end) = {
-            let book = self.book.borrow();
-            (
-                book.segments.iter().map(|s| s.fresh).collect::<Vec<_>>(),
-                book.remote_end,
-            )
-        };
-        let local = ends.into_iter().enumerate().flat_map(|(segment, end)| {
+        let ends: Vec<u32> = self
+            .book
+            .borrow()
+            .segments
+            .iter()
+            .map(|s| s.fresh)
+            .collect();
+        let numbers = ends.into_iter().enumerate().flat_map(|(segment, end)| {
             let first = segment as u32 * SEGMENT_SLOTS;
             first..first + end
         });
-        let numbers = local.chain(self.capacity..remote_end);
         numbers
             .map(|i| (i, self.slot(i)))
             .filter(|(_, slot)| slot.state() != State::Free)
@@ -369,8 +343,7 @@ impl Book {
                     ..Segment::default()
                 });
                 let number = self.segments.len() - 1;
-                // Not the last one, which may end before its huge page does.
-                if number >= HUGE_AFTER && (number as u32 + 1) * SEGMENT_SLOTS <= capacity {
+                if number >= HUGE_AFTER {
                     let offset = self.offset(number);
                     self.reserve.prefer_huge(offset, SEGMENT_BYTES);
                 }
@@ -411,6 +384,20 @@ mod tests {
 
     fn addr(slots: &Slots, index: u32) -> Addr {
         Addr::new(1, slots.slot(index).generation(), index)
+    }
+
+    #[test]
+    fn a_last_segment_that_is_not_full_comes_and_goes() {
+        let slots = Slots::new(SEGMENT_SLOTS + 1000, 3).unwrap();
+        for _ in 0..2 {
+            let all: Vec<u32> = (0..slots.capacity())
+                .map(|_| slots.alloc().unwrap())
+                .collect();
+            assert!(!slots.has_room() && slots.alloc().is_none());
+            let gone = addr(&slots, SEGMENT_SLOTS);
+            all.into_iter().for_each(|index| slots.free(index));
+            assert!(slots.find(gone).is_none() && slots.live() == 0);
+        }
     }
 
     #[test]

@@ -54,11 +54,11 @@ impl Fixture {
 }
 
 #[test]
-#[cfg(debug_assertions)]
-fn the_region_that_a_saved_task_left_is_poisoned() {
+fn only_the_region_that_a_saved_task_left_is_poisoned() {
     let mut fixture = Fixture::new();
     fixture.park(1);
     let saved = fixture.save(96);
+    #[cfg(debug_assertions)]
     assert_eq!(fixture.bytes(fixture.cut - 96, 96), [copy::LEFT; 96]);
     assert_eq!(
         fixture.bytes(fixture.cut, 64),

@@ -1,0 +1,307 @@
+//! The one way in which a hooked call waits: try, who asked?, park, again.
+//!
+//! ```text
+//!            ┌───────────── drained, and the user blocks: no try ─────────────┐
+//!            │                                                                ▼
+//!   call ────┴──► try without waiting ──► EAGAIN ──► who asked? ──────────► park ──┐
+//!                   ▲    │                             │                    │  │   │
+//!                   │    └─► anything else: answer     └─► O_NONBLOCK:      │  └─► EPERM (no such thing as ready):
+//!                   │                                      EAGAIN           │      the plain call
+//!                   └───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Nothing here knows which call it is. What a call does to the kernel is a
+//! closure over a [`Mode`]; what time-outs mean is in [`Asker`].
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::fdflags::{self, Question};
+use super::raw::{Answer, Errno, answer_c, errno, sys};
+use crate::driver::Direction;
+use crate::sched::Cx;
+use crate::sys::fork;
+
+/// How a call is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Must answer `EAGAIN` instead of waiting.
+    NoWait,
+    /// As the user wrote it; for what can't be polled.
+    Plain,
+}
+
+/// The coroutine that this code runs in and may suspend. None: do as libc.
+#[inline(always)]
+pub(super) fn gate() -> Option<Cx> {
+    Cx::current().filter(|_| !fork::is_child())
+}
+
+/// Runs a hooked call in a coroutine and returns as C does.
+///
+/// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
+/// call that did not wait counts against the fairness budget: a coroutine
+/// whose calls never wait yields now and then.
+#[inline]
+pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
+    let saved = errno();
+    let answer = match cx.check() {
+        Ok(()) => {
+            let answer = call();
+            cx.spend();
+            answer
+        }
+        Err(_) => Err(libc::ECANCELED),
+    };
+    answer_c(answer, saved)
+}
+
+/// [`inside`] for calls on what may be a file. Those neither yield nor fail by
+/// cancellation: loggers write to their files under a lock and count on it
+/// that nobody else runs, and what is cancelled may still save its data.
+#[inline]
+pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
+    if fdflags::known(fd, fdflags::NOT_A_FILE) {
+        return inside(cx, call);
+    }
+    let saved = errno();
+    answer_c(call(), saved)
+}
+
+/// [`inside`] for calls that return `int`.
+pub(super) fn inside_int(cx: Cx, call: impl FnOnce() -> Answer) -> c_int {
+    inside(cx, call) as c_int
+}
+
+/// Which descriptor a call waits for, and who wants it to wait.
+pub(super) struct Asker {
+    pub(super) fd: RawFd,
+    pub(super) dir: Direction,
+    /// Asked at the first park only: most calls never need it.
+    limit: Option<Limit>,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    UserIsNonBlocking,
+    Until(Option<Instant>),
+}
+
+impl Asker {
+    pub(super) fn new(fd: RawFd, dir: Direction) -> Self {
+        Self {
+            fd,
+            dir,
+            limit: None,
+        }
+    }
+
+    /// When waiting must end.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if the user made the descriptor non-blocking.
+    pub(super) fn deadline(&mut self) -> Result<Option<Instant>, Errno> {
+        let limit = match self.limit {
+            Some(limit) => limit,
+            None => *self.limit.insert(ask(self.fd, self.dir)?),
+        };
+        match limit {
+            Limit::UserIsNonBlocking => Err(libc::EAGAIN),
+            Limit::Until(deadline) => Ok(deadline),
+        }
+    }
+
+    /// Asks the kernel again whether the user wants to wait.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if not.
+    #[cold]
+    fn confirm(&mut self) -> Result<(), Errno> {
+        if is_nonblocking(self.fd)? {
+            fdflags::changed(self.fd);
+            self.limit = Some(Limit::UserIsNonBlocking);
+        }
+        self.deadline().map(drop)
+    }
+}
+
+fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    Ok(flags & libc::O_NONBLOCK as usize != 0)
+}
+
+/// Asks the kernel what the user set, as far as it is not known.
+fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
+    let all = fdflags::BLOCKING | fdflags::no_limit(dir);
+    if fdflags::known(fd, all) {
+        return Ok(Limit::Until(None));
+    }
+    let question = Question::begin(fd);
+    if is_nonblocking(fd)? {
+        return Ok(Limit::UserIsNonBlocking);
+    }
+    let limit = time_limit(fd, dir);
+    question.learned(if limit.is_none() {
+        all
+    } else {
+        fdflags::BLOCKING
+    });
+    Ok(Limit::Until(limit.map(after)))
+}
+
+/// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
+fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
+    let name = match dir {
+        Direction::Read => libc::SO_RCVTIMEO,
+        Direction::Write => libc::SO_SNDTIMEO,
+    };
+    // SAFETY: any bytes are two longs.
+    let time = unsafe {
+        socket_option(
+            fd,
+            name,
+            libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+        )
+    }
+    .ok()?;
+    let limit = Duration::new(
+        time.tv_sec.try_into().ok()?,
+        u32::try_from(time.tv_usec).ok()? * 1000,
+    );
+    (!limit.is_zero()).then_some(limit)
+}
+
+/// Reads an option of level `SOL_SOCKET` into `value`.
+///
+/// # Safety
+///
+/// - Any bytes are a valid `T`.
+unsafe fn socket_option<T>(fd: RawFd, name: c_int, mut value: T) -> Result<T, Errno> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let place: *mut c_void = (&raw mut value).cast();
+    // SAFETY: a place of `len` bytes, in which the caller allows any bytes.
+    unsafe {
+        sys!(
+            SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            place,
+            &raw mut len
+        )
+    }?;
+    Ok(value)
+}
+
+/// Reads a whole-number option of level `SOL_SOCKET`.
+pub(super) fn socket_number(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
+    // SAFETY: any bytes are an int.
+    unsafe { socket_option(fd, name, 0) }
+}
+
+/// The moment `time` from now; a few decades for times that have no end.
+pub(super) fn after(time: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    Instant::now() + time.min(FOREVER)
+}
+
+/// Runs `call` until it says something else than `EAGAIN`, parking between.
+///
+/// `hint` false: the call may answer although the descriptor is drained (no
+/// bytes asked for), so it is always tried.
+#[inline]
+pub(super) fn until_done(
+    cx: Cx,
+    asker: &mut Asker,
+    hint: bool,
+    mut call: impl FnMut(Mode) -> Answer,
+) -> Answer {
+    let (fd, dir) = (asker.fd, asker.dir);
+    // A drained descriptor is not tried, but only where we know that the user
+    // wants to wait: otherwise EAGAIN is what he is to get.
+    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
+        match call(Mode::NoWait) {
+            Err(libc::EAGAIN) => {}
+            answer => return answer,
+        }
+        asker.deadline()?;
+        cx.drained(fd, dir);
+    }
+    park_and_retry(cx, asker, call)
+}
+
+/// What epoll takes is no regular file.
+fn note_pollable(fd: RawFd) {
+    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
+        Question::begin(fd).learned(fdflags::NOT_A_FILE);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn park_failed(error: &io::Error) -> Errno {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+#[inline]
+fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answer) -> Answer {
+    let (fd, dir) = (asker.fd, asker.dir);
+    loop {
+        let deadline = asker.deadline()?;
+        let parked = cx
+            .wait(fd, dir, deadline)
+            .map_err(|error| park_failed(&error));
+        match parked {
+            Ok(()) => note_pollable(fd),
+            // Late, but it may have become ready in this very moment.
+            Err(libc::ETIMEDOUT) => {}
+            Err(libc::EPERM) => return call(Mode::Plain),
+            Err(code) => return Err(code),
+        }
+        match call(Mode::NoWait) {
+            Err(libc::EAGAIN) if parked.is_ok() => {
+                // Somebody else was faster; or what is known of the number is
+                // of an earlier descriptor.
+                asker.confirm()?;
+                cx.drained(fd, dir);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// What `poll` says of `fd` now: the events that hold, or 0.
+pub(super) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: one entry and a time, both live across the call.
+    match unsafe { sys!(SYS_ppoll, &raw mut entry, 1, &raw const zero, 0, 0) } {
+        Ok(_) => entry.revents,
+        // No answer: let the call itself say what is wrong.
+        Err(_) => events,
+    }
+}
+
+/// The event that ends waiting in `dir`.
+pub(super) fn event(dir: Direction) -> libc::c_short {
+    match dir {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    }
+}

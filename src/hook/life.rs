@@ -1,0 +1,178 @@
+//! The life of a descriptor number: calls that begin it, end it, or give it
+//! another meaning, and calls that change the flags of what it names.
+//!
+//! Before a number ends, its waiters are woken with `EBADF` and its
+//! registration is dropped; when one begins, nothing is known of it. A forked
+//! child does neither: what is registered belongs to its parent.
+
+use std::ffi::{c_int, c_uint, c_ulong};
+use std::os::fd::RawFd;
+
+use super::raw::sys;
+use super::{PROBE, fdflags, probe_arrived, real};
+use crate::sched;
+use crate::sys::fork;
+
+/// Passes a fresh descriptor (or an error) through.
+pub(super) fn began(fd: RawFd) -> RawFd {
+    // What is still known of the number is of one that was closed unseen.
+    if fd >= 0 && fdflags::forget(fd) && !fork::is_child() {
+        sched::fd_gone(fd);
+    }
+    fd
+}
+
+/// The number is about to end.
+fn ends(fd: RawFd) {
+    if fd >= 0 && !fork::is_child() {
+        fdflags::forget(fd);
+        sched::fd_gone(fd);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close(fd: c_int) -> c_int {
+    if fd == PROBE {
+        probe_arrived();
+    }
+    ends(fd);
+    // SAFETY: no pointers.
+    unsafe { real::close(fd) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    const CLOEXEC: c_int = 1 << 2;
+    if flags & CLOEXEC == 0 && first <= last {
+        fdflags::for_each_used(first, last, ends);
+    }
+    // SAFETY: no pointers.
+    unsafe { real::close_range(first, last, flags) }
+}
+
+/// Replaces `new` by a duplicate of `old`, if there is an `old`.
+fn replaced(old: RawFd, new: RawFd, replace: impl FnOnce() -> c_int) -> c_int {
+    // SAFETY: F_GETFD takes no pointer.
+    let valid = old != new && unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_ok();
+    if valid {
+        ends(new);
+    }
+    let result = replace();
+    if valid && result >= 0 {
+        fdflags::duplicated(old, new);
+    }
+    result
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+    // SAFETY: no pointers.
+    replaced(old, new, || unsafe { real::dup2(old, new) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+    // SAFETY: no pointers.
+    replaced(old, new, || unsafe { real::dup3(old, new, flags) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dup(old: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let new = began(unsafe { real::dup(old) });
+    if new >= 0 {
+        fdflags::duplicated(old, new);
+    }
+    new
+}
+
+/// The child of a `vfork` borrows the parent's memory: its `close` would end
+/// the parent's registrations. A `fork` is recognised.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn vfork() -> libc::pid_t {
+    fork::watch();
+    // SAFETY: as the caller's vfork, with fewer limits.
+    unsafe { libc::fork() }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+    // SAFETY: no pointers.
+    began(unsafe { real::socket(family, kind, protocol) })
+}
+
+/// Both descriptors that a call put at `pair` begin.
+///
+/// # Safety
+///
+/// - If `result` is 0, `pair` points at two descriptors.
+unsafe fn began_both(result: c_int, pair: *const c_int) -> c_int {
+    if result == 0 {
+        // SAFETY: the caller's promise.
+        let [a, b] = unsafe { [pair.read(), pair.add(1).read()] };
+        began(a);
+        began(b);
+    }
+    result
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn socketpair(
+    family: c_int,
+    kind: c_int,
+    protocol: c_int,
+    pair: *mut c_int,
+) -> c_int {
+    // SAFETY: the caller's place for two descriptors.
+    unsafe { began_both(real::socketpair(family, kind, protocol, pair), pair) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
+    // SAFETY: the caller's place for two descriptors.
+    unsafe { began_both(real::pipe(ends), ends) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
+    // SAFETY: the caller's place for two descriptors.
+    unsafe { began_both(real::pipe2(ends, flags), ends) }
+}
+
+/// C declares it variadic; where the third argument is one register wide, as
+/// on our targets, a fixed one receives it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
+    // SAFETY: the caller's arguments.
+    noted(fd, what, unsafe { real::fcntl(fd, what, arg) })
+}
+
+/// The name that C programs with 64-bit file offsets use.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
+    // SAFETY: the caller's arguments.
+    noted(fd, what, unsafe { real::fcntl64(fd, what, arg) })
+}
+
+fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {
+    match what {
+        libc::F_SETFL => fdflags::changed(fd),
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC if result >= 0 => {
+            began(result);
+            fdflags::duplicated(fd, result);
+        }
+        _ => {}
+    }
+    result
+}
+
+/// Variadic in C, as [`fcntl`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ioctl(fd: c_int, what: c_ulong, arg: usize) -> c_int {
+    // SAFETY: the caller's arguments.
+    let result = unsafe { real::ioctl(fd, what, arg) };
+    if what == libc::FIONBIO {
+        fdflags::changed(fd);
+    }
+    result
+}

@@ -1,0 +1,196 @@
+//! `recv`, `recvfrom`, `recvmsg`, `send`, `sendto`, `sendmsg`: the calls of
+//! sockets, which have flags.
+
+use std::ffi::{c_int, c_void};
+
+use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
+
+use super::engine::{Mode, gate, inside};
+use super::raw::sys;
+use super::real;
+use super::transfer::{Buffers, Transfer, no_buffer};
+use crate::sched::Cx;
+
+/// The flags of one try.
+fn with(flags: c_int, mode: Mode) -> c_int {
+    match mode {
+        Mode::NoWait => flags | libc::MSG_DONTWAIT,
+        Mode::Plain => flags,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
+    let none = std::ptr::null_mut();
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match gate() {
+            None => real::recv(fd, buf, n, flags),
+            Some(cx) => receive_from(cx, fd, buf, n, flags, none, none.cast()),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvfrom(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    flags: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's buffer and address.
+    unsafe {
+        match gate() {
+            None => real::recvfrom(fd, buf, n, flags, addr, len),
+            Some(cx) => receive_from(cx, fd, buf, n, flags, addr.cast(), len),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `recvfrom`.
+#[inline]
+unsafe fn receive_from(
+    cx: Cx,
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    flags: c_int,
+    addr: *mut c_void,
+    len: *mut socklen_t,
+) -> ssize_t {
+    inside(cx, || {
+        Transfer::incoming(fd, n, flags, false).run(cx, |done, mode| {
+            let rest = buf.wrapping_byte_add(done);
+            // SAFETY: the caller's buffer from `done` on, and his address.
+            unsafe {
+                sys!(
+                    SYS_recvfrom,
+                    fd,
+                    rest,
+                    n - done,
+                    with(flags, mode),
+                    addr,
+                    len
+                )
+            }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match gate() {
+            None => real::send(fd, buf, n, flags),
+            Some(cx) => send_to(cx, fd, buf, n, flags, std::ptr::null(), 0),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendto(
+    fd: c_int,
+    buf: *const c_void,
+    n: size_t,
+    flags: c_int,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> ssize_t {
+    // SAFETY: the caller's buffer and address.
+    unsafe {
+        match gate() {
+            None => real::sendto(fd, buf, n, flags, addr, len),
+            Some(cx) => send_to(cx, fd, buf, n, flags, addr, len),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `sendto`.
+#[inline]
+unsafe fn send_to(
+    cx: Cx,
+    fd: c_int,
+    buf: *const c_void,
+    n: size_t,
+    flags: c_int,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> ssize_t {
+    inside(cx, || {
+        Transfer::outgoing(fd, n, flags).run(cx, |done, mode| {
+            let rest = buf.wrapping_byte_add(done);
+            // SAFETY: the caller's buffer from `done` on, and his address.
+            unsafe { sys!(SYS_sendto, fd, rest, n - done, with(flags, mode), addr, len) }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's header, if it is one.
+    let (Some(cx), Some(header)) = (gate(), unsafe { msg.as_ref() }) else {
+        // SAFETY: the caller's arguments.
+        return unsafe { real::recvmsg(fd, msg, flags) };
+    };
+    let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
+    let control = header.msg_controllen > 0;
+    inside(cx, || {
+        // SAFETY: the header's buffers, for the closure too.
+        let total = unsafe { buffers.total() };
+        Transfer::incoming(fd, total, flags, control).run(cx, |done, mode| {
+            if done == 0 {
+                // SAFETY: the caller's header.
+                return unsafe { sys!(SYS_recvmsg, fd, msg, with(flags, mode)) };
+            }
+            let mut scratch = no_buffer();
+            // SAFETY: a header of our own around the header's buffers.
+            unsafe {
+                let mut more = continued(buffers.after(done, &mut scratch));
+                sys!(SYS_recvmsg, fd, &raw mut more, with(flags, mode))
+            }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+    // SAFETY: the caller's header, if it is one.
+    let (Some(cx), Some(header)) = (gate(), unsafe { msg.as_ref() }) else {
+        // SAFETY: the caller's arguments.
+        return unsafe { real::sendmsg(fd, msg, flags) };
+    };
+    let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
+    inside(cx, || {
+        // SAFETY: the header's buffers, for the closure too.
+        let total = unsafe { buffers.total() };
+        Transfer::outgoing(fd, total, flags).run(cx, |done, mode| {
+            if done == 0 {
+                // SAFETY: the caller's header.
+                return unsafe { sys!(SYS_sendmsg, fd, msg, with(flags, mode)) };
+            }
+            // Descriptors and credentials went with the first piece.
+            let mut scratch = no_buffer();
+            // SAFETY: a header of our own around the header's buffers.
+            unsafe {
+                let more = continued(buffers.after(done, &mut scratch));
+                sys!(SYS_sendmsg, fd, &raw const more, with(flags, mode))
+            }
+        })
+    })
+}
+
+/// A header for the pieces after the first.
+fn continued(buffers: Buffers) -> msghdr {
+    // SAFETY: null pointers and zero lengths are a valid header.
+    let mut header: msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = buffers.first.cast_mut();
+    header.msg_iovlen = buffers.count;
+    header
+}

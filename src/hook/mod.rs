@@ -1,0 +1,200 @@
+//! Hooks: blocking calls of libc that park the coroutine instead of the thread.
+//!
+//! With the feature `hook` (on by default) this crate defines libc's blocking
+//! functions itself. Outside a coroutine each goes straight on to libc. Inside
+//! one it does what libc documents, but only the coroutine waits: `std::net`,
+//! `std::os::unix::net`, `std::io::pipe`, `std::thread::sleep`, other crates
+//! and C libraries work as they are. Nothing to call, nothing to import:
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! # fn main() -> std::io::Result<()> {
+//! crore::run(|| {
+//!     let (mut here, mut there) = std::os::unix::net::UnixStream::pair()?;
+//!     let other = crore::spawn(move || there.write_all(b"hi"));
+//!     let mut two = [0; 2];
+//!     here.read_exact(&mut two)?; // parks; the other coroutine runs
+//!     assert_eq!(&two, b"hi");
+//!     other.join().unwrap()
+//! })?
+//! # }
+//! ```
+//!
+//! # What happens to which call, inside a coroutine
+//!
+//! | calls | what happens |
+//! |---|---|
+//! | `recv recvfrom recvmsg send sendto sendmsg` | tried with `MSG_DONTWAIT`; parks on `EAGAIN`; a send returns when all is taken |
+//! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work; regular files block the thread |
+//! | `write writev` on stdout and stderr | block the thread: `println!` holds a lock by thread |
+//! | `accept accept4` | `poll`, then the call; parks when nobody is there |
+//! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again every few ms |
+//! | `poll ppoll __poll` | asked without waiting, then parks on all entries; entries for urgent data or errors only are asked again every 5 ms; `ppoll`'s mask does not hold while parked |
+//! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
+//! | `sched_yield` | yields to other coroutines |
+//! | `sendfile splice` | `EINVAL`, at which callers fall back to `read` and `write` |
+//! | `close close_range dup2 dup3` | wake those who wait on the number with `EBADF` first |
+//! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
+//! | `vfork` | `fork` |
+//! | `__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk` | the checks of `_FORTIFY_SOURCE`, then as above |
+//!
+//! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
+//! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
+//! are not changed, but for the one system call of a `connect`. A cancelled
+//! coroutine gets `ECANCELED`, but not from files; sleeps return early.
+//!
+//! # Limits
+//!
+//! - `MSG_WAITALL` together with `MSG_PEEK`, or with room for control data,
+//!   returns what is there; so does a socket with `SO_RCVLOWAT`.
+//! - Another thread that accepts from the same listener may win the race
+//!   between our `poll` and `accept`; the worker then waits in the kernel for
+//!   the next connection. Give such threads listeners of their own
+//!   (`SO_REUSEPORT`), or make the shared one non-blocking.
+//! - Flags that are changed behind libc's back, or by another process, are
+//!   noticed at the next event, not at once.
+//! - A signal handler that runs while a coroutine does must not block.
+//! - A child after `fork` has plain calls.
+//!
+//! # What is not reached
+//!
+//! Calls that don't go through libc's symbols: inline system calls (rustix's
+//! default backend, Go), io_uring, libc's own internals (`FILE`s, the
+//! resolver). [`unhooked`] keeps a piece of code out on purpose, and
+//! [`crate::io`] serves programs that are built without the feature.
+
+#[cfg(feature = "hook")]
+mod engine;
+#[cfg(feature = "hook")]
+mod fdflags;
+#[cfg(all(feature = "hook", target_env = "gnu"))]
+mod fortify;
+#[cfg(feature = "hook")]
+mod life;
+#[cfg(feature = "hook")]
+mod message;
+#[cfg(feature = "hook")]
+mod net;
+#[cfg(feature = "hook")]
+mod poll;
+#[cfg(feature = "hook")]
+mod raw;
+#[cfg(feature = "hook")]
+mod real;
+#[cfg(feature = "hook")]
+mod time;
+#[cfg(feature = "hook")]
+mod transfer;
+#[cfg(feature = "hook")]
+mod vector;
+
+use std::fmt;
+
+use crate::sched;
+
+// Hooks are `extern "C"` functions: a panic inside one aborts, it never
+// unwinds into code that was compiled not to expect it. None of them takes a
+// lock of std, which would come back through a hook.
+
+/// Whether the hooks work in this program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Blocking calls in coroutines park them.
+    Active,
+    /// Built without the feature `hook`.
+    NotCompiled,
+    /// Built with it, but calls go elsewhere.
+    NotBound {
+        /// The call that was found to go elsewhere.
+        why: &'static str,
+    },
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Active => f.write_str("hooks are active"),
+            Self::NotCompiled => {
+                f.write_str("hooks are not active: built without the feature `hook`")
+            }
+            Self::NotBound { why } => write!(f, "hooks are not active: {why}"),
+        }
+    }
+}
+
+/// True if blocking calls in coroutines park them.
+///
+/// ```
+/// assert_eq!(crore::hook::enabled(), cfg!(feature = "hook"));
+/// ```
+pub fn enabled() -> bool {
+    status() == Status::Active
+}
+
+/// Finds out whether calls of libc arrive at the hooks, by looking at where
+/// they are bound and by making one.
+///
+/// ```
+/// println!("{}", crore::hook::status());
+/// ```
+pub fn status() -> Status {
+    #[cfg(not(feature = "hook"))]
+    return Status::NotCompiled;
+    #[cfg(feature = "hook")]
+    self_test()
+}
+
+/// Runs `f` with libc's own calls: they block the thread, and every coroutine
+/// on it. May be nested, and put around code that panics.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// crore::run(|| {
+///     let text = crore::hook::unhooked(|| std::fs::read_to_string("/proc/self/comm"));
+///     assert!(text.is_ok());
+/// })
+/// # }
+/// ```
+pub fn unhooked<T>(f: impl FnOnce() -> T) -> T {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            sched::set_unhooked(self.0);
+        }
+    }
+    let _restore = Restore(sched::set_unhooked(true));
+    f()
+}
+
+#[cfg(feature = "hook")]
+mod self_test {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::Status;
+
+    /// A descriptor that nobody can have, for the probing `close`.
+    pub(super) const PROBE: libc::c_int = libc::c_int::MIN + 0x00c0_70e1;
+
+    static ARRIVED: AtomicBool = AtomicBool::new(false);
+
+    #[cold]
+    pub(super) fn probe_arrived() {
+        ARRIVED.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn self_test() -> Status {
+        // SAFETY: no pointers; the descriptor is not open.
+        unsafe { libc::close(PROBE) };
+        let why = if !ARRIVED.load(Ordering::Relaxed) {
+            "libc's `close` was called, not ours: is crore linked in dynamically?"
+        } else if super::real::next_definition(c"read").addr() == (libc::read as *const ()).addr() {
+            "`read` is bound to libc: is another library loaded before this program?"
+        } else {
+            return Status::Active;
+        };
+        Status::NotBound { why }
+    }
+}
+#[cfg(feature = "hook")]
+use self_test::{PROBE, probe_arrived, self_test};

@@ -1,0 +1,205 @@
+//! `accept` and `connect`: the two calls without a non-blocking flag.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use libc::{sockaddr, socklen_t};
+
+use super::engine::{Asker, Mode, after, gate, inside_int, poll_now, socket_number, until_done};
+use super::raw::{Answer, Errno, sys};
+use super::{life, real};
+use crate::driver::Direction;
+use crate::sched::Cx;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => life::began(real::accept(fd, addr, len)),
+            Some(cx) => accept_inside(cx, fd, addr, len, 0),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept4(
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => life::began(real::accept4(fd, addr, len, flags)),
+            Some(cx) => accept_inside(cx, fd, addr, len, flags),
+        }
+    }
+}
+
+/// Asks `poll`, then accepts. Between the two another thread may take the
+/// connection; then this accept waits in the kernel for the next one, and its
+/// worker with it. Threads that share a listener with a worker should make it
+/// non-blocking, or give each its own (`SO_REUSEPORT`).
+///
+/// # Safety
+///
+/// - As for `accept4`.
+unsafe fn accept_inside(
+    cx: Cx,
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let mut asker = Asker::new(fd, Direction::Read);
+    let accepted = inside_int(cx, || {
+        until_done(cx, &mut asker, true, |mode| {
+            if mode == Mode::NoWait && poll_now(fd, libc::POLLIN) == 0 && listens(fd) {
+                return Err(libc::EAGAIN);
+            }
+            // SAFETY: the caller's arguments.
+            unsafe { sys!(SYS_accept4, fd, addr, len, flags) }
+        })
+    });
+    life::began(accepted)
+}
+
+/// What does not listen is left to `accept4`, which refuses it at once.
+fn listens(fd: RawFd) -> bool {
+    socket_number(fd, libc::SO_ACCEPTCONN) == Ok(1)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => real::connect(fd, addr, len),
+            Some(cx) => inside_int(cx, || connect_inside(cx, fd, addr, len)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `connect`.
+unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    // SAFETY: the caller's address, for every call of this.
+    let plain = || unsafe { sys!(SYS_connect, fd, addr, len) };
+    if flags & libc::O_NONBLOCK as usize != 0 {
+        return plain();
+    }
+    let started = without_waiting(fd, flags, plain);
+    let mut asker = Asker::new(fd, Direction::Write);
+    match started {
+        Err(code @ (libc::EINPROGRESS | libc::EALREADY)) => {
+            let deadline = asker.deadline()?;
+            match settled(cx, fd, deadline) {
+                Ok(()) => {}
+                // As the kernel says when SO_SNDTIMEO runs out.
+                Err(libc::ETIMEDOUT) => return Err(code),
+                Err(code) => return Err(code),
+            }
+            // SAFETY: a socket address begins with its family.
+            let family = c_int::from(unsafe { (*addr).sa_family });
+            if family == libc::AF_INET || family == libc::AF_INET6 {
+                // Once settled, connecting again does not wait: it fetches the
+                // result and moves the socket's state as a blocking call would.
+                return without_waiting(fd, flags, plain);
+            }
+            match socket_number(fd, libc::SO_ERROR)? {
+                0 => Ok(0),
+                code => Err(code),
+            }
+        }
+        Err(libc::EAGAIN) => {
+            full_backlog(cx, asker.deadline()?, || without_waiting(fd, flags, plain))
+        }
+        answer => answer,
+    }
+}
+
+/// Runs `call` with `O_NONBLOCK`: for this one call, never while parked.
+fn without_waiting(fd: RawFd, flags: usize, call: impl FnOnce() -> Answer) -> Answer {
+    // SAFETY: F_SETFL takes no pointer.
+    unsafe {
+        sys!(
+            SYS_fcntl,
+            fd,
+            libc::F_SETFL,
+            flags | libc::O_NONBLOCK as usize
+        )
+    }?;
+    let answer = call();
+    // SAFETY: as above. The flags were valid before, so they are now.
+    let _ = unsafe { sys!(SYS_fcntl, fd, libc::F_SETFL, flags) };
+    answer
+}
+
+/// Parks until the connection is made or has failed.
+fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
+    loop {
+        if poll_now(fd, libc::POLLOUT) != 0 {
+            return Ok(());
+        }
+        cx.drained(fd, Direction::Write);
+        if let Err(error) = cx.wait(fd, Direction::Write, deadline) {
+            let code = error.raw_os_error().unwrap_or(libc::EIO);
+            let late = code == libc::ETIMEDOUT && poll_now(fd, libc::POLLOUT) != 0;
+            return if late { Ok(()) } else { Err(code) };
+        }
+    }
+}
+
+/// A Unix listener whose backlog is full gives no sign of room: try again,
+/// less and less often.
+fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Answer) -> Answer {
+    const LONGEST: Duration = Duration::from_millis(20);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let until = after(pause);
+        if deadline.is_some_and(|at| at < until) {
+            pause_until(cx, deadline.unwrap_or(until))?;
+            return call();
+        }
+        pause_until(cx, until)?;
+        match call() {
+            Err(libc::EAGAIN) => pause = (pause * 2).min(LONGEST),
+            answer => return answer,
+        }
+    }
+}
+
+/// Sleeps.
+///
+/// # Errors
+///
+/// `ECANCELED`.
+pub(super) fn pause_until(cx: Cx, until: Instant) -> Result<(), Errno> {
+    cx.sleep_until(until)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::ECANCELED))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    let result = unsafe { real::setsockopt(fd, level, name, value, len) };
+    if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
+        super::fdflags::changed(fd);
+    }
+    result
+}
+
+/// `SO_RCVTIMEO`, `SO_SNDTIMEO`, and their names for 64-bit times.
+const TIME_LIMITS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];

@@ -1,0 +1,188 @@
+//! `poll` and `ppoll`: ask the kernel without waiting, park on all, ask again.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use libc::{c_short, nfds_t, pollfd, timespec};
+
+use super::engine::{after, gate, inside_int};
+use super::net::pause_until;
+use super::raw::{Answer, Errno, sys};
+use super::{real, time};
+use crate::driver::Direction;
+use crate::sched::Cx;
+
+/// The kernel's `sizeof(sigset_t)`, which is not libc's.
+pub(super) const KERNEL_SIGSET_BYTES: usize = 8;
+
+const READ: c_short = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP | libc::POLLRDBAND;
+const WRITE: c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { real::poll(fds, n, timeout) };
+    };
+    let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+    // SAFETY: the caller's entries.
+    inside_int(cx, || unsafe {
+        poll_inside(cx, fds, n, limit, std::ptr::null())
+    })
+}
+
+/// glibc's other name for `poll`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { poll(fds, n, timeout) }
+}
+
+/// The signal mask holds while the kernel is asked, not while parked: signals
+/// are the thread's, and other coroutines run there meanwhile.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    limit: *const timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { real::ppoll(fds, n, limit, mask) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let limit = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(time::duration(limit).ok_or(libc::EINVAL)?),
+        };
+        // SAFETY: the caller's entries and mask.
+        unsafe { poll_inside(cx, fds, n, limit, mask) }
+    })
+}
+
+/// # Safety
+///
+/// - `fds` points at `n` entries; `mask` is null or valid.
+unsafe fn poll_inside(
+    cx: Cx,
+    fds: *mut pollfd,
+    n: nfds_t,
+    limit: Option<Duration>,
+    mask: *const libc::sigset_t,
+) -> Answer {
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the caller's entries and mask, for every call.
+    let ask = || unsafe {
+        sys!(
+            SYS_ppoll,
+            fds,
+            n,
+            &raw const zero,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    };
+    let first = ask();
+    if first != Ok(0) || limit == Some(Duration::ZERO) {
+        return first;
+    }
+    let deadline = limit.map(after);
+    // The kernel took the entries, so they can be read (there may be none).
+    let entries = match n {
+        0 => &[],
+        // SAFETY: `n` entries of the caller; nobody writes them while we look.
+        n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
+    };
+    let waits = Waits::of(entries);
+    loop {
+        let parked = waits.park(cx, deadline);
+        match (ask(), parked) {
+            // Closed meanwhile: `ask` has said POLLNVAL, if it still is.
+            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
+            (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
+            (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
+            (Ok(0), Err(code)) => return Err(code),
+            (answer, _) => return answer,
+        }
+    }
+}
+
+/// What a `poll` waits for: one pair without allocation, several on the heap,
+/// never in the frame.
+enum Waits {
+    One(RawFd, Direction),
+    Many(Vec<(RawFd, Direction)>),
+    /// No entries: just the time.
+    Nothing,
+    /// Some entry waits for what readiness does not tell apart (urgent data,
+    /// errors only): asked again every few milliseconds.
+    Special,
+}
+
+impl Waits {
+    fn of(entries: &[pollfd]) -> Self {
+        let mut many = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.fd >= 0) {
+            if entry.events & (READ | WRITE) == 0 || entry.events & libc::POLLPRI != 0 {
+                return Self::Special;
+            }
+            if entry.events & READ != 0 {
+                many.push((entry.fd, Direction::Read));
+            }
+            if entry.events & WRITE != 0 {
+                many.push((entry.fd, Direction::Write));
+            }
+        }
+        match many[..] {
+            [] => Self::Nothing,
+            [(fd, dir)] => Self::One(fd, dir),
+            _ => Self::Many(many),
+        }
+    }
+
+    /// Parks until something may have changed.
+    fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+        let parked = match self {
+            // The kernel has just said that none is ready.
+            Self::One(fd, dir) => {
+                cx.drained(*fd, *dir);
+                cx.wait(*fd, *dir, deadline)
+            }
+            Self::Many(many) => {
+                for (fd, dir) in many {
+                    cx.drained(*fd, *dir);
+                }
+                cx.wait_any(many, deadline)
+            }
+            Self::Nothing => {
+                pause_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
+                return if deadline.is_some() {
+                    Err(libc::ETIMEDOUT)
+                } else {
+                    Ok(())
+                };
+            }
+            Self::Special => return few_millis(cx, deadline),
+        };
+        match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+            // Something that epoll does not take, but that poll waits for.
+            Err(libc::EPERM) => few_millis(cx, deadline),
+            parked => parked,
+        }
+    }
+}
+
+fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+    const STEP: Duration = Duration::from_millis(5);
+    let step = after(STEP);
+    match deadline.filter(|&at| at <= step) {
+        Some(at) => pause_until(cx, at).and(Err(libc::ETIMEDOUT)),
+        None => pause_until(cx, step),
+    }
+}

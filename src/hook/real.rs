@@ -1,0 +1,224 @@
+//! libc's own functions, for everybody who is not in a coroutine.
+//!
+//! All are looked up once, behind our own definitions (`RTLD_NEXT`), at the
+//! first call of any. The pointers start at functions that do the look-up, so
+//! a call is one relaxed load and one jump. Where there is no next definition
+//! (static linking) the bare system call takes its place.
+
+use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::mem::transmute;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use libc::{
+    clockid_t, iovec, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec,
+};
+
+use super::poll::KERNEL_SIGSET_BYTES;
+use super::raw::{Answer, answer_c, answer_int, errno, sys};
+use crate::sys::fork;
+
+macro_rules! real {
+    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
+        $(
+            /// libc's own.
+            ///
+            /// # Safety
+            ///
+            /// - As for the C function.
+            #[inline(always)]
+            pub(super) unsafe fn $name($($arg: $ty),*) -> $ret {
+                // SAFETY: the slot holds `first`, `bare`, or what the dynamic
+                // linker says is the function of this name and type.
+                let function: types::$name = unsafe { transmute(slots::$name.load(Ordering::Relaxed)) };
+                // SAFETY: forwarded.
+                unsafe { function($($arg),*) }
+            }
+        )*
+
+        #[allow(non_camel_case_types, reason = "named after C's functions")]
+        mod types {
+            use super::*;
+            $(pub(super) type $name = unsafe extern "C" fn($($ty),*) -> $ret;)*
+        }
+
+        #[allow(non_upper_case_globals, reason = "named after C's functions")]
+        mod slots {
+            use super::*;
+            $(pub(super) static $name: AtomicPtr<c_void> =
+                AtomicPtr::new(first::$name as types::$name as *mut c_void);)*
+        }
+
+        /// What the slots hold until the first call of any of them.
+        mod first {
+            use super::*;
+            $(#[cold]
+            pub(super) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+                look_up_all();
+                // SAFETY: forwarded; the slot no longer leads here.
+                unsafe { super::$name($($arg),*) }
+            })*
+        }
+
+        /// The kernel's calls, for where there is no next definition.
+        mod bare {
+            use super::*;
+            $(#[cold]
+            pub(super) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+                // SAFETY: forwarded: the same arguments, the kernel's call.
+                unsafe { $bare }
+            })*
+        }
+
+        fn look_up_functions() {
+            $(look_up(&slots::$name, stringify!($name), bare::$name as types::$name as *mut c_void);)*
+        }
+    };
+}
+
+/// Looks all of them up, at the first call of one: a look-up takes locks of
+/// the dynamic linker, which a signal handler or a forked child must not meet.
+/// (std's start-up calls `poll`, before `main` and any other thread.)
+#[cold]
+fn look_up_all() {
+    fork::watch();
+    look_up_functions();
+    look_up_variadic();
+}
+
+fn look_up(slot: &AtomicPtr<c_void>, name: &str, bare: *mut c_void) {
+    let mut with_nul = [0; 32];
+    with_nul[..name.len()].copy_from_slice(name.as_bytes());
+    let next = CStr::from_bytes_until_nul(&with_nul).map_or(std::ptr::null_mut(), next_definition);
+    slot.store(if next.is_null() { bare } else { next }, Ordering::Relaxed);
+}
+
+/// The definition of `name` after ours in link order, null if there is none.
+#[cfg(not(target_feature = "crt-static"))]
+pub(super) fn next_definition(name: &CStr) -> *mut c_void {
+    // SAFETY: a valid name; dlsym calls nothing of ours.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+}
+
+#[cfg(target_feature = "crt-static")]
+pub(super) fn next_definition(_: &CStr) -> *mut c_void {
+    std::ptr::null_mut()
+}
+
+fn long(answer: Answer) -> ssize_t {
+    answer_c(answer, errno())
+}
+
+fn int(answer: Answer) -> c_int {
+    answer_int(answer, errno())
+}
+
+real! {
+    fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t = long(sys!(SYS_read, fd, buf, n));
+    fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t = long(sys!(SYS_write, fd, buf, n));
+    fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t = long(sys!(SYS_readv, fd, iov, count));
+    fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t = long(sys!(SYS_writev, fd, iov, count));
+    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_recvfrom, fd, buf, n, flags, 0, 0));
+    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_sendto, fd, buf, n, flags, 0, 0));
+    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t =
+        long(sys!(SYS_recvfrom, fd, buf, n, flags, addr, len));
+    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t =
+        long(sys!(SYS_sendto, fd, buf, n, flags, addr, len));
+    fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t = long(sys!(SYS_recvmsg, fd, msg, flags));
+    fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t = long(sys!(SYS_sendmsg, fd, msg, flags));
+    fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t =
+        long(sys!(SYS_sendfile, out, from, offset, n));
+    fn splice(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, n: size_t, flags: c_uint) -> ssize_t =
+        long(sys!(SYS_splice, from, from_at, to, to_at, n, flags));
+
+    fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int =
+        int(sys!(SYS_accept4, fd, addr, len, 0));
+    fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int =
+        int(sys!(SYS_accept4, fd, addr, len, flags));
+    fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int = int(sys!(SYS_connect, fd, addr, len));
+    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int = int(sys!(SYS_socket, family, kind, protocol));
+    fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int =
+        int(sys!(SYS_socketpair, family, kind, protocol, pair));
+    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int =
+        int(sys!(SYS_setsockopt, fd, level, name, value, len));
+    fn pipe(ends: *mut c_int) -> c_int = int(sys!(SYS_pipe2, ends, 0));
+    fn pipe2(ends: *mut c_int, flags: c_int) -> c_int = int(sys!(SYS_pipe2, ends, flags));
+
+    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int = {
+        let limit = timespec { tv_sec: i64::from(timeout / 1000), tv_nsec: i64::from(timeout % 1000) * 1_000_000 };
+        let limit = if timeout < 0 { std::ptr::null() } else { &raw const limit };
+        int(sys!(SYS_ppoll, fds, n, limit, 0, 0))
+    };
+    fn ppoll(fds: *mut pollfd, n: nfds_t, limit: *const timespec, mask: *const libc::sigset_t) -> c_int = {
+        // The kernel writes the rest of the time back, C's ppoll does not.
+        let mut copy = limit.as_ref().copied();
+        let limit = copy.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        int(sys!(SYS_ppoll, fds, n, limit, mask, KERNEL_SIGSET_BYTES))
+    };
+
+    fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int = int(sys!(SYS_nanosleep, time, left));
+    fn clock_nanosleep(clock: clockid_t, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int =
+        sys!(SYS_clock_nanosleep, clock, flags, time, left).err().unwrap_or(0);
+    fn usleep(micros: c_uint) -> c_int = {
+        let time = timespec { tv_sec: i64::from(micros / 1_000_000), tv_nsec: i64::from(micros % 1_000_000) * 1000 };
+        int(sys!(SYS_nanosleep, &raw const time, 0))
+    };
+    fn sleep(seconds: c_uint) -> c_uint = {
+        let mut time = timespec { tv_sec: i64::from(seconds), tv_nsec: 0 };
+        let time = &raw mut time;
+        // Interrupted: the seconds that are left, rounded as libc does.
+        if sys!(SYS_nanosleep, time, time).is_ok() { 0 } else { (*time).tv_sec as c_uint }
+    };
+    fn sched_yield() -> c_int = int(sys!(SYS_sched_yield));
+
+    fn close(fd: c_int) -> c_int = int(sys!(SYS_close, fd));
+    fn dup(fd: c_int) -> c_int = int(sys!(SYS_dup, fd));
+    fn dup2(fd: c_int, new: c_int) -> c_int = if fd == new {
+        int(sys!(SYS_fcntl, fd, libc::F_GETFD).map(|_| fd as usize))
+    } else {
+        int(sys!(SYS_dup3, fd, new, 0))
+    };
+    fn dup3(fd: c_int, new: c_int, flags: c_int) -> c_int = int(sys!(SYS_dup3, fd, new, flags));
+    fn close_range(low: c_uint, high: c_uint, flags: c_int) -> c_int =
+        int(sys!(SYS_close_range, low, high, flags));
+}
+
+// C's fcntl and ioctl are variadic, so they are called through variadic
+// pointers; their third argument is as wide as a pointer at most.
+macro_rules! real_variadic {
+    ($($name:ident($second:ty), $slot:ident, $number:ident;)*) => {
+        $(
+            static $slot: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
+            /// libc's own.
+            ///
+            /// # Safety
+            ///
+            /// - As for the C function.
+            pub(super) unsafe fn $name(fd: c_int, what: $second, arg: usize) -> c_int {
+                type Function = unsafe extern "C" fn(c_int, $second, ...) -> c_int;
+                let next = $slot.load(Ordering::Relaxed);
+                if next.is_null() {
+                    // Before the look-up, or nothing was found.
+                    // SAFETY: forwarded: the same arguments, the kernel's call.
+                    return int(unsafe { sys!($number, fd, what, arg) });
+                }
+                // SAFETY: the dynamic linker's function of this name and type.
+                let function: Function = unsafe { transmute(next) };
+                // SAFETY: forwarded.
+                unsafe { function(fd, what, arg) }
+            }
+        )*
+
+        fn look_up_variadic() {
+            $(look_up(&$slot, stringify!($name), std::ptr::null_mut());)*
+        }
+    };
+}
+
+real_variadic! {
+    fcntl(c_int), FCNTL, SYS_fcntl;
+    fcntl64(c_int), FCNTL64, SYS_fcntl;
+    ioctl(libc::c_ulong), IOCTL, SYS_ioctl;
+}

@@ -1,0 +1,180 @@
+//! Bytes in and out: what `read`, `recv`, `write`, `send` and their relatives
+//! have in common. The calls themselves are in `vector.rs` and `message.rs`.
+//!
+//! All are one [`Transfer`]: they differ in the system call that moves the
+//! piece from byte `done` on, and in nothing else. Rules that hold for all:
+//!
+//! - per call non-blocking (`MSG_DONTWAIT`, `RWF_NOWAIT`), nothing is set on
+//!   the descriptor;
+//! - outgoing bytes are taken whole, as a blocking send does; an error after
+//!   the first piece is left for the next call;
+//! - a short transfer on a stream means drained, so the next one parks without
+//!   a try; end of file and `MSG_PEEK` say nothing;
+//! - `MSG_WAITALL` collects on streams, except with `MSG_PEEK` and with
+//!   control data, where what is there is returned.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+
+use libc::iovec;
+
+use super::engine::{Asker, Mode, poll_now, socket_number, until_done};
+use super::raw::Answer;
+use crate::driver::Direction;
+use crate::sched::Cx;
+
+/// The most buffers that the kernel takes in one call (`UIO_MAXIOV`).
+const MOST_BUFFERS: usize = 1024;
+
+/// What the engine must know of a call that moves bytes.
+pub(super) struct Transfer {
+    fd: RawFd,
+    dir: Direction,
+    /// Bytes asked for.
+    total: usize,
+    /// Of `recv` and `send`; 0 for `read` and `write`.
+    flags: c_int,
+    /// Not done before `total` bytes are moved.
+    whole: bool,
+}
+
+impl Transfer {
+    pub(super) fn incoming(fd: RawFd, total: usize, flags: c_int, control: bool) -> Self {
+        let collect = flags & libc::MSG_WAITALL != 0
+            && flags & libc::MSG_PEEK == 0
+            && !control
+            && socket_number(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+        Self {
+            fd,
+            dir: Direction::Read,
+            total,
+            flags,
+            whole: collect,
+        }
+    }
+
+    pub(super) fn outgoing(fd: RawFd, total: usize, flags: c_int) -> Self {
+        Self {
+            fd,
+            dir: Direction::Write,
+            total,
+            flags,
+            whole: true,
+        }
+    }
+
+    /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
+    #[inline]
+    pub(super) fn run(&self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
+        let peek = self.flags & libc::MSG_PEEK != 0;
+        // These answer at once, whatever is or isn't there.
+        let at_once = match self.dir {
+            Direction::Read => libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
+            Direction::Write => libc::MSG_DONTWAIT,
+        };
+        if self.flags & at_once != 0 {
+            return piece(0, Mode::Plain);
+        }
+        let mut asker = Asker::new(self.fd, self.dir);
+        let mut done = 0;
+        loop {
+            let moved = until_done(cx, &mut asker, self.total > 0, |mode| {
+                if done > 0 && self.dir == Direction::Write && broken(self.fd) {
+                    Ok(0)
+                } else {
+                    piece(done, mode)
+                }
+            });
+            let moved = match moved {
+                Ok(moved) => moved,
+                Err(_) if done > 0 => return Ok(done),
+                Err(code) => return Err(code),
+            };
+            done += moved;
+            let short = done < self.total;
+            if short && moved > 0 && !peek && cx.is_stream(self.fd) {
+                cx.drained(self.fd, self.dir);
+            }
+            if !short || moved == 0 || !self.whole {
+                return Ok(done);
+            }
+        }
+    }
+}
+
+/// An error waits at `fd`. After a partial send it must stay there for the
+/// next call: trying would consume it, and raise SIGPIPE now.
+#[cold]
+fn broken(fd: RawFd) -> bool {
+    poll_now(fd, libc::POLLOUT) & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+}
+
+/// The buffers of a vectored call.
+#[derive(Clone, Copy)]
+pub(super) struct Buffers {
+    pub(super) first: *const iovec,
+    pub(super) count: usize,
+}
+
+impl Buffers {
+    /// Nothing is read through the pointer if the kernel would refuse `count`.
+    pub(super) fn new(first: *const iovec, count: usize) -> Self {
+        Self { first, count }
+    }
+
+    /// # Safety
+    ///
+    /// - `first` points at `count` buffers (or `count` is more than allowed).
+    unsafe fn all(&self) -> &[iovec] {
+        if self.first.is_null() || self.count == 0 || self.count > MOST_BUFFERS {
+            return &[];
+        }
+        // SAFETY: promised by the caller; an iovec has no invalid bytes.
+        unsafe { std::slice::from_raw_parts(self.first, self.count) }
+    }
+
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    pub(super) unsafe fn total(&self) -> usize {
+        // SAFETY: forwarded.
+        unsafe { self.all() }
+            .iter()
+            .fold(0, |sum, one| sum.saturating_add(one.iov_len))
+    }
+
+    /// What comes after `done` bytes: the rest of a buffer (kept in `scratch`),
+    /// or the whole buffers from there on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    pub(super) unsafe fn after(&self, mut done: usize, scratch: &mut iovec) -> Buffers {
+        if done == 0 {
+            return *self;
+        }
+        // SAFETY: forwarded.
+        let all = unsafe { self.all() };
+        for (at, one) in all.iter().enumerate() {
+            if done < one.iov_len {
+                if done == 0 {
+                    return Buffers::new(one, all.len() - at);
+                }
+                *scratch = iovec {
+                    iov_base: one.iov_base.wrapping_byte_add(done),
+                    iov_len: one.iov_len - done,
+                };
+                return Buffers::new(scratch, 1);
+            }
+            done -= one.iov_len;
+        }
+        *self
+    }
+}
+
+pub(super) fn no_buffer() -> iovec {
+    iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }
+}

@@ -1,0 +1,233 @@
+//! `read`, `readv`, `write`, `writev`: the calls that any descriptor takes; and
+//! `sendfile` and `splice`, which lead back to them.
+
+use std::ffi::{c_int, c_long, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+
+use libc::{iovec, size_t, ssize_t};
+
+use super::engine::{Mode, event, gate, inside, inside_maybe_file, poll_now};
+use super::raw::{Answer, sys, syscall};
+use super::transfer::{Buffers, Transfer, no_buffer};
+use super::{fdflags, real};
+use crate::driver::Direction;
+use crate::sched::Cx;
+
+/// `read`/`write` on any descriptor: `preadv2`/`pwritev2` at the file's own
+/// position without waiting; where that does not exist, `poll` first.
+///
+/// # Safety
+///
+/// - `buffers` are valid for the direction.
+unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Answer {
+    let (nowait, plain): (c_long, c_long) = match dir {
+        Direction::Read => (libc::SYS_preadv2, libc::SYS_readv),
+        Direction::Write => (libc::SYS_pwritev2, libc::SYS_writev),
+    };
+    let [fd_arg, first, count] = [fd as usize, buffers.first as usize, buffers.count];
+    if mode == Mode::NoWait {
+        if !fdflags::known(fd, fdflags::POLL_FIRST) {
+            let here = -1isize as usize;
+            let args = [fd_arg, first, count, here, here, libc::RWF_NOWAIT as usize];
+            // SAFETY: the caller's buffers.
+            match unsafe { syscall(nowait, args) } {
+                Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                    fdflags::Question::begin(fd).learned(fdflags::POLL_FIRST);
+                }
+                // Some files refuse the flag, others the arguments.
+                Err(libc::EINVAL) => {}
+                answer => return answer,
+            }
+        }
+        if poll_now(fd, event(dir)) == 0 {
+            return Err(libc::EAGAIN);
+        }
+    }
+    // SAFETY: the caller's buffers.
+    unsafe { syscall(plain, [fd_arg, first, count, 0, 0, 0]) }
+}
+
+/// # Safety
+///
+/// - As for `readv`.
+unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
+    // SAFETY: the caller's buffers, for this and all closures below.
+    let total = unsafe { buffers.total() };
+    inside_maybe_file(cx, fd, || {
+        Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
+            // SAFETY: as above.
+            let got = unsafe { vector(fd, Direction::Read, buffers, mode) }?;
+            if got == 0 || got >= total || mode == Mode::Plain || !is_file(cx, fd) {
+                return Ok(got);
+            }
+            // A file gives without waiting only what is in memory already,
+            // but a reader of files expects all that there is.
+            let mut scratch = no_buffer();
+            // SAFETY: as above.
+            let rest = unsafe {
+                vector(
+                    fd,
+                    Direction::Read,
+                    buffers.after(got, &mut scratch),
+                    Mode::Plain,
+                )
+            };
+            Ok(got + rest.unwrap_or(0))
+        })
+    })
+}
+
+/// A regular file; what is not one is remembered.
+fn is_file(cx: Cx, fd: RawFd) -> bool {
+    if fdflags::known(fd, fdflags::NOT_A_FILE) || cx.is_stream(fd) {
+        return false;
+    }
+    let question = fdflags::Question::begin(fd);
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: a place for the answer; zeros are a valid `stat`.
+    let mode = unsafe {
+        let asked = sys!(SYS_fstat, fd, stat.as_mut_ptr());
+        if asked.is_err() {
+            0
+        } else {
+            stat.assume_init().st_mode & libc::S_IFMT
+        }
+    };
+    let file = mode == libc::S_IFREG;
+    if !file {
+        question.learned(fdflags::NOT_A_FILE);
+    }
+    file
+}
+
+/// # Safety
+///
+/// - As for `writev`.
+unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
+    // SAFETY: the caller's buffers, for the closure too.
+    let total = unsafe { buffers.total() };
+    inside_maybe_file(cx, fd, || {
+        Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
+            let mut scratch = no_buffer();
+            // SAFETY: as above.
+            unsafe {
+                vector(
+                    fd,
+                    Direction::Write,
+                    buffers.after(done, &mut scratch),
+                    mode,
+                )
+            }
+        })
+    })
+}
+
+/// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
+/// thread while it writes, so nobody else may run meanwhile.
+#[inline(always)]
+fn writer_gate(fd: RawFd) -> Option<Cx> {
+    gate().filter(|_| fd != libc::STDOUT_FILENO && fd != libc::STDERR_FILENO)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match gate() {
+            None => real::read(fd, buf, n),
+            Some(cx) => read_vector(
+                cx,
+                fd,
+                Buffers::new(
+                    &iovec {
+                        iov_base: buf,
+                        iov_len: n,
+                    },
+                    1,
+                ),
+            ),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: the caller's buffers.
+    unsafe {
+        match gate() {
+            None => real::readv(fd, iov, count),
+            Some(cx) => read_vector(cx, fd, Buffers::new(iov, count as usize)),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match writer_gate(fd) {
+            None => real::write(fd, buf, n),
+            Some(cx) => write_vector(
+                cx,
+                fd,
+                Buffers::new(
+                    &iovec {
+                        iov_base: buf.cast_mut(),
+                        iov_len: n,
+                    },
+                    1,
+                ),
+            ),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: the caller's buffers.
+    unsafe {
+        match writer_gate(fd) {
+            None => real::writev(fd, iov, count),
+            Some(cx) => write_vector(cx, fd, Buffers::new(iov, count as usize)),
+        }
+    }
+}
+
+/// In a coroutine both say `EINVAL`: their manual pages ask callers to fall
+/// back to `read` and `write` then (std's `io::copy` does), and those park.
+/// They have no non-blocking form that socket ends obey.
+fn refuse(cx: Cx) -> ssize_t {
+    inside(cx, || Err(libc::EINVAL))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
+    match gate() {
+        // SAFETY: the caller's arguments.
+        None => unsafe { real::sendfile(out, from, offset, n) },
+        Some(cx) => refuse(cx),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile64(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
+    // SAFETY: the same function where `off_t` has 64 bits.
+    unsafe { sendfile(out, from, offset, n) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn splice(
+    from: c_int,
+    from_at: *mut i64,
+    to: c_int,
+    to_at: *mut i64,
+    n: size_t,
+    flags: libc::c_uint,
+) -> ssize_t {
+    match gate() {
+        // SAFETY: the caller's arguments.
+        None => unsafe { real::splice(from, from_at, to, to_at, n, flags) },
+        Some(cx) => refuse(cx),
+    }
+}

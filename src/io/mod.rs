@@ -1,0 +1,82 @@
+//! Waiting for descriptors without hooks.
+//!
+//! [`Io`] makes anything with a descriptor park its coroutine where it would
+//! block; [`readable`] and [`writable`] wait for a descriptor that you handle
+//! yourself. All of it works with and without the feature `hook`, and on plain
+//! threads too, which then block. Does not live here: the reactor, and the
+//! hooks, with which plain `std::net` needs none of this.
+
+mod net;
+mod wrapper;
+
+pub use wrapper::Io;
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Instant;
+
+use crate::driver::Direction;
+use crate::sched::Cx;
+use crate::sys;
+
+/// Waits until `fd` has something to read, has ended or has an error.
+///
+/// # Errors
+///
+/// `EBADF` if the descriptor is closed meanwhile, `ECANCELED` if the coroutine
+/// is cancelled, and what the kernel says of descriptors that it can't watch.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use std::io::Write;
+/// crore::run(|| {
+///     let (here, mut there) = std::os::unix::net::UnixStream::pair()?;
+///     crore::spawn(move || there.write_all(b"!"));
+///     crore::io::readable(&here)
+/// })?
+/// # }
+/// ```
+pub fn readable(fd: impl AsFd) -> io::Result<()> {
+    ready(fd.as_fd(), Direction::Read)
+}
+
+/// Waits until `fd` takes bytes, or has an error.
+///
+/// # Errors
+///
+/// As for [`readable`].
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// let (here, _there) = std::os::unix::net::UnixStream::pair()?;
+/// crore::io::writable(&here)
+/// # }
+/// ```
+pub fn writable(fd: impl AsFd) -> io::Result<()> {
+    ready(fd.as_fd(), Direction::Write)
+}
+
+/// Asks the kernel first: what the reactor remembers may have been consumed
+/// by somebody who does not tell it.
+fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
+    let write = dir == Direction::Write;
+    let Some(cx) = Cx::current() else {
+        return sys::ready::poll(fd, write, None).map(drop);
+    };
+    while !sys::ready::poll(fd, write, Some(Instant::now()))? {
+        cx.drained(fd.as_raw_fd(), dir);
+        cx.wait(fd.as_raw_fd(), dir, None)?;
+    }
+    Ok(())
+}
+
+/// Waits after a `WouldBlock`: until the descriptor may be ready again.
+fn park(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
+    match Cx::current() {
+        Some(cx) => {
+            cx.drained(fd.as_raw_fd(), dir);
+            cx.wait(fd.as_raw_fd(), dir, None)
+        }
+        None => sys::ready::poll(fd, dir == Direction::Write, None).map(drop),
+    }
+}

@@ -1,0 +1,119 @@
+//! What `std::net`'s types do besides reading and writing.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+
+use super::{Io, park};
+use crate::driver::Direction;
+use crate::sys;
+use std::os::fd::AsFd;
+
+impl Io<TcpListener> {
+    /// A listener at `addr`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TcpListener::bind`].
+    pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::new(TcpListener::bind(addr)?)
+    }
+
+    /// Waits for the next connection.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TcpListener::accept`], and as for [`readable`](super::readable).
+    ///
+    /// ```
+    /// use crore::io::Io;
+    /// use std::io::{Read, Write};
+    /// use std::net::{TcpListener, TcpStream};
+    /// # fn main() -> std::io::Result<()> {
+    /// crore::run(|| {
+    ///     let listener = Io::<TcpListener>::bind("127.0.0.1:0")?;
+    ///     let addr = listener.get_ref().local_addr()?;
+    ///     let client = crore::spawn(move || Io::<TcpStream>::connect(addr)?.write_all(b"ping"));
+    ///     let (mut stream, _from) = listener.accept()?;
+    ///     let mut text = String::new();
+    ///     stream.read_to_string(&mut text)?;
+    ///     assert_eq!(text, "ping");
+    ///     client.join().unwrap()
+    /// })?
+    /// # }
+    /// ```
+    pub fn accept(&self) -> io::Result<(Io<TcpStream>, SocketAddr)> {
+        let (stream, from) = self.read_with(TcpListener::accept)?;
+        Ok((Io::new(stream)?, from))
+    }
+}
+
+impl Io<TcpStream> {
+    /// Connects to `addr`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TcpStream::connect`], and as for [`writable`](super::writable).
+    pub fn connect(addr: SocketAddr) -> io::Result<Self> {
+        let stream = Self::born_nonblocking(TcpStream::from(sys::ready::start_connect(&addr)?));
+        loop {
+            // Asking may be early: a socket that has no peer and no error yet
+            // is still on its way.
+            if let Some(error) = stream.get_ref().take_error()? {
+                return Err(error);
+            }
+            match stream.get_ref().peer_addr() {
+                Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                    park(stream.as_fd(), Direction::Write)?;
+                }
+                result => return result.map(|_| stream),
+            }
+        }
+    }
+}
+
+impl Io<UdpSocket> {
+    /// A socket at `addr`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::bind`].
+    pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::new(UdpSocket::bind(addr)?)
+    }
+
+    /// Waits for a datagram and says who sent it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::recv_from`], and as for [`readable`](super::readable).
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.read_with(|socket| socket.recv_from(buf))
+    }
+
+    /// Sends a datagram to `addr`, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::send_to`], and as for [`writable`](super::writable).
+    pub fn send_to(&self, buf: &[u8], addr: SocketAddr) -> io::Result<usize> {
+        self.write_with(|socket| socket.send_to(buf, addr))
+    }
+
+    /// Waits for a datagram from the connected peer.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::recv`], and as for [`readable`](super::readable).
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_with(|socket| socket.recv(buf))
+    }
+
+    /// Sends a datagram to the connected peer, waiting for room.
+    ///
+    /// # Errors
+    ///
+    /// As for [`UdpSocket::send`], and as for [`writable`](super::writable).
+    pub fn send(&self, buf: &[u8]) -> io::Result<usize> {
+        self.write_with(|socket| socket.send(buf))
+    }
+}

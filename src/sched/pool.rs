@@ -1,0 +1,143 @@
+//! The workers of one runtime, together: who gets new work, who steals it.
+//!
+//! Work that has not started is a closure, so it may go anywhere; a coroutine
+//! that has started stays (D1). A worker offers what its coroutines spawn in
+//! its own mailbox, where it takes it from itself, and where workers that have
+//! nothing to do find it.
+
+use std::io;
+
+use super::counters::Counters;
+use super::mailbox::Owner;
+use super::remote::{Message, Remote, Unstarted};
+use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Tasks that a worker may have more than its neighbour without being passed
+/// over.
+const SLACK: u64 = 64;
+
+/// The workers of one runtime.
+pub(crate) struct Pool {
+    remotes: Vec<&'static Remote>,
+    /// What each remote knows us by.
+    owners: Vec<Owner>,
+    /// Where the next task from outside goes, more or less.
+    turn: AtomicUsize,
+    stopping: AtomicBool,
+    /// The remotes may be another runtime's.
+    closed: AtomicBool,
+}
+
+impl Pool {
+    /// Claims a place for each of `workers` workers, one at least.
+    ///
+    /// # Errors
+    ///
+    /// As [`Remote::claim`].
+    pub(crate) fn new(workers: usize) -> io::Result<Self> {
+        let mut pool = Self {
+            remotes: Vec::new(),
+            owners: Vec::new(),
+            turn: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        };
+        // What is claimed already is given back if the pool is dropped half-way.
+        for _ in 0..workers {
+            let (remote, owner) = Remote::claim()?;
+            pool.remotes.push(remote);
+            pool.owners.push(owner);
+        }
+        Ok(pool)
+    }
+
+    /// What each worker has counted; nothing once the runtime has ended.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &'static Counters> {
+        let open = !self.closed.load(Ordering::Relaxed);
+        self.remotes
+            .iter()
+            .filter(move |_| open)
+            .map(|remote| &remote.counters)
+    }
+
+    /// The workers, in order; the first is the thread that calls `run`.
+    pub(crate) fn remotes(&self) -> &[&'static Remote] {
+        &self.remotes
+    }
+
+    /// Whether closures that may move are offered to all workers.
+    #[inline(always)]
+    pub(crate) fn has_many(&self) -> bool {
+        self.remotes.len() > 1
+    }
+
+    /// Places work from outside: on the worker whose turn it is, or on the one
+    /// after it if that has much less to do.
+    pub(crate) fn place(&self, task: Unstarted) -> Result<(), Unstarted> {
+        let count = self.remotes.len();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let (one, other) = (turn % count, (turn + 1) % count);
+        let lighter = self.remotes[one].load() > 2 * self.remotes[other].load() + SLACK;
+        self.offer(if lighter { other } else { one }, task)
+    }
+
+    /// Leaves work with a worker, and wakes an idle one that could steal it.
+    /// Comes back when the runtime has ended.
+    pub(crate) fn offer(&self, place: usize, task: Unstarted) -> Result<(), Unstarted> {
+        self.remotes[place]
+            .mailbox
+            .offer(self.owners[place], task)?;
+        // The worker itself will look; one other is enough.
+        let _ = self.others(place).any(|other| other.mailbox.nudge());
+        Ok(())
+    }
+
+    /// Work that another worker has not started, for a thief.
+    pub(crate) fn steal(&self, thief: usize) -> Option<Unstarted> {
+        self.others(thief)
+            .filter(|other| other.mailbox.has_jobs())
+            .find_map(|other| other.mailbox.take_job())
+    }
+
+    /// Whether the runtime's main coroutine has ended.
+    #[inline(always)]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Tells all workers to cancel what lives, and to end with it.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.remotes
+            .iter()
+            .for_each(|remote| remote.mailbox.post(Message::Stop));
+    }
+
+    /// Makes the pool ready for the next run.
+    pub(crate) fn restart(&self) {
+        self.stopping.store(false, Ordering::Relaxed);
+    }
+
+    /// Ends the runtime: nothing can be placed any more, and what nobody has
+    /// started is cancelled.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        for (remote, &owner) in self.remotes.iter().zip(&self.owners) {
+            // Dropped here, not under the mailbox's lock: the destructors of
+            // closures are foreign code.
+            drop(remote.mailbox.close(owner));
+        }
+    }
+
+    /// All others, beginning after `place`, so that thieves spread out.
+    fn others(&self, place: usize) -> impl Iterator<Item = &'static Remote> {
+        let (before, after) = self.remotes.split_at(place);
+        after.iter().skip(1).chain(before).copied()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,495 @@
+//! Holds what the compiler does not: the floors, who may name which crate,
+//! and the shape of a file. Reads every file under `src/`.
+//!
+//! The checks are a function of a path and a text, so each is tested with a
+//! planted violation. Comments and literals are blanked out first; what is
+//! left is searched word by word. `unsafe` without a `SAFETY` comment is
+//! clippy's to find.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+/// The floor of each module; a file imports from its own and those below.
+const FLOORS: [(&str, u8); 9] = [
+    ("sys", 0),
+    ("shim", 0),
+    ("error", 0),
+    ("util", 0),
+    ("stack", 1),
+    ("switch", 2),
+    ("task", 3),
+    ("driver", 4),
+    ("sched", 5),
+];
+
+/// The runtime, the leaves, and what the crate root re-exports.
+const TOP: u8 = 6;
+
+/// A crate and the places under `src/` that may name it.
+const IMPORTERS: [(&str, &[&str]); 3] = [
+    ("corosensei", &["switch"]),
+    ("libc", &["sys", "hook"]),
+    ("mio", &["driver"]),
+];
+
+const LONGEST: usize = 600;
+
+#[test]
+fn the_sources_are_tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("src"), &mut files);
+    assert!(files.len() > 5, "only {files:?} found under src/");
+    let mut found = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(root).unwrap().to_str().unwrap();
+        found.extend(violations(path, &fs::read_to_string(&file).unwrap()));
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+fn collect(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// What is wrong with the file at `path` (`src/…`), as `path:line: rule: why`.
+fn violations(path: &str, text: &str) -> Vec<String> {
+    let code = blank(text);
+    let tests = test_items(path, &code);
+    let place = module(path);
+    let mut found = Vec::new();
+    let mut say = |at: usize, rule: &str, why: String| {
+        let line = 1 + text[..at].matches('\n').count();
+        found.push(format!("{path}:{line}: {rule}: {why}"));
+    };
+
+    if !text.trim_start().starts_with("//!") {
+        say(
+            0,
+            "header",
+            "start with //! and say what lives here and what does not".into(),
+        );
+    }
+    let lines = text.lines().count();
+    if lines > LONGEST {
+        say(
+            text.len() - 1,
+            "length",
+            format!("{lines} lines; over {LONGEST} is more than one job"),
+        );
+    }
+    for (at, word) in words(&code) {
+        let rest = &code[at + word.len()..];
+        let importers = IMPORTERS.iter().find(|(name, _)| *name == word);
+        if let Some((_, places)) = importers.filter(|(_, places)| !places.contains(&place)) {
+            say(
+                at,
+                word,
+                format!("only {} may name it", places.join(" and ")),
+            );
+        }
+        let in_test = tests.iter().any(|item| item.contains(&at));
+        if word == "loom" && !in_test && !["shim", "lib"].contains(&place) {
+            say(
+                at,
+                "loom",
+                "only the shim, lib.rs and tests know of it".into(),
+            );
+        }
+        if ["todo", "unimplemented"].contains(&word) && rest.starts_with('!') {
+            say(at, "unfinished", format!("{word}! in the sources"));
+        }
+        if word == "ignore" && code[..at].ends_with("#[") && rest.starts_with(']') {
+            say(at, "ignore", "give the reason: #[ignore = \"…\"]".into());
+        }
+        if word == "super" && rest.starts_with("::super::") && !in_test {
+            say(
+                at,
+                "super",
+                "write crate:: so that the floor can be read".into(),
+            );
+        }
+        // In a floor's own root file `super` is the crate.
+        if word == "crate" || (word == "super" && is_root(path)) {
+            for name in first_names(rest) {
+                let above = floor(name) > floor(place) && (word == "crate" || floor(name) < TOP);
+                if above {
+                    let (from, to) = (floor(place), floor(name));
+                    say(
+                        at,
+                        "floor",
+                        format!("{place} (floor {from}) imports {name} (floor {to})"),
+                    );
+                }
+            }
+        }
+    }
+    found
+}
+
+fn floor(name: &str) -> u8 {
+    FLOORS
+        .iter()
+        .find(|(module, _)| *module == name)
+        .map_or(TOP, |(_, floor)| *floor)
+}
+
+/// The module right under the crate root that holds the file.
+fn module(path: &str) -> &str {
+    let inner = path.strip_prefix("src/").unwrap();
+    inner.split('/').next().unwrap().trim_end_matches(".rs")
+}
+
+fn is_root(path: &str) -> bool {
+    let inner = path.strip_prefix("src/").unwrap();
+    !inner.contains('/') || inner == format!("{}/mod.rs", module(path))
+}
+
+/// The names that directly follow a path's first segment: one after `::`, or
+/// each head in `::{…}`.
+fn first_names(rest: &str) -> Vec<&str> {
+    let Some(rest) = rest.strip_prefix("::") else {
+        return Vec::new();
+    };
+    let Some(group) = rest.trim_start().strip_prefix('{') else {
+        return words(rest)
+            .next()
+            .map(|(_, name)| name)
+            .into_iter()
+            .collect();
+    };
+    let (mut depth, mut start, mut heads) = (0, 0, Vec::new());
+    for (i, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                heads.extend(words(&group[start..i]).next().map(|(_, name)| name));
+                start = i + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    heads
+}
+
+/// Identifiers and keywords with their places.
+fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + code[from..].find(part)?;
+        let end = code[start..]
+            .find(|c| !part(c))
+            .map_or(code.len(), |len| start + len);
+        from = end;
+        Some((start, &code[start..end]))
+    })
+}
+
+/// The ranges of items under a `#[cfg(…test…)]`; all of a file of tests.
+fn test_items(path: &str, code: &str) -> Vec<Range<usize>> {
+    if path.ends_with("tests.rs") || path.contains("tests/") {
+        return std::iter::once(0..code.len()).collect();
+    }
+    let mut items = Vec::new();
+    for (start, _) in code.match_indices("#[cfg(") {
+        let attribute = start..start + code[start..].find(']').unwrap_or(0);
+        let condition = &code[attribute.clone()];
+        if words(condition).any(|(_, word)| word == "test") && !condition.contains("not(test)") {
+            items.push(start..attribute.end + item_length(&code[attribute.end..]));
+        }
+    }
+    items
+}
+
+/// Bytes up to the `;` or the closing brace that ends an item.
+fn item_length(code: &str) -> usize {
+    let mut depth = 0;
+    for (i, c) in code.char_indices() {
+        match c {
+            ';' if depth == 0 => return i,
+            '{' => depth += 1,
+            '}' if depth <= 1 => return i,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// The text with the insides of comments and literals turned to spaces; every
+/// byte that stays keeps its place.
+fn blank(text: &str) -> String {
+    let mut out = text.as_bytes().to_vec();
+    let mut at = 0;
+    while at < text.len() {
+        let end = at + dead_length(text, at);
+        for byte in &mut out[at..end] {
+            if *byte != b'\n' {
+                *byte = b' ';
+            }
+        }
+        at = end.max(at + 1);
+    }
+    String::from_utf8(out).expect("whole characters are blanked")
+}
+
+/// Length of the comment or literal that starts at `at`; 0 if none does.
+fn dead_length(text: &str, at: usize) -> usize {
+    let rest = &text.as_bytes()[at..];
+    let until = |end: &str| text[at..].find(end).map_or(rest.len(), |i| i + end.len());
+    match rest {
+        [b'/', b'/', ..] => until("\n"),
+        [b'/', b'*', ..] => block_comment(rest),
+        [b'"', ..] => quoted(rest, b'"'),
+        [b'r', b'"' | b'#', ..] if !continues_word(text, at) => {
+            let hashes = rest[1..].iter().take_while(|byte| **byte == b'#').count();
+            match rest.get(1 + hashes) {
+                Some(b'"') => {
+                    let close = format!("\"{}", "#".repeat(hashes));
+                    let body = 2 + hashes;
+                    text[at + body..]
+                        .find(&close)
+                        .map_or(rest.len(), |i| body + i + close.len())
+                }
+                _ => 0,
+            }
+        }
+        // A character, not a lifetime: 'x' or '\…'.
+        [b'\'', b'\\', ..] => quoted(rest, b'\''),
+        [b'\'', ..] => {
+            let width = text[at + 1..].chars().next().map_or(0, char::len_utf8);
+            if rest.get(1 + width) == Some(&b'\'') {
+                2 + width
+            } else {
+                0
+            }
+        }
+        // Other multi-byte characters stand only in comments and literals.
+        [byte, ..] if !byte.is_ascii() => text[at..].chars().next().map_or(1, char::len_utf8),
+        _ => 0,
+    }
+}
+
+/// Whether the byte before belongs to an identifier (other than the `b` and
+/// `c` of byte and C strings).
+fn continues_word(text: &str, at: usize) -> bool {
+    let before = text[..at].trim_end_matches(['b', 'c']);
+    before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
+}
+
+fn quoted(rest: &[u8], quote: u8) -> usize {
+    let mut i = 1;
+    while i < rest.len() && rest[i] != quote {
+        i += if rest[i] == b'\\' { 2 } else { 1 };
+    }
+    (i + 1).min(rest.len())
+}
+
+fn block_comment(rest: &[u8]) -> usize {
+    let (mut depth, mut i) = (0, 0);
+    while i < rest.len() {
+        match &rest[i..] {
+            [b'/', b'*', ..] => (depth, i) = (depth + 1, i + 2),
+            [b'*', b'/', ..] => (depth, i) = (depth - 1, i + 2),
+            _ => i += 1,
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    i
+}
+
+/// The rules that a file under a header line breaks, with their lines.
+fn rules(path: &str, body: &str) -> Vec<String> {
+    let found = violations(path, &format!("//! Header.\n{body}"));
+    let short = |line: &String| {
+        line.strip_prefix(path)
+            .unwrap()
+            .split(": ")
+            .next()
+            .unwrap()
+            .to_owned()
+            + " "
+            + line.split(": ").nth(1).unwrap()
+    };
+    found.iter().map(short).collect()
+}
+
+#[test]
+fn upward_paths_are_found() {
+    for (path, body) in [
+        ("src/sys/mem.rs", "use crate::stack::Arena;"),
+        ("src/stack/mod.rs", "use crate::switch;"),
+        (
+            "src/switch/carrier.rs",
+            "use crate::{sys::mem, task::Slot};",
+        ),
+        (
+            "src/task/slot.rs",
+            "use crate::{\u{20}sys, shim::{Mutex}, driver};",
+        ),
+        (
+            "src/driver/wheel.rs",
+            "fn f() { crate::sched::yield_now() }",
+        ),
+        ("src/sched/mod.rs", "use crate::runtime::Runtime;"),
+        ("src/sched/mod.rs", "fn f() { crate::spawn(|| ()) }"),
+        ("src/task/mod.rs", "use super::sched;"),
+        ("src/util.rs", "use super::driver::Clock;"),
+        (
+            "src/sched/queue.rs",
+            "#[cfg(test)] mod tests { use crate::sync::Mutex; }",
+        ),
+    ] {
+        assert_eq!(rules(path, body), [":2 floor"], "{path} {body}");
+    }
+    assert_eq!(
+        rules("src/task/slot.rs", "\n\nuse super::super::sys;"),
+        [":4 super"]
+    );
+}
+
+#[test]
+fn downward_paths_are_fine() {
+    for (path, body) in [
+        ("src/sys/mem.rs", "use crate::shim::Mutex;"),
+        (
+            "src/sched/mod.rs",
+            "use crate::{driver::{Clock, Wheel}, task::Id, sys};",
+        ),
+        ("src/runtime/mod.rs", "use crate::sched::Worker;"),
+        (
+            "src/sync/mutex.rs",
+            "use crate::time::sleep; use super::channel;",
+        ),
+        ("src/lib.rs", "pub use crate::hook::status;"),
+        (
+            "src/task/slot.rs",
+            "// see crate::sched\nconst A: &str = \"crate::sched\"; pub(crate) fn f() {}",
+        ),
+        (
+            "src/task/mod.rs",
+            "mod tests { use super::Slot; use super::*; }",
+        ),
+    ] {
+        assert_eq!(rules(path, body), Vec::<String>::new(), "{path} {body}");
+    }
+}
+
+#[test]
+fn each_crate_has_its_importers() {
+    for (name, good, bad) in [
+        ("corosensei", "src/switch/carrier.rs", "src/sched/mod.rs"),
+        ("libc", "src/sys/mod.rs", "src/driver/mod.rs"),
+        ("libc", "src/hook/mod.rs", "src/lib.rs"),
+        ("mio", "src/driver/mod.rs", "src/sys/mod.rs"),
+    ] {
+        for body in [
+            format!("fn f() {{ {name}::g() }}"),
+            format!("use {name} as x;"),
+        ] {
+            assert_eq!(rules(good, &body), Vec::<String>::new(), "{body}");
+            assert_eq!(rules(bad, &body), [format!(":2 {name}")], "{body}");
+        }
+    }
+}
+
+#[test]
+fn loom_stays_in_the_shim() {
+    for body in [
+        "#[cfg(loom)] fn f() {}",
+        "#[cfg(not(loom))] fn f() {}",
+        "#[cfg(all(loom, not(test)))] fn f() {}",
+        "fn f() { if cfg!(loom) {} }",
+        "use loom::model;",
+        "#[cfg(test)] mod tests { fn f() {} } #[cfg(loom)] fn f() {}",
+    ] {
+        assert_eq!(rules("src/task/slot.rs", body), [":2 loom"], "{body}");
+        assert_eq!(rules("src/shim.rs", body), Vec::<String>::new(), "{body}");
+        assert_eq!(
+            rules("src/task/tests.rs", body),
+            Vec::<String>::new(),
+            "{body}"
+        );
+    }
+    for body in [
+        "#[cfg(test)] mod tests { fn f() { if cfg!(loom) { loom::model(g) } } }",
+        "#[cfg(all(test, loom))] mod models;",
+        "#[cfg(all(test, not(loom)))] mod tests { fn f() {} }",
+    ] {
+        assert_eq!(
+            rules("src/task/slot.rs", body),
+            Vec::<String>::new(),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn unfinished_work_is_found() {
+    let rules = |body| rules("src/time.rs", body);
+    assert_eq!(rules("fn f() { todo!() }"), [":2 unfinished"]);
+    assert_eq!(
+        rules("fn f() { unimplemented!(\"later\") }"),
+        [":2 unfinished"]
+    );
+    assert_eq!(rules("#[test] #[ignore] fn f() {}"), [":2 ignore"]);
+    assert_eq!(
+        rules("#[test] #[ignore = \"needs 4 GB\"] fn f() {}"),
+        Vec::<String>::new()
+    );
+    assert_eq!(rules("fn todo() {} // todo!()"), Vec::<String>::new());
+}
+
+#[test]
+fn headers_and_lengths_are_checked() {
+    let path = "src/time.rs";
+    assert_eq!(violations(path, "//! A clock.\n"), Vec::<String>::new());
+    for text in ["", "// A clock.\n", "use std::io;\n//! late\n"] {
+        let found = violations(path, text);
+        assert!(
+            found.len() == 1 && found[0].starts_with("src/time.rs:1: header: "),
+            "{found:?}"
+        );
+    }
+    let long = "//! Long.\n".repeat(LONGEST);
+    assert_eq!(violations(path, &long), Vec::<String>::new());
+    let found = violations(path, &format!("{long}\n"));
+    assert!(
+        found.len() == 1 && found[0].starts_with("src/time.rs:601: length: "),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn only_code_is_searched() {
+    for (text, code) in [
+        ("a // b\nc", "a     \nc"),
+        ("a /* b /* c */ d */ e", "a                   e"),
+        (r#"f("\"x") y"#, "f(     ) y"),
+        ("f(r#\"x\"y\"#) z", "f(        ) z"),
+        ("f(br\"\\\") z", "f(b    ) z"),
+        ("'\"' a '\\'' b", "    a      b"),
+        ("fn f<'a>(x: &'a str) {}", "fn f<'a>(x: &'a str) {}"),
+        ("'é' a", "     a"),
+        ("var\"x\"", "var   "),
+        ("/* open", "       "),
+        ("\"open", "     "),
+    ] {
+        assert_eq!(blank(text), code, "{text}");
+    }
+}
