@@ -36,7 +36,8 @@ fn reported(output: &Output, who: &str, line: u32, bytes: usize) {
     assert!(report.contains(&site), "{report}");
     let advice = format!(
         ": its stack of {bytes} bytes is used up; give it more with \
-         crore::Builder::new().stack_size(bytes), or move large locals to the heap"
+         crore::Builder::new().stack_size(bytes), shared ones with \
+         crore::Runtime::builder().shared_stacks(count, bytes), or move large locals to the heap"
     );
     assert!(report.ends_with(&advice), "{report}");
 }
