@@ -185,7 +185,8 @@ impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
     pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
         let capacity = capacity.clamp(1, Addr::MAX_SLOTS);
-        // Whole segments, since they come and go as a whole; and one to align.
+        // Whole segments, since they come and go as a whole, and one more to
+        // begin at a huge page's border.
         let segments = capacity.div_ceil(SEGMENT_SLOTS) as usize;
         let reserve = Reserve::new((segments + 1) * SEGMENT_BYTES)?;
         let offset = reserve.base().align_offset(SEGMENT_BYTES);
@@ -342,8 +343,7 @@ impl Book {
                     ..Segment::default()
                 });
                 let number = self.segments.len() - 1;
-                // Not the last one, which may end before its huge page does.
-                if number >= HUGE_AFTER && (number as u32 + 1) * SEGMENT_SLOTS <= capacity {
+                if number >= HUGE_AFTER {
                     let offset = self.offset(number);
                     self.reserve.prefer_huge(offset, SEGMENT_BYTES);
                 }

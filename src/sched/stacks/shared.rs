@@ -181,6 +181,11 @@ impl Shared {
             // SAFETY: taken in `Place::new`; the worker ends, nobody runs.
             let _ = unsafe { arena.give(place.id) };
         }
+        self.counters.saved_bytes.set(0);
+        self.counters
+            .saved_bytes_peak
+            .set(self.pool.counters().peak_live);
+        self.counters.saved_bytes_held.set(0);
     }
 
     /// Publishes what the stacks have done and the pool holds.
