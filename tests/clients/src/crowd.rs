@@ -1,0 +1,121 @@
+//! Many coroutines on one kernel thread, and proof that they were there at
+//! one time: counted, never timed.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What one request of the crowds waits for.
+pub const MOMENT: Duration = Duration::from_millis(100);
+
+/// Database clients and TLS handshakes go deeper than the default stack.
+const STACK: usize = 512 * 1024;
+
+/// Runs `f` in a coroutine on this thread, with enough descriptors for a crowd.
+///
+/// # Panics
+///
+/// If the hooks are not active: then every test would only wait in line.
+pub fn on_one_thread<T>(f: impl FnOnce() -> T) -> T {
+    assert_eq!(crore::hook::status(), crore::hook::Status::Active);
+    rlimit::increase_nofile_limit(u64::MAX).expect("raise the limit of descriptors");
+    let outside = thread::current().id();
+    crore::run(|| {
+        assert_eq!(thread::current().id(), outside);
+        f()
+    })
+    .expect("the runtime starts")
+}
+
+/// Runs `one(0)`, `one(1)` … `one(n - 1)`, each in a coroutine of its own on
+/// this thread, and returns what each returned and how long all took together.
+///
+/// # Panics
+///
+/// If one of them does, or ran elsewhere.
+pub fn crowd<T: Send + 'static>(
+    n: usize,
+    one: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> (Vec<T>, Duration) {
+    let one = Arc::new(one);
+    let here = thread::current().id();
+    let start = Instant::now();
+    let all: Vec<_> = (0..n)
+        .map(|i| {
+            let one = Arc::clone(&one);
+            crore::Builder::new()
+                .name(format!("client {i}"))
+                .stack_size(STACK)
+                .spawn_local(move || {
+                    let result = one(i);
+                    assert_eq!(thread::current().id(), here, "moved to another thread");
+                    result
+                })
+                .expect("room for a coroutine")
+        })
+        .collect();
+    let results = all
+        .into_iter()
+        .enumerate()
+        .map(|(i, handle)| {
+            handle
+                .join()
+                .unwrap_or_else(|error| panic!("client {i}: {error}"))
+        })
+        .collect();
+    (results, start.elapsed())
+}
+
+/// Lets `n` coroutines meet: none goes on before all have come. What passes
+/// it was there at one time, however long it took.
+#[derive(Debug)]
+pub struct Barrier {
+    missing: AtomicUsize,
+}
+
+impl Barrier {
+    /// A barrier for `n`.
+    pub fn new(n: usize) -> Arc<Self> {
+        Arc::new(Self {
+            missing: AtomicUsize::new(n),
+        })
+    }
+
+    /// Waits for the others. Polls: a barrier of std would be one more thing
+    /// under test.
+    ///
+    /// # Panics
+    ///
+    /// After a minute: then the others can't have come this far.
+    pub fn wait(&self) {
+        self.missing.fetch_sub(1, Ordering::SeqCst);
+        let start = Instant::now();
+        while self.missing.load(Ordering::SeqCst) > 0 {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{} never came",
+                self.missing.load(Ordering::SeqCst)
+            );
+            crore::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Fails unless `n` waits of a [`MOMENT`] overlapped: ten times as fast as one
+/// after the other, which leaves a loaded machine ten times what it needs.
+#[track_caller]
+pub fn overlapped(what: &str, n: usize, took: Duration) {
+    let serial = MOMENT * u32::try_from(n).expect("a crowd of sane size");
+    println!("{what}: {n} waits of {MOMENT:?} took {took:?}");
+    assert!(took < serial / 10, "{took:?}, one by one is {serial:?}");
+}
+
+/// Fails unless `results` are what `expected` says of each place.
+#[track_caller]
+pub fn each<T: Debug + PartialEq>(results: &[T], expected: impl Fn(usize) -> T) {
+    for (i, result) in results.iter().enumerate() {
+        assert_eq!(*result, expected(i), "answer {i}");
+    }
+}
