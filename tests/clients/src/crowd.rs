@@ -103,13 +103,14 @@ impl Barrier {
     }
 }
 
-/// Fails unless `n` waits of a [`MOMENT`] overlapped: ten times as fast as one
-/// after the other, which leaves a loaded machine ten times what it needs.
+/// Fails unless `n` waits of a [`MOMENT`] overlapped: four times as fast as one
+/// after the other is far from what it takes on an idle machine, and far from
+/// what it takes where one wait stops the others.
 #[track_caller]
 pub fn overlapped(what: &str, n: usize, took: Duration) {
     let serial = MOMENT * u32::try_from(n).expect("a crowd of sane size");
     println!("{what}: {n} waits of {MOMENT:?} took {took:?}");
-    assert!(took < serial / 10, "{took:?}, one by one is {serial:?}");
+    assert!(took < serial / 4, "{took:?}, one by one is {serial:?}");
 }
 
 /// Fails unless `results` are what `expected` says of each place.

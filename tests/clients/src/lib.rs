@@ -4,11 +4,13 @@
 
 mod crowd;
 pub mod hiredis;
+mod listen;
 mod redis_server;
 mod server;
 mod slow_http;
 
 pub use crowd::{Barrier, MOMENT, crowd, each, on_one_thread, overlapped};
+pub use listen::listen;
 pub use redis_server::redis_server;
 pub use server::{Server, command, free_port, home, set_up};
 pub use slow_http::SlowHttp;

@@ -2,11 +2,11 @@
 //! purpose: what its clients wait for.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Barrier;
+use crate::{Barrier, listen};
 
 /// `GET /delay/MS/WORD` answers `WORD` after `MS` milliseconds, `GET
 /// /together/WORD` once as many such requests are there as the server was told
@@ -24,7 +24,7 @@ impl SlowHttp {
     ///
     /// If it can't listen.
     pub fn start(together: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
+        let listener = listen();
         let address = listener.local_addr().expect("an address");
         let barrier = Barrier::new(together);
         let server = crore::spawn_local(move || {

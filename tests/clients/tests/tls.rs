@@ -2,14 +2,14 @@
 //! crate `native-tls` as a client.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use crore_clients::{Barrier, MOMENT, crowd, each, on_one_thread, overlapped};
+use crore_clients::{Barrier, MOMENT, crowd, each, listen, on_one_thread, overlapped};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
-const CROWD: usize = 500;
+const CROWD: usize = 1000;
 
 /// A server's key and a certificate for `localhost`, signed by itself.
 struct Identity {
@@ -45,7 +45,7 @@ impl Identity {
     /// Serves connections in coroutines: a handshake, `pause`, then an echo
     /// until the client says good-bye.
     fn serve(&self, pause: impl Fn() + Clone + 'static) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listen();
         let address = listener.local_addr().unwrap();
         let config = Arc::clone(&self.server);
         crore::spawn_local(move || {

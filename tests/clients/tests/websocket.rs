@@ -1,16 +1,15 @@
 //! The crate `tungstenite`: WebSocket clients and servers over `std::net`.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use crore_clients::{Barrier, MOMENT, crowd, each, on_one_thread, overlapped};
+use crore_clients::{Barrier, MOMENT, crowd, each, listen, on_one_thread, overlapped};
 use tungstenite::{Message, WebSocket};
 
 const CROWD: usize = 1000;
 
 /// Serves `CROWD` connections, each in a coroutine by `serve`.
 fn server(serve: impl Fn(WebSocket<std::net::TcpStream>) + Clone + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listen();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     crore::spawn_local(move || {
         for _ in 0..CROWD {
