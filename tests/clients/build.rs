@@ -1,15 +1,26 @@
-//! Compiles the C shim over hiredis: what a C program of hiredis looks like.
+//! Compiles the C shims: what a C program of these libraries looks like.
 
 fn main() {
-    println!("cargo::rerun-if-changed=src/hiredis.c");
-    let hiredis = pkg_config::Config::new()
+    shim("hiredis", "libhiredis-dev");
+    shim("libpq", "libpq-dev");
+}
+
+fn shim(library: &str, package: &str) {
+    let source = format!("src/{library}.c");
+    println!("cargo::rerun-if-changed={source}");
+    let found = pkg_config::Config::new()
         .cargo_metadata(false)
-        .probe("hiredis")
-        .expect("hiredis is not installed: apt-get install libhiredis-dev pkg-config");
+        .probe(library)
+        .unwrap_or_else(|error| {
+            panic!("{library} is not installed: apt-get install {package} pkg-config\n{error}")
+        });
     cc::Build::new()
-        .file("src/hiredis.c")
-        .includes(&hiredis.include_paths)
+        .file(source)
+        .includes(&found.include_paths)
         .warnings_into_errors(true)
-        .compile("crore_clients_hiredis");
-    println!("cargo::rustc-link-lib=hiredis");
+        .compile(&format!("crore_clients_{library}"));
+    // After the shim, which needs it.
+    for name in &found.libs {
+        println!("cargo::rustc-link-lib={name}");
+    }
 }

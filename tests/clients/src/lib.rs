@@ -4,13 +4,16 @@
 
 mod crowd;
 pub mod hiredis;
+pub mod libpq;
 mod listen;
+mod postgres_server;
 mod redis_server;
 mod server;
 mod slow_http;
 
 pub use crowd::{Barrier, MOMENT, crowd, each, on_one_thread, overlapped};
 pub use listen::listen;
+pub use postgres_server::postgres_server;
 pub use redis_server::redis_server;
 pub use server::{Server, command, free_port, home, set_up};
 pub use slow_http::SlowHttp;

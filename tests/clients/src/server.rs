@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read, Seek};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,20 +98,33 @@ impl Drop for Server {
 ///
 /// If the program is not installed.
 pub fn command(program: &str, package: &str) -> Command {
-    assert!(
-        ["/usr/sbin", "/usr/bin", "/usr/local/bin", "/"]
-            .iter()
-            .any(|place| Path::new(place).join(program).is_file()),
-        "{program} is not installed, and this test is about nothing else: \
-         apt-get install {package}"
-    );
+    let path = find(program).unwrap_or_else(|| {
+        panic!(
+            "{program} is not installed, and this test is about nothing else: \
+             apt-get install {package}"
+        )
+    });
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if is_root() {
         command.args(["--reuid", NOBODY, "--regid", "nogroup", "--clear-groups"]);
     }
-    command.arg(program);
+    command.arg(path);
     command
+}
+
+/// Looks where Debian puts programs; PostgreSQL's are in a folder for each
+/// version, of which the last will do.
+fn find(program: &str) -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
+        .map(PathBuf::from)
+        .into();
+    if let Ok(versions) = fs::read_dir("/usr/lib/postgresql") {
+        places.extend(versions.flatten().map(|it| it.path().join("bin")));
+    }
+    places.sort();
+    let files = places.iter().map(|place| place.join(program));
+    files.filter(|file| file.is_file()).next_back()
 }
 
 fn is_root() -> bool {
