@@ -123,8 +123,8 @@ fn find(program: &str) -> Option<PathBuf> {
         places.extend(versions.flatten().map(|it| it.path().join("bin")));
     }
     places.sort();
-    let files = places.iter().map(|place| place.join(program));
-    files.filter(|file| file.is_file()).next_back()
+    let mut files = places.iter().map(|place| place.join(program));
+    files.rfind(|file| file.is_file())
 }
 
 fn is_root() -> bool {
