@@ -11,6 +11,7 @@ mod sched;
 mod shim;
 mod stack;
 mod switch;
+pub mod sync;
 mod sys;
 mod task;
 mod time;

@@ -32,10 +32,11 @@ pub(crate) use const_fn;
 #[cfg(not(loom))]
 mod real {
     use std::ops::{Deref, DerefMut};
+    use std::time::Instant;
 
-    pub(crate) use std::hint;
+    use std::hint;
     pub(crate) use std::sync::{Arc, atomic};
-    pub(crate) use std::thread;
+    use std::thread;
 
     use atomic::{AtomicBool, Ordering};
 
@@ -46,6 +47,10 @@ mod real {
     impl<T> UnsafeCell<T> {
         pub(crate) const fn new(value: T) -> Self {
             Self(std::cell::UnsafeCell::new(value))
+        }
+
+        pub(crate) fn into_inner(self) -> T {
+            self.0.into_inner()
         }
 
         /// Calls `f` with a pointer that is good for reading.
@@ -199,15 +204,45 @@ mod real {
         })
     }
 
-    /// Parks the thread until its token is there or `deadline` has passed;
-    /// says whether it has not.
-    pub(crate) fn park_until(deadline: std::time::Instant) -> bool {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
-        if left.is_zero() {
-            return false;
+    /// Where one thread waits for one other's word.
+    pub(crate) struct Parker {
+        set: AtomicBool,
+        thread: thread::Thread,
+    }
+
+    impl Parker {
+        /// For the calling thread to wait at.
+        pub(crate) fn new() -> Self {
+            Self {
+                set: AtomicBool::new(false),
+                thread: thread::current(),
+            }
         }
-        thread::park_timeout(left);
-        true
+
+        /// Lets the thread go on, now or when it parks next.
+        pub(crate) fn unpark(&self) {
+            if !self.set.swap(true, Ordering::Release) {
+                self.thread.unpark();
+            }
+        }
+
+        /// Waits for [`unpark`](Self::unpark); says whether it came before the
+        /// deadline.
+        pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+            // Others may use up or give the thread's token: only `set` counts.
+            while !self.set.swap(false, Ordering::Acquire) {
+                let Some(deadline) = deadline else {
+                    thread::park();
+                    continue;
+                };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                thread::park_timeout(left);
+            }
+            true
+        }
     }
 }
 
@@ -215,7 +250,6 @@ mod real {
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::{Arc, MutexGuard as LockGuard, atomic};
-    pub(crate) use loom::thread;
 
     /// loom's mutex under the name of ours: one scheduling point instead of a
     /// spin loop.
@@ -238,16 +272,46 @@ mod model {
         0
     }
 
-    /// loom has no clock: a deadline passes after the others had a turn.
-    pub(crate) fn park_until(_deadline: std::time::Instant) -> bool {
-        thread::yield_now();
-        false
+    /// Made of a mutex and a condition variable: loom's `unpark` also wakes a
+    /// thread that is blocked in `join`, which then fails.
+    pub(crate) struct Parker {
+        set: loom::sync::Mutex<bool>,
+        changed: loom::sync::Condvar,
+    }
+
+    impl Parker {
+        pub(crate) fn new() -> Self {
+            Self {
+                set: loom::sync::Mutex::new(false),
+                changed: loom::sync::Condvar::new(),
+            }
+        }
+
+        pub(crate) fn unpark(&self) {
+            *self.set.lock().expect("not poisoned") = true;
+            self.changed.notify_one();
+        }
+
+        /// loom has no clock: a deadline passes after the others had a turn.
+        pub(crate) fn park(&self, deadline: Option<std::time::Instant>) -> bool {
+            if deadline.is_some() {
+                loom::thread::yield_now();
+                return std::mem::take(&mut *self.set.lock().expect("not poisoned"));
+            }
+            let mut set = self.set.lock().expect("not poisoned");
+            while !*set {
+                set = self.changed.wait(set).expect("not poisoned");
+            }
+            *set = false;
+            true
+        }
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use std::{hint, thread};
 
     #[test]
     fn the_lock_excludes_also_when_threads_outnumber_processors() {

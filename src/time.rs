@@ -70,7 +70,7 @@ pub fn yield_now() {
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[inline(never)]
+#[inline]
 pub fn park() {
     match Cx::running() {
         Some(cx) => cx.take_token(),

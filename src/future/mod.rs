@@ -1,13 +1,14 @@
 //! Waiting for futures: the bridge from async code to coroutines.
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Instant;
 
 use crate::sched::{Cx, Worker};
+use crate::shim::Parker;
 
 /// Waits for a future: parks the calling coroutine, or blocks the calling
 /// thread, until it is ready.
@@ -58,7 +59,8 @@ fn in_coroutine<F: Future>(
     mut future: Pin<&mut F>,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
-    let waker = cx.waker();
+    // Dropping one of ours does nothing; not even asking is cheaper.
+    let waker = ManuallyDrop::new(cx.waker());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
@@ -77,26 +79,27 @@ fn on_thread<F: Future>(mut future: Pin<&mut F>, deadline: Option<Instant>) -> O
         "this would block a worker of crore for ever: a destructor that runs on the worker \
          itself waits for a coroutine or a future"
     );
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let signal = Arc::new(Signal(Parker::new()));
+    let waker = Waker::from(Arc::clone(&signal));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
-            None => std::thread::park(),
-            Some(left) if left.is_zero() => return None,
-            Some(left) => std::thread::park_timeout(left),
+        if !signal.0.park(deadline) {
+            return None;
         }
     }
 }
 
-/// Wakes a plain thread. Somebody else's `park` may take the token: then that
-/// returns early, as it may, and we look again because the waker that was
-/// called made the future ready before.
-struct Unpark(Thread);
+/// Wakes a plain thread that waits in [`on_thread`].
+struct Signal(Parker);
 
-impl Wake for Unpark {
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
         self.0.unpark();
     }
 }

@@ -40,3 +40,38 @@ pub(crate) struct Counters {
     pub(crate) saved_bytes_peak: Counter,
     pub(crate) saved_bytes_held: Counter,
 }
+
+impl Counters {
+    /// Back to zero, for the next owner.
+    pub(super) fn reset(&self) {
+        let Self {
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+        } = self;
+        let all = [
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+        ];
+        all.into_iter().for_each(|counter| counter.set(0));
+    }
+}

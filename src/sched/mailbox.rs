@@ -181,7 +181,7 @@ impl<M, J> Mailbox<M, J> {
     pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
         let mut gate = self.gate.lock();
         let nudged = !self.idle.load(Ordering::Relaxed);
-        gate.asleep = !nudged && gate.messages.is_empty() && !(has_room && !gate.jobs.is_empty());
+        gate.asleep = !nudged && gate.messages.is_empty() && (gate.jobs.is_empty() || !has_room);
         gate.asleep
     }
 

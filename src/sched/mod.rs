@@ -19,6 +19,9 @@ mod stacks;
 mod wake;
 mod worker;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 use std::os::fd::RawFd;
 
 use crate::stack::arena::ArenaConfig;

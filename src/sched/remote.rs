@@ -16,6 +16,7 @@ use super::mailbox::{Mailbox, Owner};
 use super::worker::Plan;
 use crate::task::alias::Ask;
 use crate::task::{Addr, Header, JoinError, PacketRef};
+use crate::util::contain;
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -58,11 +59,13 @@ impl Unstarted {
 impl Drop for Unstarted {
     /// Nobody will run it.
     fn drop(&mut self) {
-        // SAFETY: by `new`, and `into_parts` has not given it away.
-        unsafe {
-            let packet = PacketRef::from_slot(self.packet).expect("an unstarted task has a packet");
-            packet.cancel_unstarted(JoinError::cancelled());
-        }
+        // SAFETY: the task's side is ours: `into_parts` has not given it away.
+        let packet = unsafe { PacketRef::from_slot(self.packet) };
+        let packet = packet.expect("an unstarted task has a packet");
+        // The closure's destructor is foreign code.
+        //
+        // SAFETY: nobody ran it, so the closure is there.
+        contain(|| unsafe { packet.cancel_unstarted(JoinError::cancelled()) });
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) struct Remote {
     /// of an earlier owner had this one or one above.
     next_generation: AtomicU32,
     pub(crate) mailbox: Mailbox<Message, Unstarted>,
-    /// What the worker counts; goes on counting from owner to owner.
+    /// What the worker counts.
     pub(crate) counters: Counters,
 }
 
@@ -93,13 +96,14 @@ impl Remote {
             // SAFETY: remotes are never freed.
             let remote = unsafe { known.as_ref() }.unwrap_or_else(|| install(entry, index as u32));
             if let Some(owner) = remote.mailbox.open() {
+                remote.counters.reset();
                 return Ok((remote, owner));
             }
         }
         Err(io::Error::new(
             io::ErrorKind::QuotaExceeded,
             format!(
-                "this process has {} crore workers, the most it can have",
+                "this process already has {} crore workers, the most it can have",
                 Addr::MAX_WORKERS - 1
             ),
         ))

@@ -1,18 +1,17 @@
 //! The worker's loop: what runs next, and when the worker sleeps.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancelled;
+use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
-use crate::task::alias;
-use crate::task::{Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
-use crate::util::prefetch;
+use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
+use crate::util::{contain, prefetch};
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
@@ -26,6 +25,9 @@ const AHEAD: usize = 8;
 /// A busy worker asks the kernel for readiness this often: rarely enough that
 /// the system call (0.5 µs) does not show among yields of 15 ns.
 const POLL_EVERY: Duration = Duration::from_micros(200);
+
+/// Room in the run queue that an idle worker keeps.
+const QUEUE_KEPT: usize = 1 << 16;
 
 /// Hooked operations that a coroutine may do between two parks (D8).
 pub(super) const BUDGET: u32 = 128;
@@ -125,6 +127,8 @@ impl Worker {
     /// Sleeps until something happens. See README.md for why nothing that
     /// happens is missed.
     fn idle(&self) -> io::Result<()> {
+        // A worker that once ran millions should not keep a queue for them.
+        self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
         let mailbox = &self.remote.mailbox;
         mailbox.set_idle();
         // From here on an offer anywhere nudges us; what was offered before,
@@ -178,8 +182,8 @@ impl Worker {
         };
         RUNNING.set(ptr::null());
         self.remote.counters.resumed.add(1);
-        if !job.is_null() {
-            self.after_first_run(slot, event);
+        if !matches!(event, Event::Finished | Event::Panicked) {
+            self.suspended(slot, !job.is_null());
         }
         match event {
             Event::Yielded => self.requeue(index, slot),
@@ -192,10 +196,13 @@ impl Worker {
         }
     }
 
-    #[cold]
-    fn after_first_run(&self, slot: &Slot, event: Event) {
-        if matches!(event, Event::Parked | Event::Yielded | Event::Abandoned) {
-            self.stacks.first_suspension(slot);
+    /// A task has suspended, for the first time or again.
+    #[inline(always)]
+    fn suspended(&self, slot: &Slot, first: bool) {
+        self.stacks.suspended(slot, first);
+        if first {
+            // SAFETY: a started task of ours.
+            unsafe { task::detach_if_unjoinable(slot) };
         }
     }
 
@@ -212,7 +219,8 @@ impl Worker {
         if slot.has(Flags::CANCELLED) {
             return Err(JoinError::cancelled());
         }
-        let carrier = self.stacks.start(&self.slots, slot, &self.remote.counters);
+        let who = Who { worker: self, slot };
+        let carrier = self.stacks.start(&self.slots, slot, &who);
         let carrier = carrier.map_err(JoinError::not_started)?;
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).job() }))
@@ -291,14 +299,5 @@ fn why_unwound() -> JoinError {
         JoinError::cancelled()
     } else {
         JoinError::panicked(payload)
-    }
-}
-
-/// Runs foreign code that must not unwind into the scheduler. Its panic was
-/// reported by the panic hook; there is nobody else to tell.
-fn contain(f: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // Dropping the payload could panic again.
-        std::mem::forget(payload);
     }
 }

@@ -126,7 +126,7 @@ impl Worker {
             remote,
             slots,
             queue: RefCell::default(),
-            stacks: Stacks::new(config.arena, config.shared),
+            stacks: Stacks::new(config.arena, config.shared, &remote.counters),
             driver: RefCell::new(driver),
             extras: RefCell::new(extras),
             sites: RefCell::default(),

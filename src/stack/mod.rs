@@ -25,6 +25,7 @@
 //! coroutines that call such code a stack with room to spare.
 
 pub(crate) mod arena;
+pub(crate) mod closed;
 mod copy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;

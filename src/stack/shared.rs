@@ -86,6 +86,9 @@ pub(crate) struct SharedCounters {
     pub(crate) largest: u32,
 }
 
+/// Bytes of a return address.
+const WORD: usize = size_of::<usize>();
+
 /// See the module.
 pub(crate) struct SharedStack {
     base: usize,
@@ -218,8 +221,8 @@ impl SharedStack {
         self.resident = Resident::Idle;
     }
 
-    /// Keeps the root image when the first task of the stack is parked; does
-    /// nothing later.
+    /// Keeps the root image when the first task of the stack is parked. Later
+    /// only looks whether the return address at its lower end is the same.
     ///
     /// # Safety
     ///
@@ -228,6 +231,13 @@ impl SharedStack {
     pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
         if self.cut != 0 {
             assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
+            // SAFETY: the root lies in the stack, on which nobody runs.
+            let word = unsafe { with_exposed_provenance_mut::<[u8; WORD]>(cut).read() };
+            assert_eq!(
+                word,
+                self.root[..WORD],
+                "tasks of one stack return to one place"
+            );
             return;
         }
         assert!(
@@ -236,7 +246,7 @@ impl SharedStack {
             self.resident
         );
         assert!(
-            self.limit < cut && cut <= self.base,
+            self.limit < cut && cut + WORD <= self.base,
             "cut at {cut:#x} on a stack of [{:#x}, {:#x})",
             self.limit,
             self.base

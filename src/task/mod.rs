@@ -28,8 +28,11 @@ mod packet;
 mod site;
 mod slot;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+
 pub(crate) use addr::Addr;
 pub use error::JoinError;
-pub(crate) use packet::{Header, JoinRef, PacketRef, allocate};
+pub(crate) use packet::{Header, JoinRef, PacketRef, allocate, detach_if_unjoinable};
 pub(crate) use site::Sites;
 pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State};

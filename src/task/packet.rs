@@ -101,7 +101,6 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
         // SAFETY: the closure was put there by `allocate` and is read once,
         // here; afterwards the stage holds nothing.
         let closure: F = unsafe { Self::stage::<F>(header).read() };
-        detach_if_unjoinable(header);
         Self::deliver(closure());
     }
 
@@ -149,11 +148,19 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     }
 }
 
-/// A task that nobody can join goes on without its packet.
-fn detach_if_unjoinable(header: NonNull<Header>) {
+/// A started task that nobody can join goes on without its packet. Called by
+/// the worker, not by `run`: what that keeps in its frame every parked
+/// coroutine keeps.
+///
+/// # Safety
+///
+/// - The slot holds its task's side of the packet, or null; the task has
+///   started.
+pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
     // SAFETY: TASK is set: the header lives.
-    if !unsafe { header.as_ref() }.is_joinable() {
-        let packet = running_slot().packet.replace(ptr::null());
+    let joinable = unsafe { slot.packet.get().as_ref() }.is_some_and(Header::is_joinable);
+    if !joinable {
+        let packet = slot.packet.replace(ptr::null());
         // SAFETY: the slot's was the task's reference, the closure is out.
         drop(unsafe { PacketRef::from_slot(packet) });
     }
@@ -272,17 +279,25 @@ impl PacketRef {
         self.complete();
     }
 
-    /// Ends a task that never ran. The closure's destructor may panic.
+    /// Ends a task that never ran. The closure's destructor may panic; the
+    /// joiner gets its error all the same.
     ///
     /// # Safety
     ///
     /// - The closure is still in the packet.
     pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
-        // SAFETY: the closure is there, and gone afterwards.
-        unsafe {
-            (self.header().vtable.drop_closure)(self.0);
-            self.fail(error);
+        struct Fail(Option<(PacketRef, JoinError)>);
+        impl Drop for Fail {
+            fn drop(&mut self) {
+                let (packet, error) = self.0.take().expect("dropped once");
+                // SAFETY: the closure is gone: its destructor has been called.
+                unsafe { packet.fail(error) };
+            }
         }
+        let (header, drop_closure) = (self.0, self.header().vtable.drop_closure);
+        let _fail = Fail(Some((self, error)));
+        // SAFETY: the closure is there, and this is the only time it is dropped.
+        unsafe { drop_closure(header) };
     }
 
     fn header(&self) -> &Header {
@@ -305,7 +320,12 @@ impl PacketRef {
 
 impl Drop for PacketRef {
     fn drop(&mut self) {
-        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        let state = &self.header().state;
+        // A handle that is gone never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & HANDLE != 0 {
+            before = state.fetch_and(!TASK, Ordering::AcqRel);
+        }
         if before & HANDLE == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(self.0, before & DONE != 0) };
@@ -387,7 +407,12 @@ impl JoinRef {
     /// Lets go of the packet by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
-        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        let state = &this.header().state;
+        // A task that has let go never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & TASK != 0 {
+            before = state.fetch_and(!bits, Ordering::AcqRel);
+        }
         if before & TASK == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(this.0, before & !bits & DONE != 0) };

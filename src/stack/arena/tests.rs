@@ -17,6 +17,7 @@ fn small(keep_warm: usize) -> Arena {
         max_stacks: 100,
         keep_warm,
         guard: GuardChoice::Auto,
+        ..ArenaConfig::default()
     })
 }
 
@@ -225,6 +226,7 @@ fn dies_in_the_guard(guard: GuardChoice, cold: bool) {
         max_stacks: 4,
         keep_warm: 0,
         guard,
+        ..ArenaConfig::default()
     });
     let below = arena.take(KIB_64).unwrap().0;
     let (mut id, _) = arena.take(KIB_64).unwrap();

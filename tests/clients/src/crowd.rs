@@ -2,6 +2,8 @@
 //! one time: counted, never timed.
 
 use std::fmt::Debug;
+use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,14 +21,20 @@ const STACK: usize = 512 * 1024;
 ///
 /// If the hooks are not active: then every test would only wait in line.
 pub fn on_one_thread<T>(f: impl FnOnce() -> T) -> T {
+    on_threads(1, f)
+}
+
+/// As [`on_one_thread`], with several kernel threads.
+///
+/// # Panics
+///
+/// If the hooks are not active.
+pub fn on_threads<T>(workers: usize, f: impl FnOnce() -> T) -> T {
     assert_eq!(crore::hook::status(), crore::hook::Status::Active);
     rlimit::increase_nofile_limit(u64::MAX).expect("raise the limit of descriptors");
-    let outside = thread::current().id();
-    crore::run(|| {
-        assert_eq!(thread::current().id(), outside);
-        f()
-    })
-    .expect("the runtime starts")
+    let runtime = crore::Runtime::builder().workers(workers).build();
+    let result = runtime.and_then(|runtime| runtime.run(f));
+    result.expect("the runtime starts")
 }
 
 /// Runs `one(0)`, `one(1)` … `one(n - 1)`, each in a coroutine of its own on
@@ -35,36 +43,79 @@ pub fn on_one_thread<T>(f: impl FnOnce() -> T) -> T {
 /// # Panics
 ///
 /// If one of them does, or ran elsewhere.
-pub fn crowd<T: Send + 'static>(
+pub fn crowd<T: 'static>(n: usize, one: impl Fn(usize) -> T + 'static) -> (Vec<T>, Duration) {
+    let one = Rc::new(one);
+    gather(n, |i| {
+        let job = on_this_thread(Rc::clone(&one), i);
+        builder(i).spawn_local(job)
+    })
+}
+
+/// As [`crowd`], on shared stacks.
+///
+/// # Panics
+///
+/// If one of them does, or ran elsewhere.
+///
+/// # Safety
+///
+/// - The contract of [`crore::spawn_shared`] holds for `one`: while it waits,
+///   nobody else uses a pointer to its local variables.
+pub unsafe fn shared_crowd<T: 'static>(
+    n: usize,
+    one: impl Fn(usize) -> T + 'static,
+) -> (Vec<T>, Duration) {
+    let one = Rc::new(one);
+    gather(n, |i| {
+        let job = on_this_thread(Rc::clone(&one), i);
+        // SAFETY: the caller's promise for `one`; the job around it hands out
+        // no pointers.
+        unsafe { builder(i).spawn_shared(job) }
+    })
+}
+
+/// As [`crowd`], on whichever of the runtime's threads has nothing to do.
+///
+/// # Panics
+///
+/// If one of them does.
+pub fn spread_crowd<T: Send + 'static>(
     n: usize,
     one: impl Fn(usize) -> T + Send + Sync + 'static,
 ) -> (Vec<T>, Duration) {
     let one = Arc::new(one);
+    gather(n, |i| {
+        let one = Arc::clone(&one);
+        builder(i).spawn(move || one(i))
+    })
+}
+
+fn builder(i: usize) -> crore::Builder {
+    crore::Builder::new()
+        .name(format!("client {i}"))
+        .stack_size(STACK)
+}
+
+fn on_this_thread<T>(one: Rc<impl Fn(usize) -> T>, i: usize) -> impl FnOnce() -> T {
     let here = thread::current().id();
+    move || {
+        let result = one(i);
+        assert_eq!(thread::current().id(), here, "moved to another thread");
+        result
+    }
+}
+
+fn gather<T>(
+    n: usize,
+    spawn: impl Fn(usize) -> io::Result<crore::JoinHandle<T>>,
+) -> (Vec<T>, Duration) {
     let start = Instant::now();
-    let all: Vec<_> = (0..n)
-        .map(|i| {
-            let one = Arc::clone(&one);
-            crore::Builder::new()
-                .name(format!("client {i}"))
-                .stack_size(STACK)
-                .spawn_local(move || {
-                    let result = one(i);
-                    assert_eq!(thread::current().id(), here, "moved to another thread");
-                    result
-                })
-                .expect("room for a coroutine")
-        })
-        .collect();
-    let results = all
-        .into_iter()
-        .enumerate()
-        .map(|(i, handle)| {
-            handle
-                .join()
-                .unwrap_or_else(|error| panic!("client {i}: {error}"))
-        })
-        .collect();
+    let all: Vec<_> = (0..n).map(spawn).collect();
+    let join = |(i, handle): (usize, io::Result<crore::JoinHandle<T>>)| {
+        let result = handle.expect("room for a coroutine").join();
+        result.unwrap_or_else(|error| panic!("client {i}: {error}"))
+    };
+    let results = all.into_iter().enumerate().map(join).collect();
     (results, start.elapsed())
 }
 

@@ -11,7 +11,9 @@ mod redis_server;
 mod server;
 mod slow_http;
 
-pub use crowd::{Barrier, MOMENT, crowd, each, on_one_thread, overlapped};
+pub use crowd::{
+    Barrier, MOMENT, crowd, each, on_one_thread, on_threads, overlapped, shared_crowd, spread_crowd,
+};
 pub use listen::listen;
 pub use postgres_server::postgres_server;
 pub use redis_server::redis_server;

@@ -1,0 +1,271 @@
+//! Models of the mailbox: nobody sleeps on what is for them.
+//!
+//! All run complete, without a bound on preemptions. No model blocks where a
+//! bug would make it block for ever, since loom aborts on a deadlock: a worker
+//! that goes to sleep lets the others end, and then its alarm must have rung.
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+
+use super::mailbox::{Mailbox, Owner};
+
+/// A mailbox with an alarm that can be looked at.
+struct Bed {
+    mailbox: Mailbox<u32, u32>,
+    rung: Arc<AtomicBool>,
+    owner: Owner,
+}
+
+fn bed() -> Arc<Bed> {
+    let mailbox = Mailbox::closed();
+    let owner = mailbox.open().expect("nobody else has it");
+    let rung = Arc::new(AtomicBool::new(false));
+    let alarm = Arc::clone(&rung);
+    mailbox.set_alarm(Some(Box::new(move || alarm.store(true, Ordering::SeqCst))));
+    Arc::new(Bed {
+        mailbox,
+        rung,
+        owner,
+    })
+}
+
+impl Bed {
+    /// One round of a worker that has nothing to do: what it found, or else it
+    /// slept, and was woken by what `others` did, and found it then.
+    fn idle_round<T>(&self, mut look: impl FnMut() -> Option<T>, others: impl FnOnce()) -> T {
+        self.mailbox.set_idle();
+        let found = look();
+        let asleep = found.is_none() && self.mailbox.may_sleep(true);
+        others();
+        assert!(!asleep || self.rung.load(Ordering::SeqCst), "overslept");
+        self.mailbox.awake();
+        found
+            .or_else(look)
+            .expect("it was woken, or kept awake, for something")
+    }
+
+    fn read(&self) -> Vec<u32> {
+        let mut mail = Vec::new();
+        self.mailbox.read(&mut mail);
+        mail
+    }
+}
+
+#[test]
+fn loom_a_message_wakes_the_sleeper() {
+    loom::model(|| {
+        let here = bed();
+        let there = Arc::clone(&here);
+        let poster = thread::spawn(move || there.mailbox.post(1));
+        let seen = here.idle_round(|| here.read().pop(), || poster.join().unwrap());
+        assert_eq!(seen, 1);
+    });
+}
+
+#[test]
+fn loom_two_posters_and_one_sleeper() {
+    loom::model(|| {
+        let here = bed();
+        let posters = [1, 2].map(|n| {
+            let there = Arc::clone(&here);
+            thread::spawn(move || there.mailbox.post(n))
+        });
+        let mut seen = Vec::new();
+        let look = || {
+            seen.append(&mut here.read());
+            (!seen.is_empty()).then_some(())
+        };
+        let others = || {
+            posters
+                .into_iter()
+                .for_each(|poster| poster.join().unwrap())
+        };
+        here.idle_round(look, others);
+        seen.append(&mut here.read());
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+    });
+}
+
+#[test]
+fn loom_an_offered_job_wakes_its_worker() {
+    loom::model(|| {
+        let here = bed();
+        let there = Arc::clone(&here);
+        let spawner = thread::spawn(move || there.mailbox.offer(there.owner, 7).expect("open"));
+        let job = here.idle_round(|| here.mailbox.take_job(), || spawner.join().unwrap());
+        assert_eq!(job, 7);
+    });
+}
+
+/// The owner and a thief look for the same job; one of them gets it.
+#[test]
+fn loom_a_job_is_taken_once() {
+    loom::model(|| {
+        let here = bed();
+        here.mailbox.offer(here.owner, 7).expect("open");
+        let there = Arc::clone(&here);
+        let thief = thread::spawn(move || there.mailbox.take_job());
+        let mine = here.mailbox.take_job();
+        let theirs = thief.join().unwrap();
+        assert_eq!(mine.into_iter().chain(theirs).collect::<Vec<_>>(), [7]);
+    });
+}
+
+/// A worker with nothing to do, and a job offered to its busy neighbour.
+fn thief_and_spawner(round: impl Fn(&Bed, &Bed, &mut dyn FnMut()) -> u32 + Send + Sync + 'static) {
+    loom::model(move || {
+        let (busy, idle) = (bed(), bed());
+        let (victim, sleeper) = (Arc::clone(&busy), Arc::clone(&idle));
+        let mut spawner = Some(thread::spawn(move || {
+            victim.mailbox.offer(victim.owner, 7).expect("open");
+            let _ = sleeper.mailbox.nudge();
+        }));
+        let mut others = || spawner.take().expect("once").join().unwrap();
+        assert_eq!(round(&idle, &busy, &mut others), 7);
+    });
+}
+
+#[test]
+fn loom_an_idle_thief_is_nudged() {
+    thief_and_spawner(|idle, busy, others| idle.idle_round(|| busy.mailbox.take_job(), others));
+}
+
+/// The same with the protocol broken: the thief looks for work first and says
+/// that it is idle afterwards, so a nudge in between finds nobody.
+#[test]
+#[should_panic(expected = "overslept")]
+fn loom_catches_a_thief_that_looks_before_it_is_idle() {
+    thief_and_spawner(|idle, busy, others| {
+        let found = busy.mailbox.take_job();
+        idle.mailbox.set_idle();
+        let asleep = found.is_none() && idle.mailbox.may_sleep(true);
+        others();
+        assert!(!asleep || idle.rung.load(Ordering::SeqCst), "overslept");
+        found.or_else(|| busy.mailbox.take_job()).expect("there")
+    });
+}
+
+/// The mailbox with its last look left out: what came between looking and
+/// sleeping is slept on.
+#[test]
+#[should_panic(expected = "overslept")]
+fn loom_catches_a_sleeper_that_does_not_ask_for_leave() {
+    loom::model(|| {
+        let here = bed();
+        let there = Arc::clone(&here);
+        let poster = thread::spawn(move || there.mailbox.post(1));
+        let found = here.read().pop();
+        let asleep = found.is_none();
+        poster.join().unwrap();
+        assert!(!asleep || here.rung.load(Ordering::SeqCst), "overslept");
+    });
+}
+
+/// A job is either refused or among those that closing returns; none is left.
+#[test]
+fn loom_a_job_against_the_end_of_the_runtime() {
+    loom::model(|| {
+        let here = bed();
+        let there = Arc::clone(&here);
+        let spawner = thread::spawn(move || there.mailbox.offer(there.owner, 7).is_ok());
+        let left = here.mailbox.close(here.owner).len();
+        let accepted = spawner.join().unwrap();
+        assert_eq!(left, usize::from(accepted));
+        assert!(here.mailbox.take_job().is_none());
+    });
+}
+
+/// A thief, the owner's end, and a job: one of the two gets it.
+#[test]
+fn loom_a_steal_against_the_end_of_the_runtime() {
+    loom::model(|| {
+        let here = bed();
+        here.mailbox.offer(here.owner, 7).expect("open");
+        let there = Arc::clone(&here);
+        let thief = thread::spawn(move || usize::from(there.mailbox.take_job().is_some()));
+        let left = here.mailbox.close(here.owner).len();
+        assert_eq!(left + thief.join().unwrap(), 1);
+    });
+}
+
+/// A late spawn of an old runtime never lands in the next owner's mailbox.
+#[test]
+fn loom_a_late_job_is_not_a_strangers() {
+    loom::model(|| {
+        let here = bed();
+        let there = Arc::clone(&here);
+        let late = thread::spawn(move || there.mailbox.offer(there.owner, 7).is_ok());
+        let returned = here.mailbox.close(here.owner).len();
+        let next = here.mailbox.open().expect("nobody has it");
+        let accepted = late.join().unwrap();
+        assert_eq!(returned, usize::from(accepted));
+        assert!(here.mailbox.close(next).is_empty());
+    });
+}
+
+/// A real coroutine parks on a real stack while another thread wakes it: the
+/// wake-up lies in the mailbox until the worker reads it on its own stack,
+/// after the switch (I1).
+#[test]
+fn loom_a_switch_against_a_wake() {
+    use std::cell::Cell;
+    use std::num::NonZeroUsize;
+    use std::ptr::{self, NonNull};
+
+    use crate::stack::StackBounds;
+    use crate::switch::{Carrier, Event, Job, YielderPtr, suspend};
+    use crate::sys::mem::Reserve;
+
+    /// Parks until the flag is set.
+    #[repr(C)]
+    struct Waiter {
+        job: Job,
+        flag: Arc<AtomicBool>,
+        yielder: Cell<YielderPtr>,
+    }
+
+    unsafe fn wait(job: NonNull<Job>) {
+        // SAFETY: the job is the head of the model's `Waiter`, which lives on.
+        let waiter = unsafe { job.cast::<Waiter>().as_ref() };
+        while !waiter.flag.load(Ordering::Acquire) {
+            // SAFETY: the model stored the yielder of the running carrier.
+            unsafe { suspend(waiter.yielder.get(), Event::Parked) };
+        }
+    }
+
+    loom::model(|| {
+        let reserve = Reserve::new(256 * 1024).unwrap();
+        let low = reserve.base().expose_provenance();
+        let bounds = StackBounds {
+            base: NonZeroUsize::new(low + reserve.len()).unwrap(),
+            limit: NonZeroUsize::new(low).unwrap(),
+        };
+        let here = bed();
+        let (there, flag) = (Arc::clone(&here), Arc::new(AtomicBool::new(false)));
+        let theirs = Arc::clone(&flag);
+        let waker = thread::spawn(move || {
+            theirs.store(true, Ordering::Release);
+            there.mailbox.post(1);
+        });
+        // SAFETY: the stack is the model's, used by this thread of it.
+        let carrier = unsafe { Carrier::install(bounds) }.0;
+        // SAFETY: installed a line ago.
+        let yielder = Cell::new(unsafe { (*carrier).yielder() });
+        let waiter = Waiter {
+            job: Job { run: wait },
+            flag,
+            yielder,
+        };
+        // SAFETY: the carrier is idle; the job outlives its run.
+        let first = unsafe { Carrier::resume(carrier, &raw const waiter.job) };
+        let look = || here.read().pop();
+        here.idle_round(look, || waker.join().unwrap());
+        if first == Event::Parked {
+            // SAFETY: the job is suspended there.
+            let second = unsafe { Carrier::resume(carrier, ptr::null()) };
+            assert_eq!(second, Event::Finished, "woken too early");
+        }
+    });
+}

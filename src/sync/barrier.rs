@@ -1,0 +1,135 @@
+//! [`Barrier`]: go on together.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::waiters::{Key, Waiters, WakeList};
+use crate::future::block_on;
+use crate::shim::{Lock, const_fn};
+
+/// Holds up those who come until there are `n` of them, after
+/// [`std::sync::Barrier`]; then it can be used again.
+///
+/// [`wait`](Self::wait) parks the coroutine it is called in, or the thread
+/// outside of one. All are woken together, in the order in which they came.
+///
+/// **Dropping** a waiting future, or unwinding out of a wait when a coroutine
+/// is cancelled, takes back that it had come: the others wait for one more.
+///
+/// # Examples
+///
+/// ```
+/// static BARRIER: crore::sync::Barrier = crore::sync::Barrier::new(3);
+/// let threads: Vec<_> = (0..3).map(|_| std::thread::spawn(|| BARRIER.wait())).collect();
+/// let results = threads.into_iter().map(|t| t.join().unwrap());
+/// assert_eq!(results.filter(|r| r.is_leader()).count(), 1);
+/// ```
+pub struct Barrier {
+    n: usize,
+    /// The payload: whether the barrier has opened for the waiter.
+    state: Lock<State>,
+}
+
+struct State {
+    arrived: usize,
+    waiters: Waiters<bool>,
+}
+
+/// Whether it was this one who opened the barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarrierWaitResult(bool);
+
+impl BarrierWaitResult {
+    /// True for exactly one of the `n`: the last to come.
+    pub fn is_leader(self) -> bool {
+        self.0
+    }
+}
+
+impl Barrier {
+    const_fn! {
+        /// Makes a barrier for `n`; 0 is as good as 1.
+        pub const fn new(n: usize) -> Self {
+            Self { n, state: Lock::new(State { arrived: 0, waiters: Waiters::new() }) }
+        }
+    }
+
+    /// Waits until `n` have come.
+    pub fn wait(&self) -> BarrierWaitResult {
+        block_on(self.wait_async())
+    }
+
+    /// Waits as a future; it has come when it is first polled.
+    pub fn wait_async(&self) -> BarrierWait<'_> {
+        BarrierWait {
+            barrier: self,
+            key: None,
+        }
+    }
+}
+
+impl fmt::Debug for Barrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Barrier")
+            .field("n", &self.n)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Barrier::wait_async`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct BarrierWait<'a> {
+    barrier: &'a Barrier,
+    key: Option<Key>,
+}
+
+impl Future for BarrierWait<'_> {
+    type Output = BarrierWaitResult;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BarrierWaitResult> {
+        let barrier = self.barrier;
+        let waker = cx.waker().clone();
+        let _old;
+        let mut wakes = WakeList::new();
+        let mut state = barrier.state.lock();
+        if let Some(key) = self.key {
+            if !*state.waiters.payload(key) {
+                _old = state.waiters.set_waker(key, waker);
+                return Poll::Pending;
+            }
+            let _ = state.waiters.remove(key);
+            self.key = None;
+            return Poll::Ready(BarrierWaitResult(false));
+        }
+        state.arrived += 1;
+        if state.arrived < barrier.n {
+            self.key = Some(state.waiters.enqueue(false, Some(waker)));
+            return Poll::Pending;
+        }
+        state.arrived = 0;
+        while let Some(open) = state.waiters.take_first(&mut wakes) {
+            *open = true;
+        }
+        Poll::Ready(BarrierWaitResult(true))
+    }
+}
+
+impl Drop for BarrierWait<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let removed;
+        let mut state = self.barrier.state.lock();
+        removed = state.waiters.remove(key);
+        if !removed.payload {
+            state.arrived -= 1;
+        }
+    }
+}
+
+impl fmt::Debug for BarrierWait<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BarrierWait").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! The [`select!`](crate::select) macro: the shorthand for
+//! [`select`](super::select()).
+
+/// Waits for the first of several channel operations, and runs its arm.
+///
+/// The arms are `recv(receiver) -> result => expression` and
+/// `send(sender, value) -> result => expression`; a last arm
+/// `default => expression` runs if no operation can go on now, and
+/// `default(duration) => expression` if none could for so long. All arms give
+/// the same type; `break`, `continue`, `return` and `?` work in them.
+///
+/// What waits and how fair it is: [`select`](crate::sync::channel::select()).
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::channel;
+/// let (tx, rx) = channel::bounded(1);
+/// let (quit, stop) = channel::bounded::<()>(1);
+///
+/// let mut got = Vec::new();
+/// tx.send(1).unwrap();
+/// loop {
+///     crore::select! {
+///         recv(rx) -> value => got.push(value.unwrap()),
+///         recv(stop) -> _ => break,
+///         default => quit.send(()).unwrap(),
+///     }
+/// }
+/// assert_eq!(got, [1]);
+///
+/// let sent = crore::select! {
+///     send(tx, 2) -> result => result.is_ok(),
+///     default(std::time::Duration::from_secs(1)) => false,
+/// };
+/// assert!(sent);
+/// ```
+#[macro_export]
+macro_rules! select {
+    ($($arms:tt)+) => { $crate::__select!(@cases [] $($arms)+) };
+}
+
+/// [`select!`](crate::select), arm by arm. Each step makes a `case` variable,
+/// which hygiene keeps apart from those of the other steps.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    (@cases [$($done:tt)*] recv($rx:expr) -> $result:pat => $body:expr $(, $($rest:tt)*)?) => {
+        $crate::__select!(@cases [$($done)* {case ($rx).case(); $result => $body}] $($($rest)*)?)
+    };
+    (@cases [$($done:tt)*] send($tx:expr, $value:expr) -> $result:pat => $body:expr $(, $($rest:tt)*)?) => {
+        $crate::__select!(@cases [$($done)* {case ($tx).case($value); $result => $body}] $($($rest)*)?)
+    };
+    (@cases [$($done:tt)*] default => $body:expr $(,)?) => {
+        $crate::__select!(@run try_select(); $body; $($done)*)
+    };
+    (@cases [$($done:tt)*] default($time:expr) => $body:expr $(,)?) => {
+        $crate::__select!(@run select_timeout($time); $body; $($done)*)
+    };
+    (@cases [$($done:tt)*]) => {
+        $crate::__select!(
+            @run select(); ::core::unreachable!("select returns the number of a case"); $($done)*
+        )
+    };
+    (@run $how:ident($($time:expr)?); $default:expr; $({$case:ident $make:expr; $result:pat => $body:expr})*) => {{
+        // The cases end here, so that the arms may use the channels as they like.
+        let (chosen, $($case,)*) = {
+            $(let mut $case = $make;)*
+            let chosen = $crate::sync::channel::$how(&mut [$(&mut $case),*] $(, $time)?);
+            (::core::option::Option::<usize>::from(chosen), $($case.take(),)*)
+        };
+        $crate::__select!(@arms chosen, 0; $default; $({$case $result => $body})*)
+    }};
+    (@arms $chosen:ident, $n:expr; $default:expr;) => { $default };
+    (@arms $chosen:ident, $n:expr; $default:expr; {$case:ident $result:pat => $body:expr} $($rest:tt)*) => {
+        if $chosen == ::core::option::Option::Some($n) {
+            let $result = $case.expect("the chosen case is done");
+            $body
+        } else {
+            $crate::__select!(@arms $chosen, $n + 1; $default; $($rest)*)
+        }
+    };
+}

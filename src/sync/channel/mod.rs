@@ -1,0 +1,414 @@
+//! Channels: [`bounded`], [`unbounded`] and [`rendezvous`], for many senders
+//! and many receivers, after [`std::sync::mpsc`], whose error types they use.
+//!
+//! Every operation comes in forms that wait (parking the coroutine, or the
+//! thread outside of one), that try, that wait for a time, and as a future;
+//! all forms may be mixed on one channel. [`select`] waits for several.
+//!
+//! **Order and fairness**: values come out in the order in which they went in,
+//! and waiters on either side are served first come, first served; a value is
+//! handed to the receiver that has waited longest, so nobody can snatch it.
+//!
+//! **Disconnecting**: when all senders are gone, receivers get the values that
+//! are left and then an error. When all receivers are gone, the values that
+//! are left are dropped and senders get theirs back in an error.
+//!
+//! **Dropping** a future, or unwinding out of a wait when a coroutine is
+//! cancelled: a waiting value is dropped with its sender; a value that had
+//! been handed to a receiver goes back to the front. None is lost or doubled.
+//!
+//! ```
+//! use crore::sync::channel;
+//!
+//! let (tx, rx) = channel::bounded(8);
+//! let producer = std::thread::spawn(move || (0..100).for_each(|i| tx.send(i).unwrap()));
+//! assert_eq!(rx.iter().sum::<u32>(), 4950);
+//! # producer.join().unwrap();
+//! ```
+//!
+//! Values that must not leave their thread make ends that don't either:
+//!
+//! ```compile_fail,E0277
+//! let (tx, rx) = crore::sync::channel::unbounded::<std::rc::Rc<u32>>();
+//! std::thread::spawn(move || rx.recv());
+//! ```
+
+mod macros;
+mod select;
+mod state;
+mod ticket;
+mod wait;
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+pub use select::{
+    Case, RecvCase, Select, SendCase, select, select_async, select_timeout, try_select,
+};
+pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
+pub use wait::{RecvFuture, SendFuture};
+
+use crate::future::{block_on, block_on_deadline};
+use crate::shim::{Arc, Lock};
+use crate::sync::waiters::WakeList;
+use state::{State, Stop, Want};
+
+/// Makes a channel that holds up to `capacity` values; senders wait while it
+/// is full. With 0 it is a [`rendezvous`].
+pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let channel = Arc::new(Lock::new(State::new(capacity)));
+    (
+        Sender {
+            channel: channel.clone(),
+        },
+        Receiver { channel },
+    )
+}
+
+/// Makes a channel that holds what comes; senders never wait.
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
+}
+
+/// Makes a channel that holds nothing: a sender waits until a receiver has
+/// taken its value.
+///
+/// ```
+/// use crore::sync::channel::{self, TrySendError};
+/// let (tx, rx) = channel::rendezvous();
+/// assert_eq!(tx.try_send(1), Err(TrySendError::Full(1))); // nobody waits for it
+/// let thread = std::thread::spawn(move || rx.recv());
+/// tx.send(2).unwrap();
+/// assert_eq!(thread.join().unwrap(), Ok(2));
+/// ```
+pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(0)
+}
+
+/// The end of a channel that values go in at. Clones send to the same channel.
+pub struct Sender<T> {
+    channel: Arc<Lock<State<T>>>,
+}
+
+/// The end of a channel that values come out of. Clones share the values:
+/// each goes to one of them.
+pub struct Receiver<T> {
+    channel: Arc<Lock<State<T>>>,
+}
+
+/// Why [`Sender::send_timeout`] returned the value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum SendTimeoutError<T> {
+    /// The channel stayed full.
+    Timeout(T),
+    /// All receivers are gone.
+    Disconnected(T),
+}
+
+impl<T> Sender<T> {
+    /// Sends, and waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// All receivers are gone; the error contains the value.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        match self.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Disconnected(value)) => Err(SendError(value)),
+            Err(TrySendError::Full(value)) => block_on(self.send_async(value)),
+        }
+    }
+
+    /// Sends if there is room, or a receiver that waits.
+    ///
+    /// # Errors
+    ///
+    /// The channel is full or has no receivers; the error contains the value.
+    #[inline]
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let mut wakes = WakeList::new();
+        let mut value = Some(value);
+        let stopped = self.channel.lock().send(&mut value, None, &mut wakes);
+        match (stopped, value) {
+            (Err(Stop::Wait), Some(value)) => Err(TrySendError::Full(value)),
+            (Err(_), Some(value)) => Err(TrySendError::Disconnected(value)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends, and waits for at most `timeout` while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// The time is up or all receivers are gone; the error contains the value.
+    ///
+    /// ```
+    /// # use crore::sync::channel::{bounded, SendTimeoutError};
+    /// let (tx, _rx) = bounded(1);
+    /// tx.send(1).unwrap();
+    /// let late = tx.send_timeout(2, std::time::Duration::from_millis(1));
+    /// assert_eq!(late, Err(SendTimeoutError::Timeout(2)));
+    /// ```
+    pub fn send_timeout(&self, value: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
+        let value = match self.try_send(value) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Disconnected(value)) => {
+                return Err(SendTimeoutError::Disconnected(value));
+            }
+            Err(TrySendError::Full(value)) => value,
+        };
+        let mut future = self.send_async(value);
+        match block_on_deadline(&mut future, Instant::now().checked_add(timeout)) {
+            Some(done) => done.map_err(|SendError(value)| SendTimeoutError::Disconnected(value)),
+            None => future
+                .withdraw()
+                .map_or(Ok(()), |value| Err(SendTimeoutError::Timeout(value))),
+        }
+    }
+
+    /// Sends as a future, which waits while the channel is full.
+    pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
+        SendFuture::new(self, value)
+    }
+
+    /// Sending `value`, as a case for [`select`].
+    pub fn case(&self, value: T) -> SendCase<'_, T> {
+        SendCase::new(self, value)
+    }
+
+    /// How many values are in the channel.
+    pub fn len(&self) -> usize {
+        self.channel.lock().len()
+    }
+
+    /// Whether no values are in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values fit; `None` without a bound.
+    pub fn capacity(&self) -> Option<usize> {
+        Some(self.channel.lock().capacity()).filter(|&capacity| capacity != usize::MAX)
+    }
+
+    /// Whether all receivers are gone.
+    pub fn is_disconnected(&self) -> bool {
+        self.channel.lock().receivers == 0
+    }
+}
+
+impl<T> Receiver<T> {
+    /// Receives, and waits while the channel is empty.
+    ///
+    /// # Errors
+    ///
+    /// The channel is empty and all senders are gone.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        match self.try_recv() {
+            Err(TryRecvError::Empty) => block_on(self.recv_async()),
+            done => done.map_err(|_| RecvError),
+        }
+    }
+
+    /// Receives if there is a value, or a sender that waits.
+    ///
+    /// # Errors
+    ///
+    /// The channel is empty, and perhaps all senders are gone.
+    #[inline]
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        let mut wakes = WakeList::new();
+        let received = self.channel.lock().recv(None, &mut wakes);
+        received.map_err(|stop| match stop {
+            Stop::Disconnected => TryRecvError::Disconnected,
+            _ => TryRecvError::Empty,
+        })
+    }
+
+    /// Receives, and waits for at most `timeout` while the channel is empty.
+    ///
+    /// # Errors
+    ///
+    /// The time is up, or the channel is empty and all senders are gone.
+    ///
+    /// ```
+    /// # use crore::sync::channel::{bounded, RecvTimeoutError};
+    /// let (_tx, rx) = bounded::<u32>(1);
+    /// let late = rx.recv_timeout(std::time::Duration::from_millis(1));
+    /// assert_eq!(late, Err(RecvTimeoutError::Timeout));
+    /// ```
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvTimeoutError> {
+        match self.try_recv() {
+            Ok(value) => return Ok(value),
+            Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
+            Err(TryRecvError::Empty) => {}
+        }
+        let mut future = self.recv_async();
+        if let Some(done) = block_on_deadline(&mut future, Instant::now().checked_add(timeout)) {
+            return done.map_err(|RecvError| RecvTimeoutError::Disconnected);
+        }
+        match future.withdraw(true) {
+            Want::Got(value) => Ok(value),
+            Want::Closed => Err(RecvTimeoutError::Disconnected),
+            Want::Waiting => Err(RecvTimeoutError::Timeout),
+        }
+    }
+
+    /// Receives as a future, which waits while the channel is empty.
+    pub fn recv_async(&self) -> RecvFuture<'_, T> {
+        RecvFuture::new(self)
+    }
+
+    /// Receiving, as a case for [`select`].
+    pub fn case(&self) -> RecvCase<'_, T> {
+        RecvCase::new(self)
+    }
+
+    /// The values as they come, until all senders are gone.
+    pub fn iter(&self) -> Iter<'_, T> {
+        Iter { receiver: self }
+    }
+
+    /// The values that are there, without waiting.
+    pub fn try_iter(&self) -> impl Iterator<Item = T> {
+        std::iter::from_fn(|| self.try_recv().ok())
+    }
+
+    /// How many values are in the channel.
+    pub fn len(&self) -> usize {
+        self.channel.lock().len()
+    }
+
+    /// Whether no values are in the channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many values fit; `None` without a bound.
+    pub fn capacity(&self) -> Option<usize> {
+        Some(self.channel.lock().capacity()).filter(|&capacity| capacity != usize::MAX)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.channel.lock().senders += 1;
+        Self {
+            channel: self.channel.clone(),
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.channel.lock().receivers += 1;
+        Self {
+            channel: self.channel.clone(),
+        }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let mut wakes = WakeList::new();
+        let mut state = self.channel.lock();
+        state.senders -= 1;
+        if state.senders == 0 {
+            state.close_wants(&mut wakes);
+        }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut wakes = WakeList::new();
+        let _values;
+        let mut state = self.channel.lock();
+        state.receivers -= 1;
+        if state.receivers == 0 {
+            _values = state.close_offers(&mut wakes);
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// See [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a, T> {
+    receiver: &'a Receiver<T>,
+}
+
+/// The values of a receiver that is owned.
+#[derive(Debug)]
+pub struct IntoIter<T> {
+    receiver: Receiver<T>,
+}
+
+impl<T> Iterator for Iter<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<T> Iterator for IntoIter<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.receiver.recv().ok()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Receiver<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> IntoIterator for Receiver<T> {
+    type Item = T;
+    type IntoIter = IntoIter<T>;
+
+    fn into_iter(self) -> IntoIter<T> {
+        IntoIter { receiver: self }
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout(_) => "Timeout(..)",
+            Self::Disconnected(_) => "Disconnected(..)",
+        })
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout(_) => "timed out waiting for room in a channel",
+            Self::Disconnected(_) => "sending on a channel without receivers",
+        })
+    }
+}
+
+impl<T> std::error::Error for SendTimeoutError<T> {}

@@ -1,0 +1,413 @@
+//! Waiting for the first of several channel operations.
+//!
+//! Each case is tried; if none can go on, all queue at their channels with one
+//! ticket ([`ticket`](super::ticket)), and whoever completes one claims it. So
+//! exactly one case is done, and two `select`s can meet at a rendezvous.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::mpsc::{RecvError, SendError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::state::{Node, Offer, State, Stop, Want};
+use super::ticket::{Entrant, Ticket};
+use super::{Receiver, Sender};
+use crate::future::{block_on, block_on_deadline};
+use crate::shim::{Arc, Lock, pick};
+use crate::sync::waiters::{Key, WakeList};
+
+/// A channel operation that [`select`] can wait for: [`Receiver::case`] or
+/// [`Sender::case`]. Nobody else implements it.
+pub trait Case: Operation {}
+
+/// What a case does for `select`; not for callers.
+pub trait Operation {
+    /// Does the operation, if that needs no waiting. With an `entrant`, only
+    /// if its ticket can be claimed; and if it has to wait, queues with it.
+    #[doc(hidden)]
+    fn attempt(&mut self, entrant: Option<Seat<'_>>) -> bool;
+
+    /// Sets whom to wake, if it is queued.
+    #[doc(hidden)]
+    fn set_waker(&mut self, waker: &Waker);
+
+    /// Leaves the queue, and remembers what came; with `keep` off, a value
+    /// that was received goes back.
+    #[doc(hidden)]
+    fn settle(&mut self, keep: bool);
+}
+
+/// A place in the queues of several channels; not for callers.
+pub struct Seat<'a> {
+    entrant: Entrant,
+    waker: &'a Waker,
+}
+
+/// Waits until one of `cases` is done, and says which. Parks the coroutine it
+/// is called in, or the thread outside of one.
+///
+/// If several can go on at once, one of them is taken, another one each time.
+/// A case whose channel is disconnected can go on: with an error.
+///
+/// # Panics
+///
+/// Without cases.
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::channel::{self, select};
+/// let (tx, numbers) = channel::bounded(1);
+/// let (_keep, words) = channel::bounded::<String>(1);
+/// tx.send(5).unwrap();
+///
+/// let (mut number, mut word) = (numbers.case(), words.case());
+/// match select(&mut [&mut number, &mut word]) {
+///     0 => assert_eq!(number.take(), Some(Ok(5))),
+///     _ => panic!("{:?}", word.take()),
+/// }
+/// ```
+pub fn select(cases: &mut [&mut dyn Case]) -> usize {
+    match try_select(cases) {
+        Some(done) => done,
+        None => block_on(Select {
+            cases,
+            queued: None,
+        }),
+    }
+}
+
+/// Does one of `cases` if that needs no waiting, and says which.
+pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
+    let n = cases.len();
+    if n == 0 {
+        return None;
+    }
+    let start = pick(n);
+    (0..n)
+        .map(|i| (start + i) % n)
+        .find(|&i| cases[i].attempt(None))
+}
+
+/// As [`select`], for at most `timeout`.
+pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<usize> {
+    let deadline = Instant::now().checked_add(timeout);
+    try_select(cases).or_else(|| {
+        let mut future = Select {
+            cases,
+            queued: None,
+        };
+        block_on_deadline(&mut future, deadline).or_else(|| future.withdraw(true))
+    })
+}
+
+/// As [`select`], as a future. When it is dropped before it has ended, a value
+/// that had just been received goes back, but one that had just been sent stays
+/// so: the case says it.
+///
+/// # Panics
+///
+/// When polled without cases.
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::channel::{Receiver, RecvError, select_async};
+///
+/// async fn either(a: &Receiver<u32>, b: &Receiver<u32>) -> Result<u32, RecvError> {
+///     let (mut a, mut b) = (a.case(), b.case());
+///     select_async(&mut [&mut a, &mut b]).await;
+///     a.take().or(b.take()).expect("one of them is done")
+/// }
+/// ```
+pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut (dyn Case + Send + 'c)]) -> Select<'a, 'c> {
+    Select {
+        cases,
+        queued: None,
+    }
+}
+
+/// The future of [`select_async`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Select<'a, 'c, C: Case + ?Sized = dyn Case + Send + 'c> {
+    cases: &'a mut [&'c mut C],
+    queued: Option<(Arc<Ticket>, Waker)>,
+}
+
+impl<C: Case + ?Sized> Select<'_, '_, C> {
+    /// Ends the wait: the case that has won, if one has.
+    fn withdraw(&mut self, keep: bool) -> Option<usize> {
+        let (ticket, _) = self.queued.take()?;
+        let winner = ticket.withdraw();
+        for case in self.cases.iter_mut() {
+            case.settle(keep);
+        }
+        winner
+    }
+
+    /// Queues the cases one after the other, until one of them has won.
+    fn enter(&mut self, waker: &Waker) {
+        let ticket = Arc::new(Ticket::new());
+        // From here on `withdraw` cleans up.
+        self.queued = Some((ticket.clone(), waker.clone()));
+        let start = pick(self.cases.len());
+        for i in 0..self.cases.len() {
+            let case = (start + i) % self.cases.len();
+            let entrant = Entrant {
+                ticket: ticket.clone(),
+                case,
+            };
+            if self.cases[case].attempt(Some(Seat { entrant, waker })) {
+                return;
+            }
+        }
+    }
+
+    /// Makes all queues wake `waker`.
+    fn move_to(&mut self, waker: &Waker) {
+        if let Some((_, old)) = &mut self.queued
+            && !old.will_wake(waker)
+        {
+            old.clone_from(waker);
+            for case in self.cases.iter_mut() {
+                case.set_waker(waker);
+            }
+        }
+    }
+}
+
+impl<C: Case + ?Sized> Future for Select<'_, '_, C> {
+    type Output = usize;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        assert!(
+            !self.cases.is_empty(),
+            "select without cases would wait for ever"
+        );
+        if self.queued.is_none() {
+            self.enter(cx.waker());
+        } else {
+            self.move_to(cx.waker());
+        }
+        // Only now: who claimed it before the wakers were set woke another.
+        if self
+            .queued
+            .as_ref()
+            .is_none_or(|(ticket, _)| ticket.winner().is_none())
+        {
+            return Poll::Pending;
+        }
+        self.withdraw(true).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl<C: Case + ?Sized> Drop for Select<'_, '_, C> {
+    fn drop(&mut self) {
+        self.withdraw(false);
+    }
+}
+
+impl<C: Case + ?Sized> fmt::Debug for Select<'_, '_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Select")
+            .field("cases", &self.cases.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Receiving, as a case; see [`Receiver::case`]. It can be used again after
+/// its result was taken; a value that is never taken goes back to the front
+/// of the channel.
+pub struct RecvCase<'a, T> {
+    channel: &'a Lock<State<T>>,
+    key: Option<Key>,
+    result: Option<Result<T, RecvError>>,
+}
+
+impl<'a, T> RecvCase<'a, T> {
+    pub(super) fn new(receiver: &'a Receiver<T>) -> Self {
+        Self {
+            channel: &receiver.channel,
+            key: None,
+            result: None,
+        }
+    }
+
+    /// What was received, if this case was done.
+    pub fn take(&mut self) -> Option<Result<T, RecvError>> {
+        self.result.take()
+    }
+}
+
+impl<T> Case for RecvCase<'_, T> {}
+
+impl<T> Operation for RecvCase<'_, T> {
+    fn attempt(&mut self, seat: Option<Seat<'_>>) -> bool {
+        if self.result.is_some() {
+            self.return_untaken();
+        }
+        let mut wakes = WakeList::new();
+        let waker = seat.as_ref().map(|seat| seat.waker.clone());
+        let mut state = self.channel.lock();
+        match state.recv(seat.as_ref().map(|seat| &seat.entrant), &mut wakes) {
+            Ok(value) => self.result = Some(Ok(value)),
+            Err(Stop::Disconnected) => self.result = Some(Err(RecvError)),
+            Err(Stop::Elsewhere) => return true,
+            Err(Stop::Wait) => {
+                if let Some(Seat { entrant, .. }) = seat {
+                    let node = Node {
+                        what: Want::Waiting,
+                        entrant: Some(entrant),
+                    };
+                    self.key = Some(state.wants.enqueue(node, waker));
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn set_waker(&mut self, waker: &Waker) {
+        if let Some(key) = self.key {
+            let waker = waker.clone();
+            let _old = self.channel.lock().wants.set_waker(key, waker);
+        }
+    }
+
+    fn settle(&mut self, keep: bool) {
+        if self.key.is_none() {
+            return;
+        }
+        let mut wakes = WakeList::new();
+        let removed = self
+            .channel
+            .lock()
+            .leave_wants(&mut self.key, keep, &mut wakes);
+        match removed.map(|removed| removed.payload.what) {
+            Some(Want::Got(value)) => self.result = Some(Ok(value)),
+            Some(Want::Closed) => self.result = Some(Err(RecvError)),
+            Some(Want::Waiting) | None => {}
+        }
+    }
+}
+
+impl<T> RecvCase<'_, T> {
+    fn return_untaken(&mut self) {
+        if let Some(Ok(value)) = self.result.take() {
+            let mut wakes = WakeList::new();
+            self.channel.lock().put_back(value, &mut wakes);
+        }
+    }
+}
+
+impl<T> Drop for RecvCase<'_, T> {
+    fn drop(&mut self) {
+        self.return_untaken();
+    }
+}
+
+impl<T> fmt::Debug for RecvCase<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvCase").finish_non_exhaustive()
+    }
+}
+
+/// Sending, as a case; see [`Sender::case`]. While it is not done it keeps
+/// the value, and can be used again.
+pub struct SendCase<'a, T> {
+    channel: &'a Lock<State<T>>,
+    key: Option<Key>,
+    /// The value, while it is not with the channel.
+    value: Option<T>,
+    /// Whether it was done, by success or by disconnection.
+    done: bool,
+}
+
+impl<'a, T> SendCase<'a, T> {
+    pub(super) fn new(sender: &'a Sender<T>, value: T) -> Self {
+        Self {
+            channel: &sender.channel,
+            key: None,
+            value: Some(value),
+            done: false,
+        }
+    }
+
+    /// The result, if this case was done.
+    pub fn take(&mut self) -> Option<Result<(), SendError<T>>> {
+        if !std::mem::take(&mut self.done) {
+            return None;
+        }
+        Some(
+            self.value
+                .take()
+                .map_or(Ok(()), |value| Err(SendError(value))),
+        )
+    }
+
+    /// The value, if it was not sent.
+    pub fn into_value(mut self) -> Option<T> {
+        self.value.take()
+    }
+}
+
+impl<T> Case for SendCase<'_, T> {}
+
+impl<T> Operation for SendCase<'_, T> {
+    fn attempt(&mut self, seat: Option<Seat<'_>>) -> bool {
+        assert!(
+            self.value.is_some(),
+            "the value of this case was sent already: make another case"
+        );
+        let mut wakes = WakeList::new();
+        let waker = seat.as_ref().map(|seat| seat.waker.clone());
+        let mut state = self.channel.lock();
+        match state.send(
+            &mut self.value,
+            seat.as_ref().map(|seat| &seat.entrant),
+            &mut wakes,
+        ) {
+            Ok(()) | Err(Stop::Disconnected) => self.done = true,
+            Err(Stop::Elsewhere) => {}
+            Err(Stop::Wait) => {
+                if let Some(Seat { entrant, .. }) = seat
+                    && let Some(value) = self.value.take()
+                {
+                    let node = Node {
+                        what: Offer::Waiting(value),
+                        entrant: Some(entrant),
+                    };
+                    self.key = Some(state.offers.enqueue(node, waker));
+                }
+                return false;
+            }
+        }
+        true
+    }
+
+    fn set_waker(&mut self, waker: &Waker) {
+        if let Some(key) = self.key {
+            let waker = waker.clone();
+            let _old = self.channel.lock().offers.set_waker(key, waker);
+        }
+    }
+
+    fn settle(&mut self, _keep: bool) {
+        let removed = self
+            .key
+            .and_then(|_| self.channel.lock().leave_offers(&mut self.key));
+        if let Some(removed) = removed {
+            let offer = removed.payload.what;
+            self.done = !matches!(offer, Offer::Waiting(_));
+            self.value = offer.into_value();
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendCase<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendCase").finish_non_exhaustive()
+    }
+}

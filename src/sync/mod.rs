@@ -1,0 +1,76 @@
+//! Synchronisation between coroutines, threads and futures, after `std::sync`.
+//!
+//! Everything here may be shared by coroutines of one worker, of several,
+//! plain threads and futures of any executor, in any mix: who waits leaves a
+//! [`Waker`](std::task::Waker). The blocking forms park the coroutine they are
+//! called in, or the thread outside of one; the `_async` forms are futures.
+//!
+//! What holds for all:
+//! - An operation that need not wait allocates nothing.
+//! - Waiters are served in the order in which they came; each type says what
+//!   exceptions there are.
+//! - A waiting future may be dropped at any time, and a coroutine may be
+//!   unwound out of a wait: what had been given to it goes to the next.
+//! - Nothing points into a waiter's frame, so all works in coroutines that
+//!   share their stacks.
+//! - Locks poison as std's do; what guards no value does not.
+//!
+//! What is not here: how a coroutine parks (`future`), and the scheduler. Each
+//! primitive is its state and a queue (`waiters`) under one short lock.
+
+mod barrier;
+pub mod channel;
+mod condvar;
+#[cfg(all(test, loom))]
+mod loom_tests;
+mod mutex;
+mod notify;
+mod once;
+mod poison;
+mod raw_mutex;
+mod rwlock;
+mod semaphore;
+mod waiters;
+
+pub use barrier::{Barrier, BarrierWaitResult};
+pub use condvar::{Condvar, WaitTimeoutResult};
+pub use mutex::{LockFuture, Mutex, MutexGuard};
+pub use notify::{Notified, Notify};
+pub use once::{LazyLock, Once, OnceCell};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{Acquire, AcquireError, Permit, Semaphore, TryAcquireError};
+pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+
+#[cfg(test)]
+mod tests {
+    use super::channel::{Receiver, RecvFuture, Select, SendFuture, Sender};
+    use super::*;
+    use std::cell::Cell;
+
+    /// Compiles only if the bounds are as promised; the refusals are
+    /// `compile_fail` examples at the types.
+    #[test]
+    fn bounds_are_as_promised() {
+        fn send<T: Send>() {}
+        fn sync<T: Sync>() {}
+        // `Cell` is `Send` but not `Sync`.
+        send::<Mutex<Cell<u8>>>();
+        sync::<Mutex<Cell<u8>>>();
+        send::<MutexGuard<'_, Cell<u8>>>();
+        sync::<MutexGuard<'_, u8>>();
+        send::<LockFuture<'_, Cell<u8>>>();
+        send::<RwLock<Cell<u8>>>();
+        sync::<RwLock<u8>>();
+        send::<RwLockReadGuard<'_, u8>>();
+        send::<RwLockWriteGuard<'_, u8>>();
+        send::<OnceCell<Cell<u8>>>();
+        sync::<OnceCell<u8>>();
+        sync::<LazyLock<u8, Box<dyn FnOnce() -> u8 + Send>>>();
+        sync::<(Condvar, Barrier, Semaphore, Notify, Once)>();
+        send::<(Permit<'_>, Acquire<'_>, Notified<'_>)>();
+        send::<(Sender<Cell<u8>>, Receiver<Cell<u8>>)>();
+        sync::<(Sender<Cell<u8>>, Receiver<Cell<u8>>)>();
+        send::<(SendFuture<'_, Cell<u8>>, RecvFuture<'_, Cell<u8>>)>();
+        send::<Select<'_, '_>>();
+    }
+}

@@ -1,0 +1,183 @@
+//! [`Notify`]: a wake-up without a value.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::waiters::{Key, Waiters, WakeList};
+use crate::future::{block_on, block_on_deadline};
+use crate::shim::{Lock, const_fn};
+
+/// Tells one or all of those who wait to go on, after `tokio::sync::Notify`.
+///
+/// [`notify_one`](Self::notify_one) without a waiter leaves one permit (never
+/// more than one), which the next wait takes at once.
+/// [`notify_waiters`](Self::notify_waiters) leaves nothing: it wakes every
+/// [`Notified`] that exists, polled or not.
+///
+/// [`wait`](Self::wait) parks the coroutine it is called in, or the thread
+/// outside of one; [`notified`](Self::notified) is a future.
+///
+/// **Fairness**: first in, first out. **Dropping** a future (or unwinding out
+/// of a wait) that a `notify_one` had reached passes it on, to the next waiter
+/// or as the permit.
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::Notify;
+/// static STOP: Notify = Notify::new();
+///
+/// let thread = std::thread::spawn(|| STOP.wait());
+/// STOP.notify_one(); // before or after the thread waits: both is right
+/// thread.join().unwrap();
+/// ```
+pub struct Notify {
+    state: Lock<State>,
+}
+
+struct State {
+    permit: bool,
+    /// How often `notify_waiters` was called.
+    rounds: usize,
+    waiters: Waiters<Told>,
+}
+
+/// Which call has reached a waiter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    One,
+    All,
+}
+
+impl Notify {
+    const_fn! {
+        /// Makes one without a permit.
+        pub const fn new() -> Self {
+            let waiters = Waiters::new();
+            Self { state: Lock::new(State { permit: false, rounds: 0, waiters }) }
+        }
+    }
+
+    /// Waits for a notification.
+    pub fn wait(&self) {
+        if !self.try_wait() {
+            block_on(self.notified());
+        }
+    }
+
+    /// Waits for a notification for at most `timeout`; says whether it came.
+    pub fn wait_timeout(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        self.try_wait() || block_on_deadline(self.notified(), deadline).is_some() || self.try_wait()
+    }
+
+    /// Takes the permit, if it is there.
+    pub fn try_wait(&self) -> bool {
+        std::mem::take(&mut self.state.lock().permit)
+    }
+
+    /// Waits as a future. From now on `notify_waiters` reaches it.
+    pub fn notified(&self) -> Notified<'_> {
+        let rounds = self.state.lock().rounds;
+        Notified {
+            notify: self,
+            rounds,
+            key: None,
+        }
+    }
+
+    /// Lets the longest waiter go on, or else the next that comes.
+    pub fn notify_one(&self) {
+        let mut wakes = WakeList::new();
+        let mut state = self.state.lock();
+        state.notify_one(&mut wakes);
+    }
+
+    /// Lets all go on that wait now.
+    pub fn notify_waiters(&self) {
+        let mut wakes = WakeList::new();
+        let mut state = self.state.lock();
+        state.rounds = state.rounds.wrapping_add(1);
+        while let Some(told) = state.waiters.take_first(&mut wakes) {
+            *told = Told::All;
+        }
+    }
+}
+
+impl State {
+    fn notify_one(&mut self, wakes: &mut WakeList) {
+        match self.waiters.take_first(wakes) {
+            Some(told) => *told = Told::One,
+            None => self.permit = true,
+        }
+    }
+}
+
+impl Default for Notify {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notify").finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Notify::notified`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Notified<'a> {
+    notify: &'a Notify,
+    /// `State::rounds` when it was made.
+    rounds: usize,
+    key: Option<Key>,
+}
+
+impl Future for Notified<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let notify = self.notify;
+        let waker = cx.waker().clone();
+        let _old;
+        let mut state = notify.state.lock();
+        let Some(key) = self.key else {
+            if self.rounds != state.rounds || std::mem::take(&mut state.permit) {
+                return Poll::Ready(());
+            }
+            self.key = Some(state.waiters.enqueue(Told::No, Some(waker)));
+            return Poll::Pending;
+        };
+        if *state.waiters.payload(key) == Told::No {
+            _old = state.waiters.set_waker(key, waker);
+            return Poll::Pending;
+        }
+        let _ = state.waiters.remove(key);
+        self.key = None;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let mut wakes = WakeList::new();
+        let removed;
+        let mut state = self.notify.state.lock();
+        removed = state.waiters.remove(key);
+        if removed.payload == Told::One {
+            state.notify_one(&mut wakes);
+        }
+    }
+}
+
+impl fmt::Debug for Notified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notified").finish_non_exhaustive()
+    }
+}

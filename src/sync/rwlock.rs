@@ -1,0 +1,319 @@
+//! [`RwLock`]: a value for many readers or one writer.
+//!
+//! A reader holds one permit of a [`Semaphore`], a writer holds all of them.
+//! The queue, its order and its drop-safety are the semaphore's.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::{LockResult, TryLockError, TryLockResult};
+use std::time::{Duration, Instant};
+
+use super::poison::{Flag, Watch};
+use super::semaphore::Semaphore;
+use crate::shim::const_fn;
+
+/// What a writer holds; so many readers can there be at a time.
+const ALL: usize = Semaphore::MAX_PERMITS;
+
+/// A reader-writer lock, after [`std::sync::RwLock`].
+///
+/// Locking parks the coroutine it is called in, or the thread outside of one;
+/// [`read_async`](Self::read_async) and [`write_async`](Self::write_async) are
+/// for futures.
+///
+/// **Fairness**: strictly first come, first served, readers that stand next to
+/// each other together. So neither writers nor readers starve; and a coroutine
+/// that reads again while it reads may wait for a writer that waits for it.
+///
+/// **Dropping** a waiting future, or unwinding out of a wait when a coroutine
+/// is cancelled, leaves the queue and lets those behind it in.
+///
+/// **Poisoning**: as in `std`, a panic while *writing* poisons. The guards are
+/// [`Send`] where that is safe, as [`Mutex`](super::Mutex)'s.
+///
+/// # Examples
+///
+/// ```
+/// let config = crore::sync::RwLock::new(1);
+/// {
+///     let (one, two) = (config.read().unwrap(), config.read().unwrap());
+///     assert_eq!(*one + *two, 2);
+///     assert!(config.try_write().is_err());
+/// }
+/// *config.write().unwrap() = 2;
+/// ```
+///
+/// Readers share the value, so it must be [`Sync`]:
+///
+/// ```compile_fail,E0277
+/// fn shared<T: Sync>(_: T) {}
+/// shared(crore::sync::RwLock::new(std::cell::Cell::new(0)));
+/// ```
+pub struct RwLock<T: ?Sized> {
+    permits: Semaphore,
+    poison: Flag,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached through guards only: readers on several threads
+// share it (`T: Sync`), a writer has it alone (`T: Send`).
+unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
+// SAFETY: owning the lock is owning the value.
+unsafe impl<T: ?Sized + Send> Send for RwLock<T> {}
+
+impl<T> RwLock<T> {
+    const_fn! {
+        /// Makes an open lock around `value`.
+        pub const fn new(value: T) -> Self {
+            Self { permits: Semaphore::new(ALL), poison: Flag::new(), value: UnsafeCell::new(value) }
+        }
+    }
+
+    /// Takes the value out.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the value.
+    pub fn into_inner(self) -> LockResult<T> {
+        self.poison.wrap(self.value.into_inner())
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Waits until it may read.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the guard.
+    pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        held(self.permits.take(1));
+        self.read_guard()
+    }
+
+    /// Reads if that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// A writer holds the lock or waits for it, or has panicked.
+    pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        self.permits
+            .try_take(1)
+            .map_err(|_| TryLockError::WouldBlock)?;
+        Ok(self.read_guard()?)
+    }
+
+    /// Waits for at most `timeout` until it may read.
+    ///
+    /// # Errors
+    ///
+    /// The time is up, or a writer panicked.
+    pub fn try_read_for(&self, timeout: Duration) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.permits
+            .take_deadline(1, deadline)
+            .map_err(|_| TryLockError::WouldBlock)?;
+        Ok(self.read_guard()?)
+    }
+
+    /// Waits as a future until it may read.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the guard.
+    pub async fn read_async(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        held(self.permits.wait(1).await);
+        self.read_guard()
+    }
+
+    /// Waits until it may write.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the guard.
+    pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        held(self.permits.take(ALL));
+        self.write_guard()
+    }
+
+    /// Writes if that needs no waiting.
+    ///
+    /// # Errors
+    ///
+    /// The lock is held, or a writer panicked.
+    pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        self.permits
+            .try_take(ALL)
+            .map_err(|_| TryLockError::WouldBlock)?;
+        Ok(self.write_guard()?)
+    }
+
+    /// Waits for at most `timeout` until it may write.
+    ///
+    /// # Errors
+    ///
+    /// The time is up, or a writer panicked.
+    pub fn try_write_for(&self, timeout: Duration) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.permits
+            .take_deadline(ALL, deadline)
+            .map_err(|_| TryLockError::WouldBlock)?;
+        Ok(self.write_guard()?)
+    }
+
+    /// Waits as a future until it may write.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the guard.
+    pub async fn write_async(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        held(self.permits.wait(ALL).await);
+        self.write_guard()
+    }
+
+    /// Whether a writer panicked.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.get()
+    }
+
+    /// Declares the value to be in order again.
+    pub fn clear_poison(&self) {
+        self.poison.clear();
+    }
+
+    /// The value, without locking: nobody else can have the lock.
+    ///
+    /// # Errors
+    ///
+    /// A writer panicked; the error contains the value.
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.poison.wrap(self.value.get_mut())
+    }
+
+    /// The caller has just taken one permit for it.
+    fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        self.poison.wrap(RwLockReadGuard { lock: self })
+    }
+
+    /// The caller has just taken all permits for it.
+    fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.poison.wrap(RwLockWriteGuard {
+            lock: self,
+            watch: Watch::start(),
+        })
+    }
+}
+
+fn held<E: fmt::Debug>(taken: Result<(), E>) {
+    taken.expect("the semaphore of a lock is never closed");
+}
+
+impl<T: Default> Default for RwLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> From<T> for RwLock<T> {
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("RwLock");
+        match self.try_read() {
+            Ok(guard) => out.field("value", &&*guard),
+            Err(TryLockError::Poisoned(guard)) => out.field("value", &&**guard.get_ref()),
+            Err(TryLockError::WouldBlock) => out.field("value", &format_args!("<locked>")),
+        };
+        out.field("poisoned", &self.is_poisoned())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Shared access to the value of an [`RwLock`].
+#[must_use = "dropping the guard gives the lock back at once"]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+}
+
+// SAFETY: a read guard is a shared reference to the value and one permit,
+// which any thread may give back; `Send` follows likewise below.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
+// SAFETY: see above; the value itself does not move, so `T: Send` is not asked.
+unsafe impl<T: ?Sized + Sync> Send for RwLockReadGuard<'_, T> {}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds a permit, so there is no writer.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
+    fn drop(&mut self) {
+        self.lock.permits.add_permits(1);
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Exclusive access to the value of an [`RwLock`].
+#[must_use = "dropping the guard gives the lock back at once"]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    lock: &'a RwLock<T>,
+    watch: Watch,
+}
+
+// SAFETY: a shared write guard gives a shared reference to the value only.
+unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
+// SAFETY: the guard is exclusive access to the value, wherever it is, and the
+// permits, which any thread may give back.
+unsafe impl<T: ?Sized + Send> Send for RwLockWriteGuard<'_, T> {}
+
+impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// Goes on reading without letting another writer in between.
+    pub fn downgrade(self) -> RwLockReadGuard<'a, T> {
+        let lock = ManuallyDrop::new(self).lock;
+        lock.permits.add_permits(ALL - 1);
+        RwLockReadGuard { lock }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: this guard holds all permits, so nobody else has access.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and the guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
+    fn drop(&mut self) {
+        self.lock.poison.done(self.watch);
+        self.lock.permits.add_permits(ALL);
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,359 @@
+//! [`Semaphore`]: permits, strictly first come, first served.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::waiters::{Key, Waiters, WakeList};
+use crate::future::{block_on, block_on_deadline};
+use crate::shim::{Lock, const_fn};
+
+/// A counting semaphore.
+///
+/// Acquiring parks the coroutine it is called in, or the thread outside of
+/// one; [`acquire_async`](Self::acquire_async) is a future.
+///
+/// **Fairness**: strictly first in, first out. A waiter for many permits holds
+/// up those behind it, also where fewer permits would do for them.
+///
+/// **Dropping** a waiting future, or unwinding out of a wait when a coroutine
+/// is cancelled, leaves the queue and gives back what had been granted.
+///
+/// There is no poisoning: permits guard no value.
+///
+/// # Examples
+///
+/// ```
+/// use crore::sync::Semaphore;
+/// static CONNECTIONS: Semaphore = Semaphore::new(2);
+///
+/// let first = CONNECTIONS.acquire(1).unwrap();
+/// let second = CONNECTIONS.acquire(1).unwrap();
+/// assert!(CONNECTIONS.try_acquire(1).is_err());
+/// drop(first);
+/// assert!(CONNECTIONS.try_acquire(1).is_ok());
+/// ```
+pub struct Semaphore {
+    state: Lock<State>,
+}
+
+struct State {
+    permits: usize,
+    closed: bool,
+    waiters: Waiters<Wish>,
+}
+
+/// What a waiter wants, or has got.
+#[derive(Clone, Copy)]
+enum Wish {
+    Wants(usize),
+    Granted,
+    Refused,
+}
+
+/// The semaphore is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcquireError(());
+
+/// Why there were no permits at once, or in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryAcquireError {
+    /// Too few permits are there, or others wait for them.
+    NoPermits,
+    /// The semaphore is closed.
+    Closed,
+}
+
+impl Semaphore {
+    /// The most permits that a semaphore can hold.
+    pub const MAX_PERMITS: usize = usize::MAX >> 3;
+
+    const_fn! {
+        /// Makes one with `permits` permits.
+        ///
+        /// # Panics
+        ///
+        /// With more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+        pub const fn new(permits: usize) -> Self {
+            assert!(permits <= Self::MAX_PERMITS, "a semaphore holds at most MAX_PERMITS permits");
+            Self { state: Lock::new(State { permits, closed: false, waiters: Waiters::new() }) }
+        }
+    }
+
+    /// Waits for `n` permits. More than will ever be there are waited for
+    /// until the semaphore is closed.
+    ///
+    /// # Errors
+    ///
+    /// The semaphore is closed.
+    pub fn acquire(&self, n: usize) -> Result<Permit<'_>, AcquireError> {
+        self.take(n).map(|()| Permit { semaphore: self, n })
+    }
+
+    /// Takes `n` permits if they are there and nobody waits.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryAcquireError`].
+    pub fn try_acquire(&self, n: usize) -> Result<Permit<'_>, TryAcquireError> {
+        self.try_take(n).map(|()| Permit { semaphore: self, n })
+    }
+
+    /// Waits for `n` permits for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// See [`TryAcquireError`].
+    pub fn acquire_timeout(
+        &self,
+        n: usize,
+        timeout: Duration,
+    ) -> Result<Permit<'_>, TryAcquireError> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.take_deadline(n, deadline)
+            .map(|()| Permit { semaphore: self, n })
+    }
+
+    /// Waits for `n` permits as a future.
+    pub fn acquire_async(&self, n: usize) -> Acquire<'_> {
+        Acquire { wait: self.wait(n) }
+    }
+
+    /// How many permits are there now.
+    pub fn available_permits(&self) -> usize {
+        self.state.lock().permits
+    }
+
+    /// Adds `n` permits, and lets those in for whom they suffice.
+    ///
+    /// # Panics
+    ///
+    /// When there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    pub fn add_permits(&self, n: usize) {
+        let mut wakes = WakeList::new();
+        let mut state = self.state.lock();
+        let sum = state
+            .permits
+            .checked_add(n)
+            .filter(|&sum| sum <= Self::MAX_PERMITS);
+        let Some(sum) = sum else {
+            drop(state);
+            panic!("a semaphore holds at most MAX_PERMITS permits");
+        };
+        state.permits = sum;
+        state.grant(&mut wakes);
+    }
+
+    /// Refuses all who wait and all who will ask. Permits that are out stay
+    /// valid.
+    pub fn close(&self) {
+        let mut wakes = WakeList::new();
+        let mut state = self.state.lock();
+        state.closed = true;
+        while let Some(wish) = state.waiters.take_first(&mut wakes) {
+            *wish = Wish::Refused;
+        }
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// [`acquire`](Self::acquire) without the permit object.
+    pub(super) fn take(&self, n: usize) -> Result<(), AcquireError> {
+        match self.try_take(n) {
+            Ok(()) => Ok(()),
+            Err(TryAcquireError::Closed) => Err(AcquireError(())),
+            Err(TryAcquireError::NoPermits) => block_on(self.wait(n)),
+        }
+    }
+
+    /// [`acquire_timeout`](Self::acquire_timeout) without the permit object.
+    pub(super) fn take_deadline(
+        &self,
+        n: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), TryAcquireError> {
+        match self.try_take(n) {
+            Err(TryAcquireError::NoPermits) => {}
+            done => return done,
+        }
+        match block_on_deadline(self.wait(n), deadline) {
+            Some(done) => done.map_err(|_| TryAcquireError::Closed),
+            None => Err(TryAcquireError::NoPermits),
+        }
+    }
+
+    /// [`try_acquire`](Self::try_acquire) without the permit object.
+    pub(super) fn try_take(&self, n: usize) -> Result<(), TryAcquireError> {
+        self.state.lock().try_take(n)
+    }
+
+    /// [`acquire_async`](Self::acquire_async) without the permit object.
+    pub(super) fn wait(&self, n: usize) -> Wait<'_> {
+        Wait {
+            semaphore: self,
+            n,
+            key: None,
+        }
+    }
+}
+
+impl State {
+    fn try_take(&mut self, n: usize) -> Result<(), TryAcquireError> {
+        if self.closed {
+            return Err(TryAcquireError::Closed);
+        }
+        if n > self.permits || !self.waiters.is_empty() {
+            return Err(TryAcquireError::NoPermits);
+        }
+        self.permits -= n;
+        Ok(())
+    }
+
+    /// Serves the queue from the front, as far as the permits go.
+    fn grant(&mut self, wakes: &mut WakeList) {
+        while let Some(&Wish::Wants(n)) = self.waiters.first()
+            && n <= self.permits
+            && let Some(wish) = self.waiters.take_first(wakes)
+        {
+            self.permits -= n;
+            *wish = Wish::Granted;
+        }
+    }
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("permits", &self.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Permits of a [`Semaphore`]; dropping gives them back.
+#[must_use = "dropping the permit gives it back at once"]
+#[derive(Debug)]
+pub struct Permit<'a> {
+    semaphore: &'a Semaphore,
+    n: usize,
+}
+
+impl Permit<'_> {
+    /// Keeps the permits: they never come back.
+    pub fn forget(mut self) {
+        self.n = 0;
+    }
+
+    /// How many permits these are.
+    pub fn count(&self) -> usize {
+        self.n
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.n > 0 {
+            self.semaphore.add_permits(self.n);
+        }
+    }
+}
+
+/// Waits for permits; the output owns them.
+pub(super) struct Wait<'a> {
+    semaphore: &'a Semaphore,
+    n: usize,
+    key: Option<Key>,
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<(), AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let semaphore = self.semaphore;
+        let waker = cx.waker().clone();
+        let _old;
+        let mut state = semaphore.state.lock();
+        let Some(key) = self.key else {
+            return match state.try_take(self.n) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(TryAcquireError::Closed) => Poll::Ready(Err(AcquireError(()))),
+                Err(TryAcquireError::NoPermits) => {
+                    self.key = Some(state.waiters.enqueue(Wish::Wants(self.n), Some(waker)));
+                    Poll::Pending
+                }
+            };
+        };
+        let done = match *state.waiters.payload(key) {
+            Wish::Wants(_) => {
+                _old = state.waiters.set_waker(key, waker);
+                return Poll::Pending;
+            }
+            Wish::Granted => Ok(()),
+            Wish::Refused => Err(AcquireError(())),
+        };
+        let _ = state.waiters.remove(key);
+        self.key = None;
+        Poll::Ready(done)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let mut wakes = WakeList::new();
+        let removed;
+        let mut state = self.semaphore.state.lock();
+        removed = state.waiters.remove(key);
+        if matches!(removed.payload, Wish::Granted) {
+            state.permits += self.n;
+        }
+        // Also when it only waited: it may have held up those behind it.
+        state.grant(&mut wakes);
+    }
+}
+
+/// The future of [`Semaphore::acquire_async`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Acquire<'a> {
+    wait: Wait<'a>,
+}
+
+impl<'a> Future for Acquire<'a> {
+    type Output = Result<Permit<'a>, AcquireError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let done = ready!(Pin::new(&mut self.wait).poll(cx));
+        let Wait { semaphore, n, .. } = self.wait;
+        Poll::Ready(done.map(|()| Permit { semaphore, n }))
+    }
+}
+
+impl fmt::Debug for Acquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire")
+            .field("permits", &self.wait.n)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("acquiring permits of a closed semaphore")
+    }
+}
+
+impl fmt::Display for TryAcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPermits => "the semaphore has too few free permits",
+            Self::Closed => "acquiring permits of a closed semaphore",
+        })
+    }
+}
+
+impl std::error::Error for AcquireError {}
+impl std::error::Error for TryAcquireError {}

@@ -1,0 +1,169 @@
+//! Models of the join packet: the result is seen once, the joiner is always
+//! woken, and the packet is freed by the last of both sides.
+
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
+use loom::thread;
+
+use super::packet::{JoinRef, PacketRef, allocate};
+use super::{Addr, Header, JoinError};
+use crate::shim::Arc;
+
+/// Remembers that it was woken.
+#[derive(Default)]
+struct Flag(std::sync::atomic::AtomicBool);
+
+impl Flag {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Flag {
+    fn wake(self: StdArc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Counts its drops, outside of the model's view.
+struct Counted(StdArc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A task whose closure was never run: the task's side, to be sent.
+struct TaskSide(*const Header);
+
+// SAFETY: the closures of these models are `Send`, and one thread has it.
+unsafe impl Send for TaskSide {}
+
+impl TaskSide {
+    /// Ends the task without running it: drops the closure, leaves an error.
+    fn end(self) {
+        // SAFETY: the task's side of a packet whose closure is inside.
+        unsafe {
+            let packet = PacketRef::from_slot(self.0).expect("not null");
+            packet.cancel_unstarted(JoinError::cancelled());
+        }
+    }
+}
+
+fn packet(drops: &StdArc<AtomicUsize>) -> (TaskSide, JoinRef) {
+    let counted = Counted(StdArc::clone(drops));
+    let (task, join) = allocate(move || drop(counted), Some(Addr::new(1, 0, 0)), None);
+    (TaskSide(task.as_ptr()), join)
+}
+
+/// Leaves a waker, lets the task end, and sees to it that the waker was woken
+/// if it had to be.
+fn wait(join: &mut JoinRef, others: impl FnOnce()) {
+    let flag = StdArc::new(Flag::default());
+    let done = join.set_waker(&Waker::from(StdArc::clone(&flag)));
+    others();
+    assert!(done || flag.is_set(), "the joiner sleeps for ever");
+    assert!(join.is_done());
+}
+
+#[test]
+fn loom_join_against_end() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, mut join) = packet(&drops);
+        let ender = thread::spawn(move || task.end());
+        wait(&mut join, || ender.join().unwrap());
+        // SAFETY: the closure returns `()`, and the end has come.
+        let result = unsafe { join.take::<()>() };
+        assert!(result.unwrap_err().is_cancelled());
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// The handle takes the result the moment that it is there, while the task
+/// still lets go of its side.
+#[test]
+fn loom_taking_early_against_letting_go() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, mut join) = packet(&drops);
+        let ender = thread::spawn(move || task.end());
+        if join.set_waker(Waker::noop()) {
+            // SAFETY: the closure returns `()`, and the end has come.
+            assert!(unsafe { join.take::<()>() }.is_err());
+        }
+        ender.join().unwrap();
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn loom_dropped_handle_against_end() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, join) = packet(&drops);
+        let ender = thread::spawn(move || task.end());
+        drop(join);
+        ender.join().unwrap();
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// A future that is polled with one waker, then with another, then joined by
+/// a third thread.
+#[test]
+fn loom_changing_wakers_against_end() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, mut join) = packet(&drops);
+        let ender = thread::spawn(move || task.end());
+        let _early = join.set_waker(&Waker::from(StdArc::new(Flag::default())));
+        wait(&mut join, || ender.join().unwrap());
+        let taker = thread::spawn(move || {
+            // SAFETY: the end has come, and the closure returns `()`.
+            assert!(unsafe { join.take::<()>() }.is_err());
+        });
+        taker.join().unwrap();
+        assert_eq!(drops.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// Who asks for the identity while a worker places the task: both agree.
+#[test]
+fn loom_identity_against_placing() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let counted = Counted(StdArc::clone(&drops));
+        let (task, join) = allocate(move || drop(counted), None, None);
+        let (task, join) = (TaskSide(task.as_ptr()), Arc::new(join));
+        let asker = Arc::clone(&join);
+        let asking = thread::spawn(move || asker.header().identity());
+        let placed = join.header().set_identity(Addr::new(1, 3, 5));
+        let asked = asking.join().unwrap();
+        assert_eq!(asked, placed.unwrap_or_else(|alias| alias));
+        task.end();
+        if placed.is_err() {
+            super::alias::discard(asked);
+        }
+    });
+}
+
+/// A joiner that looks first, and takes it for granted that its waker came in
+/// time: the end in between is missed.
+#[test]
+#[should_panic(expected = "sleeps for ever")]
+fn loom_catches_a_joiner_that_does_not_look_again() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, mut join) = packet(&drops);
+        let ender = thread::spawn(move || task.end());
+        let flag = StdArc::new(Flag::default());
+        let done = join.is_done();
+        let _ignored = join.set_waker(&Waker::from(StdArc::clone(&flag)));
+        ender.join().unwrap();
+        assert!(done || flag.is_set(), "the joiner sleeps for ever");
+    });
+}
