@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crore_clients::{crowd, each, on_one_thread, overlapped, redis_server};
+use crore_clients::{
+    crowd, each, on_one_thread, on_threads, overlapped, redis_server, spread_crowd,
+};
 use redis::{Commands, Connection, RedisResult};
 
 const CROWD: usize = 1000;
@@ -151,5 +153,23 @@ fn pipelines_and_transactions_answer_in_order() {
         });
         each(&answers, |_| true);
         assert_eq!(connect(address).get::<_, usize>("total").unwrap(), 200);
+    });
+}
+
+#[test]
+fn several_workers_share_a_crowd() {
+    let server = redis_server();
+    on_threads(3, || {
+        let address = server.address();
+        let (values, took) = spread_crowd(CROWD, move |i| {
+            let mut connection = connect(address);
+            let key = format!("own {i}");
+            let () = connection.rpush(&key, i).unwrap();
+            let mine = blpop(&mut connection, &key, 0.1).unwrap();
+            let nothing = blpop(&mut connection, &key, 0.1).unwrap();
+            (mine, nothing)
+        });
+        each(&values, |i| (Some(i.to_string()), None));
+        overlapped("redis, three workers", CROWD, took);
     });
 }
