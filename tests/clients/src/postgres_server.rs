@@ -45,7 +45,8 @@ pub fn postgres_server(connections: usize) -> Server {
         "-c".into(),
         "fsync=off".into(),
     ];
-    let server = Server::start("postgres", PACKAGE, home, port, &args);
+    // Killed, it would leave shared memory and its children behind.
+    let server = Server::start("postgres", PACKAGE, home, port, &args).stopped_by("INT");
     // It takes connections before it answers them.
     while let Err(words) = query(server.address(), "SELECT 1", None) {
         assert!(words.contains("starting up"), "{words}");

@@ -7,7 +7,8 @@ use std::io::{self, Read, Seek};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ pub struct Server {
     child: Child,
     log: fs::File,
     address: SocketAddr,
+    stop_signal: &'static str,
     _home: TempDir,
 }
 
@@ -58,10 +60,19 @@ impl Server {
             child,
             log,
             address,
+            stop_signal: "KILL",
             _home: home,
         };
         server.wait_ready(program);
         server
+    }
+
+    /// Stops it by this signal in the end. Without, it is killed: nothing of
+    /// it is kept, so most servers need not be asked.
+    #[must_use]
+    pub fn stopped_by(mut self, signal: &'static str) -> Self {
+        self.stop_signal = signal;
+        self
     }
 
     /// Where it listens.
@@ -85,9 +96,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing of it is kept, so it need not be asked to stop.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill")
+            .args(["-s", self.stop_signal, &pid])
+            .status();
+        let start = Instant::now();
+        while let Ok(None) = self.child.try_wait() {
+            if start.elapsed() > Duration::from_secs(10) {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -148,14 +167,26 @@ pub fn home() -> TempDir {
     home
 }
 
-/// A port where nobody listens.
+/// A port where nobody listens, and that the kernel gives to nobody who asks
+/// for any (it begins at 32 768 with those): thousands of clients do, all the
+/// time.
 ///
 /// # Panics
 ///
 /// If there is none.
 pub fn free_port() -> u16 {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
-    bound.expect("a port").port()
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Other processes of these tests begin elsewhere.
+    let offset = process::id().wrapping_mul(97);
+    (0..COUNT)
+        .map(|_| {
+            let next = offset.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+            u16::try_from(FIRST + next % COUNT).expect("below 30 000")
+        })
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .expect("a free port")
 }
 
 /// Runs a program that sets a server's files up.
