@@ -14,6 +14,7 @@ pub mod hook;
 pub mod io;
 mod runtime;
 mod sched;
+mod scope;
 mod shim;
 mod stack;
 mod switch;
@@ -21,14 +22,17 @@ pub mod sync;
 mod sys;
 mod task;
 mod time;
+mod timeout;
 mod util;
 
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
+pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
