@@ -8,8 +8,15 @@
 
 use std::time::Duration;
 
-use crore_clients::{on_one_thread, postgres_server};
+use crore_clients::{STACK, on_one_thread, postgres_server};
 use postgres::{Client, Config, NoTls};
+
+/// As everywhere in these tests: twice the default stack, for a build without
+/// optimisation.
+fn coroutine<T: 'static>(f: impl FnOnce() -> T + 'static) -> crore::JoinHandle<T> {
+    let builder = crore::Builder::new().stack_size(STACK);
+    builder.spawn_local(f).expect("room for a coroutine")
+}
 
 #[test]
 fn one_coroutine_at_a_time_works() {
@@ -26,38 +33,34 @@ fn one_coroutine_at_a_time_works() {
                 .unwrap()
         };
         for i in 0..10_i32 {
-            let one = crore::Builder::new()
-                .stack_size(1 << 20)
-                .spawn_local(move || {
-                    let mut client = connect();
-                    let row = client
-                        .query_one(
-                            "SELECT $1::int * $1::int, $1::int::text, (SELECT 0 FROM pg_sleep(0.01))",
-                            &[&i],
-                        )
-                        .unwrap();
-                    (row.get::<_, i32>(0), row.get::<_, String>(1))
-                });
-            assert_eq!(one.unwrap().join().unwrap(), (i * i, i.to_string()));
+            let one = coroutine(move || {
+                let mut client = connect();
+                let row = client
+                    .query_one(
+                        "SELECT $1::int * $1::int, $1::int::text, (SELECT 0 FROM pg_sleep(0.01))",
+                        &[&i],
+                    )
+                    .unwrap();
+                (row.get::<_, i32>(0), row.get::<_, String>(1))
+            });
+            assert_eq!(one.join().unwrap(), (i * i, i.to_string()));
         }
         // The same client, handed from coroutine to coroutine.
         let mut client = connect();
         client.batch_execute("CREATE TABLE seen (n int)").unwrap();
         for i in 0..10_i32 {
-            let one = crore::Builder::new()
-                .stack_size(1 << 20)
-                .spawn_local(move || {
-                    let mut both = client.transaction().unwrap();
-                    both.execute("INSERT INTO seen VALUES ($1)", &[&i]).unwrap();
-                    let sum: i64 = both
-                        .query_one("SELECT sum(n) FROM seen", &[])
-                        .unwrap()
-                        .get(0);
-                    both.commit().unwrap();
-                    (client, sum)
-                });
+            let one = coroutine(move || {
+                let mut both = client.transaction().unwrap();
+                both.execute("INSERT INTO seen VALUES ($1)", &[&i]).unwrap();
+                let sum: i64 = both
+                    .query_one("SELECT sum(n) FROM seen", &[])
+                    .unwrap()
+                    .get(0);
+                both.commit().unwrap();
+                (client, sum)
+            });
             let sum;
-            (client, sum) = one.unwrap().join().unwrap();
+            (client, sum) = one.join().unwrap();
             assert_eq!(sum, i64::from(i * (i + 1) / 2));
         }
     });
