@@ -1,4 +1,10 @@
-//! crore: millions of connections on one kernel thread, with plain blocking code.
+#![doc = include_str!("../README.md")]
+//!
+//! # Finding your way
+//!
+//! [`run`] and [`spawn`] to begin with, [`Builder`] and [`Runtime`] for settings,
+//! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
+//! and channels. ARCHITECTURE.md has the floors and the invariants.
 
 mod builder;
 mod driver;

@@ -32,7 +32,7 @@ pub(crate) use describe::describe_running;
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::{ask, waker};
+pub(crate) use wake::ask;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.

@@ -10,8 +10,7 @@ use super::remote::Unstarted;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
-use crate::task::alias;
-use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State};
+use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
 use crate::util::{contain, prefetch};
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
@@ -67,6 +66,7 @@ impl Worker {
                 }
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
+                    self.stacks.count();
                     return Ok(());
                 }
                 self.idle()?;

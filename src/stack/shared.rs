@@ -86,6 +86,16 @@ pub(crate) struct SharedCounters {
     pub(crate) largest: u32,
 }
 
+impl std::ops::AddAssign for SharedCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.saves += other.saves;
+        self.restores += other.restores;
+        self.hits += other.hits;
+        self.bytes_copied += other.bytes_copied;
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
 /// See the module.
 pub(crate) struct SharedStack {
     base: usize,
@@ -127,10 +137,8 @@ impl Saved {
     #[inline]
     pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
         // SAFETY: forwarded.
-        Self {
-            frame: unsafe { FrameRef::from_bits(frame) },
-            len,
-        }
+        let frame = unsafe { FrameRef::from_bits(frame) };
+        Self { frame, len }
     }
 
     /// Forgets the frames; their destructors don't run.

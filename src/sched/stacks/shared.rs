@@ -7,7 +7,7 @@ use crate::sched::counters::Counters;
 use crate::stack::StackId;
 use crate::stack::arena::Arena;
 use crate::stack::pool::{Pool, PoolConfig};
-use crate::stack::shared::{Resident, Saved, SharedStack};
+use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
 use crate::switch::{Carrier, SpWord};
 use crate::task::{Slot, Slots};
 
@@ -108,7 +108,6 @@ impl Shared {
         let (number, index) = (slot.stack.get(), slots.index(slot));
         let place = &mut self.places[number as usize];
         if place.stack.hit(index) {
-            self.counters.hits.add(1);
             return place.carrier;
         }
         self.evict(slots, number);
@@ -122,7 +121,6 @@ impl Shared {
             place.stack.restore(index, saved, &mut self.pool);
             (*place.carrier).set_sp(place.sp_word, sp);
         }
-        self.counters.restores.add(1);
         place.carrier
     }
 
@@ -144,10 +142,6 @@ impl Shared {
         // no caller to tell.
         let saved = saved
             .unwrap_or_else(|error| panic!("cannot save a parked coroutine's frames: {error}"));
-        self.counters.saves.add(1);
-        self.counters
-            .largest_frame
-            .set(self.counters.largest_frame.get().max(saved.len() as u64));
         let (frame, len) = saved.into_parts();
         let owner = slots.slot(owner);
         owner.frame.set(frame);
@@ -198,8 +192,16 @@ impl Shared {
         self.counters.saved_bytes_held.set(0);
     }
 
-    /// Publishes how much the pool holds.
+    /// Publishes what the stacks have done and the pool holds.
     pub(super) fn count(&self) {
+        let mut sum = SharedCounters::default();
+        for place in &self.places {
+            sum += place.stack.counters();
+        }
+        self.counters.saves.set(sum.saves);
+        self.counters.restores.set(sum.restores);
+        self.counters.hits.set(sum.hits);
+        self.counters.largest_frame.set(u64::from(sum.largest));
         let pool = self.pool.counters();
         self.counters.saved_bytes.set(pool.live);
         self.counters.saved_bytes_peak.set(pool.peak_live);

@@ -17,7 +17,7 @@ fn small(keep_warm: usize) -> Arena {
         max_stacks: 100,
         keep_warm,
         guard: GuardChoice::Auto,
-        headroom: 0,
+        ..ArenaConfig::default()
     })
 }
 
@@ -266,7 +266,7 @@ fn dies_in_the_guard(guard: GuardChoice, cold: bool) {
         max_stacks: 4,
         keep_warm: 0,
         guard,
-        headroom: 0,
+        ..ArenaConfig::default()
     });
     let below = arena.take(KIB_64).unwrap().0;
     let (mut id, _) = arena.take(KIB_64).unwrap();

@@ -92,7 +92,8 @@ impl Stack {
         let base = limit + STACK;
         // The idle point may lie above and below the cut.
         let idle_sp = base - 16 - 8 * (shape % 16);
-        let cut = base - 8 * (shape / 16);
+        // A root is at least the return address that it begins with.
+        let cut = base - 8 * (1 + shape / 16);
         let (idle, root) = (random.bytes(base - idle_sp), random.bytes(base - cut));
         write(idle_sp, &idle);
         // SAFETY: the memory lives until `drop`, its provenance was exposed,
