@@ -143,6 +143,7 @@ impl Builder {
         Ok(JoinHandle::new(runtime.place(f, plan)?))
     }
 
+    #[inline]
     fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(

@@ -19,7 +19,13 @@ const SLICE: u32 = 64;
 /// Of so many coroutines resumed at most one is new, as long as others wait.
 const START_EVERY: u32 = 2;
 
-/// How far ahead in the run queue memory is asked for.
+/// How far ahead in the run queue memory is asked for: the frames this far, the
+/// slots twice as far. Resumes of shared coroutines in random order, ns of CPU:
+///
+/// | distance | 2 | 4 | 8 | 12 | 16 | 32 |
+/// |---|---|---|---|---|---|---|
+/// | a million | 84 | 72 | 65 | 70 | 60 | 68 |
+/// | five million | 152 | 119 | 80 | 90 | 92 | 184 |
 const AHEAD: usize = 8;
 
 /// A busy worker asks the kernel for readiness this often: rarely enough that

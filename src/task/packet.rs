@@ -306,7 +306,22 @@ impl PacketRef {
     }
 
     /// The result has been written: publish it and wake the joiner.
+    #[inline]
     fn complete(self) {
+        // With a handle that does not wait yet, both sides are done with each
+        // other in one step: the handle finds the result, and frees it all.
+        let state = &self.header().state;
+        let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
+        let quick = state.compare_exchange(TASK | HANDLE, HANDLE | DONE, release, relaxed);
+        if quick.is_ok() {
+            std::mem::forget(self);
+        } else {
+            self.complete_slowly();
+        }
+    }
+
+    /// Somebody waits, or nobody can.
+    fn complete_slowly(self) {
         let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
         debug_assert!(before & DONE == 0, "a task ended twice");
         if before & WAKER != 0 {
