@@ -1,5 +1,5 @@
-//! Many coroutines on one kernel thread, and proof that they were there at
-//! one time: counted, never timed.
+//! Many coroutines at once: on one kernel thread, on several, on shared
+//! stacks; and the checks of what they brought back.
 
 use std::fmt::Debug;
 use std::io;
