@@ -143,8 +143,22 @@ impl Entry {
         self.word.map(|word| word.load(Ordering::Acquire))
     }
 
+    #[inline(always)]
     fn is_current(&self) -> bool {
         self.registered && self.present_epoch() == Some(self.epoch)
+    }
+
+    #[inline(always)]
+    fn set_drained(&mut self, direction: Direction) {
+        self.drained |= direction.bit() & !self.sticky;
+    }
+
+    #[inline(always)]
+    fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
+        if self.kind == Kind::Unknown {
+            self.kind = ask(fd);
+        }
+        self.kind
     }
 }
 
@@ -187,20 +201,30 @@ impl FdTable {
     pub(super) fn set_drained(&mut self, fd: RawFd, direction: Direction) {
         // Without a registration no event would ever end it.
         if let Some(entry) = self.current(fd) {
-            entry.drained |= direction.bit() & !entry.sticky;
+            entry.set_drained(direction);
         }
     }
 
     /// The kind of a current registration, found out by `ask` when needed.
     #[inline]
-    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce() -> Kind) -> Kind {
-        let Some(entry) = self.current(fd) else {
-            return Kind::Unknown;
-        };
-        if entry.kind == Kind::Unknown {
-            entry.kind = ask();
+    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
+        self.current(fd)
+            .map_or(Kind::Unknown, |entry| entry.kind(fd, ask))
+    }
+
+    /// A call moved less than asked: that drains a stream.
+    #[inline(always)]
+    pub(super) fn moved_short(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        ask: impl FnOnce(RawFd) -> Kind,
+    ) {
+        if let Some(entry) = self.current(fd)
+            && entry.kind(fd, ask) == Kind::Stream
+        {
+            entry.set_drained(direction);
         }
-        entry.kind
     }
 
     pub(super) fn is_current(&self, fd: RawFd) -> bool {

@@ -123,6 +123,13 @@ impl Driver {
         self.reactor.is_stream(fd)
     }
 
+    /// Notes that a call moved something, but less than asked, which drains
+    /// what is a [`stream`](Self::stream).
+    #[inline(always)]
+    pub(crate) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
+        self.reactor.moved_short(fd, direction);
+    }
+
     /// Notes that a call just found the direction not ready, or left it so.
     #[inline]
     pub(crate) fn drained(&mut self, fd: RawFd, direction: Direction) {

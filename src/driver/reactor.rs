@@ -81,6 +81,15 @@ pub(super) struct Reactor {
     now: u64,
 }
 
+#[cold]
+fn kind_of(fd: RawFd) -> Kind {
+    if is_tcp_stream(fd) {
+        Kind::Stream
+    } else {
+        Kind::Other
+    }
+}
+
 fn token(fd: RawFd, serial: u32) -> Token {
     Token((serial as usize) << 32 | fd as u32 as usize)
 }
@@ -122,14 +131,12 @@ impl Reactor {
 
     #[inline]
     pub(super) fn is_stream(&mut self, fd: RawFd) -> bool {
-        let ask = || {
-            if is_tcp_stream(fd) {
-                Kind::Stream
-            } else {
-                Kind::Other
-            }
-        };
-        self.table.kind(fd, ask) == Kind::Stream
+        self.table.kind(fd, kind_of) == Kind::Stream
+    }
+
+    #[inline(always)]
+    pub(super) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
+        self.table.moved_short(fd, direction, kind_of);
     }
 
     pub(super) fn wait(

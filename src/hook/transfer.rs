@@ -39,6 +39,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    #[inline(always)]
     pub(super) fn incoming(fd: RawFd, total: usize, flags: c_int, control: bool) -> Self {
         let collect = flags & libc::MSG_WAITALL != 0
             && flags & libc::MSG_PEEK == 0
@@ -53,6 +54,7 @@ impl Transfer {
         }
     }
 
+    #[inline(always)]
     pub(super) fn outgoing(fd: RawFd, total: usize, flags: c_int) -> Self {
         Self {
             fd,
@@ -64,7 +66,7 @@ impl Transfer {
     }
 
     /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
         let peek = self.flags & libc::MSG_PEEK != 0;
         // These answer at once, whatever is or isn't there.
@@ -92,8 +94,8 @@ impl Transfer {
             };
             done += moved;
             let short = done < self.total;
-            if short && moved > 0 && !peek && cx.is_stream(self.fd) {
-                cx.drained(self.fd, self.dir);
+            if short && moved > 0 && !peek {
+                cx.moved_short(self.fd, self.dir);
             }
             if !short || moved == 0 || !self.whole {
                 return Ok(done);
