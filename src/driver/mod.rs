@@ -144,6 +144,7 @@ impl Driver {
     ///
     /// `EBADF`; `EPERM` for files that are always ready; `ENOSPC` at
     /// `fs.epoll.max_user_watches`; `ENOMEM`.
+    #[inline]
     pub(crate) fn wait(
         &mut self,
         fd: RawFd,
@@ -154,6 +155,7 @@ impl Driver {
     }
 
     /// Ends a wait, whether it was woken or not, and says what happened.
+    #[inline]
     pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
         self.reactor.finish(key)
     }

@@ -109,7 +109,7 @@ impl Asker {
     }
 
     /// [`deadline`](Self::deadline), with what is known of the descriptor.
-    #[inline(always)]
+    #[inline]
     fn deadline_with(&mut self, facts: u64) -> Result<Option<Instant>, Errno> {
         let all = fdflags::BLOCKING | fdflags::no_limit(self.dir);
         let limit = match self.limit {
@@ -220,7 +220,7 @@ pub(super) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FOREVER)
 }
 
-/// How a wait in the kernel's stead ended.
+/// How a park ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Parked {
     /// It may be ready now.
@@ -235,9 +235,6 @@ enum Parked {
 ///
 /// `hint` false: the call may answer although the descriptor is drained (no
 /// bytes asked for), so it is always tried.
-///
-/// One place that calls and one that parks, both inlined: every frame between
-/// the user's code and the switch is bytes of a parked coroutine.
 #[inline(always)]
 pub(super) fn until_done(
     cx: Cx,
@@ -246,42 +243,46 @@ pub(super) fn until_done(
     mut call: impl FnMut(Mode) -> Answer,
 ) -> Answer {
     let (fd, dir) = (asker.fd, asker.dir);
-    let facts = fdflags::facts(fd);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
-    let mut skip = hint && facts & fdflags::BLOCKING != 0 && !cx.worth_trying(fd, dir);
-    let mut parked = None;
-    loop {
-        if !std::mem::take(&mut skip) {
-            let mode = match parked {
-                Some(Parked::CannotWait) => Mode::Plain,
-                _ => Mode::NoWait,
-            };
-            match call(mode) {
-                Err(libc::EAGAIN) => {}
-                answer => return answer,
-            }
-            match parked {
-                None => asker.deadline_with(facts).map(drop)?,
-                // Somebody else was faster; or what is known of the number is
-                // of an earlier descriptor.
-                Some(Parked::Woken) => asker.confirm()?,
-                Some(Parked::Late | Parked::CannotWait) => return Err(libc::EAGAIN),
-            }
-            cx.drained(fd, dir);
+    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
+        match call(Mode::NoWait) {
+            Err(libc::EAGAIN) => {}
+            answer => return answer,
         }
-        let deadline = asker.deadline_with(facts)?;
-        parked = Some(match cx.wait(fd, dir, deadline) {
-            Ok(()) => {
-                // What epoll takes is no regular file.
-                if facts & fdflags::NOT_A_FILE == 0 {
-                    note_pollable(fd);
-                }
-                Parked::Woken
-            }
-            Err(error) => not_woken(&error)?,
-        });
+        asker.deadline()?;
+        cx.drained(fd, dir);
     }
+    loop {
+        let parked = park(cx, asker)?;
+        let mode = match parked {
+            Parked::Woken | Parked::Late => Mode::NoWait,
+            Parked::CannotWait => Mode::Plain,
+        };
+        match call(mode) {
+            // Somebody else was faster; or what is known of the number is of
+            // an earlier descriptor.
+            Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
+            answer => return answer,
+        }
+        cx.drained(fd, dir);
+    }
+}
+
+/// Parks until the descriptor may be ready. Everything but this frame and the
+/// call's own is gone from the stack while the coroutine is parked.
+#[inline(never)]
+fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
+    let facts = fdflags::facts(asker.fd);
+    let deadline = asker.deadline_with(facts)?;
+    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
+        return not_woken(&error);
+    }
+    // What epoll takes is no regular file.
+    if facts & fdflags::NOT_A_FILE == 0 {
+        note_pollable(asker.fd);
+    }
+    Ok(Parked::Woken)
 }
 
 #[cold]
