@@ -11,13 +11,15 @@ use crate::drive::{self, Config, Progress, Report};
 use crate::options::Options;
 use crate::servers::Server;
 
-/// What is left out of the processor time at the begin and the end of a load.
-const MARGIN: Duration = Duration::from_millis(200);
+/// Processor time is looked at this often.
+const WINDOW: Duration = Duration::from_millis(100);
 
 /// What one run came to.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Processor time of the server for one request, in microseconds.
+    /// Processor time of the server for one request, in microseconds: that of
+    /// the quarter of the time in which the rest of the machine disturbed
+    /// least.
     pub(crate) cpu_us: f64,
     pub(crate) per_second: f64,
     /// Latencies in microseconds.
@@ -31,24 +33,28 @@ pub(crate) struct Sample {
 pub(crate) fn run(server: Server, connections: usize, options: &Options) -> io::Result<Sample> {
     let (child, addr) = Running::start(Command::new(env::current_exe()?), server)?;
     let pid = child.pid;
-    let (mut first, mut last) = (None, None);
+    let mut clock = CpuClock::of(pid)?;
+    let mut windows = Vec::new();
+    let (mut since, mut before) = (Duration::ZERO, 0);
     let report = drive(addr, connections, options, Some(pid), &mut |progress| {
-        if let Progress::Loading(at, requests) = progress {
-            // Looking costs system calls: twice is enough.
-            if first.is_none() && at >= MARGIN {
-                first = Some((cpu(pid), requests));
-            } else if last.is_none() && at + MARGIN >= options.load {
-                last = Some((cpu(pid), requests));
+        if let Progress::Loading(at, requests) = progress
+            && at >= since + WINDOW
+        {
+            let used = clock.used();
+            // The first window begins with the burst that begins the load.
+            if before > 0 && requests > before {
+                windows.push(used.as_secs_f64() * 1e6 / (requests - before) as f64);
             }
+            (since, before) = (at, requests);
         }
     })?;
-    let (Some((cpu_before, before)), Some((cpu_after, after))) = (first, last) else {
+    windows.sort_by(f64::total_cmp);
+    let Some(&cpu_us) = windows.get(windows.len() / 4) else {
         return Err(io::Error::other("the load ended early"));
     };
-    let (cpu_before, cpu_after) = (cpu_before?, cpu_after?);
     let used = report.server.expect("its process was given");
     Ok(Sample {
-        cpu_us: (cpu_after - cpu_before).as_secs_f64() * 1e6 / (after - before) as f64,
+        cpu_us,
         per_second: report.requests as f64 / report.elapsed.as_secs_f64(),
         p50_us: report.latency.value_at_quantile(0.50) as f64 / 1e3,
         p99_us: report.latency.value_at_quantile(0.99) as f64 / 1e3,
@@ -77,15 +83,36 @@ fn drive(
     }
 }
 
-/// Processor time of a process's first thread, by the scheduler's nanoseconds.
-fn cpu(pid: u32) -> io::Result<Duration> {
-    let path = format!("/proc/{pid}/schedstat");
-    let text = fs::read_to_string(&path)?;
-    let first = text.split_ascii_whitespace().next();
-    let nanos = first.and_then(|nanos| nanos.parse().ok());
-    nanos
-        .map(Duration::from_nanos)
-        .ok_or_else(|| io::Error::other(format!("{path} is not understood: {text:?}")))
+/// Reads another process's processor time, to the nanosecond.
+struct CpuClock {
+    id: libc::clockid_t,
+    last: Duration,
+}
+
+impl CpuClock {
+    fn of(pid: u32) -> io::Result<Self> {
+        let mut id = 0;
+        // SAFETY: a place for the answer.
+        match unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &raw mut id) } {
+            0 => Ok(Self {
+                id,
+                last: Duration::ZERO,
+            }),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+
+    /// The time used since the last call; nothing once the process has ended.
+    fn used(&mut self) -> Duration {
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: a place for the answer.
+        unsafe { libc::clock_gettime(self.id, &raw mut now) };
+        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        now.saturating_sub(std::mem::replace(&mut self.last, now))
+    }
 }
 
 /// System calls of the server for one request, by name.
