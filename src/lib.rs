@@ -1,5 +1,6 @@
 //! crore: millions of connections on one kernel thread, with plain blocking code.
 
+pub mod blocking;
 mod builder;
 mod driver;
 mod future;
@@ -17,9 +18,11 @@ mod task;
 mod time;
 mod util;
 
+pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
+pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};

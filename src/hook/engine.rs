@@ -23,7 +23,6 @@ use super::fdflags::{self, Question};
 use super::raw::{Answer, Errno, answer_c, errno, sys};
 use crate::driver::Direction;
 use crate::sched::Cx;
-use crate::sys::fork;
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub(super) enum Mode {
 /// The coroutine that this code runs in and may suspend. None: do as libc.
 #[inline(always)]
 pub(super) fn gate() -> Option<Cx> {
-    Cx::current().filter(|_| !fork::is_child())
+    Cx::current()
 }
 
 /// Runs a hooked call in a coroutine and returns as C does.

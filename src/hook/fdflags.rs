@@ -25,7 +25,6 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use crate::driver::Direction;
-use crate::sys::fork;
 
 /// `F_GETFL` had no `O_NONBLOCK`.
 pub(super) const BLOCKING: u64 = 1;
@@ -172,9 +171,6 @@ fn entry(fd: RawFd) -> Option<&'static AtomicU64> {
 
 #[cold]
 fn grow(slot: &AtomicPtr<Chunk>) {
-    // The first thing that is ever known of a descriptor: from here on a
-    // forked child must be recognised.
-    fork::watch();
     let layout = Layout::new::<Chunk>();
     // SAFETY: the layout has a size, and zeros are valid atomics.
     let fresh = unsafe { alloc_zeroed(layout) }.cast::<Chunk>();

@@ -11,12 +11,11 @@ use std::os::fd::RawFd;
 use super::raw::sys;
 use super::{PROBE, fdflags, probe_arrived, real};
 use crate::sched;
-use crate::sys::fork;
 
 /// Passes a fresh descriptor (or an error) through.
 pub(super) fn began(fd: RawFd) -> RawFd {
     // What is still known of the number is of one that was closed unseen.
-    if fd >= 0 && fdflags::forget(fd) && !fork::is_child() {
+    if fd >= 0 && fdflags::forget(fd) {
         sched::fd_gone(fd);
     }
     fd
@@ -24,7 +23,7 @@ pub(super) fn began(fd: RawFd) -> RawFd {
 
 /// The number is about to end.
 fn ends(fd: RawFd) {
-    if fd >= 0 && !fork::is_child() {
+    if fd >= 0 {
         fdflags::forget(fd);
         sched::fd_gone(fd);
     }
@@ -90,7 +89,6 @@ unsafe extern "C" fn dup(old: c_int) -> c_int {
 /// the parent's registrations. A `fork` is recognised.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vfork() -> libc::pid_t {
-    fork::watch();
     // SAFETY: as the caller's vfork, with fewer limits.
     unsafe { libc::fork() }
 }

@@ -15,7 +15,6 @@ use libc::{
 
 use super::poll::KERNEL_SIGSET_BYTES;
 use super::raw::{Answer, answer_c, answer_int, errno, sys};
-use crate::sys::fork;
 
 macro_rules! real {
     ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
@@ -80,7 +79,6 @@ macro_rules! real {
 /// (std's start-up calls `poll`, before `main` and any other thread.)
 #[cold]
 fn look_up_all() {
-    fork::watch();
     look_up_functions();
     look_up_variadic();
 }

@@ -122,6 +122,17 @@ pub(crate) fn ask(alias: Addr, what: Ask) -> Option<Addr> {
     }
 }
 
+/// Whether a task that never gets an address was cancelled.
+pub(crate) fn is_cancelled(alias: Addr) -> bool {
+    matches!(
+        table().find(alias),
+        Some(Entry::Waiting {
+            cancelled: true,
+            ..
+        })
+    )
+}
+
 /// The address behind an alias, if it has one.
 pub(crate) fn resolve(alias: Addr) -> Option<Addr> {
     match table().find(alias)? {
