@@ -1,3 +1,5 @@
+//! The pool as its users see it.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 

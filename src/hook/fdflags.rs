@@ -6,7 +6,7 @@
 //! wide, lock-free and grows by chunks that are never freed:
 //!
 //! ```text
-//!   TABLE: [ptr; 4096] ──► chunk: [word; 4096]
+//!   TABLE: [ptr; 4096] ──► chunk: [word; 4096], [acceptor; 4096]
 //!   word:  epoch 32 │ version 24 │ facts 8
 //! ```
 //!
@@ -47,7 +47,11 @@ const EPOCH_SHIFT: u32 = 32;
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 4096;
 
-type Chunk = [AtomicU64; CHUNK];
+struct Chunk {
+    words: [AtomicU64; CHUNK],
+    /// The one thread that accepts from a listener; 0 before the first did.
+    acceptors: [AtomicU32; CHUNK],
+}
 
 static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
 static EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -123,6 +127,9 @@ pub(super) fn duplicated(old: RawFd, new: RawFd) {
 /// The number begins or ends: nothing is known of it. True if anything was.
 pub(super) fn forget(fd: RawFd) -> bool {
     let Some(word) = entry(fd) else { return false };
+    if let Some(known) = acceptor(fd).filter(|known| known.load(Ordering::Relaxed) != 0) {
+        known.store(0, Ordering::Relaxed);
+    }
     // All zero: never asked about, so there is no question to invalidate.
     word.load(Ordering::SeqCst) != 0 && update(word, |_| 0) & FACTS != 0
 }
@@ -166,7 +173,31 @@ fn entry(fd: RawFd) -> Option<&'static AtomicU64> {
     let fd = usize::try_from(fd).ok()?;
     let chunk = TABLE.get(fd / CHUNK)?.load(Ordering::Acquire);
     // SAFETY: a chunk is published whole and never freed.
-    unsafe { chunk.as_ref() }.map(|words| &words[fd % CHUNK])
+    unsafe { chunk.as_ref() }.map(|chunk| &chunk.words[fd % CHUNK])
+}
+
+#[inline]
+fn acceptor(fd: RawFd) -> Option<&'static AtomicU32> {
+    let fd = usize::try_from(fd).ok()?;
+    let chunk = TABLE.get(fd / CHUNK)?.load(Ordering::Acquire);
+    // SAFETY: as in `entry`.
+    unsafe { chunk.as_ref() }.map(|chunk| &chunk.acceptors[fd % CHUNK])
+}
+
+/// `thread` is about to accept from `fd`. False if another thread does, too,
+/// or may by another number.
+pub(super) fn accepts_alone(fd: RawFd, thread: u32) -> bool {
+    let Some(word) = entry_or_grow(fd) else {
+        return true;
+    };
+    if word.load(Ordering::Relaxed) & SHARED != 0 {
+        return false;
+    }
+    let relaxed = Ordering::Relaxed;
+    acceptor(fd).is_none_or(|known| match known.load(relaxed) {
+        0 => known.compare_exchange(0, thread, relaxed, relaxed).is_ok(),
+        other => other == thread,
+    })
 }
 
 #[cold]
