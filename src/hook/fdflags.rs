@@ -24,6 +24,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::listener::Acceptor;
 use crate::driver::Direction;
 
 /// `F_GETFL` had no `O_NONBLOCK`.
@@ -184,19 +185,29 @@ fn acceptor(fd: RawFd) -> Option<&'static AtomicU32> {
     unsafe { chunk.as_ref() }.map(|chunk| &chunk.acceptors[fd % CHUNK])
 }
 
-/// `thread` is about to accept from `fd`. False if another thread does, too,
-/// or may by another number.
-pub(super) fn accepts_alone(fd: RawFd, thread: u32) -> bool {
+/// `us` is about to accept from `fd`. True if another thread does, too, or may
+/// by another number, and somebody's coroutine would wait in vain.
+pub(super) fn endangered(fd: RawFd, us: Acceptor) -> bool {
     let Some(word) = entry_or_grow(fd) else {
-        return true;
+        return false;
     };
     if word.load(Ordering::Relaxed) & SHARED != 0 {
-        return false;
+        return us.in_coroutine();
     }
     let relaxed = Ordering::Relaxed;
-    acceptor(fd).is_none_or(|known| match known.load(relaxed) {
-        0 => known.compare_exchange(0, thread, relaxed, relaxed).is_ok(),
-        other => other == thread,
+    acceptor(fd).is_some_and(|known| {
+        match known
+            .compare_exchange(0, us.0, relaxed, relaxed)
+            .map_err(Acceptor)
+        {
+            Err(other) if !other.is_thread_of(us) => other.in_coroutine() || us.in_coroutine(),
+            Err(other) => {
+                // The same thread, now perhaps in a coroutine.
+                known.store(other.0 | us.0, relaxed);
+                false
+            }
+            Ok(_) => false,
+        }
     })
 }
 

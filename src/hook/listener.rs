@@ -30,6 +30,24 @@ static OURS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 /// How many places, from the first on, were ever used: mostly none.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
+/// A thread that accepts, and whether it does so in coroutines. Never 0.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Acceptor(pub(super) u32);
+
+impl Acceptor {
+    fn new(thread: u32, in_coroutine: bool) -> Self {
+        Self(thread << 1 | u32::from(in_coroutine))
+    }
+
+    pub(super) fn in_coroutine(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    pub(super) fn is_thread_of(self, other: Self) -> bool {
+        self.0 >> 1 == other.0 >> 1
+    }
+}
+
 /// A number for this thread that no other has; never 0.
 fn thread() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -44,14 +62,14 @@ fn thread() -> u32 {
     })
 }
 
-/// This thread is about to accept from `fd`. If others do, too, the listener
-/// is made non-blocking.
+/// This thread is about to accept from `fd`, in a coroutine or not. If others
+/// do, too, and any of them in a coroutine, the listener is made non-blocking.
 #[inline]
-pub(super) fn about_to_accept(fd: RawFd) {
-    if fdflags::accepts_alone(fd, thread()) || is_ours(fd) {
-        return;
+pub(super) fn about_to_accept(fd: RawFd, in_coroutine: bool) {
+    let us = Acceptor::new(thread(), in_coroutine);
+    if fdflags::endangered(fd, us) && !is_ours(fd) {
+        make_ours(fd);
     }
-    make_ours(fd);
 }
 
 #[cold]

@@ -45,7 +45,7 @@ unsafe extern "C" fn accept4(
 /// Accepts on a plain thread: as libc does, also where we have made the
 /// listener non-blocking.
 fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
-    listener::about_to_accept(fd);
+    listener::about_to_accept(fd, false);
     loop {
         let accepted = accept();
         if accepted >= 0 || errno() != libc::EAGAIN || !listener::is_ours(fd) {
@@ -84,7 +84,7 @@ unsafe fn accept_inside(
     len: *mut socklen_t,
     flags: c_int,
 ) -> c_int {
-    listener::about_to_accept(fd);
+    listener::about_to_accept(fd, true);
     let mut asker = Asker::new(fd, Direction::Read);
     let accepted = inside_int(cx, || {
         until_done(cx, &mut asker, true, |mode| {
