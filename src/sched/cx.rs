@@ -231,24 +231,31 @@ impl Cx {
         loop {
             self.check()?;
             let mut keys = Vec::with_capacity(fds.len());
-            let mut unpollable = false;
+            let mut refused = None;
             for &(fd, direction) in fds {
                 match self.start_wait(fd, direction) {
                     Ok(key) => keys.push(key),
-                    Err(_) => {
-                        unpollable = true;
+                    Err(error) => {
+                        refused = Some(error);
                         break;
                     }
                 }
             }
-            if !unpollable {
+            if refused.is_none() {
                 self.park_until(deadline);
             }
-            let ready = keys.into_iter().fold(unpollable, |ready, key| {
+            let ready = keys.into_iter().fold(false, |ready, key| {
                 !matches!(self.end_wait(key), Outcome::Pending) || ready
             });
-            if ready {
-                return Ok(());
+            match refused {
+                Some(error)
+                    if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>
+                {
+                    return Err(error);
+                }
+                Some(_) => return Ok(()),
+                None if ready => return Ok(()),
+                None => {}
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
