@@ -153,6 +153,13 @@ impl Builder {
         Ok(JoinHandle::new(runtime.place(f, plan)?))
     }
 
+    /// The plan of a spawn on this thread's worker, and the worker.
+    #[track_caller]
+    pub(crate) fn here(self) -> io::Result<(Plan, &'static Worker)> {
+        let plan = self.plan(Location::caller())?;
+        Ok((plan, Worker::current().ok_or_else(outside)?))
+    }
+
     #[inline]
     fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {

@@ -15,6 +15,7 @@ pub mod hook;
 pub mod io;
 mod runtime;
 mod sched;
+mod scope;
 mod shim;
 mod stack;
 mod switch;
@@ -22,6 +23,7 @@ pub mod sync;
 mod sys;
 mod task;
 mod time;
+mod timeout;
 mod util;
 
 pub use blocking::spawn_blocking;
@@ -30,8 +32,10 @@ pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
+pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

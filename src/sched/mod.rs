@@ -28,6 +28,7 @@ use std::os::fd::RawFd;
 use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
+pub(crate) use cancel::{Late, Limit, why_unwound};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;

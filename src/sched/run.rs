@@ -4,7 +4,7 @@ use std::io;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use super::cancel::Cancelled;
+use super::cancel::{PATIENCE, why_unwound};
 use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::Worker;
@@ -201,7 +201,7 @@ impl Worker {
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
             Event::Panicked if Self::current().is_none() => fork::end_child(101),
-            Event::Panicked => self.end(index, slot, Some(why_unwound())),
+            Event::Panicked => self.end(index, slot, Some(why_unwound(take_panic()))),
             Event::Abandoned => self.abandon(index, slot),
         }
     }
@@ -271,12 +271,17 @@ impl Worker {
     /// memory never used again, since anybody may still point there (I6).
     #[cold]
     fn abandon(&self, index: u32, slot: &Slot) {
+        let refusals = self.with_extra(slot, |extra| extra.refusals);
+        let why = if refusals > PATIENCE {
+            format!("went on after its cancellation had failed {PATIENCE} of its waits")
+        } else {
+            "waited for scoped coroutines of which one was abandoned".into()
+        };
         eprintln!(
-            "crore: the coroutine {:?} spawned at {} went on after its cancellation had failed {} \
-             of its waits; it is abandoned, its destructors do not run",
+            "crore: the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
+             not run",
             self.name(slot).as_deref().unwrap_or("(unnamed)"),
             self.site(slot),
-            super::cancel::PATIENCE,
         );
         self.remote.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
@@ -299,15 +304,5 @@ impl Worker {
             alias::discard(alias);
         }
         packet
-    }
-}
-
-/// Why a job unwound.
-fn why_unwound() -> JoinError {
-    let payload = take_panic();
-    if payload.is::<Cancelled>() {
-        JoinError::cancelled()
-    } else {
-        JoinError::panicked(payload)
     }
 }

@@ -18,6 +18,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::cancel::Limit;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
@@ -67,6 +68,8 @@ pub(super) struct Extra {
     pub(super) alias: Option<Addr>,
     /// Waits refused since the task was cancelled.
     pub(super) refusals: u32,
+    /// The `timeout` that the task is inside, the one that ends first.
+    pub(super) limit: Limit,
 }
 
 /// One kernel thread's scheduler.

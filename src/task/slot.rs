@@ -48,6 +48,10 @@ impl Flags {
     /// A shared task in check mode: has a stack of its own, which is closed
     /// while it is suspended.
     pub(crate) const CLOSED: Self = Self(32);
+    /// Runs inside a `timeout` that has not ended yet.
+    pub(crate) const LIMITED: Self = Self(64);
+    /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
+    pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
 }
 
 /// A task, as its worker sees it. Plain memory: only the worker's thread looks
