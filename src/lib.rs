@@ -6,6 +6,7 @@
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
+pub mod blocking;
 mod builder;
 mod driver;
 mod future;
@@ -25,9 +26,11 @@ mod time;
 mod timeout;
 mod util;
 
+pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
+pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use task::JoinError;

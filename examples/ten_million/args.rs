@@ -73,3 +73,28 @@ impl Args {
 fn bytes_expected(depth: u32) -> u64 {
     32 + 8 + 8 + 112 + 32 * u64::from(depth)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_clamped_and_what_fits_is_not() {
+        let args = |coroutines, depth| Args {
+            coroutines,
+            stacks: 1,
+            depth,
+            rounds: 1,
+            json: false,
+        };
+        let gib = 1 << 30;
+        assert_eq!(
+            args(1_000_000, 3).clamp_to_memory(gib).coroutines,
+            1_000_000
+        );
+        let fewer = args(10_000_000, 3).clamp_to_memory(gib).coroutines;
+        assert!((3_000_000..5_000_000).contains(&fewer), "{fewer}");
+        assert!(args(10_000_000, 300).clamp_to_memory(gib).coroutines < fewer / 20);
+        assert_eq!(args(5, 3).clamp_to_memory(0).coroutines, 1);
+    }
+}

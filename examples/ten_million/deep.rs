@@ -41,9 +41,11 @@ thread_local! {
     static WRONG: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Levels of each coroutine, at least one.
-pub(crate) fn set_depth(depth: u32) {
+/// Sets how many levels each coroutine has, at least one.
+pub(crate) fn begin(depth: u32) {
     DEPTH.set(depth.max(1));
+    ENDING.set(false);
+    RETURNED.set(0);
 }
 
 /// From now on the coroutines return when they are resumed.

@@ -86,9 +86,6 @@ pub(crate) struct SharedCounters {
     pub(crate) largest: u32,
 }
 
-/// Bytes of a return address.
-const WORD: usize = size_of::<usize>();
-
 impl std::ops::AddAssign for SharedCounters {
     fn add_assign(&mut self, other: Self) {
         self.saves += other.saves;
@@ -230,17 +227,18 @@ impl SharedStack {
     }
 
     /// Keeps the root image when the first task of the stack is parked. Later
-    /// only looks whether the return address at its lower end is the same.
+    /// only looks whether its lowest `fixed` bytes, a return address if the
+    /// processor pushes one, are the same.
     ///
     /// # Safety
     ///
     /// - The owner is parked, its own frames end at `cut`, and what lies above
     ///   is the same whenever any task of this stack is parked.
-    pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
+    pub(crate) unsafe fn capture_root(&mut self, cut: usize, fixed: usize) {
         if self.cut != 0 {
             assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
             let root = with_exposed_provenance_mut::<u8>(cut);
-            let same = self.root.iter().take(WORD).enumerate().all(|(i, byte)| {
+            let same = self.root.iter().take(fixed).enumerate().all(|(i, byte)| {
                 // SAFETY: the root lies in the stack, on which nobody runs.
                 unsafe { root.add(i).read() == *byte }
             });

@@ -95,7 +95,11 @@ impl Shared {
         let place = &mut self.places[slot.stack.get() as usize];
         // SAFETY: the task is suspended, and the carrier noted the cut when it
         // called the job, just now, on this thread.
-        unsafe { place.stack.capture_root(Carrier::cut()) };
+        unsafe {
+            place
+                .stack
+                .capture_root(Carrier::cut(), Carrier::RETURN_ADDRESS)
+        };
     }
 
     /// Brings a suspended task's frames to their place, if they are elsewhere.
