@@ -65,7 +65,8 @@ pub const SIGTERM: i32 = 15;
 ///
 /// # Panics
 ///
-/// Unwinds (without a panic message) when the coroutine is cancelled.
+/// Unwinds (without a panic message) when the coroutine is cancelled, or a
+/// [`timeout`](crate::timeout) around this ends.
 ///
 /// # Examples
 ///

@@ -11,7 +11,8 @@ use crate::sched::Cx;
 ///
 /// # Panics
 ///
-/// Unwinds (without a panic message) when the coroutine is cancelled.
+/// Unwinds (without a panic message) when the coroutine is cancelled, or a
+/// [`timeout`](crate::timeout) around this ends.
 pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),
@@ -39,7 +40,8 @@ pub fn sleep_until(deadline: Instant) {
 ///
 /// # Panics
 ///
-/// Unwinds (without a panic message) when the coroutine is cancelled.
+/// Unwinds (without a panic message) when the coroutine is cancelled, or a
+/// [`timeout`](crate::timeout) around this ends.
 #[inline]
 pub fn yield_now() {
     match Cx::parkable() {
@@ -58,7 +60,8 @@ pub fn yield_now() {
 ///
 /// # Panics
 ///
-/// Unwinds (without a panic message) when the coroutine is cancelled.
+/// Unwinds (without a panic message) when the coroutine is cancelled, or a
+/// [`timeout`](crate::timeout) around this ends.
 ///
 /// # Examples
 ///

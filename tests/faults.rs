@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crore::{CoroutineInfo, CoroutineState, JoinHandle, Runtime};
@@ -86,13 +87,14 @@ fn no_descriptors_left_is_an_error_and_no_connection_is_lost() {
     );
 }
 
-/// Calls `SIGALRM`'s handler `hertz` times a second until dropped.
-struct Storm;
+/// Sends `SIGALRM` to every thread that there is, again and again, until
+/// dropped. (A process's timer would pick the one thread that has nothing to do.)
+struct Storm(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
 impl Storm {
-    fn begin(micros: i64) -> Self {
+    fn begin(every: Duration) -> Self {
         extern "C" fn count(_: libc::c_int) {
             SIGNALS.fetch_add(1, Relaxed);
         }
@@ -104,30 +106,39 @@ impl Storm {
             action.sa_flags = libc::SA_ONSTACK;
             assert_eq!(libc::sigaction(libc::SIGALRM, &action, ptr::null_mut()), 0);
         }
-        Self::set(micros);
-        Self
-    }
-
-    fn set(micros: i64) {
-        let every = libc::timeval {
-            tv_sec: 0,
-            tv_usec: micros,
-        };
-        let timer = libc::itimerval {
-            it_interval: every,
-            it_value: every,
-        };
-        // SAFETY: a live timer value.
-        assert_eq!(
-            unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, ptr::null_mut()) },
-            0
-        );
+        let threads: Vec<libc::pid_t> = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .map(|entry| {
+                entry
+                    .unwrap()
+                    .file_name()
+                    .to_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap()
+            })
+            .collect();
+        let over = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&over);
+        let sender = thread::spawn(move || {
+            while !theirs.load(Relaxed) {
+                for &thread in &threads {
+                    // SAFETY: no pointers; a thread that has ended is an error.
+                    unsafe {
+                        libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGALRM)
+                    };
+                }
+                thread::sleep(every);
+            }
+        });
+        Self(over, Some(sender))
     }
 }
 
 impl Drop for Storm {
     fn drop(&mut self) {
-        Self::set(0);
+        self.0.store(true, Relaxed);
+        self.1.take().unwrap().join().unwrap();
     }
 }
 
@@ -135,7 +146,7 @@ impl Drop for Storm {
 fn interrupted_calls_lose_no_byte() {
     succeeds("interrupted_calls_lose_no_byte", || {
         crore::run(|| {
-            let _storm = Storm::begin(1000);
+            let _storm = Storm::begin(Duration::from_millis(1));
             let pairs: Vec<_> = (0..10)
                 .map(|_| {
                     let (near, far) = tcp_pair();
@@ -145,7 +156,7 @@ fn interrupted_calls_lose_no_byte() {
                         let mut total = 0_u64;
                         let mut byte = 0_u8;
                         // As long as it takes to be interrupted often.
-                        while SIGNALS.load(Relaxed) < 300 {
+                        while SIGNALS.load(Relaxed) < 1000 {
                             let out: Vec<_> = (0..3000)
                                 .map(|_| {
                                     byte = byte.wrapping_mul(5).wrapping_add(1);
@@ -170,7 +181,7 @@ fn interrupted_calls_lose_no_byte() {
             }
         })
         .unwrap();
-        assert!(SIGNALS.load(Relaxed) >= 300);
+        assert!(SIGNALS.load(Relaxed) >= 1000);
     });
 }
 
@@ -180,7 +191,7 @@ fn signals_during_switches_do_no_harm() {
         let runtime = Runtime::builder().workers(2).build().unwrap();
         runtime
             .run(|| {
-                let _storm = Storm::begin(50);
+                let _storm = Storm::begin(Duration::from_micros(50));
                 let handles: Vec<JoinHandle<u64>> = (0..1000_u64)
                     .map(|i| {
                         let body = move || {

@@ -19,8 +19,8 @@ use crate::shim::Parker;
 /// # Panics
 ///
 /// When a thread that runs a worker calls it outside any coroutine. Unwinds
-/// (without a panic message) when the coroutine is cancelled; the future is
-/// dropped then.
+/// (without a panic message) when the coroutine is cancelled, or a
+/// [`timeout`](crate::timeout) around this ends; the future is dropped then.
 ///
 /// # Examples
 ///
