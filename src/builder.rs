@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, StackPlan, Worker};
+use crate::sched::{Plan, StackPlan, Worker, coroutine};
 
 /// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
 ///
@@ -84,7 +84,7 @@ impl Builder {
     {
         let plan = self.plan(Location::caller())?;
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn(coroutine(f), plan)?))
     }
 
     /// As [`Builder::spawn`], for what must stay on this thread.
@@ -100,7 +100,7 @@ impl Builder {
     {
         let plan = self.plan(Location::caller())?;
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 
     /// As [`Builder::spawn_local`], on a stack that it shares with others. The
@@ -125,7 +125,7 @@ impl Builder {
             ..self.plan(Location::caller())?
         };
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 
     /// Spawns a coroutine on a runtime from any thread.
@@ -140,10 +140,10 @@ impl Builder {
         T: Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.place(f, plan)?))
+        Ok(JoinHandle::new(runtime.place(coroutine(f), plan)?))
     }
 
-    fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
+    pub(crate) fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -162,7 +162,7 @@ impl Builder {
 }
 
 #[cold]
-fn outside() -> io::Error {
+pub(crate) fn outside() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotConnected,
         "this thread runs no crore runtime: start one with crore::run(|| …), or spawn from \

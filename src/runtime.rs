@@ -9,12 +9,12 @@ use std::thread::{self, JoinHandle as Thread};
 
 use crate::handle::JoinHandle;
 use crate::sched::{
-    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, too_many,
+    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
-use crate::task::{self, Addr, JoinRef};
+use crate::task::{Addr, JoinRef, Work};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -251,7 +251,7 @@ impl Runtime {
             // `f` and what it returns may borrow from our caller: from here on
             // we must not return, nor unwind, before its coroutine has ended.
             let guard = AbortOnUnwind;
-            let main = worker.spawn_local(f, plan)?;
+            let main = worker.spawn_local(coroutine(f), plan)?;
             run_to_end(&worker, Some(&main));
             std::mem::forget(guard);
             io::Result::Ok(main)
@@ -411,10 +411,9 @@ impl Handle {
         self.pool.counters().map(one).collect()
     }
 
-    pub(crate) fn place<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    pub(crate) fn place<W>(&self, work: W, plan: Plan) -> io::Result<JoinRef>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        W: Work<Output: Send> + Send,
     {
         let room = u64::from(self.max_coroutines);
         if self
@@ -425,8 +424,8 @@ impl Handle {
         {
             return Err(too_many(self.max_coroutines));
         }
-        let (packet, join) = task::allocate(f, None, plan.name.clone());
-        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let (packet, join) = work.packet(None, plan.name.clone());
+        // SAFETY: a new packet's task side; work and output are `Send`.
         let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
         match self.pool.place(task) {
             Ok(()) => Ok(join),

@@ -156,6 +156,9 @@ impl Stacks {
         if slot.state() != State::Queued {
             return;
         }
+        if slot.has(Flags::POLLED) {
+            return prefetch(slot.packet.get().cast());
+        }
         if !slot.has(Flags::SHARED) {
             // The carrier, and the frames of a shallow coroutine below it.
             let carrier = Carrier::at(self.arena.borrow().bounds(alone(slot))).cast::<u8>();

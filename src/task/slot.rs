@@ -48,6 +48,10 @@ impl Flags {
     /// A shared task in check mode: has a stack of its own, which is closed
     /// while it is suspended.
     pub(crate) const CLOSED: Self = Self(32);
+    /// A future: has no stack, its packet is polled.
+    pub(crate) const POLLED: Self = Self(64);
+    /// Its coroutine locals have ended.
+    pub(crate) const LOCALS_ENDED: Self = Self(128);
 }
 
 /// A task, as its worker sees it. Plain memory: only the worker's thread looks
