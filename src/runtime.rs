@@ -282,6 +282,9 @@ fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
 struct Crew<'a> {
     pool: &'a Pool,
     threads: Vec<Thread<()>>,
+    /// One for each thread, which runs nothing before its word: if one can't be
+    /// started, none of the work that waits has begun.
+    go: Vec<mpsc::Sender<()>>,
 }
 
 impl<'a> Crew<'a> {
@@ -290,20 +293,27 @@ impl<'a> Crew<'a> {
         let mut crew = Self {
             pool,
             threads: Vec::new(),
+            go: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
-        for place in 1..pool.remotes().len() {
+        let count = pool.remotes().len();
+        for place in 1..count {
             let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
-            let body = move || work(pool, place, &config, ready);
-            crew.threads.push(
-                thread::Builder::new()
-                    .name(format!("crore-{place}"))
-                    .spawn(body)?,
-            );
+            let (go, wait) = mpsc::channel();
+            let thread = thread::Builder::new()
+                .name(format!("crore-{place}"))
+                .spawn(move || work(pool, place, &config, ready, wait));
+            let thread = thread.map_err(|error| no_thread(place, count, error))?;
+            crew.threads.push(thread);
+            crew.go.push(go);
         }
         drop(ready);
-        for result in started {
-            result?;
+        for _ in 1..count {
+            let ended = |_| io::Error::other("the thread of a worker ended while it started");
+            started.recv().map_err(ended)??;
+        }
+        for go in crew.go.drain(..) {
+            go.send(()).expect("a thread that is ready waits");
         }
         Ok(crew)
     }
@@ -312,6 +322,7 @@ impl<'a> Crew<'a> {
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
         self.pool.stop();
+        self.go.clear();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 // Its guard has aborted the process if coroutines were alive.
@@ -321,23 +332,43 @@ impl Drop for Crew<'_> {
     }
 }
 
+#[cold]
+fn no_thread(place: usize, count: usize, error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!(
+            "cannot start the thread of worker {} of {count}: {error}; raise the limit of threads \
+             (ulimit -u) or of memory, or ask for fewer workers",
+            place + 1,
+        ),
+    )
+}
+
 /// The life of a worker's thread.
-fn work(pool: Arc<Pool>, place: usize, config: &Config, ready: mpsc::Sender<io::Result<()>>) {
+fn work(
+    pool: Arc<Pool>,
+    place: usize,
+    config: &Config,
+    ready: mpsc::Sender<io::Result<()>>,
+    go: mpsc::Receiver<()>,
+) {
     let signals = overflow::ensure_alt_stack();
     let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
-    match worker {
-        Err(error) => ready.send(Err(error)).expect("the starter waits"),
-        Ok((worker, _signals)) => {
-            ready.send(Ok(())).expect("the starter waits");
-            // The starter waits until all senders are gone.
-            drop(ready);
-            worker.enter(|| {
-                let guard = AbortOnUnwind;
-                run_to_end(&worker, None);
-                std::mem::forget(guard);
-            });
-        }
-    }
+    // If nobody listens any more, another worker could not be started.
+    let (result, worker) = match worker {
+        Ok(worker) => (Ok(()), Some(worker)),
+        Err(error) => (Err(error), None),
+    };
+    let _ = ready.send(result);
+    // It lives while its worker does.
+    let (Some((worker, _signals)), Ok(())) = (worker, go.recv()) else {
+        return;
+    };
+    worker.enter(|| {
+        let guard = AbortOnUnwind;
+        run_to_end(&worker, None);
+        std::mem::forget(guard);
+    });
 }
 
 impl Drop for Runtime {

@@ -74,9 +74,9 @@ fn a_client_of_tokio_s_in_each_of_many_coroutines() {
     let runtime = tokio_runtime(1);
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    runtime.spawn(echo(listener, 200));
+    runtime.spawn(echo(listener, 100));
     crore::run(|| {
-        let all: Vec<_> = (0..200u64)
+        let all: Vec<_> = (0..100u64)
             .map(|i| {
                 let theirs = runtime.handle().clone();
                 crore::spawn(move || {

@@ -70,8 +70,8 @@ pub(super) struct Reactor {
     /// The tick that the alarm is set for, until it goes off.
     armed: Option<u64>,
     table: FdTable,
-    /// Waits whose registration was not made or checked for them, oldest
-    /// first, with the tick of parking. Those that ended meanwhile are
+    /// Waits whose registration was not checked since, oldest first, with the
+    /// tick of parking. Those that ended meanwhile are
     /// dropped when they come to the front.
     unchecked: VecDeque<(Key, u64)>,
     /// Wakers of waits that were found closed outside a turn.
@@ -138,16 +138,17 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        if self.table.is_current(fd) {
-            let key = self.table.wait(fd, direction, waker);
-            self.unchecked.push_back((key.0, self.now));
-            return Ok(key);
+        if !self.table.is_current(fd) {
+            // Those who still wait for the old file learn that it is gone, at
+            // the next turn.
+            self.table.release(fd, Outcome::Closed, &mut self.late);
+            self.register(fd)?;
         }
-        // Those who still wait for the old file learn that it is gone, at the
-        // next turn.
-        self.table.release(fd, Outcome::Closed, &mut self.late);
-        self.register(fd)?;
-        Ok(self.table.wait(fd, direction, waker))
+        // A new registration, too: another thread may be in the middle of
+        // closing the descriptor, past the bump and not yet in the kernel.
+        let key = self.table.wait(fd, direction, waker);
+        self.unchecked.push_back((key.0, self.now));
+        Ok(key)
     }
 
     pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
