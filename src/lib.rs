@@ -13,6 +13,7 @@ mod future;
 mod handle;
 pub mod hook;
 pub mod io;
+pub mod local;
 mod runtime;
 mod sched;
 mod scope;
@@ -28,7 +29,7 @@ mod util;
 
 pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
-pub use future::block_on;
+pub use future::{block_on, spawn_future, spawn_future_local};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};

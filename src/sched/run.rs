@@ -167,10 +167,14 @@ impl Worker {
         result
     }
 
-    /// Runs one coroutine until it suspends or ends.
+    /// Runs one coroutine until it suspends or ends. (All that knows what kind
+    /// a task is: this, the prefetch, and `poll.rs`.)
     #[inline]
     fn resume(&self, index: u32) {
         let slot = self.slots.slot(index);
+        if slot.has(Flags::POLLED) {
+            return self.poll(index, slot);
+        }
         let (carrier, job) = if slot.state() == State::New {
             match self.start(slot) {
                 Ok(start) => start,
@@ -217,7 +221,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn requeue(&self, index: u32, slot: &Slot) {
+    pub(super) fn requeue(&self, index: u32, slot: &Slot) {
         slot.clear(Flags::NOTIFIED);
         slot.set_state(State::Queued);
         self.push(index);
@@ -259,12 +263,18 @@ impl Worker {
         if !error.is_cancelled() {
             eprintln!("crore: a coroutine spawned at {}: {error}", self.site(slot));
         }
+        self.discard(index, slot, error);
+    }
+
+    /// A task ends whose work is still in its packet.
+    #[cold]
+    pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
         let packet = self.free_slot(index, slot);
         // SAFETY: the task's side, given up by the slot.
-        let packet = unsafe { PacketRef::from_slot(packet) }.expect("a new task has its packet");
-        // SAFETY: the task never ran, so the closure is there. Its destructor
-        // is foreign code.
-        contain(|| unsafe { packet.cancel_unstarted(error) });
+        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
+        // SAFETY: the task never ran, or is a future that has not ended: the
+        // work is there. Its destructor is foreign code.
+        contain(|| unsafe { packet.discard(error) });
     }
 
     /// A task that must never be resumed: its frames are forgotten, their
@@ -294,7 +304,7 @@ impl Worker {
     }
 
     /// Makes the slot free; what it held of the packet is the caller's.
-    fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
+    pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
         let extra = slot.extra.get();
         let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
         let packet = slot.packet.get();

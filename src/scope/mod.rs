@@ -32,7 +32,7 @@ pub use child::ScopedJoinHandle;
 
 use crate::builder::Builder;
 use crate::handle::{CoroutineId, JoinHandle};
-use crate::sched::Cx;
+use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::task::JoinError;
 use crate::util::contain;
@@ -407,7 +407,7 @@ impl Builder {
     {
         let (plan, worker) = self.here()?;
         let (child, handle) = child::prepare(&scope.shared, f);
-        let join = worker.spawn(move || child.run(), plan)?;
+        let join = worker.spawn(coroutine(move || child.run()), plan)?;
         Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
     }
 
@@ -428,7 +428,7 @@ impl Builder {
     {
         let (plan, worker) = self.here()?;
         let (child, handle) = child::prepare(&scope.shared, f);
-        let join = worker.spawn_local(move || child.run(), plan)?;
+        let join = worker.spawn_local(coroutine(move || child.run()), plan)?;
         Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
     }
 }
