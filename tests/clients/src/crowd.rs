@@ -1,19 +1,19 @@
-//! Many coroutines on one kernel thread, and proof that they were there at
-//! one time: counted, never timed.
+//! Many coroutines at once: on one kernel thread, on several, on shared
+//! stacks; and the checks of what they brought back.
 
 use std::fmt::Debug;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// What one request of the crowds waits for.
 pub const MOMENT: Duration = Duration::from_millis(100);
 
-/// Database clients and TLS handshakes go deeper than the default stack.
-const STACK: usize = 512 * 1024;
+/// Twice the default: `ureq` and `postgres` want it when they are built
+/// without optimisation, nothing else here does.
+pub const STACK: usize = 128 * 1024;
 
 /// Runs `f` in a coroutine on this thread, with enough descriptors for a crowd.
 ///
@@ -119,49 +119,14 @@ fn gather<T>(
     (results, start.elapsed())
 }
 
-/// Lets `n` coroutines meet: none goes on before all have come. What passes
-/// it was there at one time, however long it took.
-#[derive(Debug)]
-pub struct Barrier {
-    missing: AtomicUsize,
-}
-
-impl Barrier {
-    /// A barrier for `n`.
-    pub fn new(n: usize) -> Arc<Self> {
-        Arc::new(Self {
-            missing: AtomicUsize::new(n),
-        })
-    }
-
-    /// Waits for the others. Polls: a barrier of std would be one more thing
-    /// under test.
-    ///
-    /// # Panics
-    ///
-    /// After a minute: then the others can't have come this far.
-    pub fn wait(&self) {
-        self.missing.fetch_sub(1, Ordering::SeqCst);
-        let start = Instant::now();
-        while self.missing.load(Ordering::SeqCst) > 0 {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "{} never came",
-                self.missing.load(Ordering::SeqCst)
-            );
-            crore::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-/// Fails unless `n` waits of a [`MOMENT`] overlapped: four times as fast as one
-/// after the other is far from what it takes on an idle machine, and far from
-/// what it takes where one wait stops the others.
+/// Fails unless `n` waits of a [`MOMENT`] overlapped: half the time that one
+/// after the other needs is much more than a loaded machine does. What must
+/// not depend on time at all is tested by counting.
 #[track_caller]
 pub fn overlapped(what: &str, n: usize, took: Duration) {
     let serial = MOMENT * u32::try_from(n).expect("a crowd of sane size");
     println!("{what}: {n} waits of {MOMENT:?} took {took:?}");
-    assert!(took < serial / 4, "{took:?}, one by one is {serial:?}");
+    assert!(took < serial / 2, "{took:?}, one by one is {serial:?}");
 }
 
 /// Fails unless `results` are what `expected` says of each place.

@@ -6,7 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Barrier, listen};
+use crore::sync::Barrier;
+
+use crate::listen;
 
 /// `GET /delay/MS/WORD` answers `WORD` after `MS` milliseconds, `GET
 /// /together/WORD` once as many such requests are there as the server was told
@@ -26,7 +28,7 @@ impl SlowHttp {
     pub fn start(together: usize) -> Self {
         let listener = listen();
         let address = listener.local_addr().expect("an address");
-        let barrier = Barrier::new(together);
+        let barrier = Arc::new(Barrier::new(together));
         let server = crore::spawn_local(move || {
             while let Ok((peer, _)) = listener.accept() {
                 let barrier = Arc::clone(&barrier);

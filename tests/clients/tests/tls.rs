@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use crore_clients::{Barrier, MOMENT, crowd, each, listen, on_one_thread, overlapped};
+use crore::sync::Barrier;
+use crore_clients::{MOMENT, crowd, each, listen, on_one_thread, overlapped};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
@@ -102,9 +103,11 @@ fn word(i: usize) -> Vec<u8> {
 fn handshakes_and_echoes_at_one_time() {
     on_one_thread(|| {
         let identity = Identity::new();
-        let barrier = Barrier::new(CROWD);
+        let barrier = Arc::new(Barrier::new(CROWD));
         // Nobody gets an echo before all have shaken hands.
-        let server = identity.serve(move || barrier.wait());
+        let server = identity.serve(move || {
+            barrier.wait();
+        });
         let client = identity.client();
         let (answers, _) = crowd(CROWD, move |i| {
             echo(rustls_client(&client, server), &word(i)) == word(i)
@@ -149,8 +152,10 @@ fn a_stranger_is_refused() {
 fn openssl_talks_to_rustls() {
     on_one_thread(|| {
         let identity = Identity::new();
-        let barrier = Barrier::new(CROWD);
-        let server = identity.serve(move || barrier.wait());
+        let barrier = Arc::new(Barrier::new(CROWD));
+        let server = identity.serve(move || {
+            barrier.wait();
+        });
         let root = native_tls::Certificate::from_der(&identity.certificate).unwrap();
         let connector = native_tls::TlsConnector::builder()
             .disable_built_in_roots(true)

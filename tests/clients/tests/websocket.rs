@@ -1,8 +1,10 @@
 //! The crate `tungstenite`: WebSocket clients and servers over `std::net`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crore_clients::{Barrier, MOMENT, crowd, each, listen, on_one_thread, overlapped};
+use crore::sync::Barrier;
+use crore_clients::{MOMENT, crowd, each, listen, on_one_thread, overlapped};
 use tungstenite::{Message, WebSocket};
 
 const CROWD: usize = 1000;
@@ -24,7 +26,7 @@ fn server(serve: impl Fn(WebSocket<std::net::TcpStream>) + Clone + 'static) -> S
 #[test]
 fn a_thousand_conversations_at_one_time() {
     on_one_thread(|| {
-        let barrier = Barrier::new(CROWD);
+        let barrier = Arc::new(Barrier::new(CROWD));
         // Nobody gets an echo before all have asked for one.
         let url = server(move |mut socket| {
             let mut first = true;
@@ -85,7 +87,7 @@ fn a_thousand_waits_end_together() {
 #[test]
 fn a_read_timeout_leaves_the_socket_usable() {
     on_one_thread(|| {
-        let barrier = Barrier::new(2 * CROWD);
+        let barrier = Arc::new(Barrier::new(2 * CROWD));
         let answering = barrier.clone();
         let url = server(move |mut socket| {
             // Until every client has seen its timeout.
