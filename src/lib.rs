@@ -6,6 +6,7 @@
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
+pub mod blocking;
 mod builder;
 mod driver;
 mod future;
@@ -23,9 +24,11 @@ mod task;
 mod time;
 mod util;
 
+pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
 pub use future::block_on;
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
+pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};

@@ -260,6 +260,7 @@ impl Runtime {
         let plan = Plan {
             stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
+            unhooked: false,
             site,
         };
         let main = worker.enter(|| {

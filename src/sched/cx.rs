@@ -61,6 +61,7 @@ impl Cx {
     }
 
     /// The coroutine's address.
+    #[inline(always)]
     fn addr(self) -> Addr {
         self.worker().addr(self.slot())
     }
@@ -71,6 +72,7 @@ impl Cx {
     }
 
     /// Wakes this coroutine.
+    #[inline(always)]
     pub(crate) fn waker(self) -> Waker {
         wake::waker(self.addr())
     }
@@ -105,6 +107,7 @@ impl Cx {
     }
 
     /// Parks until `deadline` at the latest; may return early.
+    #[inline(always)]
     pub(crate) fn park_until(self, deadline: Option<Instant>) {
         let timer = deadline.map(|at| self.start_timer(at));
         self.park();
@@ -165,15 +168,21 @@ impl Cx {
     }
 
     /// `false`: the descriptor is known not to be ready; park without a try.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn worth_trying(self, fd: RawFd, direction: Direction) -> bool {
         matches!(self.worker().driver.borrow().hint(fd, direction), Hint::Try)
     }
 
-    /// A call said `EAGAIN`, or moved less than asked on a stream.
+    /// A call said `EAGAIN`.
     #[inline]
     pub(crate) fn drained(self, fd: RawFd, direction: Direction) {
         self.worker().driver.borrow_mut().drained(fd, direction);
+    }
+
+    /// A call moved something, but less than asked.
+    #[inline(always)]
+    pub(crate) fn moved_short(self, fd: RawFd, direction: Direction) {
+        self.worker().driver.borrow_mut().moved_short(fd, direction);
     }
 
     /// Whether a short transfer means drained.
@@ -189,6 +198,7 @@ impl Cx {
     /// By raw number: `ETIMEDOUT` (deadline), `EBADF` (closed meanwhile),
     /// `ECANCELED`, `EPERM` (a regular file is always ready and can't be
     /// polled), or what `epoll_ctl` says.
+    #[inline(always)]
     pub(crate) fn wait(
         self,
         fd: RawFd,
@@ -221,24 +231,31 @@ impl Cx {
         loop {
             self.check()?;
             let mut keys = Vec::with_capacity(fds.len());
-            let mut unpollable = false;
+            let mut refused = None;
             for &(fd, direction) in fds {
                 match self.start_wait(fd, direction) {
                     Ok(key) => keys.push(key),
-                    Err(_) => {
-                        unpollable = true;
+                    Err(error) => {
+                        refused = Some(error);
                         break;
                     }
                 }
             }
-            if !unpollable {
+            if refused.is_none() {
                 self.park_until(deadline);
             }
-            let ready = keys.into_iter().fold(unpollable, |ready, key| {
+            let ready = keys.into_iter().fold(false, |ready, key| {
                 !matches!(self.end_wait(key), Outcome::Pending) || ready
             });
-            if ready {
-                return Ok(());
+            match refused {
+                Some(error)
+                    if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>
+                {
+                    return Err(error);
+                }
+                Some(_) => return Ok(()),
+                None if ready => return Ok(()),
+                None => {}
             }
             if deadline.is_some_and(|at| Instant::now() >= at) {
                 return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
@@ -246,11 +263,13 @@ impl Cx {
         }
     }
 
+    #[inline(always)]
     fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
         let waker = self.waker();
         self.worker().driver.borrow_mut().wait(fd, direction, waker)
     }
 
+    #[inline(always)]
     fn end_wait(self, key: WaitKey) -> Outcome {
         self.worker().driver.borrow_mut().finish(key)
     }

@@ -11,6 +11,7 @@ mod cancel;
 mod counters;
 mod cx;
 mod describe;
+mod forked;
 mod mailbox;
 mod pool;
 mod remote;
@@ -24,6 +25,7 @@ mod loom_tests;
 
 use std::os::fd::RawFd;
 
+use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
 pub(crate) use counters::Counters;
@@ -47,9 +49,17 @@ pub(crate) struct Config {
 /// waiters get `EBADF`, on every worker. Called by any thread, before the
 /// kernel is told.
 pub(crate) fn fd_gone(fd: RawFd) {
-    if !crate::driver::epoch::bump(fd) {
-        return;
+    if epoch::bump(fd) {
+        tell_all(fd);
     }
+}
+
+/// [`fd_gone`] for every number from `first` to `last`.
+pub(crate) fn fds_gone(first: u32, last: u32) {
+    epoch::bump_range(first, last, &mut tell_all);
+}
+
+fn tell_all(fd: RawFd) {
     let here = Worker::current();
     if let Some(worker) = here {
         worker.fd_gone(fd);

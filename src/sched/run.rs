@@ -10,6 +10,7 @@ use super::remote::Unstarted;
 use super::worker::Worker;
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
 use crate::util::{contain, prefetch};
 
@@ -198,6 +199,8 @@ impl Worker {
             // Only now, with the frames at rest, may a wake-up resume it (D4).
             Event::Parked => slot.set_state(State::Parked),
             Event::Finished => self.end(index, slot, None),
+            // Not in our process but in a child that the coroutine forked.
+            Event::Panicked if Self::current().is_none() => fork::end_child(101),
             Event::Panicked => self.end(index, slot, Some(why_unwound())),
             Event::Abandoned => self.abandon(index, slot),
         }

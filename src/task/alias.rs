@@ -122,6 +122,17 @@ pub(crate) fn ask(alias: Addr, what: Ask) -> Option<Addr> {
     }
 }
 
+/// Whether a task that never gets an address was cancelled.
+pub(crate) fn is_cancelled(alias: Addr) -> bool {
+    matches!(
+        table().find(alias),
+        Some(Entry::Waiting {
+            cancelled: true,
+            ..
+        })
+    )
+}
+
 impl Table {
     fn find(&mut self, alias: Addr) -> Option<&mut Entry> {
         let (generation, entry) = self.entries.get_mut(alias.slot() as usize)?;

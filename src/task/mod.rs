@@ -25,6 +25,7 @@ mod addr;
 pub(crate) mod alias;
 mod error;
 mod packet;
+mod promise;
 mod site;
 mod slot;
 
@@ -34,5 +35,6 @@ mod loom_tests;
 pub(crate) use addr::Addr;
 pub use error::JoinError;
 pub(crate) use packet::{Header, JoinRef, PacketRef, allocate, detach_if_unjoinable};
+pub(crate) use promise::promise;
 pub(crate) use site::Sites;
 pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State};

@@ -29,6 +29,7 @@ use super::{Addr, JoinError, RUNNING, Slot, alias};
 use crate::shim::UnsafeCell;
 use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::Job;
+use crate::sys::fork;
 
 const TASK: u32 = 1;
 const HANDLE: u32 = 2;
@@ -72,7 +73,7 @@ union Stage<F, T> {
 }
 
 #[repr(C)]
-struct Packet<F, T> {
+pub(super) struct Packet<F, T> {
     header: Header,
     stage: MaybeUninit<Stage<F, T>>,
 }
@@ -87,7 +88,7 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     };
 
     /// Where closure and result live.
-    unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
+    pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
         // SAFETY: the header is the head of a live packet of this type; only
         // the address is made here.
         unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
@@ -107,6 +108,9 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     /// The end of a task that returned: the result goes to whoever joins.
     #[inline(never)]
     fn deliver(value: T) {
+        if RUNNING.get().is_null() {
+            fork::end_child(0);
+        }
         let packet = running_slot().packet.replace(ptr::null());
         // SAFETY: a slot's packet is the task's reference, and its closure was
         // taken out by `run`.
@@ -212,7 +216,7 @@ impl Header {
         &raw const self.job
     }
 
-    fn is_joinable(&self) -> bool {
+    pub(super) fn is_joinable(&self) -> bool {
         self.state.load(Ordering::Acquire) & HANDLE != 0
     }
 
@@ -222,7 +226,7 @@ impl Header {
 }
 
 /// The task's side of a packet. Dropping it releases the packet.
-pub(crate) struct PacketRef(NonNull<Header>);
+pub(crate) struct PacketRef(pub(super) NonNull<Header>);
 
 /// The join handle's side of a packet. Dropping it releases the packet, and
 /// with it a result that was not taken.
@@ -300,14 +304,14 @@ impl PacketRef {
         unsafe { drop_closure(header) };
     }
 
-    fn header(&self) -> &Header {
+    pub(super) fn header(&self) -> &Header {
         // SAFETY: TASK is set while a `PacketRef` lives.
         unsafe { self.0.as_ref() }
     }
 
     /// The result has been written: publish it and wake the joiner.
     #[inline]
-    fn complete(self) {
+    pub(super) fn complete(self) {
         // With a handle that does not wait yet, both sides are done with each
         // other in one step: the handle finds the result, and frees it all.
         let state = &self.header().state;
