@@ -6,7 +6,7 @@
 //! of a thread at a time may be inside of a call, and this tests no more. Many
 //! at once is what libpq is for, in `libpq.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
