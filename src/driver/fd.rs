@@ -369,6 +369,7 @@ impl FdTable {
     }
 
     /// The descriptor of a waiter that is still pending.
+    #[cfg(test)]
     pub(super) fn pending(&self, key: Key) -> Option<RawFd> {
         let waiter = self.waiters.get(self.waiters.index(key)?);
         (waiter.outcome == Outcome::Pending).then_some(waiter.fd)

@@ -75,8 +75,8 @@ pub(super) struct Reactor {
     /// The tick that the alarm is set for, until it goes off.
     armed: Option<u64>,
     table: FdTable,
-    /// Descriptors that may have waiters whose registration was not made or
-    /// checked for them, each once, with the tick of parking of one of these.
+    /// Descriptors that may have waiters whose registration was not checked
+    /// since, each once, with the tick of parking of one of these.
     /// In the order of their turns, so that a busy descriptor costs a look
     /// now and then, not one a wait.
     unchecked: VecDeque<(RawFd, u64)>,
@@ -155,24 +155,25 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        if self.table.is_current(fd) {
-            let key = self.table.wait(fd, direction, waker, self.now);
-            if !self.table.set_queued(fd, true) {
-                self.unchecked.push_back((fd, self.now));
-            }
-            return Ok(key);
+        if !self.table.is_current(fd) {
+            self.register_anew(fd)?;
         }
-        self.wait_anew(fd, direction, waker)
+        // Also a new registration is checked: another thread may be in the
+        // middle of closing the descriptor, past the bump and not yet in the
+        // kernel.
+        let key = self.table.wait(fd, direction, waker, self.now);
+        if !self.table.set_queued(fd, true) {
+            self.unchecked.push_back((fd, self.now));
+        }
+        Ok(key)
     }
 
-    /// [`wait`](Self::wait) on a descriptor that is not registered.
     #[cold]
-    fn wait_anew(&mut self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitKey> {
+    fn register_anew(&mut self, fd: RawFd) -> io::Result<()> {
         // Those who still wait for the old file learn that it is gone, at the
         // next turn.
         self.table.release(fd, Outcome::Closed, &mut self.late);
-        self.register(fd)?;
-        Ok(self.table.wait(fd, direction, waker, self.now))
+        self.register(fd)
     }
 
     #[inline]

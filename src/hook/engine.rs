@@ -41,6 +41,13 @@ pub(super) fn gate() -> Option<Cx> {
     Cx::current()
 }
 
+/// [`gate`] for calls that are about time and not about a descriptor: not open
+/// while unwinding, when a coroutine can't park.
+#[inline(always)]
+pub(super) fn gate_to_park() -> Option<Cx> {
+    gate().filter(|_| Cx::parkable().is_some())
+}
+
 /// Runs a hooked call in a coroutine and returns as C does.
 ///
 /// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
@@ -55,9 +62,20 @@ pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
             cx.spend();
             answer
         }
-        Err(_) => Err(libc::ECANCELED),
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
     };
-    answer_c(answer, saved)
+    finish(answer, saved)
+}
+
+/// Returns as C does. What the scheduler tells apart (the caller's own time
+/// limit, which each call reports in its way, and that of a
+/// [`timeout`](crate::timeout) around it) is one error to the caller.
+#[inline]
+fn finish(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
+        answer => answer_c(answer, saved),
+    }
 }
 
 /// [`inside`] for calls on what may be a file. Those neither yield nor fail by
@@ -69,7 +87,7 @@ pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer
         return inside(cx, call);
     }
     let saved = errno();
-    answer_c(call(), saved)
+    finish(call(), saved)
 }
 
 /// [`inside`] for calls on what is a file for sure.

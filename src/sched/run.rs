@@ -4,7 +4,7 @@ use std::io;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use super::cancel::Cancelled;
+use super::cancel::{PATIENCE, why_unwound};
 use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::Worker;
@@ -167,10 +167,14 @@ impl Worker {
         result
     }
 
-    /// Runs one coroutine until it suspends or ends.
+    /// Runs one coroutine until it suspends or ends. (All that knows what kind
+    /// a task is: this, the prefetch, and `poll.rs`.)
     #[inline]
     fn resume(&self, index: u32) {
         let slot = self.slots.slot(index);
+        if slot.has(Flags::POLLED) {
+            return self.poll(index, slot);
+        }
         let (carrier, job) = if slot.state() == State::New {
             match self.start(slot) {
                 Ok(start) => start,
@@ -201,7 +205,7 @@ impl Worker {
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
             Event::Panicked if Self::current().is_none() => fork::end_child(101),
-            Event::Panicked => self.end(index, slot, Some(why_unwound())),
+            Event::Panicked => self.end(index, slot, Some(why_unwound(take_panic()))),
             Event::Abandoned => self.abandon(index, slot),
         }
     }
@@ -217,7 +221,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn requeue(&self, index: u32, slot: &Slot) {
+    pub(super) fn requeue(&self, index: u32, slot: &Slot) {
         slot.clear(Flags::NOTIFIED);
         slot.set_state(State::Queued);
         self.push(index);
@@ -259,24 +263,35 @@ impl Worker {
         if !error.is_cancelled() {
             eprintln!("crore: a coroutine spawned at {}: {error}", self.site(slot));
         }
+        self.discard(index, slot, error);
+    }
+
+    /// A task ends whose work is still in its packet.
+    #[cold]
+    pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
         let packet = self.free_slot(index, slot);
         // SAFETY: the task's side, given up by the slot.
-        let packet = unsafe { PacketRef::from_slot(packet) }.expect("a new task has its packet");
-        // SAFETY: the task never ran, so the closure is there. Its destructor
-        // is foreign code.
-        contain(|| unsafe { packet.cancel_unstarted(error) });
+        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
+        // SAFETY: the task never ran, or is a future that has not ended: the
+        // work is there. Its destructor is foreign code.
+        contain(|| unsafe { packet.discard(error) });
     }
 
     /// A task that must never be resumed: its frames are forgotten, their
     /// memory never used again, since anybody may still point there (I6).
     #[cold]
     fn abandon(&self, index: u32, slot: &Slot) {
+        let refusals = self.with_extra(slot, |extra| extra.refusals);
+        let why = if refusals > PATIENCE {
+            format!("went on after its cancellation had failed {PATIENCE} of its waits")
+        } else {
+            "waited for scoped coroutines of which one was abandoned".into()
+        };
         eprintln!(
-            "crore: the coroutine {:?} spawned at {} went on after its cancellation had failed {} \
-             of its waits; it is abandoned, its destructors do not run",
+            "crore: the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
+             not run",
             self.name(slot).as_deref().unwrap_or("(unnamed)"),
             self.site(slot),
-            super::cancel::PATIENCE,
         );
         self.remote.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
@@ -289,7 +304,7 @@ impl Worker {
     }
 
     /// Makes the slot free; what it held of the packet is the caller's.
-    fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
+    pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
         let extra = slot.extra.get();
         let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
         let packet = slot.packet.get();
@@ -299,15 +314,5 @@ impl Worker {
             alias::discard(alias);
         }
         packet
-    }
-}
-
-/// Why a job unwound.
-fn why_unwound() -> JoinError {
-    let payload = take_panic();
-    if payload.is::<Cancelled>() {
-        JoinError::cancelled()
-    } else {
-        JoinError::panicked(payload)
     }
 }

@@ -79,7 +79,6 @@ impl Stacks {
             return start_alone(&mut arena, slot, bytes);
         }
         if self.config.check {
-            slot.set(Flags::CLOSED);
             let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
             // SAFETY: the stack is open, the task's alone, and has headroom.
             unsafe { closed::sign(arena.bounds(alone(slot)), format_args!("{who}")) };
@@ -96,7 +95,7 @@ impl Stacks {
     /// The carrier of a suspended task, whose frames are in their place.
     #[inline(always)]
     pub(super) fn carrier(&self, slots: &Slots, slot: &Slot) -> *mut Carrier {
-        if copied(slot) {
+        if self.copied(slot) {
             return self
                 .shared
                 .borrow_mut()
@@ -104,7 +103,7 @@ impl Stacks {
                 .expect(STARTED)
                 .restore(slots, slot);
         }
-        if slot.has(Flags::CLOSED) {
+        if self.closed(slot) {
             self.open(slot);
         }
         Carrier::at(self.arena.borrow().bounds(alone(slot)))
@@ -113,7 +112,7 @@ impl Stacks {
     /// A task has suspended, for the first time or again.
     #[inline(always)]
     pub(super) fn suspended(&self, slot: &Slot, first: bool) {
-        if slot.has(Flags::CLOSED) {
+        if self.closed(slot) {
             self.close(slot);
         } else if first && slot.has(Flags::SHARED) {
             self.shared
@@ -127,7 +126,7 @@ impl Stacks {
     /// The task has ended; its carrier is idle.
     #[inline]
     pub(super) fn end(&self, slot: &Slot) {
-        if copied(slot) {
+        if self.copied(slot) {
             return self.shared.borrow_mut().as_mut().expect(STARTED).end(slot);
         }
         // What the stack keeps, its carrier included, is the arena's business:
@@ -143,7 +142,7 @@ impl Stacks {
     /// point there (I6). Nobody points into a shared one's: its contract.
     #[cold]
     pub(super) fn abandon(&self, slots: &Slots, slot: &Slot) {
-        if copied(slot) {
+        if self.copied(slot) {
             let mut shared = self.shared.borrow_mut();
             return shared.as_mut().expect(STARTED).abandon(slots, slot);
         }
@@ -155,6 +154,9 @@ impl Stacks {
     pub(super) fn prefetch(&self, slot: &Slot) {
         if slot.state() != State::Queued {
             return;
+        }
+        if slot.has(Flags::POLLED) {
+            return prefetch(slot.packet.get().cast());
         }
         if !slot.has(Flags::SHARED) {
             // The carrier, and the frames of a shallow coroutine below it.
@@ -178,6 +180,19 @@ impl Stacks {
         if let Some(shared) = &*self.shared.borrow() {
             shared.count();
         }
+    }
+
+    /// Whether a task's frames are copied to and from a shared stack.
+    #[inline(always)]
+    fn copied(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && !self.config.check
+    }
+
+    /// Whether a task is a shared one in check mode: it has a stack of its
+    /// own, which is closed while it is suspended.
+    #[inline(always)]
+    fn closed(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && self.config.check
     }
 
     #[cold]
@@ -212,12 +227,6 @@ const DEDICATED_LINES: usize = 4;
 const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
-
-/// Whether a started task's frames are copied to and from a shared stack.
-#[inline(always)]
-fn copied(slot: &Slot) -> bool {
-    slot.has(Flags::SHARED) && !slot.has(Flags::CLOSED)
-}
 
 /// The stack that a started task has alone.
 #[inline(always)]
