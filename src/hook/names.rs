@@ -252,7 +252,8 @@ impl Movable for passwd {
             &mut self.pw_dir,
             &mut self.pw_shell,
         ]
-        .map(|place| shift.one(place));
+        .into_iter()
+        .for_each(|place| shift.one(place));
     }
 }
 
