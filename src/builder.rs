@@ -35,6 +35,7 @@ pub const DEFAULT_STACK_SIZE: usize = 64 * 1024;
 pub struct Builder {
     name: Option<Arc<str>>,
     stack_size: usize,
+    unhooked: bool,
 }
 
 impl Default for Builder {
@@ -49,6 +50,7 @@ impl Builder {
         Self {
             name: None,
             stack_size: DEFAULT_STACK_SIZE,
+            unhooked: false,
         }
     }
 
@@ -63,6 +65,14 @@ impl Builder {
     /// and to 32 KiB at least. What is not touched costs address space only.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
+        self
+    }
+
+    /// Whether the coroutine's blocking calls of libc block the thread instead
+    /// of parking the coroutine; crore's own waits park it all the same. For
+    /// one stretch of code there is [`unhooked`](crate::unhooked()).
+    pub fn unhooked(mut self, yes: bool) -> Self {
+        self.unhooked = yes;
         self
     }
 
@@ -143,6 +153,14 @@ impl Builder {
         Ok(JoinHandle::new(runtime.place(coroutine(f), plan)?))
     }
 
+    /// The plan of a spawn on this thread's worker, and the worker.
+    #[track_caller]
+    pub(crate) fn here(self) -> io::Result<(Plan, &'static Worker)> {
+        let plan = self.plan(Location::caller())?;
+        Ok((plan, Worker::current().ok_or_else(outside)?))
+    }
+
+    #[inline]
     pub(crate) fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(
@@ -156,13 +174,14 @@ impl Builder {
         Ok(Plan {
             stack: StackPlan::Dedicated(self.stack_size),
             name: self.name,
+            unhooked: self.unhooked,
             site,
         })
     }
 }
 
 #[cold]
-pub(crate) fn outside() -> io::Error {
+fn outside() -> io::Error {
     io::Error::new(
         io::ErrorKind::NotConnected,
         "this thread runs no crore runtime: start one with crore::run(|| …), or spawn from \

@@ -12,6 +12,7 @@ use crate::sched::{
     Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
+use crate::stack::GuardChoice;
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
 use crate::task::{Addr, JoinRef, Work};
@@ -121,6 +122,20 @@ impl RuntimeBuilder {
     /// coroutine; what is above goes back to the kernel. Default: 4 096.
     pub fn warm_stacks(mut self, most: usize) -> Self {
         self.config.arena.keep_warm = most;
+        self
+    }
+
+    /// Makes the stacks' guard pages with `mprotect` even where the kernel has
+    /// the cheaper `MADV_GUARD_INSTALL` (Linux 6.13). Each such page splits a
+    /// memory mapping, so `vm.max_map_count` then limits the stacks to about
+    /// half its value; code that reads `/proc/PID/maps` sees the guards.
+    /// Default: only where there is no other way.
+    pub fn mprotect_guards(mut self, always: bool) -> Self {
+        self.config.arena.guard = if always {
+            GuardChoice::Mprotect
+        } else {
+            GuardChoice::Auto
+        };
         self
     }
 
@@ -245,6 +260,7 @@ impl Runtime {
         let plan = Plan {
             stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
+            unhooked: false,
             site,
         };
         let main = worker.enter(|| {
@@ -397,7 +413,7 @@ impl Handle {
     /// Spawns a coroutine on the runtime. It starts when the runtime runs.
     ///
     /// If the runtime is dropped first, so is the closure, and joining gives an
-    /// error that [is "cancelled"](JoinError::is_cancelled).
+    /// error that [is "cancelled"](crate::JoinError::is_cancelled).
     ///
     /// # Panics
     ///
@@ -476,8 +492,8 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What a runtime has counted. The `saved_bytes` are as of the worker's last
-/// look at the kernel's events.
+/// What a runtime has counted. Those about frames and stacks are as of the
+/// worker's last look at the kernel's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -505,6 +521,16 @@ pub struct Metrics {
     pub saved_bytes_peak: u64,
     /// Shared stacks: memory that the pool of saved frames holds.
     pub saved_bytes_held: u64,
+    /// Dedicated stacks in use, and the shared ones.
+    pub stacks_in_use: u64,
+    /// Unused stacks that keep their memory for the next coroutine.
+    pub stacks_warm: u64,
+    /// Unused stacks whose memory went back to the kernel.
+    pub stacks_cold: u64,
+    /// Stacks of abandoned coroutines, which are never used again.
+    pub stacks_lost: u64,
+    /// Bytes of address space reserved for stacks; costs nothing until touched.
+    pub stacks_reserved: u64,
 }
 
 impl Metrics {
@@ -521,6 +547,11 @@ impl Metrics {
         self.saved_bytes += counters.saved_bytes.get();
         self.saved_bytes_peak += counters.saved_bytes_peak.get();
         self.saved_bytes_held += counters.saved_bytes_held.get();
+        self.stacks_in_use += counters.stacks_in_use.get();
+        self.stacks_warm += counters.stacks_warm.get();
+        self.stacks_cold += counters.stacks_cold.get();
+        self.stacks_lost += counters.stacks_lost.get();
+        self.stacks_reserved += counters.stacks_reserved.get();
     }
 }
 

@@ -51,7 +51,7 @@ fn spawning_outside_says_how_to_start_a_runtime() {
 #[test]
 fn nobody_is_current_outside() {
     assert!(crore::try_current().is_none());
-    let text = message(catch_unwind(|| crore::current()));
+    let text = message(catch_unwind(crore::current));
     assert!(text.contains("crore::run(|| …) starts one"), "{text}");
     crore::run(|| assert!(crore::try_current().is_some())).unwrap();
     assert!(crore::try_current().is_none());

@@ -40,7 +40,7 @@ fn those_that_wake_themselves() {
         assert_eq!(block_on(after_polls(1, |_| unreachable!())), 1);
         assert_eq!(block_on(after_polls(100, Waker::wake_by_ref)), 100);
         assert_eq!(
-            block_on(after_polls(100, |waker| waker.clone().wake())),
+            block_on(after_polls(100, |waker| waker.clone().wake_by_ref())),
             100
         );
         let many = |waker: &Waker| (0..10).for_each(|_| waker.wake_by_ref());
@@ -228,7 +228,7 @@ fn a_future_that_panics_panics_its_coroutine() {
                 panic!("in a future");
             })
         });
-        let error: crore::JoinError = handle.join().map(|()| ()).unwrap_err();
+        let error: crore::JoinError = handle.join().unwrap_err();
         assert_eq!(error.to_string(), "coroutine panicked: in a future");
     })
     .unwrap();

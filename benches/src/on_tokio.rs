@@ -25,22 +25,22 @@ pub fn yields(tasks: u64, rounds: u64) -> Duration {
             .map(|_| {
                 spawn(async move {
                     yield_now().await;
+                    let start = Instant::now();
                     let mut count = 0;
                     for _ in 0..rounds {
                         yield_now().await;
                         count += 1;
                     }
-                    count
+                    (count, start.elapsed())
                 })
             })
             .collect();
-        yield_now().await;
-        let start = Instant::now();
-        let mut done = 0;
+        let (mut done, mut time) = (0, Duration::ZERO);
         for task in all {
-            done += task.await.unwrap();
+            let (count, elapsed) = task.await.unwrap();
+            done += count;
+            time = elapsed;
         }
-        let time = start.elapsed();
         assert_eq!(done, tasks * rounds);
         time
     })
@@ -100,13 +100,10 @@ pub fn joins(n: u64) -> Duration {
     })
 }
 
-async fn there_and_back<W: Future<Output = ()> + Send>(
+async fn there_and_back<W: Future<Output = ()> + Send + 'static>(
     n: u64,
     wait: impl Fn(Arc<Notify>) -> W + Copy + Send + 'static,
-) -> Duration
-where
-    W: 'static,
-{
+) -> Duration {
     let (ping, pong) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (for_ping, for_pong) = (Arc::clone(&ping), Arc::clone(&pong));
     let pong_task = spawn({

@@ -11,17 +11,17 @@ usage: ten_million [--coroutines N] [--stacks S] [--depth D] [--rounds R] [--jso
   --rounds R      resumes of each, in order and again in random order (default 3)
   --json          print the figures as JSON, on the last line";
 
-pub struct Args {
-    pub coroutines: usize,
-    pub stacks: u32,
-    pub depth: u32,
-    pub rounds: u32,
-    pub json: bool,
+pub(crate) struct Args {
+    pub(crate) coroutines: usize,
+    pub(crate) stacks: u32,
+    pub(crate) depth: u32,
+    pub(crate) rounds: u32,
+    pub(crate) json: bool,
 }
 
 impl Args {
     /// `None` if only the usage was asked for.
-    pub fn parse() -> Result<Option<Self>, lexopt::Error> {
+    pub(crate) fn parse() -> Result<Option<Self>, lexopt::Error> {
         let mut args = Self {
             coroutines: 10_000_000,
             stacks: 8,
@@ -52,7 +52,7 @@ impl Args {
 
     /// No more than fit in nine tenths of the memory, nor than a worker can
     /// have. Says so.
-    pub fn clamp_to_memory(mut self, available: u64) -> Self {
+    pub(crate) fn clamp_to_memory(mut self, available: u64) -> Self {
         let each = bytes_expected(self.depth);
         let fit = usize::try_from(available / 10 * 9 / each).unwrap_or(usize::MAX);
         let most = fit.clamp(1, (1 << 27) - 1);
@@ -72,4 +72,29 @@ impl Args {
 /// Slot, id, a place in the run queue, and frames, roughly.
 fn bytes_expected(depth: u32) -> u64 {
     32 + 8 + 8 + 112 + 32 * u64::from(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_clamped_and_what_fits_is_not() {
+        let args = |coroutines, depth| Args {
+            coroutines,
+            stacks: 1,
+            depth,
+            rounds: 1,
+            json: false,
+        };
+        let gib = 1 << 30;
+        assert_eq!(
+            args(1_000_000, 3).clamp_to_memory(gib).coroutines,
+            1_000_000
+        );
+        let fewer = args(10_000_000, 3).clamp_to_memory(gib).coroutines;
+        assert!((3_000_000..5_000_000).contains(&fewer), "{fewer}");
+        assert!(args(10_000_000, 300).clamp_to_memory(gib).coroutines < fewer / 20);
+        assert_eq!(args(5, 3).clamp_to_memory(0).coroutines, 1);
+    }
 }

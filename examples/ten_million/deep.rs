@@ -26,7 +26,7 @@ struct Link<'a> {
 
 /// What the coroutines have seen since the last [`Tally::take`].
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     seen: u64,
     sum: u64,
     wrong: u64,
@@ -41,23 +41,25 @@ thread_local! {
     static WRONG: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Levels of each coroutine, at least one.
-pub fn set_depth(depth: u32) {
+/// Sets how many levels each coroutine has, at least one.
+pub(crate) fn begin(depth: u32) {
     DEPTH.set(depth.max(1));
+    ENDING.set(false);
+    RETURNED.set(0);
 }
 
 /// From now on the coroutines return when they are resumed.
-pub fn end_all() {
+pub(crate) fn end_all() {
     ENDING.set(true);
 }
 
 /// Coroutines that have returned through all levels.
-pub fn returned() -> u64 {
+pub(crate) fn returned() -> u64 {
     RETURNED.get()
 }
 
 impl Tally {
-    pub fn take() -> Self {
+    pub(crate) fn take() -> Self {
         Self {
             seen: SEEN.take(),
             sum: SUM.take(),
@@ -66,7 +68,7 @@ impl Tally {
     }
 
     /// Whether each of `n` coroutines was seen once, all its values right.
-    pub fn is_all(&self, n: usize) -> bool {
+    pub(crate) fn is_all(&self, n: usize) -> bool {
         let n = n as u64;
         let sum = (0..n).map(mix).fold(0, u64::wrapping_add);
         self.wrong == 0 && self.seen == n && self.sum == sum
@@ -75,7 +77,7 @@ impl Tally {
 
 /// The top level.
 #[inline(always)]
-pub fn coroutine(number: u64) {
+pub(crate) fn coroutine(number: u64) {
     let link = Link::new(number, None);
     below(&link, DEPTH.get());
     link.check();

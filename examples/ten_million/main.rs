@@ -30,13 +30,19 @@ use report::{Progress, Report};
 /// before the next are made.
 const BATCH: usize = 1000;
 
+/// Bytes of a level's frame at most, in builds without optimisation.
+const DEEPEST_LEVEL: usize = 1024;
+
 fn main() -> io::Result<()> {
     let Some(args) = Args::parse().map_err(io::Error::other)? else {
         return Ok(());
     };
     let args = args.clamp_to_memory(process::available()?);
     let runtime = Runtime::builder()
-        .shared_stacks(args.stacks, 1 << 20)
+        .shared_stacks(
+            args.stacks,
+            (args.depth as usize * DEEPEST_LEVEL).max(1 << 20),
+        )
         .max_coroutines(args.coroutines as u32 + 1)
         .build()?;
     let handle = runtime.handle();
@@ -51,7 +57,7 @@ fn main() -> io::Result<()> {
 
 fn measure(args: &Args, runtime: &Handle) -> io::Result<Report> {
     let mut report = Report::new(args, process::resident()?);
-    deep::set_depth(args.depth);
+    deep::begin(args.depth);
     let n = args.coroutines;
 
     let mut ids = spawn_all(args, &mut report);
@@ -129,5 +135,51 @@ fn shuffle(ids: &mut [CoroutineId]) {
         random ^= random >> 7;
         random ^= random << 17;
         ids.swap(i, (random % (i as u64 + 1)) as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All of the program, small: every value is looked at, and a value that
+    /// is missing is missed.
+    #[test]
+    fn a_few_thousand_at_several_depths() {
+        for depth in [1, 2, 3, 40] {
+            let args = Args {
+                coroutines: 2500,
+                stacks: 2,
+                depth,
+                rounds: 2,
+                json: true,
+            };
+            let runtime = Runtime::builder()
+                .shared_stacks(2, 1 << 20)
+                .build()
+                .unwrap();
+            let handle = runtime.handle();
+            let report = runtime.run(|| measure(&args, &handle)).unwrap().unwrap();
+            assert!(report.verified, "depth {depth}");
+            assert_eq!((report.in_order.len(), report.random.len()), (2, 2));
+            report.print(true);
+        }
+    }
+
+    #[test]
+    fn a_shuffle_keeps_every_id_once() {
+        let ids = crore::run(|| {
+            let mut ids: Vec<_> = (0..100)
+                .map(|_| crore::spawn(|| ()).coroutine().id())
+                .collect();
+            let before = ids.clone();
+            shuffle(&mut ids);
+            assert_ne!(ids, before);
+            (ids, before)
+        });
+        let (mut sorted, mut before) = ids.unwrap();
+        sorted.sort_unstable();
+        before.sort_unstable();
+        assert_eq!(sorted, before);
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, io};
 const PAGE: u64 = 4096;
 
 /// Bytes of memory that this process has resident.
-pub fn resident() -> io::Result<u64> {
+pub(crate) fn resident() -> io::Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm")?;
     let pages = statm.split(' ').nth(1).and_then(|word| word.parse().ok());
     pages
@@ -14,7 +14,7 @@ pub fn resident() -> io::Result<u64> {
 }
 
 /// Bytes of memory that can be had without swapping.
-pub fn available() -> io::Result<u64> {
+pub(crate) fn available() -> io::Result<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo")?;
     let line = meminfo
         .lines()

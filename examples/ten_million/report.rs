@@ -1,7 +1,7 @@
 //! The table, the JSON, and the progress bars.
 
 use std::sync::Arc;
-pub use std::sync::atomic::Ordering::Relaxed;
+pub(crate) use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -17,17 +17,17 @@ const SLOT: u64 = 32;
 const ID: u64 = 8;
 
 /// How far the present step is; written by the coroutines.
-pub static COUNT: AtomicU64 = AtomicU64::new(0);
+pub(crate) static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// A bar for one step. A thread of its own draws it from [`COUNT`], so that
 /// what is measured does not wait for a terminal.
-pub struct Progress {
+pub(crate) struct Progress {
     drawer: JoinHandle<()>,
     done: Arc<AtomicBool>,
 }
 
 impl Progress {
-    pub fn new(what: String, total: usize) -> Self {
+    pub(crate) fn new(what: String, total: usize) -> Self {
         COUNT.store(0, Relaxed);
         let done = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&done);
@@ -48,7 +48,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         self.done.store(true, Relaxed);
         self.drawer.thread().unpark();
         self.drawer
@@ -58,7 +58,7 @@ impl Progress {
 }
 
 /// All that was measured: bytes, and nanoseconds a coroutine.
-pub struct Report {
+pub(crate) struct Report {
     coroutines: u64,
     stacks: u32,
     depth: u32,
@@ -66,17 +66,17 @@ pub struct Report {
     rss: u64,
     frames: u64,
     largest_frame: u64,
-    pub spawn: f64,
-    pub first_run: f64,
-    pub in_order: Vec<f64>,
-    pub random: Vec<f64>,
-    pub end: f64,
-    pub after: u64,
-    pub verified: bool,
+    pub(crate) spawn: f64,
+    pub(crate) first_run: f64,
+    pub(crate) in_order: Vec<f64>,
+    pub(crate) random: Vec<f64>,
+    pub(crate) end: f64,
+    pub(crate) after: u64,
+    pub(crate) verified: bool,
 }
 
 impl Report {
-    pub fn new(args: &Args, before: u64) -> Self {
+    pub(crate) fn new(args: &Args, before: u64) -> Self {
         Self {
             coroutines: args.coroutines as u64,
             stacks: args.stacks,
@@ -96,14 +96,14 @@ impl Report {
     }
 
     /// Takes down what is resident while all are parked.
-    pub fn parked(&mut self, rss: u64, metrics: &Metrics) {
+    pub(crate) fn parked(&mut self, rss: u64, metrics: &Metrics) {
         self.rss = rss;
         self.frames = metrics.saved_bytes_held;
         self.largest_frame = metrics.largest_frame;
     }
 
     /// Whether the memory is back: within 5 % and 16 MiB of the start.
-    pub fn returned(&self) -> bool {
+    pub(crate) fn returned(&self) -> bool {
         self.after <= self.before + self.before / 20 + (16 << 20)
     }
 
@@ -115,7 +115,7 @@ impl Report {
         self.each(self.rss.saturating_sub(self.before))
     }
 
-    pub fn print(&self, json: bool) {
+    pub(crate) fn print(&self, json: bool) {
         println!(
             "{} coroutines, each parked {} calls deep, on {} shared stacks of one kernel thread\n",
             grouped(self.coroutines),

@@ -70,7 +70,7 @@ fn in_coroutine<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        cx.unwind_if_cancelled();
+        cx.unwind_if_ending();
         if deadline.is_some_and(|at| Instant::now() >= at) {
             return None;
         }

@@ -4,10 +4,9 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 
-use crate::builder::{Builder, outside};
+use crate::builder::Builder;
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, Worker};
 use crate::task::Polled;
 
 /// Spawns a future on this thread's runtime: a worker polls it, on the
@@ -106,7 +105,7 @@ impl Builder {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let (worker, plan) = self.here(Location::caller())?;
+        let (plan, worker) = self.here()?;
         Ok(JoinHandle::new(worker.spawn(Polled(future), plan)?))
     }
 
@@ -120,7 +119,7 @@ impl Builder {
     where
         F: Future<Output: 'static> + 'static,
     {
-        let (worker, plan) = self.here(Location::caller())?;
+        let (plan, worker) = self.here()?;
         Ok(JoinHandle::new(worker.spawn_local(Polled(future), plan)?))
     }
 
@@ -140,10 +139,5 @@ impl Builder {
     {
         let plan = self.plan(Location::caller())?;
         Ok(JoinHandle::new(runtime.place(Polled(future), plan)?))
-    }
-
-    fn here(self, site: &'static Location<'static>) -> io::Result<(&'static Worker, Plan)> {
-        let plan = self.plan(site)?;
-        Ok((Worker::current().ok_or_else(outside)?, plan))
     }
 }

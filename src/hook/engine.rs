@@ -20,10 +20,11 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
+use super::listener;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
+use crate::blocking;
 use crate::driver::Direction;
 use crate::sched::Cx;
-use crate::sys::fork;
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,14 @@ pub(super) enum Mode {
 /// The coroutine that this code runs in and may suspend. None: do as libc.
 #[inline(always)]
 pub(super) fn gate() -> Option<Cx> {
-    Cx::current().filter(|_| !fork::is_child())
+    Cx::current()
+}
+
+/// [`gate`] for calls that are about time and not about a descriptor: not open
+/// while unwinding, when a coroutine can't park.
+#[inline(always)]
+pub(super) fn gate_to_park() -> Option<Cx> {
+    gate().filter(|_| Cx::parkable().is_some())
 }
 
 /// Runs a hooked call in a coroutine and returns as C does.
@@ -45,7 +53,7 @@ pub(super) fn gate() -> Option<Cx> {
 /// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
 /// call that did not wait counts against the fairness budget: a coroutine
 /// whose calls never wait yields now and then.
-#[inline]
+#[inline(always)]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
     let answer = match cx.check() {
@@ -54,21 +62,48 @@ pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
             cx.spend();
             answer
         }
-        Err(_) => Err(libc::ECANCELED),
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
     };
-    answer_c(answer, saved)
+    finish(answer, saved)
+}
+
+/// Returns as C does. What the scheduler tells apart (the caller's own time
+/// limit, which each call reports in its way, and that of a
+/// [`timeout`](crate::timeout) around it) is one error to the caller.
+#[inline]
+fn finish(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
+        answer => answer_c(answer, saved),
+    }
 }
 
 /// [`inside`] for calls on what may be a file. Those neither yield nor fail by
 /// cancellation: loggers write to their files under a lock and count on it
 /// that nobody else runs, and what is cancelled may still save its data.
-#[inline]
+#[inline(always)]
 pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
     if fdflags::known(fd, fdflags::NOT_A_FILE) {
         return inside(cx, call);
     }
     let saved = errno();
+    finish(call(), saved)
+}
+
+/// [`inside`] for calls on what is a file for sure.
+pub(super) fn inside_file(call: impl FnOnce() -> Answer) -> isize {
+    let saved = errno();
     answer_c(call(), saved)
+}
+
+/// Runs a job on a helper thread; the coroutine waits, also if it is
+/// cancelled: the job takes its time but waits for nobody.
+pub(super) fn on_helper<T: Send + 'static>(
+    cx: Cx,
+    job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<T, Errno> {
+    // Without a thread there is nobody to do it, and no memory for one.
+    blocking::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
 }
 
 /// [`inside`] for calls that return `int`.
@@ -105,8 +140,16 @@ impl Asker {
     ///
     /// `EAGAIN` if the user made the descriptor non-blocking.
     pub(super) fn deadline(&mut self) -> Result<Option<Instant>, Errno> {
+        self.deadline_with(fdflags::facts(self.fd))
+    }
+
+    /// [`deadline`](Self::deadline), with what is known of the descriptor.
+    #[inline]
+    fn deadline_with(&mut self, facts: u64) -> Result<Option<Instant>, Errno> {
+        let all = fdflags::BLOCKING | fdflags::no_limit(self.dir);
         let limit = match self.limit {
             Some(limit) => limit,
+            None if facts & all == all => Limit::Until(None),
             None => *self.limit.insert(ask(self.fd, self.dir)?),
         };
         match limit {
@@ -130,18 +173,18 @@ impl Asker {
     }
 }
 
-fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+/// Whether the user made it non-blocking; what we did to a listener does not
+/// count.
+pub(super) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
     // SAFETY: F_GETFL takes no pointer.
     let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
-    Ok(flags & libc::O_NONBLOCK as usize != 0)
+    Ok(flags & libc::O_NONBLOCK as usize != 0 && !listener::is_ours(fd))
 }
 
-/// Asks the kernel what the user set, as far as it is not known.
+/// Asks the kernel what the user set.
+#[cold]
 fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
     let all = fdflags::BLOCKING | fdflags::no_limit(dir);
-    if fdflags::known(fd, all) {
-        return Ok(Limit::Until(None));
-    }
     let question = Question::begin(fd);
     if is_nonblocking(fd)? {
         return Ok(Limit::UserIsNonBlocking);
@@ -156,7 +199,7 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
-fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
+pub(super) fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
     let name = match dir {
         Direction::Read => libc::SO_RCVTIMEO,
         Direction::Write => libc::SO_SNDTIMEO,
@@ -214,11 +257,22 @@ pub(super) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FOREVER)
 }
 
+/// How a park ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// It may be ready now.
+    Woken,
+    /// Time is over, but it may have become ready in this very moment.
+    Late,
+    /// No such thing as ready.
+    CannotWait,
+}
+
 /// Runs `call` until it says something else than `EAGAIN`, parking between.
 ///
 /// `hint` false: the call may answer although the descriptor is drained (no
 /// bytes asked for), so it is always tried.
-#[inline]
+#[inline(always)]
 pub(super) fn until_done(
     cx: Cx,
     asker: &mut Asker,
@@ -236,46 +290,49 @@ pub(super) fn until_done(
         asker.deadline()?;
         cx.drained(fd, dir);
     }
-    park_and_retry(cx, asker, call)
-}
-
-/// What epoll takes is no regular file.
-fn note_pollable(fd: RawFd) {
-    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
-        Question::begin(fd).learned(fdflags::NOT_A_FILE);
+    loop {
+        let parked = park(cx, asker)?;
+        let mode = match parked {
+            Parked::Woken | Parked::Late => Mode::NoWait,
+            Parked::CannotWait => Mode::Plain,
+        };
+        match call(mode) {
+            // Somebody else was faster; or what is known of the number is of
+            // an earlier descriptor.
+            Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
+            answer => return answer,
+        }
+        cx.drained(fd, dir);
     }
 }
 
-#[cold]
+/// Parks until the descriptor may be ready. Everything but this frame and the
+/// call's own is gone from the stack while the coroutine is parked.
 #[inline(never)]
-fn park_failed(error: &io::Error) -> Errno {
-    error.raw_os_error().unwrap_or(libc::EIO)
+fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
+    let facts = fdflags::facts(asker.fd);
+    let deadline = asker.deadline_with(facts)?;
+    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
+        return not_woken(&error);
+    }
+    // What epoll takes is no regular file.
+    if facts & fdflags::NOT_A_FILE == 0 {
+        note_pollable(asker.fd);
+    }
+    Ok(Parked::Woken)
 }
 
-#[inline]
-fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answer) -> Answer {
-    let (fd, dir) = (asker.fd, asker.dir);
-    loop {
-        let deadline = asker.deadline()?;
-        let parked = cx
-            .wait(fd, dir, deadline)
-            .map_err(|error| park_failed(&error));
-        match parked {
-            Ok(()) => note_pollable(fd),
-            // Late, but it may have become ready in this very moment.
-            Err(libc::ETIMEDOUT) => {}
-            Err(libc::EPERM) => return call(Mode::Plain),
-            Err(code) => return Err(code),
-        }
-        match call(Mode::NoWait) {
-            Err(libc::EAGAIN) if parked.is_ok() => {
-                // Somebody else was faster; or what is known of the number is
-                // of an earlier descriptor.
-                asker.confirm()?;
-                cx.drained(fd, dir);
-            }
-            answer => return answer,
-        }
+#[cold]
+fn note_pollable(fd: RawFd) {
+    Question::begin(fd).learned(fdflags::NOT_A_FILE);
+}
+
+#[cold]
+fn not_woken(error: &io::Error) -> Result<Parked, Errno> {
+    match error.raw_os_error().unwrap_or(libc::EIO) {
+        libc::ETIMEDOUT => Ok(Parked::Late),
+        libc::EPERM => Ok(Parked::CannotWait),
+        code => Err(code),
     }
 }
 

@@ -120,6 +120,13 @@ impl Remote {
         (1..Addr::MAX_WORKERS).map_while(Self::by_index)
     }
 
+    /// In a forked child: what there is belongs to the parent. Only stores.
+    pub(super) fn forget_all() {
+        TABLE
+            .iter()
+            .for_each(|entry| entry.store(ptr::null_mut(), Ordering::Relaxed));
+    }
+
     pub(crate) fn index(&self) -> u32 {
         self.index
     }

@@ -168,8 +168,16 @@ impl Stacks {
         }
     }
 
-    /// Publishes how much is saved; called when the worker looks around.
+    /// Publishes what there is; called when the worker looks around.
     pub(super) fn count(&self) {
+        let arena = self.arena.borrow().counts();
+        self.counters.stacks_in_use.set(arena.in_use as u64);
+        self.counters.stacks_warm.set(arena.warm as u64);
+        self.counters.stacks_cold.set(arena.cold as u64);
+        self.counters.stacks_lost.set(arena.abandoned as u64);
+        self.counters
+            .stacks_reserved
+            .set(arena.address_space_bytes as u64);
         if let Some(shared) = &*self.shared.borrow() {
             shared.count();
         }

@@ -18,6 +18,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::cancel::Limit;
 use super::locals::Locals;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
@@ -55,6 +56,8 @@ pub(crate) struct Plan {
     /// Bytes of a dedicated stack, or a shared one.
     pub(crate) stack: StackPlan,
     pub(crate) name: Option<Arc<str>>,
+    /// Hooks let its calls through to libc.
+    pub(crate) unhooked: bool,
     pub(crate) site: &'static Location<'static>,
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Extra {
     pub(super) alias: Option<Addr>,
     /// Waits refused since the task was cancelled.
     pub(super) refusals: u32,
+    /// The `timeout` that the task is inside, the one that ends first.
+    pub(super) limit: Limit,
     /// Its coroutine locals.
     pub(super) locals: Locals,
 }
@@ -107,6 +112,7 @@ impl Worker {
     /// A worker for this thread, in this place of the pool;
     /// [`Worker::enter`] makes it the current one.
     pub(crate) fn new(pool: Arc<Pool>, place: usize, config: &super::Config) -> io::Result<Self> {
+        super::forked::watch();
         let remote = pool.remotes()[place];
         let driver = Driver::new()?;
         let alarm = driver.remote_waker();
@@ -161,6 +167,14 @@ impl Worker {
         LOCAL.with(|local| local.worker.set(self));
         let _leave = Leave;
         f()
+    }
+
+    /// In a forked child: the worker is the parent's. Only stores.
+    pub(super) fn forget() {
+        LOCAL.with(|local| {
+            local.worker.set(ptr::null());
+            local.yielder.set(YielderPtr::NONE);
+        });
     }
 
     #[inline(always)]
@@ -263,6 +277,9 @@ impl Worker {
         slot.site.set(self.sites.borrow_mut().intern(plan.site));
         if plan.name.is_some() {
             self.with_extra(slot, |extra| extra.name = plan.name);
+        }
+        if plan.unhooked {
+            slot.set(Flags::UNHOOKED);
         }
         if self.stopping.get() {
             slot.set(Flags::CANCELLED);

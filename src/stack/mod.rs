@@ -101,6 +101,7 @@ pub(crate) struct StackBounds {
     pub(crate) limit: NonZeroUsize,
 }
 
+#[cfg(test)]
 impl StackBounds {
     /// Bytes to run on.
     pub(crate) fn len(self) -> usize {

@@ -86,8 +86,15 @@ pub(crate) struct SharedCounters {
     pub(crate) largest: u32,
 }
 
-/// Bytes of a return address.
-const WORD: usize = size_of::<usize>();
+impl std::ops::AddAssign for SharedCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.saves += other.saves;
+        self.restores += other.restores;
+        self.hits += other.hits;
+        self.bytes_copied += other.bytes_copied;
+        self.largest = self.largest.max(other.largest);
+    }
+}
 
 /// See the module.
 pub(crate) struct SharedStack {
@@ -130,10 +137,8 @@ impl Saved {
     #[inline]
     pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
         // SAFETY: forwarded.
-        Self {
-            frame: unsafe { FrameRef::from_bits(frame) },
-            len,
-        }
+        let frame = unsafe { FrameRef::from_bits(frame) };
+        Self { frame, len }
     }
 
     /// Forgets the frames; their destructors don't run.
@@ -222,22 +227,22 @@ impl SharedStack {
     }
 
     /// Keeps the root image when the first task of the stack is parked. Later
-    /// only looks whether the return address at its lower end is the same.
+    /// only looks whether its lowest `fixed` bytes, a return address if the
+    /// processor pushes one, are the same.
     ///
     /// # Safety
     ///
     /// - The owner is parked, its own frames end at `cut`, and what lies above
     ///   is the same whenever any task of this stack is parked.
-    pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
+    pub(crate) unsafe fn capture_root(&mut self, cut: usize, fixed: usize) {
         if self.cut != 0 {
             assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
-            // SAFETY: the root lies in the stack, on which nobody runs.
-            let word = unsafe { with_exposed_provenance_mut::<[u8; WORD]>(cut).read() };
-            assert_eq!(
-                word,
-                self.root[..WORD],
-                "tasks of one stack return to one place"
-            );
+            let root = with_exposed_provenance_mut::<u8>(cut);
+            let same = self.root.iter().take(fixed).enumerate().all(|(i, byte)| {
+                // SAFETY: the root lies in the stack, on which nobody runs.
+                unsafe { root.add(i).read() == *byte }
+            });
+            assert!(same, "tasks of one stack return to one place");
             return;
         }
         assert!(
@@ -246,7 +251,7 @@ impl SharedStack {
             self.resident
         );
         assert!(
-            self.limit < cut && cut + WORD <= self.base,
+            self.limit < cut && cut <= self.base,
             "cut at {cut:#x} on a stack of [{:#x}, {:#x})",
             self.limit,
             self.base

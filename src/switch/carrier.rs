@@ -160,6 +160,10 @@ impl Carrier {
         unsafe { words.add(word.0).write(sp) };
     }
 
+    /// Bytes that a call instruction pushes. The word counts as the root's: all
+    /// jobs return to the one place in `call`.
+    pub(crate) const RETURN_ADDRESS: usize = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
+
     /// The border between the root and the frames of the job that ran last on
     /// this thread. It is the same for all jobs of one stack.
     pub(crate) fn cut() -> usize {
@@ -204,7 +208,7 @@ fn body(yielder: &Link, _: Input) {
 /// that a job's frames begin right below the stack pointer read here.
 #[inline(always)]
 fn call(job: *const Job) {
-    CUT.set(stack_pointer() - RETURN_ADDRESS);
+    CUT.set(stack_pointer() - Carrier::RETURN_ADDRESS);
     // SAFETY: `resume` passes a valid job to an idle carrier.
     unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
     // Something to do after the call, so that it is one: a jump in its place
@@ -213,13 +217,6 @@ fn call(job: *const Job) {
     // SAFETY: no instruction.
     unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }
-
-/// Bytes that a call instruction pushes. The word is the root's: all jobs
-/// return to the one place in `call`. (Checked by `SharedStack::capture_root`.)
-#[cfg(target_arch = "x86_64")]
-const RETURN_ADDRESS: usize = 8;
-#[cfg(target_arch = "aarch64")]
-const RETURN_ADDRESS: usize = 0;
 
 #[inline(always)]
 fn stack_pointer() -> usize {

@@ -25,6 +25,7 @@ mod addr;
 pub(crate) mod alias;
 mod error;
 mod packet;
+mod promise;
 mod site;
 mod slot;
 
@@ -36,5 +37,6 @@ pub use error::JoinError;
 pub(crate) use packet::{
     Closure, Header, JoinRef, PacketRef, Polled, Work, detach_if_unjoinable, poll,
 };
+pub(crate) use promise::promise;
 pub(crate) use site::Sites;
 pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State};

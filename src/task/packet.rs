@@ -33,6 +33,7 @@ use super::{Addr, JoinError, RUNNING, Slot, alias};
 use crate::shim::UnsafeCell;
 use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::Job;
+use crate::sys::fork;
 
 pub(crate) use future::poll;
 
@@ -86,7 +87,7 @@ union Stage<F, T> {
 }
 
 #[repr(C)]
-struct Packet<F, T> {
+pub(super) struct Packet<F, T> {
     header: Header,
     stage: MaybeUninit<Stage<F, T>>,
 }
@@ -108,6 +109,9 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     /// The end of a task that returned: the result goes to whoever joins.
     #[inline(never)]
     fn deliver(value: T) {
+        if RUNNING.get().is_null() {
+            fork::end_child(0);
+        }
         let packet = running_slot().packet.replace(ptr::null());
         // SAFETY: a slot's packet is the task's reference, and its closure was
         // taken out by `run`.
@@ -135,7 +139,7 @@ impl<F, T> Packet<F, T> {
     }
 
     /// Where work and result live.
-    unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
+    pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
         // SAFETY: the header is the head of a live packet of this type; only
         // the address is made here.
         unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
@@ -240,7 +244,7 @@ impl Header {
         self.vtable.poll.is_some()
     }
 
-    fn is_joinable(&self) -> bool {
+    pub(super) fn is_joinable(&self) -> bool {
         self.state.load(Ordering::Acquire) & HANDLE != 0
     }
 
@@ -250,7 +254,7 @@ impl Header {
 }
 
 /// The task's side of a packet. Dropping it releases the packet.
-pub(crate) struct PacketRef(NonNull<Header>);
+pub(crate) struct PacketRef(pub(super) NonNull<Header>);
 
 /// The join handle's side of a packet. Dropping it releases the packet, and
 /// with it a result that was not taken.
@@ -352,13 +356,28 @@ impl PacketRef {
         unsafe { drop_work(header) };
     }
 
-    fn header(&self) -> &Header {
+    pub(super) fn header(&self) -> &Header {
         // SAFETY: TASK is set while a `PacketRef` lives.
         unsafe { self.0.as_ref() }
     }
 
     /// The result has been written: publish it and wake the joiner.
-    fn complete(self) {
+    #[inline]
+    pub(super) fn complete(self) {
+        // With a handle that does not wait yet, both sides are done with each
+        // other in one step: the handle finds the result, and frees it all.
+        let state = &self.header().state;
+        let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
+        let quick = state.compare_exchange(TASK | HANDLE, HANDLE | DONE, release, relaxed);
+        if quick.is_ok() {
+            std::mem::forget(self);
+        } else {
+            self.complete_slowly();
+        }
+    }
+
+    /// Somebody waits, or nobody can.
+    fn complete_slowly(self) {
         let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
         debug_assert!(before & DONE == 0, "a task ended twice");
         if before & WAKER != 0 {

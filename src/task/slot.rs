@@ -48,10 +48,12 @@ impl Flags {
     /// A shared task in check mode: has a stack of its own, which is closed
     /// while it is suspended.
     pub(crate) const CLOSED: Self = Self(32);
+    /// Runs inside a `timeout` that has not ended yet.
+    pub(crate) const LIMITED: Self = Self(64);
     /// A future: has no stack, its packet is polled.
-    pub(crate) const POLLED: Self = Self(64);
-    /// Its coroutine locals have ended.
-    pub(crate) const LOCALS_ENDED: Self = Self(128);
+    pub(crate) const POLLED: Self = Self(128);
+    /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
+    pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
 }
 
 /// A task, as its worker sees it. Plain memory: only the worker's thread looks
@@ -189,7 +191,8 @@ impl Slots {
     /// Room for `capacity` tasks, whose generations start at `first_generation`.
     pub(crate) fn new(capacity: u32, first_generation: u32) -> io::Result<Self> {
         let capacity = capacity.clamp(1, Addr::MAX_SLOTS);
-        // Whole segments, since they come and go as a whole; and one to align.
+        // Whole segments, since they come and go as a whole, and one more to
+        // begin at a huge page's border.
         let segments = capacity.div_ceil(SEGMENT_SLOTS) as usize;
         let reserve = Reserve::new((segments + 1) * SEGMENT_BYTES)?;
         let offset = reserve.base().align_offset(SEGMENT_BYTES);
@@ -346,8 +349,7 @@ impl Book {
                     ..Segment::default()
                 });
                 let number = self.segments.len() - 1;
-                // Not the last one, which may end before its huge page does.
-                if number >= HUGE_AFTER && (number as u32 + 1) * SEGMENT_SLOTS <= capacity {
+                if number >= HUGE_AFTER {
                     let offset = self.offset(number);
                     self.reserve.prefer_huge(offset, SEGMENT_BYTES);
                 }

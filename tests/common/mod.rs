@@ -8,7 +8,7 @@ const CHILD: &str = "CRORE_TEST_CHILD";
 
 /// Runs `body` in a child process: the test binary once more, with only the
 /// test `name`, which comes here again.
-pub fn in_child(name: &str, body: impl FnOnce()) -> Output {
+pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
     if env::var(CHILD).as_deref() == Ok(name) {
         body();
         process::exit(0);
@@ -22,6 +22,6 @@ pub fn in_child(name: &str, body: impl FnOnce()) -> Output {
 }
 
 /// What the child wrote to standard error.
-pub fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

@@ -11,11 +11,11 @@ use crore::CoroutineId;
 use super::{End, LOOKS};
 
 /// Levels below the first that a coroutine goes down at most.
-pub const MOST: usize = 14;
+pub(crate) const MOST: usize = 14;
 
 /// What a coroutine is told.
 #[derive(Clone, Copy, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Call one level down, with a frame of this size class.
     Deeper(u8),
     /// Return from this many levels.
@@ -31,22 +31,22 @@ pub enum Command {
 }
 
 /// Where a coroutine gets its commands and says how it fares.
-pub struct Seat {
-    pub id: u64,
+pub(crate) struct Seat {
+    pub(crate) id: u64,
     address: Cell<Option<CoroutineId>>,
     commands: RefCell<VecDeque<Command>>,
     /// Levels whose locals live.
-    pub levels: Cell<usize>,
-    pub blocked: Cell<bool>,
+    pub(crate) levels: Cell<usize>,
+    pub(crate) blocked: Cell<bool>,
     yielding: Cell<bool>,
     opened: Cell<u32>,
     waker: RefCell<Option<Waker>>,
-    pub end: Cell<Option<End>>,
+    pub(crate) end: Cell<Option<End>>,
     cancelled: Cell<bool>,
 }
 
 impl Seat {
-    pub fn new(id: u64) -> Self {
+    pub(crate) fn new(id: u64) -> Self {
         Self {
             id,
             address: Cell::new(None),
@@ -61,25 +61,25 @@ impl Seat {
         }
     }
 
-    pub fn id_at(&self, address: CoroutineId) {
+    pub(crate) fn id_at(&self, address: CoroutineId) {
         self.address.set(Some(address));
     }
 
-    pub fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: Command) {
         self.commands.borrow_mut().push_back(command);
         self.unpark();
     }
 
-    pub fn unpark(&self) {
+    pub(crate) fn unpark(&self) {
         self.address.get().expect("spawned").unpark();
     }
 
-    pub fn cancel(&self) {
+    pub(crate) fn cancel(&self) {
         self.cancelled.set(true);
         self.address.get().expect("spawned").cancel();
     }
 
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.opened.set(self.opened.get() + 1);
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -87,7 +87,7 @@ impl Seat {
     }
 
     /// Whether it has something to do, and can.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         let can = !self.blocked.get() || self.opened.get() > 0;
         let has = self.yielding.get() || self.blocked.get() || !self.commands.borrow().is_empty();
         self.end.get().is_none() && !self.cancelled.get() && can && has
@@ -117,12 +117,12 @@ impl Seat {
 }
 
 /// What a coroutine returns.
-pub fn result(id: u64) -> u64 {
+pub(crate) fn result(id: u64) -> u64 {
     pattern(id, 0, 0)
 }
 
 /// The body.
-pub fn coroutine(seat: &Seat) -> u64 {
+pub(crate) fn coroutine(seat: &Seat) -> u64 {
     level::<1>(seat, None);
     seat.end.set(Some(End::Returned));
     result(seat.id)

@@ -46,7 +46,7 @@ struct Model {
 }
 
 /// Runs the operations of one input.
-pub fn run(input: &[u8], check: bool) {
+pub(crate) fn run(input: &[u8], check: bool) {
     let Some((&shape, operations)) = input.split_first() else {
         return;
     };
@@ -145,7 +145,7 @@ impl Model {
         let seat = Rc::new(Seat::new(serial));
         let theirs = Rc::clone(&seat);
         let body = move || deep::coroutine(&theirs);
-        let handle = if amount % 8 == 0 {
+        let handle = if amount.is_multiple_of(8) {
             // A neighbour that has its stack alone.
             let builder = crore::Builder::new().stack_size(1 << 20);
             builder.spawn_local(body).expect("a slot is free")
@@ -267,5 +267,5 @@ impl Model {
 
 thread_local! {
     /// Looks at frames so far: a test that looks at nothing should fail.
-    pub static LOOKS: Cell<u64> = const { Cell::new(0) };
+    pub(crate) static LOOKS: Cell<u64> = const { Cell::new(0) };
 }

@@ -7,7 +7,7 @@ use crate::sched::counters::Counters;
 use crate::stack::StackId;
 use crate::stack::arena::Arena;
 use crate::stack::pool::{Pool, PoolConfig};
-use crate::stack::shared::{Resident, Saved, SharedStack};
+use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
 use crate::switch::{Carrier, SpWord};
 use crate::task::{Slot, Slots};
 
@@ -95,7 +95,11 @@ impl Shared {
         let place = &mut self.places[slot.stack.get() as usize];
         // SAFETY: the task is suspended, and the carrier noted the cut when it
         // called the job, just now, on this thread.
-        unsafe { place.stack.capture_root(Carrier::cut()) };
+        unsafe {
+            place
+                .stack
+                .capture_root(Carrier::cut(), Carrier::RETURN_ADDRESS)
+        };
     }
 
     /// Brings a suspended task's frames to their place, if they are elsewhere.
@@ -104,7 +108,6 @@ impl Shared {
         let (number, index) = (slot.stack.get(), slots.index(slot));
         let place = &mut self.places[number as usize];
         if place.stack.hit(index) {
-            self.counters.hits.add(1);
             return place.carrier;
         }
         self.evict(slots, number);
@@ -118,7 +121,6 @@ impl Shared {
             place.stack.restore(index, saved, &mut self.pool);
             (*place.carrier).set_sp(place.sp_word, sp);
         }
-        self.counters.restores.add(1);
         place.carrier
     }
 
@@ -140,10 +142,6 @@ impl Shared {
         // no caller to tell.
         let saved = saved
             .unwrap_or_else(|error| panic!("cannot save a parked coroutine's frames: {error}"));
-        self.counters.saves.add(1);
-        self.counters
-            .largest_frame
-            .set(self.counters.largest_frame.get().max(saved.len() as u64));
         let (frame, len) = saved.into_parts();
         let owner = slots.slot(owner);
         owner.frame.set(frame);
@@ -187,10 +185,23 @@ impl Shared {
             // SAFETY: taken in `Place::new`; the worker ends, nobody runs.
             let _ = unsafe { arena.give(place.id) };
         }
+        self.counters.saved_bytes.set(0);
+        self.counters
+            .saved_bytes_peak
+            .set(self.pool.counters().peak_live);
+        self.counters.saved_bytes_held.set(0);
     }
 
-    /// Publishes how much the pool holds.
+    /// Publishes what the stacks have done and the pool holds.
     pub(super) fn count(&self) {
+        let mut sum = SharedCounters::default();
+        for place in &self.places {
+            sum += place.stack.counters();
+        }
+        self.counters.saves.set(sum.saves);
+        self.counters.restores.set(sum.restores);
+        self.counters.hits.set(sum.hits);
+        self.counters.largest_frame.set(u64::from(sum.largest));
         let pool = self.pool.counters();
         self.counters.saved_bytes.set(pool.live);
         self.counters.saved_bytes_peak.set(pool.peak_live);

@@ -178,7 +178,7 @@ impl Model {
         task.bytes = self.random.bytes(stack.cut - task.sp);
         write(task.sp, &task.bytes);
         // SAFETY: the task is parked, and the root as always.
-        unsafe { stack.shared.capture_root(stack.cut) };
+        unsafe { stack.shared.capture_root(stack.cut, 8) };
     }
 
     /// Switches to a task; its whole stack must be as it left it. `false` if
