@@ -88,8 +88,9 @@ macro_rules! __coroutine_local {
 /// unwound by cancellation, before the joiner gets the result. The destructors
 /// run in the coroutine, so they may wait (unless it unwinds), the value that
 /// began last first. One that panics does not keep the others, nor the result,
-/// from their end. What a destructor begins ends after it. A coroutine that
-/// never started has none; one that is abandoned keeps its values for ever.
+/// from their end. What a destructor begins ends after it (what
+/// the destructor of a result that nobody joins begins is dropped by the
+/// worker, outside the coroutine). A coroutine that never started has none; one that is abandoned keeps its values for ever.
 ///
 /// **Outside coroutines** (on plain threads, in futures given to
 /// [`spawn_future`](crate::spawn_future), in destructors that run on a worker)
@@ -99,8 +100,7 @@ pub struct LocalKey<T: 'static> {
     begin: fn() -> T,
 }
 
-/// The value has been dropped, or is being dropped; or the coroutine's locals
-/// have all ended and none can begin.
+/// The value has been dropped, or is being dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessError;

@@ -3,11 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crore::local::AccessError;
 use crore::{JoinHandle, coroutine_local, run, spawn, spawn_local, yield_now};
 
 /// Spawns in one of the two kinds of coroutine.
@@ -241,26 +240,33 @@ fn a_destructor_that_panics_stops_neither_the_others_nor_the_result() {
 }
 
 #[test]
-fn nothing_begins_after_the_end() {
-    struct Result(Arc<Mutex<Option<Option<AccessError>>>>);
-    impl Drop for Result {
+fn what_the_destructor_of_an_unjoined_result_begins_ends_too() {
+    thread_local!(static ENDS: Cell<u32> = const { Cell::new(0) });
+    struct Late;
+    impl Drop for Late {
         fn drop(&mut self) {
-            *self.0.lock().unwrap() = Some(FIRST.try_with(|_| ()).err());
+            assert!(crore::try_current().is_none(), "the worker drops it");
+            ENDS.set(ENDS.get() + 1);
+        }
+    }
+    coroutine_local!(static LATE: Late = Late);
+    struct Output;
+    impl Drop for Output {
+        fn drop(&mut self) {
+            assert!(FIRST.try_with(|_| ()).is_err(), "it has ended");
+            LATE.with(|_| ());
         }
     }
     run(|| {
-        let seen = Arc::new(Mutex::new(None));
-        let theirs = Arc::clone(&seen);
-        // Nobody joins it: its result is dropped in the coroutine.
-        drop(spawn_local(move || {
-            yield_now();
-            Result(theirs)
+        drop(spawn_local(|| {
+            FIRST.with(|_| yield_now());
+            Output
         }));
-        while seen.lock().unwrap().is_none() {
+        let before = ENDS.get();
+        while ENDS.get() == before {
             yield_now();
         }
-        assert!(matches!(seen.lock().unwrap().take(), Some(Some(_))));
-        assert!(LOG.take().is_empty());
+        assert_eq!(LOG.take(), ["first"]);
     })
     .unwrap();
 }

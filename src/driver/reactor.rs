@@ -75,8 +75,8 @@ pub(super) struct Reactor {
     /// The tick that the alarm is set for, until it goes off.
     armed: Option<u64>,
     table: FdTable,
-    /// Descriptors that may have waiters whose registration was not checked
-    /// since, each once, with the tick of parking of one of these.
+    /// Descriptors that may have waiters whose registration was not made or
+    /// checked for them, each once, with the tick of parking of one of these.
     /// In the order of their turns, so that a busy descriptor costs a look
     /// now and then, not one a wait.
     unchecked: VecDeque<(RawFd, u64)>,
@@ -158,10 +158,9 @@ impl Reactor {
         if !self.table.is_current(fd) {
             self.register_anew(fd)?;
         }
-        // Also a new registration is checked: another thread may be in the
-        // middle of closing the descriptor, past the bump and not yet in the
-        // kernel.
         let key = self.table.wait(fd, direction, waker, self.now);
+        // After a new registration, too: another thread may be in the middle
+        // of closing the descriptor, past the bump and not yet in the kernel.
         if !self.table.set_queued(fd, true) {
             self.unchecked.push_back((fd, self.now));
         }

@@ -12,7 +12,8 @@
 use std::ptr::NonNull;
 
 use super::cx::Cx;
-use crate::task::{Closure, Flags};
+use super::worker::Worker;
+use crate::task::{Closure, Slot};
 use crate::util::contain;
 
 /// Names a local: no two have the same.
@@ -44,7 +45,7 @@ pub(crate) enum Found {
     Value(NonNull<()>),
     /// Never used so far.
     Nothing,
-    /// It has been dropped, or can't begin any more.
+    /// It has been dropped, or is being dropped.
     Ended,
 }
 
@@ -58,7 +59,6 @@ impl Cx {
         let locals = extras.get(extra as usize).map_or(&[][..], |e| &e.locals.0);
         match locals.iter().find(|local| local.key == key) {
             Some(local) => local.value.map_or(Found::Ended, |v| Found::Value(v.at)),
-            None if self.slot().has(Flags::LOCALS_ENDED) => Found::Ended,
             None => Found::Nothing,
         }
     }
@@ -75,25 +75,28 @@ impl Cx {
         });
         at
     }
+}
 
-    /// Drops what there is, the youngest first; also what the destructors
-    /// begin.
-    fn end_locals(self) {
-        while let Some(value) = self.take_youngest() {
+impl Worker {
+    /// Drops what locals a task has, the youngest first; also what the
+    /// destructors begin. Called by the coroutine; and once more when it is
+    /// gone, for what the destructor of a result that nobody joins has begun.
+    pub(super) fn end_locals(&self, slot: &Slot) {
+        while let Some(value) = self.take_youngest(slot) {
             // A panic in a destructor was reported by the panic hook. It must
             // not keep the others from their end.
             //
             // SAFETY: taken out of the list, so dropped once; made for it.
             contain(|| unsafe { (value.drop)(value.at) });
         }
-        self.slot().set(Flags::LOCALS_ENDED);
     }
 
-    fn take_youngest(self) -> Option<Erased> {
-        if self.slot().extra.get() == 0 {
+    #[inline]
+    fn take_youngest(&self, slot: &Slot) -> Option<Erased> {
+        if slot.extra.get() == 0 {
             return None;
         }
-        self.worker().with_extra(self.slot(), |extra| {
+        self.with_extra(slot, |extra| {
             let mut locals = extra.locals.0.iter_mut().rev();
             locals.find_map(|local| local.value.take())
         })
@@ -115,9 +118,10 @@ pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T
     impl Drop for End {
         #[inline(never)]
         fn drop(&mut self) {
-            Cx::running()
-                .expect("a closure runs in a coroutine")
-                .end_locals();
+            // In a forked child there is no coroutine any more.
+            if let Some(cx) = Cx::running() {
+                cx.worker().end_locals(cx.slot());
+            }
         }
     }
     Closure(move || {

@@ -51,8 +51,6 @@ impl Flags {
     pub(crate) const LIMITED: Self = Self(64);
     /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
     pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
-    /// Its coroutine locals have ended.
-    pub(crate) const LOCALS_ENDED: Self = Self(128);
 }
 
 /// A task, as its worker sees it. Plain memory: only the worker's thread looks
