@@ -6,6 +6,9 @@
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
+// The hooks are who uses all that the floors below offer.
+#![cfg_attr(not(feature = "hook"), allow(dead_code))]
+
 pub mod blocking;
 mod builder;
 mod driver;

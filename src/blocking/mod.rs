@@ -16,12 +16,16 @@
 
 mod pool;
 
+#[cfg(feature = "hook")]
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "hook")]
 use std::pin::Pin;
+#[cfg(feature = "hook")]
 use std::task::{Context, Poll};
 
 use crate::handle::JoinHandle;
+#[cfg(feature = "hook")]
 use crate::sched::Cx;
 use crate::task::{JoinError, promise};
 
