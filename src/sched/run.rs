@@ -70,7 +70,9 @@ impl Worker {
                     self.stacks.count();
                     return Ok(());
                 }
-                self.idle()?;
+                if !self.tell_of_ends() {
+                    self.idle()?;
+                }
                 polled = Instant::now();
             }
         }
@@ -130,6 +132,17 @@ impl Worker {
             self.stacks.prefetch(self.slots.slot(queue[AHEAD]));
         }
         Some(next)
+    }
+
+    /// With nothing to do: wakes those who wait for tasks to end, if any have
+    /// since. They may be ours, so there may be something to do after `true`.
+    fn tell_of_ends(&self) -> bool {
+        let ended = self.remote.counters.ended.get();
+        let tell = self.pool.is_watched() && self.told.replace(ended) != ended;
+        if tell {
+            self.pool.tell_watchers();
+        }
+        tell
     }
 
     /// Sleeps until something happens. See README.md for why nothing that
