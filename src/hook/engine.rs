@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
 use super::listener;
+use super::pauses::Pauses;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
 use crate::blocking;
 use crate::driver::Direction;
@@ -166,12 +167,26 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
         return Ok(Limit::UserIsNonBlocking);
     }
     let limit = time_limit(fd, dir);
-    question.learned(if limit.is_none() {
+    let facts = if limit.is_none() {
         all
     } else {
         fdflags::BLOCKING
+    };
+    question.learned(match dir {
+        Direction::Write if fills_peer_queue(fd) => facts | fdflags::PEER_QUEUE,
+        _ => facts,
     });
     Ok(Limit::Until(limit.map(after)))
+}
+
+fn fills_peer_queue(fd: RawFd) -> bool {
+    socket_number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+        && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
+}
+
+/// No event tells when to write again.
+fn eventless(fd: RawFd, dir: Direction) -> bool {
+    dir == Direction::Write && fdflags::known(fd, fdflags::PEER_QUEUE)
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
@@ -247,7 +262,11 @@ pub(super) fn until_done(
     let (fd, dir) = (asker.fd, asker.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
-    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
+    if !hint
+        || cx.worth_trying(fd, dir)
+        || !fdflags::known(fd, fdflags::BLOCKING)
+        || eventless(fd, dir)
+    {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
@@ -274,11 +293,15 @@ fn park_failed(error: &io::Error) -> Errno {
 #[inline]
 fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answer) -> Answer {
     let (fd, dir) = (asker.fd, asker.dir);
+    let mut pauses = Pauses::new();
     loop {
         let deadline = asker.deadline()?;
-        let parked = cx
-            .wait(fd, dir, deadline)
-            .map_err(|error| park_failed(&error));
+        let parked = if eventless(fd, dir) {
+            pauses.pause(cx, deadline)
+        } else {
+            cx.wait(fd, dir, deadline)
+                .map_err(|error| park_failed(&error))
+        };
         match parked {
             Ok(()) => note_pollable(fd),
             // Late, but it may have become ready in this very moment.
