@@ -134,7 +134,7 @@ fn a_hundred_children_at_once() {
 fn signals_to_children_and_killed_children() {
     same(|on| {
         let mut child = child(0);
-        let pid = child.id() as i32;
+        let (pid, _input) = (child.id() as i32, child.stdin.take());
         // SAFETY: our own child.
         unsafe {
             libc::kill(pid, libc::SIGSTOP);

@@ -361,11 +361,11 @@ fn reads_of_every_kind_wait() {
             let reader = on.go(move || {
                 let mut buf = [0; 64];
                 let got = read(raw, &mut buf);
-                // The events of a watch carry its number: the count will do.
-                (
-                    got,
-                    if name == "inotify" { [0; 64] } else { buf }[..8].to_vec(),
-                )
+                // The events of a watch carry its number, and may be several.
+                match name {
+                    "inotify" => (got.map(|n| n.min(16)), Vec::new()),
+                    _ => (got, buf[..8].to_vec()),
+                }
             });
             if on == On::Coroutines {
                 crore::yield_now();
@@ -374,7 +374,6 @@ fn reads_of_every_kind_wait() {
             out.push((name, reader.join()));
             if matches!(name, "eventfd" | "timerfd") {
                 // Refused; the others wait although they can give nothing.
-                out.push((name, (read(raw, &mut []), Vec::new())));
                 out.push((name, (read(raw, &mut [0; 4]), Vec::new())));
             }
         }

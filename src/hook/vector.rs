@@ -27,13 +27,13 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
     };
     let [fd_arg, first, count] = [fd as usize, buffers.first as usize, buffers.count];
     if mode == Mode::NoWait {
-        if !fdflags::known(fd, fdflags::POLL_FIRST) {
+        if !fdflags::known(fd, fdflags::poll_first(dir)) {
             let here = -1isize as usize;
             let args = [fd_arg, first, count, here, here, libc::RWF_NOWAIT as usize];
             // SAFETY: the caller's buffers.
             match unsafe { syscall(nowait, args) } {
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
-                    fdflags::Question::begin(fd).learned(fdflags::POLL_FIRST);
+                    fdflags::Question::begin(fd).learned(fdflags::poll_first(dir));
                 }
                 // Some files refuse the arguments, with or without the flag
                 // (pidfds have no read, eventfds want eight bytes): those
