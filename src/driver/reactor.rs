@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -48,6 +49,8 @@ const CHECK_PRICE: u64 = 1;
 const LOOKS_A_TURN: u64 = 1024;
 /// Events that one poll takes from the kernel.
 const EVENTS: usize = 1024;
+/// How many events ahead memory is asked for.
+const AHEAD: usize = 4;
 /// Unchecked waits for which memory is kept when nobody waits.
 const KEPT: usize = 1024;
 
@@ -155,14 +158,15 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        if self.table.is_current(fd) {
-            let key = self.table.wait(fd, direction, waker, self.now);
-            if !self.table.set_queued(fd, true) {
-                self.unchecked.push_back((fd, self.now));
+        match self.table.wait(fd, direction, waker, self.now) {
+            Ok((key, to_queue)) => {
+                if to_queue {
+                    self.unchecked.push_back((fd, self.now));
+                }
+                Ok(key)
             }
-            return Ok(key);
+            Err(waker) => self.wait_anew(fd, direction, waker),
         }
-        self.wait_anew(fd, direction, waker)
     }
 
     /// [`wait`](Self::wait) on a descriptor that is not registered.
@@ -172,7 +176,7 @@ impl Reactor {
         // next turn.
         self.table.release(fd, Outcome::Closed, &mut self.late);
         self.register(fd)?;
-        Ok(self.table.wait(fd, direction, waker, self.now))
+        Ok(self.table.wait_registered(fd, direction, waker, self.now))
     }
 
     #[inline]
@@ -243,7 +247,7 @@ impl Reactor {
             match self.table.longest_unchecked(fd, self.now) {
                 Some(age) if age < RECHECK => self.unchecked.push_back((fd, self.now - age)),
                 unchecked => {
-                    self.table.set_queued(fd, false);
+                    self.table.unqueued(fd);
                     if unchecked.is_some() {
                         checks += 1;
                         self.check(fd, woken);

@@ -8,12 +8,13 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::ptr;
 
 use crate::stack::arena::{Arena, ArenaConfig};
 use crate::stack::pool::{Pool, PoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedStack};
 use crate::stack::{Reuse, StackId};
-use crate::switch::{Carrier, SpWord};
+use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
 use crate::util::prefetch;
@@ -49,7 +50,6 @@ struct Shared {
 struct Place {
     stack: SharedStack,
     carrier: *mut Carrier,
-    sp_word: SpWord,
     idle_sp: usize,
 }
 
@@ -93,7 +93,7 @@ impl Stacks {
             Reuse::Warm => Carrier::at(bounds),
             // SAFETY: the arena hands the stack to this task alone, and keeps
             // it mapped until it is given back.
-            Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+            Reuse::Fresh => unsafe { Carrier::install(bounds) },
         })
     }
 
@@ -108,7 +108,7 @@ impl Stacks {
                 .expect(STARTED)
                 .restore(slots, slot);
         }
-        Carrier::at(self.arena.borrow().bounds(dedicated(slot)))
+        self.dedicated_carrier(slot)
     }
 
     /// A new task has suspended for the first time.
@@ -148,26 +148,47 @@ impl Stacks {
         self.arena.borrow_mut().abandon(dedicated(slot));
     }
 
-    /// Asks the processor for what resuming a suspended task will touch.
+    /// Asks the processor for what leads to the frames of a suspended task:
+    /// for one on a shared stack the frames themselves.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {
         if slot.state() != State::Queued {
             return;
         }
         if !slot.has(Flags::SHARED) {
-            // The carrier, and the frames of a shallow coroutine below it.
-            let carrier = Carrier::at(self.arena.borrow().bounds(dedicated(slot))).cast::<u8>();
-            (0..DEDICATED_LINES).for_each(|line| prefetch(carrier.wrapping_sub(line * CACHE_LINE)));
+            prefetch(self.dedicated_carrier(slot).cast());
         } else if slot.frame.get() != 0 {
             // SAFETY: only looked at; `restore` is who uses it up.
             let saved = unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
             saved.prefetch(&self.shared.borrow().as_ref().expect(STARTED).pool);
         }
     }
+
+    /// Asks for the frames of a task whose carrier has arrived.
+    #[inline(always)]
+    pub(super) fn prefetch_frames(&self, slot: &Slot) {
+        if slot.state() == State::Queued && !slot.has(Flags::SHARED) {
+            // SAFETY: a suspended task's carrier was installed in its stack,
+            // which is mapped as long as the slot holds it.
+            let sp = unsafe { (*self.dedicated_carrier(slot)).sp() };
+            let from = sp - CALL_LINES * CACHE_LINE;
+            (0..CALL_LINES + FRAME_LINES).for_each(|line| {
+                prefetch(ptr::without_provenance(from + line * CACHE_LINE));
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn dedicated_carrier(&self, slot: &Slot) -> *mut Carrier {
+        Carrier::at(self.arena.borrow().bounds(dedicated(slot)))
+    }
 }
 
-/// Lines from the carrier down that a resume of a shallow coroutine touches.
-const DEDICATED_LINES: usize = 4;
+/// Lines from the stack pointer up that going on touches: of a coroutine in
+/// the midst of a hooked `read` nearly all, of a shallow one more than all.
+const FRAME_LINES: usize = 8;
+/// Lines below it that the next calls touch.
+const CALL_LINES: usize = 2;
 const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
@@ -217,7 +238,7 @@ impl Shared {
         // where the carrier's frames begin in the idle image.
         unsafe {
             place.stack.make_idle();
-            (*place.carrier).set_sp(place.sp_word, place.idle_sp);
+            (*place.carrier).set_sp(place.idle_sp);
         }
         place.stack.start(slots.index(slot));
         Ok(place.carrier)
@@ -240,7 +261,7 @@ impl Shared {
         // SAFETY: saved from this stack to this pool; nobody is resident.
         unsafe {
             place.stack.restore(index, saved, &mut self.pool);
-            (*place.carrier).set_sp(place.sp_word, sp);
+            (*place.carrier).set_sp(sp);
         }
         self.counters.restores.add(1);
         place.carrier
@@ -255,11 +276,7 @@ impl Shared {
         };
         // SAFETY: the owner is suspended (the worker runs on its own stack),
         // at the carrier's stack pointer.
-        let saved = unsafe {
-            place
-                .stack
-                .save((*place.carrier).sp(place.sp_word), &mut self.pool)
-        };
+        let saved = unsafe { place.stack.save((*place.carrier).sp(), &mut self.pool) };
         // There is no going on without the memory to put the frames in, and
         // no caller to tell.
         let saved = saved
@@ -285,7 +302,7 @@ impl Shared {
         debug_assert_eq!(place.stack.resident(), Resident::Owner(slots.index(slot)));
         // SAFETY: it is suspended and never resumed; the contract of shared
         // tasks says that nobody points into its frames.
-        unsafe { place.stack.forget((*place.carrier).sp(place.sp_word)) };
+        unsafe { place.stack.forget((*place.carrier).sp()) };
     }
 
     /// Publishes how much the pool holds.
@@ -313,14 +330,13 @@ impl Place {
         // SAFETY: the arena hands the stack to us alone; it is never given
         // back before the arena is dropped.
         unsafe {
-            let (carrier, sp_word) = Carrier::install(bounds);
-            let idle_sp = (*carrier).sp(sp_word);
+            let carrier = Carrier::install(bounds);
+            let idle_sp = (*carrier).sp();
             // The carrier itself lies above what is copied.
             let stack = SharedStack::new(carrier.addr(), bounds.limit.get(), idle_sp);
             Ok(Self {
                 stack,
                 carrier,
-                sp_word,
                 idle_sp,
             })
         }
