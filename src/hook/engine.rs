@@ -48,13 +48,12 @@ pub(super) fn gate() -> Option<Cx> {
 #[inline(always)]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
-    let answer = match cx.check() {
-        Ok(()) => {
-            let answer = call();
-            cx.spend();
-            answer
-        }
-        Err(_) => Err(libc::ECANCELED),
+    let answer = if cx.refused() {
+        Err(libc::ECANCELED)
+    } else {
+        let answer = call();
+        cx.spend();
+        answer
     };
     answer_c(answer, saved)
 }

@@ -43,11 +43,21 @@ impl Cx {
         self.slot().has(Flags::CANCELLED)
     }
 
-    /// For hooks: `ECANCELED` if cancelled.
+    /// For hooks: whether a call has to fail because of cancellation.
+    #[inline(always)]
+    pub(crate) fn refused(self) -> bool {
+        let cancelled = self.cancelled();
+        if cancelled {
+            self.count_refusal();
+        }
+        cancelled
+    }
+
+    /// The same as an error: `ECANCELED`.
     #[inline(always)]
     pub(crate) fn check(self) -> io::Result<()> {
-        if self.cancelled() {
-            Err(self.refuse())
+        if self.refused() {
+            Err(io::Error::from_raw_os_error(errno::ECANCELED))
         } else {
             Ok(())
         }
@@ -68,11 +78,6 @@ impl Cx {
     }
 
     #[cold]
-    fn refuse(self) -> io::Error {
-        self.count_refusal();
-        io::Error::from_raw_os_error(errno::ECANCELED)
-    }
-
     fn count_refusal(self) {
         let refusals = self.worker().with_extra(self.slot(), |extra| {
             extra.refusals += 1;
