@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
 use super::pool::{Key, List, Pool};
-use crate::util::prefetch;
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,8 +341,14 @@ impl FdTable {
         let Some(entry) = entry.filter(|entry| entry.is_current()) else {
             return Err(waker);
         };
-        let key = add_waiter(&mut self.waiters, entry, fd, direction, waker, now);
-        Ok((key, !std::mem::replace(&mut entry.queued, true)))
+        Ok(add_waiter(
+            &mut self.waiters,
+            entry,
+            fd,
+            direction,
+            waker,
+            now,
+        ))
     }
 
     /// Adds a waiter to a registration made just now. It may be stale already:
@@ -354,28 +359,10 @@ impl FdTable {
         direction: Direction,
         waker: Waker,
         now: u64,
-    ) -> WaitKey {
+    ) -> (WaitKey, bool) {
         let entry = &mut self.entries[fd as u32 as usize];
         debug_assert!(entry.registered, "no event would reach this waiter");
         add_waiter(&mut self.waiters, entry, fd, direction, waker, now)
-    }
-
-    /// Asks the processor for what an event on a descriptor will touch: the
-    /// entry, and for one that has arrived what it leads to.
-    #[inline(always)]
-    pub(super) fn prefetch_entry(&self, fd: RawFd) {
-        if let Some(entry) = self.entry(fd) {
-            prefetch(std::ptr::from_ref(entry).cast());
-        }
-    }
-
-    /// See [`prefetch_entry`](Self::prefetch_entry).
-    #[inline(always)]
-    pub(super) fn prefetch_waiter(&self, fd: RawFd) {
-        if let Some(entry) = self.entry(fd) {
-            self.waiters
-                .prefetch(&entry.waiters[Direction::Read as usize]);
-        }
     }
 
     /// Removes a waiter and says what happened.
@@ -398,6 +385,7 @@ impl FdTable {
     }
 
     /// The descriptor of a waiter that is still pending.
+    #[cfg(test)]
     pub(super) fn pending(&self, key: Key) -> Option<RawFd> {
         let waiter = self.waiters.get(self.waiters.index(key)?);
         (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
@@ -447,7 +435,7 @@ fn add_waiter(
     direction: Direction,
     waker: Waker,
     now: u64,
-) -> WaitKey {
+) -> (WaitKey, bool) {
     let waiter = Waiter {
         waker: Some(waker),
         fd,
@@ -456,7 +444,9 @@ fn add_waiter(
         direction,
         outcome: Outcome::Pending,
     };
-    WaitKey(waiters.append(&mut entry.waiters[direction as usize], waiter))
+    let key = waiters.append(&mut entry.waiters[direction as usize], waiter);
+    let to_queue = !std::mem::replace(&mut entry.queued, true);
+    (WaitKey(key), to_queue)
 }
 
 /// Gives everyone on a list an outcome, and their wakers to `woken`.

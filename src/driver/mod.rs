@@ -178,6 +178,7 @@ impl Driver {
     }
 
     /// A time at or before which no timer is due.
+    #[cfg(test)]
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.clock.instant(self.timers.next_deadline()?)
     }

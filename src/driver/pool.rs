@@ -15,10 +15,6 @@
 //! shares until 2³² more have been made: a stale key is recognised, and also
 //! when the memory went back to the allocator in between.
 
-use std::ptr;
-
-use crate::util::prefetch;
-
 /// "No node" in links and heads.
 const NIL: u32 = u32::MAX;
 const CHUNK_BITS: u32 = 8;
@@ -231,16 +227,6 @@ impl<T> Pool<T> {
         }
         self.unlink(list, index);
         Some(index)
-    }
-
-    /// Asks the processor for the list's first node.
-    #[inline(always)]
-    pub(super) fn prefetch(&self, list: &List) {
-        if list.head != NIL
-            && let Some(chunk) = self.chunks.get((list.head >> CHUNK_BITS) as usize)
-        {
-            prefetch(ptr::from_ref(&chunk[list.head as usize % CHUNK]).cast());
-        }
     }
 
     /// The list's values from the front.

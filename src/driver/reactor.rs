@@ -29,7 +29,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
-use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
@@ -49,8 +48,6 @@ const CHECK_PRICE: u64 = 1;
 const LOOKS_A_TURN: u64 = 1024;
 /// Events that one poll takes from the kernel.
 const EVENTS: usize = 1024;
-/// How many events ahead memory is asked for.
-const AHEAD: usize = 4;
 /// Unchecked waits for which memory is kept when nobody waits.
 const KEPT: usize = 1024;
 
@@ -158,25 +155,27 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        match self.table.wait(fd, direction, waker, self.now) {
-            Ok((key, to_queue)) => {
-                if to_queue {
-                    self.unchecked.push_back((fd, self.now));
-                }
-                Ok(key)
+        let (key, to_queue) = match self.table.wait(fd, direction, waker, self.now) {
+            Ok(waited) => waited,
+            Err(waker) => {
+                self.register_anew(fd)?;
+                self.table.wait_registered(fd, direction, waker, self.now)
             }
-            Err(waker) => self.wait_anew(fd, direction, waker),
+        };
+        // After a new registration, too: another thread may be in the middle
+        // of closing the descriptor, past the bump and not yet in the kernel.
+        if to_queue {
+            self.unchecked.push_back((fd, self.now));
         }
+        Ok(key)
     }
 
-    /// [`wait`](Self::wait) on a descriptor that is not registered.
     #[cold]
-    fn wait_anew(&mut self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitKey> {
+    fn register_anew(&mut self, fd: RawFd) -> io::Result<()> {
         // Those who still wait for the old file learn that it is gone, at the
         // next turn.
         self.table.release(fd, Outcome::Closed, &mut self.late);
-        self.register(fd)?;
-        Ok(self.table.wait_registered(fd, direction, waker, self.now))
+        self.register(fd)
     }
 
     #[inline]

@@ -20,10 +20,11 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
+use super::listener;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
+use crate::blocking;
 use crate::driver::Direction;
 use crate::sched::Cx;
-use crate::sys::fork;
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +38,14 @@ pub(super) enum Mode {
 /// The coroutine that this code runs in and may suspend. None: do as libc.
 #[inline(always)]
 pub(super) fn gate() -> Option<Cx> {
-    Cx::current().filter(|_| !fork::is_child())
+    Cx::current()
+}
+
+/// [`gate`] for calls that are about time and not about a descriptor: not open
+/// while unwinding, when a coroutine can't park.
+#[inline(always)]
+pub(super) fn gate_to_park() -> Option<Cx> {
+    gate().filter(|_| Cx::parkable().is_some())
 }
 
 /// Runs a hooked call in a coroutine and returns as C does.
@@ -48,14 +56,26 @@ pub(super) fn gate() -> Option<Cx> {
 #[inline(always)]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
-    let answer = if cx.refused() {
-        Err(libc::ECANCELED)
-    } else {
-        let answer = call();
-        cx.spend();
-        answer
+    let answer = match cx.check() {
+        Ok(()) => {
+            let answer = call();
+            cx.spend();
+            answer
+        }
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
     };
-    answer_c(answer, saved)
+    finish(answer, saved)
+}
+
+/// Returns as C does. What the scheduler tells apart (the caller's own time
+/// limit, which each call reports in its way, and that of a
+/// [`timeout`](crate::timeout) around it) is one error to the caller.
+#[inline]
+fn finish(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
+        answer => answer_c(answer, saved),
+    }
 }
 
 /// [`inside`] for calls on what may be a file. Those neither yield nor fail by
@@ -67,7 +87,23 @@ pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer
         return inside(cx, call);
     }
     let saved = errno();
+    finish(call(), saved)
+}
+
+/// [`inside`] for calls on what is a file for sure.
+pub(super) fn inside_file(call: impl FnOnce() -> Answer) -> isize {
+    let saved = errno();
     answer_c(call(), saved)
+}
+
+/// Runs a job on a helper thread; the coroutine waits, also if it is
+/// cancelled: the job takes its time but waits for nobody.
+pub(super) fn on_helper<T: Send + 'static>(
+    cx: Cx,
+    job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<T, Errno> {
+    // Without a thread there is nobody to do it, and no memory for one.
+    blocking::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
 }
 
 /// [`inside`] for calls that return `int`.
@@ -137,10 +173,12 @@ impl Asker {
     }
 }
 
-fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+/// Whether the user made it non-blocking; what we did to a listener does not
+/// count.
+pub(super) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
     // SAFETY: F_GETFL takes no pointer.
     let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
-    Ok(flags & libc::O_NONBLOCK as usize != 0)
+    Ok(flags & libc::O_NONBLOCK as usize != 0 && !listener::is_ours(fd))
 }
 
 /// Asks the kernel what the user set.
@@ -161,7 +199,7 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
-fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
+pub(super) fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
     let name = match dir {
         Direction::Read => libc::SO_RCVTIMEO,
         Direction::Write => libc::SO_SNDTIMEO,

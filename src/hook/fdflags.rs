@@ -6,7 +6,7 @@
 //! wide, lock-free and grows by chunks that are never freed:
 //!
 //! ```text
-//!   TABLE: [ptr; 4096] ──► chunk: [word; 4096]
+//!   TABLE: [ptr; 4096] ──► chunk: [word; 4096], [acceptor; 4096]
 //!   word:  epoch 32 │ version 24 │ facts 8
 //! ```
 //!
@@ -24,8 +24,8 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use super::listener::Acceptor;
 use crate::driver::Direction;
-use crate::sys::fork;
 
 /// `F_GETFL` had no `O_NONBLOCK`.
 pub(super) const BLOCKING: u64 = 1;
@@ -48,7 +48,11 @@ const EPOCH_SHIFT: u32 = 32;
 const CHUNK: usize = 4096;
 const CHUNKS: usize = 4096;
 
-type Chunk = [AtomicU64; CHUNK];
+struct Chunk {
+    words: [AtomicU64; CHUNK],
+    /// The one thread that accepts from a listener; 0 before the first did.
+    acceptors: [AtomicU32; CHUNK],
+}
 
 static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
 static EPOCH: AtomicU32 = AtomicU32::new(0);
@@ -130,6 +134,9 @@ pub(super) fn duplicated(old: RawFd, new: RawFd) {
 /// The number begins or ends: nothing is known of it. True if anything was.
 pub(super) fn forget(fd: RawFd) -> bool {
     let Some(word) = entry(fd) else { return false };
+    if let Some(known) = acceptor(fd).filter(|known| known.load(Ordering::Relaxed) != 0) {
+        known.store(0, Ordering::Relaxed);
+    }
     // All zero: never asked about, so there is no question to invalidate.
     word.load(Ordering::SeqCst) != 0 && update(word, |_| 0) & FACTS != 0
 }
@@ -174,14 +181,45 @@ fn entry(fd: RawFd) -> Option<&'static AtomicU64> {
     let fd = usize::try_from(fd).ok()?;
     let chunk = TABLE.get(fd / CHUNK)?.load(Ordering::Acquire);
     // SAFETY: a chunk is published whole and never freed.
-    unsafe { chunk.as_ref() }.map(|words| &words[fd % CHUNK])
+    unsafe { chunk.as_ref() }.map(|chunk| &chunk.words[fd % CHUNK])
+}
+
+#[inline]
+fn acceptor(fd: RawFd) -> Option<&'static AtomicU32> {
+    let fd = usize::try_from(fd).ok()?;
+    let chunk = TABLE.get(fd / CHUNK)?.load(Ordering::Acquire);
+    // SAFETY: as in `entry`.
+    unsafe { chunk.as_ref() }.map(|chunk| &chunk.acceptors[fd % CHUNK])
+}
+
+/// `us` is about to accept from `fd`. True if another thread does, too, or may
+/// by another number, and somebody's coroutine would wait in vain.
+pub(super) fn endangered(fd: RawFd, us: Acceptor) -> bool {
+    let Some(word) = entry_or_grow(fd) else {
+        return false;
+    };
+    if word.load(Ordering::Relaxed) & SHARED != 0 {
+        return us.in_coroutine();
+    }
+    let relaxed = Ordering::Relaxed;
+    acceptor(fd).is_some_and(|known| {
+        match known
+            .compare_exchange(0, us.0, relaxed, relaxed)
+            .map_err(Acceptor)
+        {
+            Err(other) if !other.is_thread_of(us) => other.in_coroutine() || us.in_coroutine(),
+            Err(other) => {
+                // The same thread, now perhaps in a coroutine.
+                known.store(other.0 | us.0, relaxed);
+                false
+            }
+            Ok(_) => false,
+        }
+    })
 }
 
 #[cold]
 fn grow(slot: &AtomicPtr<Chunk>) {
-    // The first thing that is ever known of a descriptor: from here on a
-    // forked child must be recognised.
-    fork::watch();
     let layout = Layout::new::<Chunk>();
     // SAFETY: the layout has a size, and zeros are valid atomics.
     let fresh = unsafe { alloc_zeroed(layout) }.cast::<Chunk>();

@@ -8,15 +8,15 @@
 use std::ffi::{c_int, c_uint, c_ulong};
 use std::os::fd::RawFd;
 
+use super::engine::gate;
 use super::raw::sys;
-use super::{PROBE, fdflags, probe_arrived, real};
-use crate::sched;
-use crate::sys::fork;
+use super::{PROBE, fdflags, listener, lock, probe_arrived, real};
+use crate::sched::{self, Cx};
 
 /// Passes a fresh descriptor (or an error) through.
 pub(super) fn began(fd: RawFd) -> RawFd {
     // What is still known of the number is of one that was closed unseen.
-    if fd >= 0 && fdflags::forget(fd) && !fork::is_child() {
+    if fd >= 0 && fdflags::forget(fd) {
         sched::fd_gone(fd);
     }
     fd
@@ -24,7 +24,7 @@ pub(super) fn began(fd: RawFd) -> RawFd {
 
 /// The number is about to end.
 fn ends(fd: RawFd) {
-    if fd >= 0 && !fork::is_child() {
+    if fd >= 0 {
         fdflags::forget(fd);
         sched::fd_gone(fd);
     }
@@ -44,10 +44,25 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     const CLOEXEC: c_int = 1 << 2;
     if flags & CLOEXEC == 0 && first <= last {
-        fdflags::for_each_used(first, last, ends);
+        range_ends(first, last);
     }
     // SAFETY: no pointers.
     unsafe { real::close_range(first, last, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn closefrom(first: c_int) {
+    let first = first.max(0);
+    range_ends(first as c_uint, c_uint::MAX);
+    // SAFETY: no pointers.
+    unsafe { real::closefrom(first) }
+}
+
+fn range_ends(first: c_uint, last: c_uint) {
+    fdflags::for_each_used(first, last, |fd| {
+        fdflags::forget(fd);
+    });
+    sched::fds_gone(first, last);
 }
 
 /// Replaces `new` by a duplicate of `old`, if there is an `old`.
@@ -90,7 +105,6 @@ unsafe extern "C" fn dup(old: c_int) -> c_int {
 /// the parent's registrations. A `fork` is recognised.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn vfork() -> libc::pid_t {
-    fork::watch();
     // SAFETY: as the caller's vfork, with fewer limits.
     unsafe { libc::fork() }
 }
@@ -144,19 +158,38 @@ unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
     // SAFETY: the caller's arguments.
-    noted(fd, what, unsafe { real::fcntl(fd, what, arg) })
+    unsafe {
+        match locks(what) {
+            None => noted(fd, what, real::fcntl(fd, what, arg)),
+            Some(cx) => lock::record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
+        }
+    }
 }
 
 /// The name that C programs with 64-bit file offsets use.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
     // SAFETY: the caller's arguments.
-    noted(fd, what, unsafe { real::fcntl64(fd, what, arg) })
+    unsafe {
+        match locks(what) {
+            None => noted(fd, what, real::fcntl64(fd, what, arg)),
+            Some(cx) => lock::record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
+        }
+    }
+}
+
+/// The coroutine, if this is a command that waits for a lock.
+fn locks(what: c_int) -> Option<Cx> {
+    lock::without_waiting(what).and_then(|_| gate())
 }
 
 fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {
     match what {
-        libc::F_SETFL => fdflags::changed(fd),
+        libc::F_GETFL => return listener::mask(fd, result),
+        libc::F_SETFL => {
+            listener::forget(fd);
+            fdflags::changed(fd);
+        }
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC if result >= 0 => {
             began(result);
             fdflags::duplicated(fd, result);
@@ -172,6 +205,7 @@ unsafe extern "C" fn ioctl(fd: c_int, what: c_ulong, arg: usize) -> c_int {
     // SAFETY: the caller's arguments.
     let result = unsafe { real::ioctl(fd, what, arg) };
     if what == libc::FIONBIO {
+        listener::forget(fd);
         fdflags::changed(fd);
     }
     result

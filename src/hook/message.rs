@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::engine::{Mode, gate, inside};
-use super::raw::sys;
+use super::raw::{Answer, sys};
 use super::real;
 use super::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
@@ -178,24 +178,48 @@ unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssi
         // SAFETY: the caller's arguments.
         return unsafe { real::sendmsg(fd, msg, flags) };
     };
+    // SAFETY: the caller's message.
+    inside(cx, || unsafe { finish(cx, fd, header, 0, flags) })
+}
+
+/// Sends what comes after `before` bytes of a message; says how many of all
+/// its bytes were taken.
+///
+/// # Safety
+///
+/// - As for `sendmsg`.
+pub(super) unsafe fn finish(
+    cx: Cx,
+    fd: c_int,
+    header: &msghdr,
+    before: usize,
+    flags: c_int,
+) -> Answer {
     let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
-    inside(cx, || {
-        // SAFETY: the header's buffers, for the closure too.
-        let total = unsafe { buffers.total() };
-        Transfer::outgoing(fd, total, flags).run(cx, move |done, mode| {
-            if done == 0 {
-                // SAFETY: the caller's header.
-                return unsafe { sys!(SYS_sendmsg, fd, msg, with(flags, mode)) };
-            }
-            // Descriptors and credentials went with the first piece.
-            let mut scratch = no_buffer();
-            // SAFETY: a header of our own around the header's buffers.
-            unsafe {
-                let more = continued(buffers.after(done, &mut scratch));
-                sys!(SYS_sendmsg, fd, &raw const more, with(flags, mode))
-            }
-        })
-    })
+    // SAFETY: the header's buffers, for the closure too.
+    let total = unsafe { buffers.total() };
+    let rest = Transfer::outgoing(fd, total - before.min(total), flags);
+    let sent = rest.run(cx, |done, mode| {
+        if before + done == 0 {
+            // SAFETY: the caller's header.
+            return unsafe {
+                sys!(
+                    SYS_sendmsg,
+                    fd,
+                    std::ptr::from_ref(header),
+                    with(flags, mode)
+                )
+            };
+        }
+        // Descriptors and credentials went with the first piece.
+        let mut scratch = no_buffer();
+        // SAFETY: a header of our own around the header's buffers.
+        unsafe {
+            let more = continued(buffers.after(before + done, &mut scratch));
+            sys!(SYS_sendmsg, fd, &raw const more, with(flags, mode))
+        }
+    })?;
+    Ok(before + sent)
 }
 
 /// A header for the pieces after the first.

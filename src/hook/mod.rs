@@ -64,23 +64,47 @@
 //! [`crate::io`] serves programs that are built without the feature.
 
 #[cfg(feature = "hook")]
+mod batch;
+#[cfg(feature = "hook")]
+mod child;
+#[cfg(feature = "hook")]
+mod copy;
+#[cfg(feature = "hook")]
 mod engine;
 #[cfg(feature = "hook")]
+mod epoll;
+#[cfg(feature = "hook")]
 mod fdflags;
+#[cfg(feature = "hook")]
+mod file;
 #[cfg(all(feature = "hook", target_env = "gnu"))]
 mod fortify;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]
+mod listener;
+#[cfg(feature = "hook")]
+mod lock;
+#[cfg(feature = "hook")]
 mod message;
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+mod names;
 #[cfg(feature = "hook")]
 mod net;
+#[cfg(feature = "hook")]
+mod open;
+#[cfg(feature = "hook")]
+mod pauses;
 #[cfg(feature = "hook")]
 mod poll;
 #[cfg(feature = "hook")]
 mod raw;
 #[cfg(feature = "hook")]
 mod real;
+#[cfg(feature = "hook")]
+mod select;
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+mod thread;
 #[cfg(feature = "hook")]
 mod time;
 #[cfg(feature = "hook")]

@@ -2,13 +2,16 @@
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libc::{sockaddr, socklen_t};
 
-use super::engine::{Asker, Mode, after, gate, inside_int, poll_now, socket_number, until_done};
-use super::raw::{Answer, Errno, sys};
-use super::{life, real};
+use super::engine::{
+    Asker, Mode, gate, inside_int, poll_now, socket_number, time_limit, until_done,
+};
+use super::pauses::Pauses;
+use super::raw::{Answer, Errno, errno, set_errno, sys};
+use super::{life, listener, real};
 use crate::driver::Direction;
 use crate::sched::Cx;
 
@@ -17,7 +20,7 @@ unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t)
     // SAFETY: the caller's arguments.
     unsafe {
         match gate() {
-            None => life::began(real::accept(fd, addr, len)),
+            None => life::began(on_thread(fd, || real::accept(fd, addr, len))),
             Some(cx) => accept_inside(cx, fd, addr, len, 0),
         }
     }
@@ -33,16 +36,43 @@ unsafe extern "C" fn accept4(
     // SAFETY: the caller's arguments.
     unsafe {
         match gate() {
-            None => life::began(real::accept4(fd, addr, len, flags)),
+            None => life::began(on_thread(fd, || real::accept4(fd, addr, len, flags))),
             Some(cx) => accept_inside(cx, fd, addr, len, flags),
         }
     }
 }
 
-/// Asks `poll`, then accepts. Between the two another thread may take the
-/// connection; then this accept waits in the kernel for the next one, and its
-/// worker with it. Threads that share a listener with a worker should make it
-/// non-blocking, or give each its own (`SO_REUSEPORT`).
+/// Accepts on a plain thread: as libc does, also where we have made the
+/// listener non-blocking.
+fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
+    listener::about_to_accept(fd, false);
+    loop {
+        let accepted = accept();
+        if accepted >= 0 || errno() != libc::EAGAIN || !listener::is_ours(fd) {
+            return accepted;
+        }
+        let mut entry = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let limit = time_limit(fd, Direction::Read).map_or(-1, |limit| {
+            c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX)
+        });
+        // SAFETY: one entry, which lives across the call.
+        match unsafe { real::poll(&raw mut entry, 1, limit) } {
+            0 => {
+                set_errno(libc::EAGAIN);
+                return -1;
+            }
+            ready if ready < 0 => return ready,
+            _ => {}
+        }
+    }
+}
+
+/// Asks `poll`, then accepts. What happens when another thread takes the
+/// connection in between is `listener.rs`'s business.
 ///
 /// # Safety
 ///
@@ -54,6 +84,7 @@ unsafe fn accept_inside(
     len: *mut socklen_t,
     flags: c_int,
 ) -> c_int {
+    listener::about_to_accept(fd, true);
     let mut asker = Asker::new(fd, Direction::Read);
     let accepted = inside_int(cx, || {
         until_done(cx, &mut asker, true, |mode| {
@@ -156,33 +187,19 @@ fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
     }
 }
 
-/// A Unix listener whose backlog is full gives no sign of room: try again,
-/// less and less often.
+/// A Unix listener whose backlog is full gives no sign of room.
 fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Answer) -> Answer {
-    const LONGEST: Duration = Duration::from_millis(20);
-    let mut pause = Duration::from_millis(1);
+    let mut pauses = Pauses::new();
     loop {
-        let until = after(pause);
-        if deadline.is_some_and(|at| at < until) {
-            pause_until(cx, deadline.unwrap_or(until))?;
-            return call();
+        match pauses.pause(cx, deadline) {
+            Err(libc::ETIMEDOUT) => return call(),
+            paused => paused?,
         }
-        pause_until(cx, until)?;
         match call() {
-            Err(libc::EAGAIN) => pause = (pause * 2).min(LONGEST),
+            Err(libc::EAGAIN) => {}
             answer => return answer,
         }
     }
-}
-
-/// Sleeps.
-///
-/// # Errors
-///
-/// `ECANCELED`.
-pub(super) fn pause_until(cx: Cx, until: Instant) -> Result<(), Errno> {
-    cx.sleep_until(until)
-        .map_err(|error| error.raw_os_error().unwrap_or(libc::ECANCELED))
 }
 
 #[unsafe(no_mangle)]

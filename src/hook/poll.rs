@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use libc::{c_short, nfds_t, pollfd, timespec};
 
 use super::engine::{after, gate, inside_int};
-use super::net::pause_until;
+use super::pauses::pause_until;
 use super::raw::{Answer, Errno, sys};
 use super::{real, time};
 use crate::driver::Direction;
@@ -99,7 +99,7 @@ unsafe fn poll_inside(
         // SAFETY: `n` entries of the caller; nobody writes them while we look.
         n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
     };
-    let waits = Waits::of(entries);
+    let waits = Waits::of_entries(entries);
     loop {
         let parked = waits.park(cx, deadline);
         match (ask(), parked) {
@@ -115,7 +115,7 @@ unsafe fn poll_inside(
 
 /// What a `poll` waits for: one pair without allocation, several on the heap,
 /// never in the frame.
-enum Waits {
+pub(super) enum Waits {
     One(RawFd, Direction),
     Many(Vec<(RawFd, Direction)>),
     /// No entries: just the time.
@@ -126,28 +126,41 @@ enum Waits {
 }
 
 impl Waits {
-    fn of(entries: &[pollfd]) -> Self {
-        let mut many = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.fd >= 0) {
-            if entry.events & (READ | WRITE) == 0 || entry.events & libc::POLLPRI != 0 {
-                return Self::Special;
-            }
-            if entry.events & READ != 0 {
-                many.push((entry.fd, Direction::Read));
-            }
-            if entry.events & WRITE != 0 {
-                many.push((entry.fd, Direction::Write));
-            }
+    fn of_entries(entries: &[pollfd]) -> Self {
+        let entries = entries.iter().filter(|entry| entry.fd >= 0);
+        let special = |entry: &pollfd| {
+            entry.events & (READ | WRITE) == 0 || entry.events & libc::POLLPRI != 0
+        };
+        if entries.clone().any(special) {
+            return Self::Special;
         }
-        match many[..] {
-            [] => Self::Nothing,
-            [(fd, dir)] => Self::One(fd, dir),
-            _ => Self::Many(many),
+        let wanting = |events: c_short| {
+            let entries = entries.clone();
+            entries
+                .filter(move |entry| entry.events & events != 0)
+                .map(|entry| entry.fd)
+        };
+        Self::of(wanting(READ), wanting(WRITE))
+    }
+
+    /// Waits for some to be readable, or some to be writable.
+    pub(super) fn of(
+        readable: impl Iterator<Item = RawFd>,
+        writable: impl Iterator<Item = RawFd>,
+    ) -> Self {
+        let readable = readable.map(|fd| (fd, Direction::Read));
+        let mut all = readable.chain(writable.map(|fd| (fd, Direction::Write)));
+        match (all.next(), all.next()) {
+            (None, _) => Self::Nothing,
+            (Some((fd, dir)), None) => Self::One(fd, dir),
+            (Some(first), Some(second)) => {
+                Self::Many([first, second].into_iter().chain(all).collect())
+            }
         }
     }
 
     /// Parks until something may have changed.
-    fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+    pub(super) fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
         let parked = match self {
             // The kernel has just said that none is ready.
             Self::One(fd, dir) => {

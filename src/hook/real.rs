@@ -5,17 +5,17 @@
 //! a call is one relaxed load and one jump. Where there is no next definition
 //! (static linking) the bare system call takes its place.
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{
-    clockid_t, iovec, msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec,
+    clockid_t, fd_set, iovec, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t, ssize_t,
+    timespec,
 };
 
 use super::poll::KERNEL_SIGSET_BYTES;
 use super::raw::{Answer, answer_c, answer_int, errno, sys};
-use crate::sys::fork;
 
 macro_rules! real {
     ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
@@ -80,7 +80,6 @@ macro_rules! real {
 /// (std's start-up calls `poll`, before `main` and any other thread.)
 #[cold]
 fn look_up_all() {
-    fork::watch();
     look_up_functions();
     look_up_variadic();
 }
@@ -172,7 +171,73 @@ real! {
     };
     fn sched_yield() -> c_int = int(sys!(SYS_sched_yield));
 
+    fn pread(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pread64, fd, buf, n, at));
+    fn pread64(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pread64, fd, buf, n, at));
+    fn pwrite(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pwrite64, fd, buf, n, at));
+    fn pwrite64(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pwrite64, fd, buf, n, at));
+    fn preadv(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_preadv, fd, iov, count, at, 0));
+    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_preadv, fd, iov, count, at, 0));
+    fn pwritev(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_pwritev, fd, iov, count, at, 0));
+    fn pwritev64(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_pwritev, fd, iov, count, at, 0));
+    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_preadv2, fd, iov, count, at, 0, flags));
+    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_preadv2, fd, iov, count, at, 0, flags));
+    fn pwritev2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_pwritev2, fd, iov, count, at, 0, flags));
+    fn pwritev64v2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
+        long(sys!(SYS_pwritev2, fd, iov, count, at, 0, flags));
+    fn fsync(fd: c_int) -> c_int = int(sys!(SYS_fsync, fd));
+    fn fdatasync(fd: c_int) -> c_int = int(sys!(SYS_fdatasync, fd));
+    fn syncfs(fd: c_int) -> c_int = int(sys!(SYS_syncfs, fd));
+    fn flock(fd: c_int, operation: c_int) -> c_int = int(sys!(SYS_flock, fd, operation));
+    fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int = int(bare_lockf(fd, command, len));
+    fn copy_file_range(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, n: size_t, flags: c_uint) -> ssize_t =
+        long(sys!(SYS_copy_file_range, from, from_at, to, to_at, n, flags));
+    fn recvmmsg(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int, limit: *mut timespec) -> c_int =
+        int(sys!(SYS_recvmmsg, fd, messages, count, flags, limit));
+    fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int) -> c_int =
+        int(sys!(SYS_sendmmsg, fd, messages, count, flags));
+
+    fn select(n: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *mut libc::timeval) -> c_int = {
+        // Microseconds may be more than a second; what is left goes back.
+        let mut time = limit.as_ref().map(|limit| timespec {
+            tv_sec: limit.tv_sec + limit.tv_usec / 1_000_000,
+            tv_nsec: limit.tv_usec % 1_000_000 * 1000,
+        });
+        let place = time.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        let answer = sys!(SYS_pselect6, n, read, write, except, place, 0);
+        if let Some(left) = time {
+            (*limit).tv_sec = left.tv_sec;
+            (*limit).tv_usec = left.tv_nsec / 1000;
+        }
+        int(answer)
+    };
+    fn pselect(n: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *const timespec, mask: *const libc::sigset_t) -> c_int = {
+        // The kernel writes the rest of the time back, C's pselect does not.
+        let mut copy = limit.as_ref().copied();
+        let limit = copy.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        let mask = [mask.expose_provenance(), KERNEL_SIGSET_BYTES];
+        int(sys!(SYS_pselect6, n, read, write, except, limit, mask.as_ptr()))
+    };
+    fn epoll_wait(epoll: c_int, events: *mut libc::epoll_event, most: c_int, timeout: c_int) -> c_int =
+        int(sys!(SYS_epoll_pwait, epoll, events, most, timeout, 0, KERNEL_SIGSET_BYTES));
+    fn epoll_pwait(epoll: c_int, events: *mut libc::epoll_event, most: c_int, timeout: c_int, mask: *const libc::sigset_t) -> c_int =
+        int(sys!(SYS_epoll_pwait, epoll, events, most, timeout, mask, KERNEL_SIGSET_BYTES));
+    fn epoll_pwait2(epoll: c_int, events: *mut libc::epoll_event, most: c_int, limit: *const timespec, mask: *const libc::sigset_t) -> c_int =
+        int(sys!(SYS_epoll_pwait2, epoll, events, most, limit, mask, KERNEL_SIGSET_BYTES));
+
+    fn waitpid(pid: libc::pid_t, status: *mut c_int, options: c_int) -> libc::pid_t =
+        int(sys!(SYS_wait4, pid, status, options, 0));
+    fn wait4(pid: libc::pid_t, status: *mut c_int, options: c_int, usage: *mut libc::rusage) -> libc::pid_t =
+        int(sys!(SYS_wait4, pid, status, options, usage));
+    fn waitid(kind: libc::idtype_t, id: libc::id_t, info: *mut libc::siginfo_t, options: c_int) -> c_int =
+        int(sys!(SYS_waitid, kind, id, info, options, 0));
+
     fn close(fd: c_int) -> c_int = int(sys!(SYS_close, fd));
+    fn closefrom(first: c_int) -> () = {
+        let _ = sys!(SYS_close_range, first, c_uint::MAX, 0);
+    };
     fn dup(fd: c_int) -> c_int = int(sys!(SYS_dup, fd));
     fn dup2(fd: c_int, new: c_int) -> c_int = if fd == new {
         int(sys!(SYS_fcntl, fd, libc::F_GETFD).map(|_| fd as usize))
@@ -184,10 +249,39 @@ real! {
         int(sys!(SYS_close_range, low, high, flags));
 }
 
-// C's fcntl and ioctl are variadic, so they are called through variadic
-// pointers; their third argument is as wide as a pointer at most.
+/// `lockf` is `fcntl` on the range from the file's position on.
+///
+/// # Safety
+///
+/// - None; `unsafe` because it is called where system calls are.
+unsafe fn bare_lockf(fd: c_int, command: c_int, len: off_t) -> Answer {
+    let (command, kind) = match command {
+        libc::F_ULOCK => (libc::F_SETLK, libc::F_UNLCK),
+        libc::F_LOCK => (libc::F_SETLKW, libc::F_WRLCK),
+        libc::F_TLOCK => (libc::F_SETLK, libc::F_WRLCK),
+        libc::F_TEST => (libc::F_GETLK, libc::F_WRLCK),
+        _ => return Err(libc::EINVAL),
+    };
+    // SAFETY: zeros are a valid one.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = kind as i16;
+    range.l_whence = libc::SEEK_CUR as i16;
+    range.l_len = len;
+    // SAFETY: a valid range.
+    unsafe { sys!(SYS_fcntl, fd, command, &raw mut range) }?;
+    // SAFETY: no preconditions.
+    let us = unsafe { libc::getpid() };
+    let free = range.l_type == libc::F_UNLCK as i16 || range.l_pid == us;
+    if command == libc::F_GETLK && !free {
+        return Err(libc::EACCES);
+    }
+    Ok(0)
+}
+
+// Some of C's functions are variadic, so they are called through variadic
+// pointers; their last argument is as wide as a pointer at most.
 macro_rules! real_variadic {
-    ($($name:ident($second:ty), $slot:ident, $number:ident;)*) => {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*; $last:ident), $slot:ident = $bare:expr;)*) => {
         $(
             static $slot: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -196,18 +290,18 @@ macro_rules! real_variadic {
             /// # Safety
             ///
             /// - As for the C function.
-            pub(super) unsafe fn $name(fd: c_int, what: $second, arg: usize) -> c_int {
-                type Function = unsafe extern "C" fn(c_int, $second, ...) -> c_int;
+            pub(super) unsafe fn $name($($arg: $ty,)* $last: usize) -> c_int {
+                type Function = unsafe extern "C" fn($($ty,)* ...) -> c_int;
                 let next = $slot.load(Ordering::Relaxed);
                 if next.is_null() {
                     // Before the look-up, or nothing was found.
                     // SAFETY: forwarded: the same arguments, the kernel's call.
-                    return int(unsafe { sys!($number, fd, what, arg) });
+                    return int(unsafe { $bare });
                 }
                 // SAFETY: the dynamic linker's function of this name and type.
                 let function: Function = unsafe { transmute(next) };
                 // SAFETY: forwarded.
-                unsafe { function(fd, what, arg) }
+                unsafe { function($($arg,)* $last) }
             }
         )*
 
@@ -218,7 +312,56 @@ macro_rules! real_variadic {
 }
 
 real_variadic! {
-    fcntl(c_int), FCNTL, SYS_fcntl;
-    fcntl64(c_int), FCNTL64, SYS_fcntl;
-    ioctl(libc::c_ulong), IOCTL, SYS_ioctl;
+    fn fcntl(fd: c_int, what: c_int; arg), FCNTL = sys!(SYS_fcntl, fd, what, arg);
+    fn fcntl64(fd: c_int, what: c_int; arg), FCNTL64 = sys!(SYS_fcntl, fd, what, arg);
+    fn ioctl(fd: c_int, what: libc::c_ulong; arg), IOCTL = sys!(SYS_ioctl, fd, what, arg);
+    fn open(path: *const c_char, flags: c_int; mode), OPEN = sys!(SYS_openat, libc::AT_FDCWD, path, flags, mode);
+    fn openat(dir: c_int, path: *const c_char, flags: c_int; mode), OPENAT = sys!(SYS_openat, dir, path, flags, mode);
+}
+
+// Libc's own functions that no system call stands for, looked up when first
+// called: where there is no next definition, we define no such function.
+#[cfg(not(target_feature = "crt-static"))]
+macro_rules! real_only {
+    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty;)*) => {
+        $(
+            /// libc's own.
+            ///
+            /// # Safety
+            ///
+            /// - As for the C function.
+            pub(super) unsafe fn $name($($arg: $ty),*) -> $ret {
+                static SLOT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+                if SLOT.load(Ordering::Relaxed).is_null() {
+                    look_up(&SLOT, stringify!($name), std::ptr::null_mut());
+                }
+                let function = SLOT.load(Ordering::Relaxed);
+                assert!(!function.is_null(), concat!("libc has no ", stringify!($name)));
+                // SAFETY: the dynamic linker's function of this name and type.
+                let function: unsafe extern "C" fn($($ty),*) -> $ret = unsafe { transmute(function) };
+                // SAFETY: forwarded.
+                unsafe { function($($arg),*) }
+            }
+        )*
+    };
+}
+
+#[cfg(not(target_feature = "crt-static"))]
+use libc::{addrinfo, group, hostent, passwd};
+
+#[cfg(not(target_feature = "crt-static"))]
+real_only! {
+    fn pthread_join(thread: libc::pthread_t, value: *mut *mut c_void) -> c_int;
+    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, out: *mut *mut addrinfo) -> c_int;
+    fn getnameinfo(addr: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int;
+    fn gethostbyname(name: *const c_char) -> *mut hostent;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
+    fn gethostbyaddr(addr: *const c_void, len: socklen_t, family: c_int) -> *mut hostent;
+    fn gethostbyname_r(name: *const c_char, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
+    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
+    fn gethostbyaddr_r(addr: *const c_void, addr_len: socklen_t, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
+    fn getpwnam_r(name: *const c_char, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
+    fn getpwuid_r(id: libc::uid_t, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
+    fn getgrnam_r(name: *const c_char, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
+    fn getgrgid_r(id: libc::gid_t, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
 }

@@ -126,7 +126,7 @@ impl Transfer {
 /// An error waits at `fd`. After a partial send it must stay there for the
 /// next call: trying would consume it, and raise SIGPIPE now.
 #[cold]
-fn broken(fd: RawFd) -> bool {
+pub(super) fn broken(fd: RawFd) -> bool {
     poll_now(fd, libc::POLLOUT) & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
 }
 
@@ -162,6 +162,56 @@ impl Buffers {
         unsafe { self.all() }
             .iter()
             .fold(0, |sum, one| sum.saturating_add(one.iov_len))
+    }
+
+    /// Copies `bytes` to where the byte at `done` belongs, and on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all); the buffers can be written, and have room.
+    pub(super) unsafe fn scatter(&self, done: usize, bytes: &[u8]) {
+        // SAFETY: forwarded.
+        unsafe {
+            self.pieces(done, bytes.len(), |at, place, len| {
+                place.copy_from_nonoverlapping(bytes[at..].as_ptr(), len);
+            });
+        }
+    }
+
+    /// Copies `len` bytes from the one at `done` on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all); the buffers hold as much.
+    pub(super) unsafe fn gather(&self, done: usize, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        // SAFETY: forwarded.
+        unsafe {
+            self.pieces(done, len, |_, place, len| {
+                bytes.extend_from_slice(std::slice::from_raw_parts(place, len));
+            });
+        }
+        bytes
+    }
+
+    /// Calls `f` with each stretch of `len` bytes from `done` on: how many
+    /// came before it, where it is, and its length.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    unsafe fn pieces(&self, mut done: usize, len: usize, mut f: impl FnMut(usize, *mut u8, usize)) {
+        let mut at = 0;
+        // SAFETY: forwarded.
+        for one in unsafe { self.all() } {
+            let skipped = done.min(one.iov_len);
+            done -= skipped;
+            let piece = (one.iov_len - skipped).min(len - at);
+            if piece > 0 {
+                f(at, one.iov_base.cast::<u8>().wrapping_add(skipped), piece);
+                at += piece;
+            }
+        }
     }
 
     /// What comes after `done` bytes: the rest of a buffer (kept in `scratch`),

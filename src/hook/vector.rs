@@ -1,13 +1,13 @@
-//! `read`, `readv`, `write`, `writev`: the calls that any descriptor takes; and
-//! `sendfile` and `splice`, which lead back to them.
+//! `read`, `readv`, `write`, `writev`: the calls that any descriptor takes.
 
 use std::ffi::{c_int, c_long, c_void};
-use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 use libc::{iovec, size_t, ssize_t};
 
-use super::engine::{Mode, event, gate, inside, inside_maybe_file, poll_now};
+use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
+use super::file::{Access, HERE};
+use super::lock::kind;
 use super::raw::{Answer, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{fdflags, real};
@@ -35,7 +35,12 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
                     fdflags::Question::begin(fd).learned(fdflags::POLL_FIRST);
                 }
-                // Some files refuse the flag, others the arguments.
+                // Some files refuse the arguments, with or without the flag
+                // (pidfds have no read, eventfds want eight bytes): those
+                // would never be ready.
+                Err(libc::EINVAL) if dir == Direction::Read && refuses(fd) => {
+                    return Err(libc::EINVAL);
+                }
                 Err(libc::EINVAL) => {}
                 answer => return answer,
             }
@@ -48,6 +53,14 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
     unsafe { syscall(plain, [fd_arg, first, count, 0, 0, 0]) }
 }
 
+/// Whether reading nothing is refused: the descriptor has no read, or wants
+/// more bytes at a time.
+#[cold]
+fn refuses(fd: RawFd) -> bool {
+    // SAFETY: no byte is written.
+    unsafe { sys!(SYS_read, fd, std::ptr::null::<u8>(), 0) == Err(libc::EINVAL) }
+}
+
 /// # Safety
 ///
 /// - As for `readv`.
@@ -57,23 +70,25 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     inside_maybe_file(cx, fd, || {
         Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
             // SAFETY: as above.
-            let got = unsafe { vector(fd, Direction::Read, buffers, mode) }?;
-            if got == 0 || got >= total || mode == Mode::Plain || !is_file(cx, fd) {
-                return Ok(got);
+            let got = unsafe { vector(fd, Direction::Read, buffers, mode) };
+            let some = match got {
+                Ok(some) if some > 0 && some < total && mode == Mode::NoWait => some,
+                Err(libc::EAGAIN) => 0,
+                _ => return got,
+            };
+            if !is_file(cx, fd) {
+                return got;
             }
             // A file gives without waiting only what is in memory already,
             // but a reader of files expects all that there is.
-            let mut scratch = no_buffer();
-            // SAFETY: as above.
-            let rest = unsafe {
-                vector(
-                    fd,
-                    Direction::Read,
-                    buffers.after(got, &mut scratch),
-                    Mode::Plain,
-                )
+            let access = Access {
+                fd,
+                dir: Direction::Read,
+                at: HERE,
+                flags: 0,
             };
-            Ok(got + rest.unwrap_or(0))
+            // SAFETY: as above.
+            unsafe { access.run(cx, buffers, some) }
         })
     })
 }
@@ -84,17 +99,7 @@ fn is_file(cx: Cx, fd: RawFd) -> bool {
         return false;
     }
     let question = fdflags::Question::begin(fd);
-    let mut stat = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: a place for the answer; zeros are a valid `stat`.
-    let mode = unsafe {
-        let asked = sys!(SYS_fstat, fd, stat.as_mut_ptr());
-        if asked.is_err() {
-            0
-        } else {
-            stat.assume_init().st_mode & libc::S_IFMT
-        }
-    };
-    let file = mode == libc::S_IFREG;
+    let file = kind(fd) == libc::S_IFREG;
     if !file {
         question.learned(fdflags::NOT_A_FILE);
     }
@@ -111,16 +116,25 @@ unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
         Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
             let mut scratch = no_buffer();
             // SAFETY: as above.
-            unsafe {
-                vector(
-                    fd,
-                    Direction::Write,
-                    buffers.after(done, &mut scratch),
-                    mode,
-                )
-            }
+            let write = |mode| unsafe {
+                let rest = buffers.after(done, &mut scratch);
+                vector(fd, Direction::Write, rest, mode)
+            };
+            retried(write, mode, || is_file(cx, fd))
         })
     })
+}
+
+/// A file that would wait for memory is given the bytes all the same.
+fn retried(
+    mut write: impl FnMut(Mode) -> Answer,
+    mode: Mode,
+    file: impl FnOnce() -> bool,
+) -> Answer {
+    match write(mode) {
+        Err(libc::EAGAIN) if file() => write(Mode::Plain),
+        answer => answer,
+    }
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
@@ -191,43 +205,5 @@ unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize
             None => real::writev(fd, iov, count),
             Some(cx) => write_vector(cx, fd, Buffers::new(iov, count as usize)),
         }
-    }
-}
-
-/// In a coroutine both say `EINVAL`: their manual pages ask callers to fall
-/// back to `read` and `write` then (std's `io::copy` does), and those park.
-/// They have no non-blocking form that socket ends obey.
-fn refuse(cx: Cx) -> ssize_t {
-    inside(cx, || Err(libc::EINVAL))
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
-    match gate() {
-        // SAFETY: the caller's arguments.
-        None => unsafe { real::sendfile(out, from, offset, n) },
-        Some(cx) => refuse(cx),
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile64(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
-    // SAFETY: the same function where `off_t` has 64 bits.
-    unsafe { sendfile(out, from, offset, n) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
-    from: c_int,
-    from_at: *mut i64,
-    to: c_int,
-    to_at: *mut i64,
-    n: size_t,
-    flags: libc::c_uint,
-) -> ssize_t {
-    match gate() {
-        // SAFETY: the caller's arguments.
-        None => unsafe { real::splice(from, from_at, to, to_at, n, flags) },
-        Some(cx) => refuse(cx),
     }
 }

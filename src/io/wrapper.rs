@@ -48,11 +48,7 @@ struct Registration(RawFd);
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // A forked child shares the reactor of its parent, whose business
-        // this is.
-        if !sys::fork::is_child() {
-            sched::fd_gone(self.0);
-        }
+        sched::fd_gone(self.0);
     }
 }
 
@@ -63,7 +59,6 @@ impl<T: AsFd> Io<T> {
     ///
     /// What `fcntl` says.
     pub fn new(inner: T) -> io::Result<Self> {
-        sys::fork::watch();
         let was_blocking = !sys::ready::set_nonblocking(inner.as_fd(), true)?;
         let registration = Registration(inner.as_fd().as_raw_fd());
         Ok(Self {

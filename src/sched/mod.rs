@@ -11,7 +11,10 @@ mod cancel;
 mod counters;
 mod cx;
 mod describe;
+mod forked;
+mod locals;
 mod mailbox;
+mod poll;
 mod pool;
 mod remote;
 mod run;
@@ -24,15 +27,18 @@ mod loom_tests;
 
 use std::os::fd::RawFd;
 
+use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
+pub(crate) use cancel::{Late, Limit, why_unwound};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
+pub(crate) use locals::{Found, coroutine};
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::{ask, waker};
+pub(crate) use wake::ask;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.
@@ -47,9 +53,17 @@ pub(crate) struct Config {
 /// waiters get `EBADF`, on every worker. Called by any thread, before the
 /// kernel is told.
 pub(crate) fn fd_gone(fd: RawFd) {
-    if !crate::driver::epoch::bump(fd) {
-        return;
+    if epoch::bump(fd) {
+        tell_all(fd);
     }
+}
+
+/// [`fd_gone`] for every number from `first` to `last`.
+pub(crate) fn fds_gone(first: u32, last: u32) {
+    epoch::bump_range(first, last, &mut tell_all);
+}
+
+fn tell_all(fd: RawFd) {
     let here = Worker::current();
     if let Some(worker) = here {
         worker.fd_gone(fd);

@@ -1,32 +1,54 @@
-//! Knows whether this process is the child of a `fork`.
+//! Notices that this process is the child of a `fork`.
 //!
-//! A forked child shares its parent's epoll instances: what it registers or
-//! deregisters there, it does to its parent. So in a child the hooks become
-//! plain calls and nothing is deregistered.
+//! A forked child has one thread and none of its parent's workers, and it
+//! shares its parent's epoll instances: what it registers or deregisters
+//! there, it does to its parent. Whoever owns such things leaves a function
+//! here that lets go of them in the child; after that the child is a process
+//! like any other, with hooks and runtimes of its own.
+//!
+//! Not noticed: children made by bare system calls, or by `_Fork`, which is
+//! for those that only go on to `exec`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 static WATCHING: AtomicBool = AtomicBool::new(false);
-static CHILD: AtomicBool = AtomicBool::new(false);
+static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Makes later forks be noticed. Cheap to call again; runtimes call it when
-/// they are built, before there is anything to protect.
-pub(crate) fn watch() {
-    extern "C" fn in_child() {
-        CHILD.store(true, Ordering::Relaxed);
+/// Makes `in_child` run in the child of every later fork. One function for
+/// the process: later calls do nothing.
+///
+/// `in_child` runs where only async-signal-safe things are allowed.
+pub(crate) fn watch(in_child: extern "C" fn()) {
+    extern "C" fn count() {
+        GENERATION.fetch_add(1, Ordering::Relaxed);
     }
     if WATCHING.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: `in_child` only stores to an atomic, which a fork handler may
-    // do. The only error is ENOMEM: then a fork goes unnoticed, as without us.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    // SAFETY: `count` only adds to an atomic, `in_child` keeps to what a fork
+    // handler may do. The only error is ENOMEM: then a fork goes unnoticed, as
+    // without us.
+    unsafe {
+        libc::pthread_atfork(None, None, Some(count));
+        libc::pthread_atfork(None, None, Some(in_child));
+    }
 }
 
-/// True in a process that was forked after [`watch`].
+/// How many forks lie between this process and the one that began to watch.
 #[inline]
-pub(crate) fn is_child() -> bool {
-    CHILD.load(Ordering::Relaxed)
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Ends a child whose forking coroutine has ended: there is no worker that it
+/// could go back to. The last thread of a process ends it, too.
+#[cold]
+pub(crate) fn end_child(code: i32) -> ! {
+    eprintln!(
+        "crore: a coroutine that forked has ended in the child, and the child ends with it: let \
+         the child exec or exit"
+    );
+    std::process::exit(code)
 }
 
 #[cfg(test)]
@@ -34,14 +56,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_child_is_a_child() {
-        watch();
-        watch();
+    fn only_the_child_has_another_generation() {
+        extern "C" fn nothing() {}
+        watch(nothing);
+        let ours = generation();
         // SAFETY: the child calls nothing but `_exit`.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: ends the child without running anything of the parent's.
-            unsafe { libc::_exit(if is_child() { 7 } else { 1 }) };
+            unsafe { libc::_exit(if generation() == ours + 1 { 7 } else { 1 }) };
         }
         assert!(pid > 0);
         let mut status = 0;
@@ -51,6 +74,6 @@ mod tests {
             libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7,
             "{status:#x}"
         );
-        assert!(!is_child());
+        assert_eq!(generation(), ours);
     }
 }

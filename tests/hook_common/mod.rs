@@ -81,6 +81,12 @@ pub(crate) fn flags(fd: &impl AsRawFd) -> i64 {
     unsafe { libc::syscall(libc::SYS_fcntl, fd.as_raw_fd(), libc::F_GETFL) }
 }
 
+/// `F_GETFL`, as libc says it.
+pub(crate) fn libc_flags(fd: &impl AsRawFd) -> i64 {
+    // SAFETY: F_GETFL takes no pointer.
+    i64::from(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })
+}
+
 /// Reads once, through libc.
 pub(crate) fn read(fd: RawFd, buf: &mut [u8]) -> Result<usize, i32> {
     // SAFETY: a valid buffer.

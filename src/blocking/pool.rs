@@ -1,0 +1,186 @@
+//! The threads and their line of jobs.
+//!
+//! One spinning lock guards all: it is held for a few instructions, so it may
+//! be taken inside a coroutine, where a lock that sleeps might come back
+//! through a hook. Idle threads park; whoever brings a job takes one off the
+//! list of the idle, the latest first, so that those at its end time out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::sched::set_unhooked;
+use crate::shim::Lock;
+use crate::sys::fork;
+
+/// How long a thread waits for work before it leaves.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+static MOST: AtomicUsize = AtomicUsize::new(64);
+
+/// The pool of this process; one that was a parent's is left alone.
+static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
+
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// Sets the most helper threads that the process may have; at least one.
+/// Threads above a lowered limit leave when they are idle.
+///
+/// ```
+/// crore::blocking::set_max_threads(16);
+/// ```
+pub fn set_max_threads(most: usize) {
+    MOST.store(most.max(1), Ordering::Relaxed);
+}
+
+/// How many helper threads there are now.
+pub fn threads() -> usize {
+    pool().lock.lock().threads
+}
+
+struct Pool {
+    /// The fork generation of the process that it belongs to.
+    generation: u32,
+    lock: Lock<State>,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// Threads that wait, latest last. Whoever takes one off must unpark it.
+    idle: Vec<Thread>,
+    threads: usize,
+}
+
+/// What a job needs besides its place in the line.
+enum Hand {
+    Idle(Thread),
+    New,
+    /// All threads are busy, and there may be no more.
+    Later,
+}
+
+fn pool() -> &'static Pool {
+    let known = POOL.load(Ordering::Acquire);
+    // SAFETY: null, or a pool that is never freed.
+    let pool = unsafe { known.as_ref() };
+    if let Some(pool) = pool.filter(|pool| pool.generation == fork::generation()) {
+        return pool;
+    }
+    let fresh = Box::into_raw(Box::new(Pool {
+        generation: fork::generation(),
+        lock: Lock::new(State::default()),
+    }));
+    match POOL.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: just made, never freed from here on.
+        Ok(_) => unsafe { &*fresh },
+        Err(other) => {
+            // SAFETY: `fresh` was not published; `other` is never freed.
+            unsafe {
+                drop(Box::from_raw(fresh));
+                &*other
+            }
+        }
+    }
+}
+
+/// Puts a job in line.
+///
+/// # Errors
+///
+/// No thread could be started and there is none; the job was dropped.
+pub(super) fn submit(job: Job) -> io::Result<()> {
+    let pool = pool();
+    let hand = {
+        let mut state = pool.lock.lock();
+        state.jobs.push_back(job);
+        match state.idle.pop() {
+            Some(thread) => Hand::Idle(thread),
+            None if state.threads < MOST.load(Ordering::Relaxed) => {
+                state.threads += 1;
+                Hand::New
+            }
+            None => Hand::Later,
+        }
+    };
+    // Starting and waking are our own doing, not the coroutine's.
+    let was_off = set_unhooked(true);
+    let result = match hand {
+        Hand::Idle(thread) => {
+            thread.unpark();
+            Ok(())
+        }
+        Hand::New => start(pool),
+        Hand::Later => Ok(()),
+    };
+    set_unhooked(was_off);
+    result
+}
+
+fn start(pool: &'static Pool) -> io::Result<()> {
+    let started = thread::Builder::new()
+        .name("crore-blocking".into())
+        .spawn(move || pool.serve());
+    let Err(error) = started else { return Ok(()) };
+    let left = {
+        let mut state = pool.lock.lock();
+        state.threads -= 1;
+        // Those that there are do it; with none, nobody ever would.
+        if state.threads > 0 {
+            return Ok(());
+        }
+        std::mem::take(&mut state.jobs)
+    };
+    drop(left);
+    Err(io::Error::new(
+        error.kind(),
+        format!("no helper thread could be started: {error}"),
+    ))
+}
+
+impl Pool {
+    /// The life of a thread.
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            // A job keeps its own panic; what is left is a destructor's.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+                std::mem::forget(payload);
+            }
+        }
+    }
+
+    /// The next job, or `None` when there was none for long.
+    fn next(&self) -> Option<Job> {
+        let us = thread::current();
+        let since = Instant::now();
+        loop {
+            {
+                let mut state = self.lock.lock();
+                if let Some(job) = state.jobs.pop_front() {
+                    state.forget(&us);
+                    return Some(job);
+                }
+                let spare = state.threads > MOST.load(Ordering::Relaxed);
+                if spare || since.elapsed() >= PATIENCE {
+                    state.forget(&us);
+                    state.threads -= 1;
+                    return None;
+                }
+                if !state.idle.iter().any(|thread| thread.id() == us.id()) {
+                    state.idle.push(us.clone());
+                }
+            }
+            thread::park_timeout(PATIENCE.saturating_sub(since.elapsed()));
+        }
+    }
+}
+
+impl State {
+    /// The thread does not wait any more.
+    fn forget(&mut self, us: &Thread) {
+        self.idle.retain(|thread| thread.id() != us.id());
+    }
+}

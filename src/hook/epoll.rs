@@ -1,0 +1,135 @@
+//! `epoll_wait`, `epoll_pwait`, `epoll_pwait2`: another runtime's event loop,
+//! inside a coroutine.
+//!
+//! Asked without waiting; if there is nothing, the coroutine parks until the
+//! epoll itself is readable, and asks again. Our own reactor waits on the
+//! worker's stack, where no coroutine runs, and so passes straight through.
+
+use std::ffi::c_int;
+use std::time::{Duration, Instant};
+
+use libc::{epoll_event, sigset_t, timespec};
+
+use super::engine::{after, gate, inside_int};
+use super::pauses::pause_until;
+use super::poll::KERNEL_SIGSET_BYTES;
+use super::raw::{Answer, sys};
+use super::{real, time};
+use crate::driver::Direction;
+use crate::sched::Cx;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_wait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    timeout: c_int,
+) -> c_int {
+    // SAFETY: the caller's place for events.
+    unsafe {
+        match gate() {
+            None => real::epoll_wait(epoll, events, most, timeout),
+            Some(cx) => inside_int(cx, || {
+                wait_inside(cx, epoll, events, most, millis(timeout), std::ptr::null())
+            }),
+        }
+    }
+}
+
+/// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    timeout: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    // SAFETY: the caller's place for events, and mask.
+    unsafe {
+        match gate() {
+            None => real::epoll_pwait(epoll, events, most, timeout, mask),
+            Some(cx) => inside_int(cx, || {
+                wait_inside(cx, epoll, events, most, millis(timeout), mask)
+            }),
+        }
+    }
+}
+
+/// As [`epoll_pwait`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn epoll_pwait2(
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { real::epoll_pwait2(epoll, events, most, limit, mask) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let limit = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(time::duration(limit).ok_or(libc::EINVAL)?),
+        };
+        // SAFETY: the caller's place for events, and mask.
+        unsafe { wait_inside(cx, epoll, events, most, limit, mask) }
+    })
+}
+
+/// Negative: no limit.
+fn millis(timeout: c_int) -> Option<Duration> {
+    u64::try_from(timeout).ok().map(Duration::from_millis)
+}
+
+/// # Safety
+///
+/// - As for `epoll_pwait`.
+unsafe fn wait_inside(
+    cx: Cx,
+    epoll: c_int,
+    events: *mut epoll_event,
+    most: c_int,
+    limit: Option<Duration>,
+    mask: *const sigset_t,
+) -> Answer {
+    // SAFETY: the caller's place for events, and mask, for every call.
+    let ask = || unsafe {
+        sys!(
+            SYS_epoll_pwait,
+            epoll,
+            events,
+            most,
+            0,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    };
+    let deadline = limit.map(after);
+    loop {
+        let answer = ask();
+        if answer != Ok(0) || limit == Some(Duration::ZERO) {
+            return answer;
+        }
+        cx.drained(epoll, Direction::Read);
+        let parked = cx.wait(epoll, Direction::Read, deadline);
+        match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+            Ok(()) => cx.spend(),
+            Err(libc::ETIMEDOUT) => return ask(),
+            // Epolls can be nested five deep; this one is the sixth.
+            Err(libc::EINVAL | libc::ELOOP) => few_millis(cx, deadline)?,
+            Err(code) => return Err(code),
+        }
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            return ask();
+        }
+    }
+}
+
+fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), libc::c_int> {
+    let step = after(Duration::from_millis(5));
+    pause_until(cx, deadline.map_or(step, |at| at.min(step)))
+}
