@@ -336,14 +336,16 @@ pub(super) fn until_done(
 fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
     let facts = fdflags::facts(asker.fd);
     let deadline = asker.deadline_with(facts)?;
-    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
-        return not_woken(&error);
+    match cx.wait(asker.fd, asker.dir, deadline) {
+        Ok(()) => {
+            // What epoll takes is no regular file.
+            if facts & fdflags::NOT_A_FILE == 0 {
+                note_pollable(asker.fd);
+            }
+            Ok(Parked::Woken)
+        }
+        Err(error) => not_woken(error),
     }
-    // What epoll takes is no regular file.
-    if facts & fdflags::NOT_A_FILE == 0 {
-        note_pollable(asker.fd);
-    }
-    Ok(Parked::Woken)
 }
 
 /// Waits a little where no event will tell.
@@ -362,7 +364,7 @@ fn note_pollable(fd: RawFd) {
 }
 
 #[cold]
-fn not_woken(error: &io::Error) -> Result<Parked, Errno> {
+fn not_woken(error: io::Error) -> Result<Parked, Errno> {
     match error.raw_os_error().unwrap_or(libc::EIO) {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),
