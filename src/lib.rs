@@ -6,6 +6,9 @@
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
+// The hooks are who uses all that the floors below offer.
+#![cfg_attr(not(feature = "hook"), allow(dead_code))]
+
 pub mod blocking;
 mod builder;
 mod driver;
@@ -13,6 +16,7 @@ mod future;
 mod handle;
 pub mod hook;
 pub mod io;
+pub mod local;
 mod runtime;
 mod sched;
 mod scope;
@@ -30,7 +34,7 @@ mod util;
 
 pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
-pub use future::block_on;
+pub use future::{block_on, spawn_future, spawn_future_local};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
@@ -39,6 +43,11 @@ pub use shutdown::{CoroutineInfo, CoroutineState, StillRunning};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
 pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
+
+// The examples on these pages are tested.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/CANCELLATION.md")]
+mod pages {}
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

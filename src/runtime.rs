@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::handle::JoinHandle;
 use crate::sched::{
-    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, too_many,
+    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::GuardChoice;
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
-use crate::task::{self, Addr, JoinRef};
+use crate::task::{Addr, JoinRef, Work};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -303,7 +303,7 @@ impl Runtime {
                 }
                 value
             };
-            let main = worker.spawn_local(body, plan)?;
+            let main = worker.spawn_local(coroutine(body), plan)?;
             run_to_end(&worker, Some(&main));
             std::mem::forget(guard);
             io::Result::Ok(main)
@@ -334,6 +334,9 @@ fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
 struct Crew<'a> {
     pool: &'a Pool,
     threads: Vec<Thread<()>>,
+    /// One for each thread, which runs nothing before its word: if one can't be
+    /// started, none of the work that waits has begun.
+    go: Vec<mpsc::Sender<()>>,
 }
 
 impl<'a> Crew<'a> {
@@ -342,20 +345,27 @@ impl<'a> Crew<'a> {
         let mut crew = Self {
             pool,
             threads: Vec::new(),
+            go: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
-        for place in 1..pool.remotes().len() {
+        let count = pool.remotes().len();
+        for place in 1..count {
             let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
-            let body = move || work(pool, place, &config, ready);
-            crew.threads.push(
-                thread::Builder::new()
-                    .name(format!("crore-{place}"))
-                    .spawn(body)?,
-            );
+            let (go, wait) = mpsc::channel();
+            let thread = thread::Builder::new()
+                .name(format!("crore-{place}"))
+                .spawn(move || work(pool, place, &config, ready, wait));
+            let thread = thread.map_err(|error| no_thread(place, count, error))?;
+            crew.threads.push(thread);
+            crew.go.push(go);
         }
         drop(ready);
-        for result in started {
-            result?;
+        for _ in 1..count {
+            let ended = |_| io::Error::other("the thread of a worker ended while it started");
+            started.recv().map_err(ended)??;
+        }
+        for go in crew.go.drain(..) {
+            go.send(()).expect("a thread that is ready waits");
         }
         Ok(crew)
     }
@@ -364,6 +374,7 @@ impl<'a> Crew<'a> {
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
         self.pool.stop();
+        self.go.clear();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 // Its guard has aborted the process if coroutines were alive.
@@ -373,23 +384,43 @@ impl Drop for Crew<'_> {
     }
 }
 
+#[cold]
+fn no_thread(place: usize, count: usize, error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!(
+            "cannot start the thread of worker {} of {count}: {error}; raise the limit of threads \
+             (ulimit -u) or of memory, or ask for fewer workers",
+            place + 1,
+        ),
+    )
+}
+
 /// The life of a worker's thread.
-fn work(pool: Arc<Pool>, place: usize, config: &Config, ready: mpsc::Sender<io::Result<()>>) {
+fn work(
+    pool: Arc<Pool>,
+    place: usize,
+    config: &Config,
+    ready: mpsc::Sender<io::Result<()>>,
+    go: mpsc::Receiver<()>,
+) {
     let signals = overflow::ensure_alt_stack();
     let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
-    match worker {
-        Err(error) => ready.send(Err(error)).expect("the starter waits"),
-        Ok((worker, _signals)) => {
-            ready.send(Ok(())).expect("the starter waits");
-            // The starter waits until all senders are gone.
-            drop(ready);
-            worker.enter(|| {
-                let guard = AbortOnUnwind;
-                run_to_end(&worker, None);
-                std::mem::forget(guard);
-            });
-        }
-    }
+    // If nobody listens any more, another worker could not be started.
+    let (result, worker) = match worker {
+        Ok(worker) => (Ok(()), Some(worker)),
+        Err(error) => (Err(error), None),
+    };
+    let _ = ready.send(result);
+    // It lives while its worker does.
+    let (Some((worker, _signals)), Ok(())) = (worker, go.recv()) else {
+        return;
+    };
+    worker.enter(|| {
+        let guard = AbortOnUnwind;
+        run_to_end(&worker, None);
+        std::mem::forget(guard);
+    });
 }
 
 impl Drop for Runtime {
@@ -475,10 +506,9 @@ impl Handle {
         self.pool.counters().map(one).collect()
     }
 
-    pub(crate) fn place<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    pub(crate) fn place<W>(&self, work: W, plan: Plan) -> io::Result<JoinRef>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        W: Work<Output: Send> + Send,
     {
         let room = u64::from(self.max_coroutines);
         if self
@@ -489,8 +519,8 @@ impl Handle {
         {
             return Err(too_many(self.max_coroutines));
         }
-        let (packet, join) = task::allocate(f, None, plan.name.clone());
-        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let (packet, join) = work.packet(None, plan.name.clone());
+        // SAFETY: a new packet's task side; work and output are `Send`.
         let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
         match self.pool.place(task) {
             Ok(()) => Ok(join),

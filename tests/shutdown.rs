@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 
 use crore::{Builder, CoroutineState, Handle, Runtime};
 
-mod common;
-
 const SHORT: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_secs(3600);
 

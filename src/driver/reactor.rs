@@ -155,24 +155,27 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        if self.table.is_current(fd) {
-            let key = self.table.wait(fd, direction, waker, self.now);
-            if !self.table.set_queued(fd, true) {
-                self.unchecked.push_back((fd, self.now));
+        let (key, to_queue) = match self.table.wait(fd, direction, waker, self.now) {
+            Ok(waited) => waited,
+            Err(waker) => {
+                self.register_anew(fd)?;
+                self.table.wait_registered(fd, direction, waker, self.now)
             }
-            return Ok(key);
+        };
+        // After a new registration, too: another thread may be in the middle
+        // of closing the descriptor, past the bump and not yet in the kernel.
+        if to_queue {
+            self.unchecked.push_back((fd, self.now));
         }
-        self.wait_anew(fd, direction, waker)
+        Ok(key)
     }
 
-    /// [`wait`](Self::wait) on a descriptor that is not registered.
     #[cold]
-    fn wait_anew(&mut self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitKey> {
+    fn register_anew(&mut self, fd: RawFd) -> io::Result<()> {
         // Those who still wait for the old file learn that it is gone, at the
         // next turn.
         self.table.release(fd, Outcome::Closed, &mut self.late);
-        self.register(fd)?;
-        Ok(self.table.wait(fd, direction, waker, self.now))
+        self.register(fd)
     }
 
     #[inline]
@@ -243,7 +246,7 @@ impl Reactor {
             match self.table.longest_unchecked(fd, self.now) {
                 Some(age) if age < RECHECK => self.unchecked.push_back((fd, self.now - age)),
                 unchecked => {
-                    self.table.set_queued(fd, false);
+                    self.table.unqueued(fd);
                     if unchecked.is_some() {
                         checks += 1;
                         self.check(fd, woken);

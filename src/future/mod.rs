@@ -1,4 +1,7 @@
-//! Waiting for futures: the bridge from async code to coroutines.
+//! Futures: waiting for them in coroutines ([`block_on`]), and running them as
+//! tasks of their own (`spawn.rs`).
+
+mod spawn;
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -9,6 +12,8 @@ use std::time::Instant;
 
 use crate::sched::{Cx, Worker};
 use crate::shim::Parker;
+
+pub use spawn::{spawn_future, spawn_future_local};
 
 /// Waits for a future: parks the calling coroutine, or blocks the calling
 /// thread, until it is ready.
@@ -76,8 +81,9 @@ fn in_coroutine<F: Future>(
 fn on_thread<F: Future>(mut future: Pin<&mut F>, deadline: Option<Instant>) -> Option<F::Output> {
     assert!(
         Worker::current().is_none(),
-        "this would block a worker of crore for ever: a destructor that runs on the worker \
-         itself waits for a coroutine or a future"
+        "this would block a worker of crore for ever: a future given to spawn_future, or a \
+         destructor that runs on the worker itself, waits by blocking (block_on, join, lock, \
+         recv); await instead, or wait in a coroutine"
     );
     let signal = Arc::new(Signal(Parker::new()));
     let waker = Waker::from(Arc::clone(&signal));

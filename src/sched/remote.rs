@@ -34,21 +34,21 @@ pub(crate) enum Message {
 }
 
 /// A task that no worker has taken yet: the task's side of its packet with the
-/// closure inside, and how it is to be run.
+/// work inside, and how it is to be run.
 pub(crate) struct Unstarted {
     packet: *const Header,
     plan: Plan,
 }
 
-// SAFETY: only tasks whose closure is `Send` are made into one (`new`'s
+// SAFETY: only tasks whose work is `Send` are made into one (`new`'s
 // contract), and a header's shared parts are atomics.
 unsafe impl Send for Unstarted {}
 
 impl Unstarted {
     /// # Safety
     ///
-    /// - `packet` is the task's side of a new packet, closure inside.
-    /// - The closure and its result are `Send`.
+    /// - `packet` is the task's side of a new packet, work inside.
+    /// - The work and its output are `Send`.
     pub(crate) unsafe fn new(packet: *const Header, plan: Plan) -> Self {
         Self { packet, plan }
     }
@@ -67,10 +67,10 @@ impl Drop for Unstarted {
         // SAFETY: the task's side is ours: `into_parts` has not given it away.
         let packet = unsafe { PacketRef::from_slot(self.packet) };
         let packet = packet.expect("an unstarted task has a packet");
-        // The closure's destructor is foreign code.
+        // The work's destructor is foreign code.
         //
-        // SAFETY: nobody ran it, so the closure is there.
-        contain(|| unsafe { packet.cancel_unstarted(JoinError::cancelled()) });
+        // SAFETY: nobody ran or polled it, so it is there.
+        contain(|| unsafe { packet.discard(JoinError::cancelled()) });
     }
 }
 

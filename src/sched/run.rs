@@ -30,7 +30,9 @@ const START_EVERY: u32 = 2;
 const AHEAD: usize = 8;
 
 /// A busy worker asks the kernel for readiness this often: rarely enough that
-/// the system call (0.5 µs) does not show among yields of 15 ns.
+/// the system call (0.5 µs) does not show among yields of 15 ns. And not before
+/// everybody has run who was woken the last time: those woken now would only
+/// stand behind them.
 const POLL_EVERY: Duration = Duration::from_micros(200);
 
 /// Room in the run queue that an idle worker keeps.
@@ -49,6 +51,9 @@ impl Worker {
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
         let mut polled = Instant::now();
+        // Resumes after which everybody has run who was woken by the last poll.
+        let mut round = 0;
+        let counters = &self.remote.counters;
         loop {
             self.slice();
             if self.remote.mailbox.has_mail() {
@@ -61,9 +66,10 @@ impl Worker {
                 self.stop();
             }
             if !self.queue.borrow().is_empty() {
-                if polled.elapsed() >= POLL_EVERY {
+                if counters.resumed.get() >= round && polled.elapsed() >= POLL_EVERY {
                     self.turn(Turn::Poll)?;
                     polled = Instant::now();
+                    round = counters.resumed.get() + self.queue.borrow().len() as u64;
                 }
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
@@ -74,6 +80,7 @@ impl Worker {
                     self.idle()?;
                 }
                 polled = Instant::now();
+                round = counters.resumed.get() + self.queue.borrow().len() as u64;
             }
         }
     }
@@ -122,7 +129,8 @@ impl Worker {
     }
 
     /// The next task to run, and a word to the processor about those after it:
-    /// first their slots, then, when these have arrived, what the slots lead to.
+    /// first their slots, then, when these have arrived, what the slots lead
+    /// to, and then what that leads to.
     #[inline(always)]
     fn pop(&self) -> Option<u32> {
         let mut queue = self.queue.borrow_mut();
@@ -130,6 +138,8 @@ impl Worker {
         if let Some(&far) = queue.get(2 * AHEAD) {
             prefetch(std::ptr::from_ref(self.slots.slot(far)).cast());
             self.stacks.prefetch(self.slots.slot(queue[AHEAD]));
+            let near = self.slots.slot(queue[AHEAD / 2]);
+            self.stacks.prefetch_frames(near);
         }
         Some(next)
     }
@@ -180,10 +190,14 @@ impl Worker {
         result
     }
 
-    /// Runs one coroutine until it suspends or ends.
+    /// Runs one coroutine until it suspends or ends. (All that knows what kind
+    /// a task is: this, the prefetch, and `poll.rs`.)
     #[inline]
     fn resume(&self, index: u32) {
         let slot = self.slots.slot(index);
+        if slot.has(Flags::POLLED) {
+            return self.poll(index, slot);
+        }
         let (carrier, job) = if slot.state() == State::New {
             match self.start(slot) {
                 Ok(start) => start,
@@ -230,7 +244,7 @@ impl Worker {
     }
 
     #[inline(always)]
-    fn requeue(&self, index: u32, slot: &Slot) {
+    pub(super) fn requeue(&self, index: u32, slot: &Slot) {
         slot.clear(Flags::NOTIFIED);
         slot.set_state(State::Queued);
         self.push(index);
@@ -252,6 +266,7 @@ impl Worker {
     /// A task has ended: stack, slot and packet go, the joiner is woken.
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         self.stacks.end(slot);
+        self.end_locals(slot);
         let packet = self.free_slot(index, slot);
         // SAFETY: the slot gave the task's side up; the closure was taken out
         // when the task started.
@@ -272,12 +287,18 @@ impl Worker {
         if !error.is_cancelled() {
             eprintln!("crore: a coroutine spawned at {}: {error}", self.site(slot));
         }
+        self.discard(index, slot, error);
+    }
+
+    /// A task ends whose work is still in its packet.
+    #[cold]
+    pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
         let packet = self.free_slot(index, slot);
         // SAFETY: the task's side, given up by the slot.
-        let packet = unsafe { PacketRef::from_slot(packet) }.expect("a new task has its packet");
-        // SAFETY: the task never ran, so the closure is there. Its destructor
-        // is foreign code.
-        contain(|| unsafe { packet.cancel_unstarted(error) });
+        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
+        // SAFETY: the task never ran, or is a future that has not ended: the
+        // work is there. Its destructor is foreign code.
+        contain(|| unsafe { packet.discard(error) });
     }
 
     /// A task that must never be resumed: its frames are forgotten, their
@@ -307,7 +328,7 @@ impl Worker {
     }
 
     /// Makes the slot free; what it held of the packet is the caller's.
-    fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
+    pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
         let extra = slot.extra.get();
         let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
         let packet = slot.packet.get();

@@ -32,7 +32,7 @@ pub use child::ScopedJoinHandle;
 
 use crate::builder::Builder;
 use crate::handle::{CoroutineId, JoinHandle};
-use crate::sched::Cx;
+use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::task::JoinError;
 use crate::util::contain;
@@ -235,7 +235,7 @@ impl Shared {
         let place = children.handles.insert((serial, handle));
         drop(children);
         ended.into_iter().for_each(|ended| self.note(ended.join()));
-        unwanted.map(CoroutineId::cancel);
+        unwanted.into_iter().for_each(CoroutineId::cancel);
         Key { place, serial }
     }
 
@@ -260,7 +260,7 @@ impl Shared {
             .filter(|(serial, _)| *serial == key.serial)
             .map(|(_, handle)| handle.id());
         drop(children);
-        id.map(CoroutineId::cancel);
+        id.into_iter().for_each(CoroutineId::cancel);
     }
 
     /// Waits until every child's packet is done, whatever happens; whether it
@@ -407,7 +407,7 @@ impl Builder {
     {
         let (plan, worker) = self.here()?;
         let (child, handle) = child::prepare(&scope.shared, f);
-        let join = worker.spawn(move || child.run(), plan)?;
+        let join = worker.spawn(coroutine(move || child.run()), plan)?;
         Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
     }
 
@@ -428,7 +428,7 @@ impl Builder {
     {
         let (plan, worker) = self.here()?;
         let (child, handle) = child::prepare(&scope.shared, f);
-        let join = worker.spawn_local(move || child.run(), plan)?;
+        let join = worker.spawn_local(coroutine(move || child.run()), plan)?;
         Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
     }
 }
