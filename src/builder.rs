@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, StackPlan, Worker};
+use crate::sched::{Plan, StackPlan, Worker, coroutine};
 
 /// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
 ///
@@ -92,9 +92,8 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let plan = self.plan(Location::caller())?;
-        let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn(f, plan)?))
+        let (plan, worker) = self.here()?;
+        Ok(JoinHandle::new(worker.spawn(coroutine(f), plan)?))
     }
 
     /// As [`Builder::spawn`], for what must stay on this thread.
@@ -108,9 +107,8 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let plan = self.plan(Location::caller())?;
-        let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
+        let (plan, worker) = self.here()?;
+        Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 
     /// As [`Builder::spawn_local`], on a stack that it shares with others. The
@@ -135,7 +133,7 @@ impl Builder {
             ..self.plan(Location::caller())?
         };
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn_local(f, plan)?))
+        Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 
     /// Spawns a coroutine on a runtime from any thread.
@@ -150,10 +148,18 @@ impl Builder {
         T: Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.place(f, plan)?))
+        Ok(JoinHandle::new(runtime.place(coroutine(f), plan)?))
     }
 
-    fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
+    /// The plan of a spawn on this thread's worker, and the worker.
+    #[track_caller]
+    pub(crate) fn here(self) -> io::Result<(Plan, &'static Worker)> {
+        let plan = self.plan(Location::caller())?;
+        Ok((plan, Worker::current().ok_or_else(outside)?))
+    }
+
+    #[inline]
+    pub(crate) fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,

@@ -83,6 +83,12 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// As `coroutine().id()`.
+    pub(crate) fn id(&self) -> CoroutineId {
+        let join = self.join.as_ref().expect("the result was taken");
+        CoroutineId(join.header().identity())
+    }
+
     fn into_result(mut self) -> Result<T, JoinError> {
         let join = self.join.take().expect("the result was taken");
         // SAFETY: `new`'s caller promises the type; the callers check the end.

@@ -1,4 +1,13 @@
-//! crore: millions of connections on one kernel thread, with plain blocking code.
+#![doc = include_str!("../README.md")]
+//!
+//! # Finding your way
+//!
+//! [`run`] and [`spawn`] to begin with, [`Builder`] and [`Runtime`] for settings,
+//! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
+//! and channels. ARCHITECTURE.md has the floors and the invariants.
+
+// The hooks are who uses all that the floors below offer.
+#![cfg_attr(not(feature = "hook"), allow(dead_code))]
 
 pub mod blocking;
 mod builder;
@@ -7,8 +16,10 @@ mod future;
 mod handle;
 pub mod hook;
 pub mod io;
+pub mod local;
 mod runtime;
 mod sched;
+mod scope;
 mod shim;
 mod stack;
 mod switch;
@@ -16,16 +27,19 @@ pub mod sync;
 mod sys;
 mod task;
 mod time;
+mod timeout;
 mod util;
 
 pub use blocking::spawn_blocking;
 pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
-pub use future::block_on;
+pub use future::{block_on, spawn_future, spawn_future_local};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
+pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
+pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

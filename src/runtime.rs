@@ -9,12 +9,13 @@ use std::thread::{self, JoinHandle as Thread};
 
 use crate::handle::JoinHandle;
 use crate::sched::{
-    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, too_many,
+    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
+use crate::stack::GuardChoice;
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
-use crate::task::{self, Addr, JoinRef};
+use crate::task::{Addr, JoinRef, Work};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -32,10 +33,13 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// a message; its memory is never reused. One that never waits at all is
 /// waited for, for ever if need be. To let the others finish, join them.
 ///
+/// One that is runnable at that moment may get one more turn before it hears
+/// of it, so one that was spawned but never ran may start, or not.
+///
 /// # Errors
 ///
 /// When the worker can't be set up (descriptors, address space, a nested
-/// `run`), or when `f`'s coroutine was cancelled or got no stack.
+/// `run`, a destructor that calls it while unwinding), or when `f`'s coroutine was cancelled or got no stack.
 ///
 /// # Panics
 ///
@@ -66,6 +70,7 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// })??;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[track_caller]
 pub fn run<F: FnOnce() -> T, T>(f: F) -> io::Result<T> {
     Runtime::builder().build()?.run(f)
 }
@@ -120,6 +125,20 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Makes the stacks' guard pages with `mprotect` even where the kernel has
+    /// the cheaper `MADV_GUARD_INSTALL` (Linux 6.13). Each such page splits a
+    /// memory mapping, so `vm.max_map_count` then limits the stacks to about
+    /// half its value; code that reads `/proc/PID/maps` sees the guards.
+    /// Default: only where there is no other way.
+    pub fn mprotect_guards(mut self, always: bool) -> Self {
+        self.config.arena.guard = if always {
+            GuardChoice::Mprotect
+        } else {
+            GuardChoice::Auto
+        };
+        self
+    }
+
     /// How many stacks the shared coroutines of a worker run on, and the bytes
     /// of each. Default: 8 of 1 MiB. See [`spawn_shared`](crate::spawn_shared).
     pub fn shared_stacks(mut self, count: u32, bytes: usize) -> Self {
@@ -134,6 +153,22 @@ impl RuntimeBuilder {
     /// no limit.
     pub fn max_saved_bytes(mut self, most: u64) -> Self {
         self.config.shared.max_saved_bytes = most;
+        self
+    }
+
+    /// Checks the contract of [`spawn_shared`](crate::spawn_shared): each
+    /// shared coroutine gets a stack of its own, which is closed while the
+    /// coroutine is parked. Whoever touches it then, another coroutine or
+    /// another thread, ends the process with a message that names both and the
+    /// address. (A system call that is handed such an address fails with
+    /// `EFAULT`.)
+    ///
+    /// For tests: a switch takes 10 µs then, a coroutine 8 KiB and up, and about
+    /// 32 000 parked ones can be checked at a time (`vm.max_map_count`).
+    /// Default: whether the environment variable `CRORE_CHECK_SHARED` is set
+    /// to anything but `0`.
+    pub fn check_shared(mut self, yes: bool) -> Self {
+        self.config.shared.check = yes;
         self
     }
 
@@ -170,6 +205,8 @@ impl Runtime {
                     stacks: 8,
                     bytes: 1 << 20,
                     max_saved_bytes: u64::MAX,
+                    check: std::env::var_os("CRORE_CHECK_SHARED")
+                        .is_some_and(|value| !value.is_empty() && value != "0"),
                 },
             },
         }
@@ -186,6 +223,11 @@ impl Runtime {
         if Worker::current().is_some() {
             return Err(io::Error::other(
                 "this thread already runs a crore runtime: spawn a coroutine instead of nesting run",
+            ));
+        }
+        if thread::panicking() {
+            return Err(io::Error::other(
+                "this thread unwinds from a panic: coroutines can't park then, so none is started",
             ));
         }
         if self.running.swap(true, Ordering::Acquire) {
@@ -225,7 +267,7 @@ impl Runtime {
             // `f` and what it returns may borrow from our caller: from here on
             // we must not return, nor unwind, before its coroutine has ended.
             let guard = AbortOnUnwind;
-            let main = worker.spawn_local(f, plan)?;
+            let main = worker.spawn_local(coroutine(f), plan)?;
             run_to_end(&worker, Some(&main));
             std::mem::forget(guard);
             io::Result::Ok(main)
@@ -256,6 +298,9 @@ fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
 struct Crew<'a> {
     pool: &'a Pool,
     threads: Vec<Thread<()>>,
+    /// One for each thread, which runs nothing before its word: if one can't be
+    /// started, none of the work that waits has begun.
+    go: Vec<mpsc::Sender<()>>,
 }
 
 impl<'a> Crew<'a> {
@@ -264,20 +309,27 @@ impl<'a> Crew<'a> {
         let mut crew = Self {
             pool,
             threads: Vec::new(),
+            go: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
-        for place in 1..pool.remotes().len() {
+        let count = pool.remotes().len();
+        for place in 1..count {
             let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
-            let body = move || work(pool, place, &config, ready);
-            crew.threads.push(
-                thread::Builder::new()
-                    .name(format!("crore-{place}"))
-                    .spawn(body)?,
-            );
+            let (go, wait) = mpsc::channel();
+            let thread = thread::Builder::new()
+                .name(format!("crore-{place}"))
+                .spawn(move || work(pool, place, &config, ready, wait));
+            let thread = thread.map_err(|error| no_thread(place, count, error))?;
+            crew.threads.push(thread);
+            crew.go.push(go);
         }
         drop(ready);
-        for result in started {
-            result?;
+        for _ in 1..count {
+            let ended = |_| io::Error::other("the thread of a worker ended while it started");
+            started.recv().map_err(ended)??;
+        }
+        for go in crew.go.drain(..) {
+            go.send(()).expect("a thread that is ready waits");
         }
         Ok(crew)
     }
@@ -286,6 +338,7 @@ impl<'a> Crew<'a> {
 impl Drop for Crew<'_> {
     fn drop(&mut self) {
         self.pool.stop();
+        self.go.clear();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 // Its guard has aborted the process if coroutines were alive.
@@ -295,23 +348,43 @@ impl Drop for Crew<'_> {
     }
 }
 
+#[cold]
+fn no_thread(place: usize, count: usize, error: io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!(
+            "cannot start the thread of worker {} of {count}: {error}; raise the limit of threads \
+             (ulimit -u) or of memory, or ask for fewer workers",
+            place + 1,
+        ),
+    )
+}
+
 /// The life of a worker's thread.
-fn work(pool: Arc<Pool>, place: usize, config: &Config, ready: mpsc::Sender<io::Result<()>>) {
+fn work(
+    pool: Arc<Pool>,
+    place: usize,
+    config: &Config,
+    ready: mpsc::Sender<io::Result<()>>,
+    go: mpsc::Receiver<()>,
+) {
     let signals = overflow::ensure_alt_stack();
     let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
-    match worker {
-        Err(error) => ready.send(Err(error)).expect("the starter waits"),
-        Ok((worker, _signals)) => {
-            ready.send(Ok(())).expect("the starter waits");
-            // The starter waits until all senders are gone.
-            drop(ready);
-            worker.enter(|| {
-                let guard = AbortOnUnwind;
-                run_to_end(&worker, None);
-                std::mem::forget(guard);
-            });
-        }
-    }
+    // If nobody listens any more, another worker could not be started.
+    let (result, worker) = match worker {
+        Ok(worker) => (Ok(()), Some(worker)),
+        Err(error) => (Err(error), None),
+    };
+    let _ = ready.send(result);
+    // It lives while its worker does.
+    let (Some((worker, _signals)), Ok(())) = (worker, go.recv()) else {
+        return;
+    };
+    worker.enter(|| {
+        let guard = AbortOnUnwind;
+        run_to_end(&worker, None);
+        std::mem::forget(guard);
+    });
 }
 
 impl Drop for Runtime {
@@ -340,7 +413,7 @@ impl Handle {
     /// Spawns a coroutine on the runtime. It starts when the runtime runs.
     ///
     /// If the runtime is dropped first, so is the closure, and joining gives an
-    /// error that [is "cancelled"](JoinError::is_cancelled).
+    /// error that [is "cancelled"](crate::JoinError::is_cancelled).
     ///
     /// # Panics
     ///
@@ -368,33 +441,26 @@ impl Handle {
             .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
     }
 
-    /// What the runtime has counted so far.
+    /// What the runtime has counted so far; all zero once it has been dropped.
     pub fn metrics(&self) -> Metrics {
         let mut sum = Metrics::default();
-        for remote in self.pool.remotes() {
-            sum.add(&remote.counters);
-        }
+        self.pool.counters().for_each(|counters| sum.add(counters));
         sum
     }
 
     /// As [`Handle::metrics`], for each worker.
     pub fn worker_metrics(&self) -> Vec<Metrics> {
-        let of = |counters| {
+        let one = |counters| {
             let mut one = Metrics::default();
             one.add(counters);
             one
         };
-        self.pool
-            .remotes()
-            .iter()
-            .map(|remote| of(&remote.counters))
-            .collect()
+        self.pool.counters().map(one).collect()
     }
 
-    pub(crate) fn place<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    pub(crate) fn place<W>(&self, work: W, plan: Plan) -> io::Result<JoinRef>
     where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
+        W: Work<Output: Send> + Send,
     {
         let room = u64::from(self.max_coroutines);
         if self
@@ -405,14 +471,14 @@ impl Handle {
         {
             return Err(too_many(self.max_coroutines));
         }
-        let (packet, join) = task::allocate(f, None, plan.name.clone());
-        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let (packet, join) = work.packet(None, plan.name.clone());
+        // SAFETY: a new packet's task side; work and output are `Send`.
         let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
         match self.pool.place(task) {
             Ok(()) => Ok(join),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::NotConnected,
-                "the runtime has ended: it was dropped",
+                "the runtime has ended",
             )),
         }
     }
@@ -426,8 +492,8 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What a runtime has counted. The `saved_bytes` are as of the worker's last
-/// look at the kernel's events.
+/// What a runtime has counted. Those about frames and stacks are as of the
+/// worker's last look at the kernel's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -455,6 +521,16 @@ pub struct Metrics {
     pub saved_bytes_peak: u64,
     /// Shared stacks: memory that the pool of saved frames holds.
     pub saved_bytes_held: u64,
+    /// Dedicated stacks in use, and the shared ones.
+    pub stacks_in_use: u64,
+    /// Unused stacks that keep their memory for the next coroutine.
+    pub stacks_warm: u64,
+    /// Unused stacks whose memory went back to the kernel.
+    pub stacks_cold: u64,
+    /// Stacks of abandoned coroutines, which are never used again.
+    pub stacks_lost: u64,
+    /// Bytes of address space reserved for stacks; costs nothing until touched.
+    pub stacks_reserved: u64,
 }
 
 impl Metrics {
@@ -471,6 +547,11 @@ impl Metrics {
         self.saved_bytes += counters.saved_bytes.get();
         self.saved_bytes_peak += counters.saved_bytes_peak.get();
         self.saved_bytes_held += counters.saved_bytes_held.get();
+        self.stacks_in_use += counters.stacks_in_use.get();
+        self.stacks_warm += counters.stacks_warm.get();
+        self.stacks_cold += counters.stacks_cold.get();
+        self.stacks_lost += counters.stacks_lost.get();
+        self.stacks_reserved += counters.stacks_reserved.get();
     }
 }
 

@@ -27,7 +27,7 @@ pub fn sleep_until(deadline: Instant) {
     match Cx::parkable() {
         Some(cx) => {
             if cx.sleep_until(deadline).is_err() {
-                cx.unwind_if_cancelled();
+                cx.unwind_if_ending();
             }
         }
         None => std::thread::sleep(deadline.saturating_duration_since(Instant::now())),
@@ -45,7 +45,7 @@ pub fn yield_now() {
     match Cx::parkable() {
         Some(cx) => {
             cx.yield_now();
-            cx.unwind_if_cancelled();
+            cx.unwind_if_ending();
         }
         None => std::thread::yield_now(),
     }
@@ -70,7 +70,7 @@ pub fn yield_now() {
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[inline(never)]
+#[inline]
 pub fn park() {
     match Cx::running() {
         Some(cx) => cx.take_token(),

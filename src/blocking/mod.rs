@@ -16,12 +16,16 @@
 
 mod pool;
 
+#[cfg(feature = "hook")]
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "hook")]
 use std::pin::Pin;
+#[cfg(feature = "hook")]
 use std::task::{Context, Poll};
 
 use crate::handle::JoinHandle;
+#[cfg(feature = "hook")]
 use crate::sched::Cx;
 use crate::task::{JoinError, promise};
 
@@ -75,10 +79,10 @@ where
             promise.fulfil(catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked));
         }
     }));
-    if let Err(error) = submitted {
-        if let Some(promise) = promise.lock().take() {
-            promise.fulfil(Err(JoinError::not_started(error)));
-        }
+    if let Err(error) = submitted
+        && let Some(promise) = promise.lock().take()
+    {
+        promise.fulfil(Err(JoinError::not_started(error)));
     }
     JoinHandle::new(join)
 }

@@ -69,6 +69,22 @@ pub(super) struct Ready {
     pub(super) urgent: bool,
 }
 
+impl Ready {
+    /// Directions in which something happened.
+    #[inline(always)]
+    fn bits(self) -> u8 {
+        let [read, write] = [self.read | self.read_closed, self.write | self.write_closed];
+        u8::from(read) * Direction::Read.bit() | u8::from(write) * Direction::Write.bit()
+    }
+
+    /// Directions that are closed.
+    #[inline(always)]
+    fn closed_bits(self) -> u8 {
+        u8::from(self.read_closed) * Direction::Read.bit()
+            | u8::from(self.write_closed) * Direction::Write.bit()
+    }
+}
+
 /// Whether a short transfer shows that a direction is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -97,6 +113,8 @@ struct Entry {
     sticky: u8,
     registered: bool,
     kind: Kind,
+    /// Queued by the reactor for a look at its unchecked waiters.
+    queued: bool,
 }
 
 /// What a registration was made under.
@@ -113,11 +131,14 @@ struct Waiter {
     waker: Option<Waker>,
     fd: RawFd,
     epoch: u32,
+    /// The tick of parking, without its upper half.
+    since: u32,
     direction: Direction,
     outcome: Outcome,
 }
 
 impl Direction {
+    #[inline(always)]
     fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -134,6 +155,7 @@ impl Entry {
         sticky: 0,
         registered: false,
         kind: Kind::Unknown,
+        queued: false,
     };
 
     /// The epoch of the number, which may have moved on from ours.
@@ -143,8 +165,22 @@ impl Entry {
         self.word.map(|word| word.load(Ordering::Acquire))
     }
 
+    #[inline(always)]
     fn is_current(&self) -> bool {
         self.registered && self.present_epoch() == Some(self.epoch)
+    }
+
+    #[inline(always)]
+    fn set_drained(&mut self, direction: Direction) {
+        self.drained |= direction.bit() & !self.sticky;
+    }
+
+    #[inline(always)]
+    fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
+        if self.kind == Kind::Unknown {
+            self.kind = ask(fd);
+        }
+        self.kind
     }
 }
 
@@ -187,20 +223,30 @@ impl FdTable {
     pub(super) fn set_drained(&mut self, fd: RawFd, direction: Direction) {
         // Without a registration no event would ever end it.
         if let Some(entry) = self.current(fd) {
-            entry.drained |= direction.bit() & !entry.sticky;
+            entry.set_drained(direction);
         }
     }
 
     /// The kind of a current registration, found out by `ask` when needed.
     #[inline]
-    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce() -> Kind) -> Kind {
-        let Some(entry) = self.current(fd) else {
-            return Kind::Unknown;
-        };
-        if entry.kind == Kind::Unknown {
-            entry.kind = ask();
+    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
+        self.current(fd)
+            .map_or(Kind::Unknown, |entry| entry.kind(fd, ask))
+    }
+
+    /// A call moved less than asked: that drains a stream.
+    #[inline(always)]
+    pub(super) fn moved_short(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        ask: impl FnOnce(RawFd) -> Kind,
+    ) {
+        if let Some(entry) = self.current(fd)
+            && entry.kind(fd, ask) == Kind::Stream
+        {
+            entry.set_drained(direction);
         }
-        entry.kind
     }
 
     pub(super) fn is_current(&self, fd: RawFd) -> bool {
@@ -228,7 +274,7 @@ impl FdTable {
             self.entries.resize_with(index + 1, || Entry::NEW);
         }
         let entry = &mut self.entries[index];
-        let waiters = entry.waiters;
+        let (waiters, queued) = (entry.waiters, entry.queued);
         let (word, checked) = (Some(word), tick);
         *entry = Entry {
             word,
@@ -236,6 +282,7 @@ impl FdTable {
             epoch,
             serial,
             waiters,
+            queued,
             registered: true,
             ..Entry::NEW
         };
@@ -251,9 +298,26 @@ impl FdTable {
         })
     }
 
-    /// The tick when the registration was last known to stand.
-    pub(super) fn checked(&self, fd: RawFd) -> u64 {
-        self.entry(fd).map_or(0, |entry| entry.checked)
+    /// How many ticks ago those parked first whose registration was neither
+    /// made nor checked since; `None` if there are none.
+    pub(super) fn longest_unchecked(&self, fd: RawFd, now: u64) -> Option<u64> {
+        let entry = self.entry(fd)?;
+        let checked = now.saturating_sub(entry.checked);
+        let waiters = entry
+            .waiters
+            .iter()
+            .flat_map(|list| self.waiters.iter(list));
+        // Who has been parked for three days is taken for younger than he is,
+        // and may be checked once more.
+        let ages = waiters.map(|waiter| u64::from((now as u32).wrapping_sub(waiter.since)));
+        ages.filter(|&age| age <= checked).max()
+    }
+
+    /// Marks the entry as queued, or not; whether it was.
+    #[inline]
+    pub(super) fn set_queued(&mut self, fd: RawFd, yes: bool) -> bool {
+        let entry = self.entries.get_mut(fd as u32 as usize);
+        entry.is_some_and(|entry| std::mem::replace(&mut entry.queued, yes))
     }
 
     pub(super) fn set_checked(&mut self, fd: RawFd, tick: u64) {
@@ -263,24 +327,30 @@ impl FdTable {
     }
 
     /// Adds a waiter to a registered descriptor.
-    pub(super) fn wait(&mut self, fd: RawFd, direction: Direction, waker: Waker) -> WaitKey {
+    #[inline]
+    pub(super) fn wait(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+        now: u64,
+    ) -> WaitKey {
         let entry = &mut self.entries[fd as u32 as usize];
         debug_assert!(entry.registered, "no event would reach this waiter");
-        let (epoch, outcome) = (entry.epoch, Outcome::Pending);
-        let key = self.waiters.insert(Waiter {
+        let waiter = Waiter {
             waker: Some(waker),
             fd,
-            epoch,
+            epoch: entry.epoch,
+            since: now as u32,
             direction,
-            outcome,
-        });
-        let index = self.waiters.index(key).expect("inserted just now");
-        self.waiters
-            .push_back(&mut entry.waiters[direction as usize], index);
-        WaitKey(key)
+            outcome: Outcome::Pending,
+        };
+        let list = &mut entry.waiters[direction as usize];
+        WaitKey(self.waiters.append(list, waiter))
     }
 
     /// Removes a waiter and says what happened.
+    #[inline]
     pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
         let index = self
             .waiters
@@ -299,6 +369,7 @@ impl FdTable {
     }
 
     /// The descriptor of a waiter that is still pending.
+    #[cfg(test)]
     pub(super) fn pending(&self, key: Key) -> Option<RawFd> {
         let waiter = self.waiters.get(self.waiters.index(key)?);
         (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
@@ -310,66 +381,43 @@ impl FdTable {
     }
 
     /// Applies an event, unless its registration is not the present one.
+    #[inline]
     pub(super) fn event(&mut self, fd: RawFd, serial: u32, ready: Ready, woken: &mut Vec<Waker>) {
-        let Some(entry) = self.current(fd).filter(|entry| entry.serial == serial) else {
+        let entry = self.entries.get_mut(fd as u32 as usize);
+        let Some(entry) = entry.filter(|entry| entry.serial == serial && entry.is_current()) else {
             return;
         };
-        let sides = [
-            (
-                Direction::Read,
-                ready.read || ready.read_closed,
-                ready.read_closed,
-            ),
-            (
-                Direction::Write,
-                ready.write || ready.write_closed,
-                ready.write_closed,
-            ),
-        ];
         if ready.urgent {
             entry.kind = Kind::Other;
         }
-        for (direction, happened, closed) in sides {
-            if happened {
-                entry.drained &= !direction.bit();
-            }
-            if closed {
-                entry.sticky |= direction.bit();
-            }
-        }
-        for (direction, happened, _) in sides {
-            if happened {
-                self.resolve(fd, direction, Outcome::Ready, woken);
+        entry.drained &= !ready.bits();
+        entry.sticky |= ready.closed_bits();
+        for direction in [Direction::Read, Direction::Write] {
+            if ready.bits() & direction.bit() != 0 {
+                let list = &mut entry.waiters[direction as usize];
+                resolve(&mut self.waiters, list, Outcome::Ready, woken);
             }
         }
     }
 
     /// Forgets a registration; all who wait get `outcome`.
     pub(super) fn release(&mut self, fd: RawFd, outcome: Outcome, woken: &mut Vec<Waker>) {
-        self.resolve(fd, Direction::Read, outcome, woken);
-        self.resolve(fd, Direction::Write, outcome, woken);
         if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
+            for list in &mut entry.waiters {
+                resolve(&mut self.waiters, list, outcome, woken);
+            }
             entry.registered = false;
         }
     }
+}
 
-    /// Gives everyone on a list an outcome, and their wakers to `woken`.
-    fn resolve(
-        &mut self,
-        fd: RawFd,
-        direction: Direction,
-        outcome: Outcome,
-        woken: &mut Vec<Waker>,
-    ) {
-        let Some(entry) = self.entries.get_mut(fd as u32 as usize) else {
-            return;
-        };
-        let list = &mut entry.waiters[direction as usize];
-        while let Some(index) = self.waiters.pop_front(list) {
-            let waiter = self.waiters.get_mut(index);
-            waiter.outcome = outcome;
-            woken.extend(waiter.waker.take());
-        }
+/// Gives everyone on a list an outcome, and their wakers to `woken`.
+#[inline(always)]
+fn resolve(waiters: &mut Pool<Waiter>, list: &mut List, outcome: Outcome, woken: &mut Vec<Waker>) {
+    while let Some(index) = waiters.pop_front(list) {
+        let waiter = waiters.get_mut(index);
+        waiter.outcome = outcome;
+        woken.extend(waiter.waker.take());
     }
 }
 

@@ -123,6 +123,13 @@ impl Driver {
         self.reactor.is_stream(fd)
     }
 
+    /// Notes that a call moved something, but less than asked, which drains
+    /// what is a [`stream`](Self::stream).
+    #[inline(always)]
+    pub(crate) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
+        self.reactor.moved_short(fd, direction);
+    }
+
     /// Notes that a call just found the direction not ready, or left it so.
     #[inline]
     pub(crate) fn drained(&mut self, fd: RawFd, direction: Direction) {
@@ -137,6 +144,7 @@ impl Driver {
     ///
     /// `EBADF`; `EPERM` for files that are always ready; `ENOSPC` at
     /// `fs.epoll.max_user_watches`; `ENOMEM`.
+    #[inline]
     pub(crate) fn wait(
         &mut self,
         fd: RawFd,
@@ -147,6 +155,7 @@ impl Driver {
     }
 
     /// Ends a wait, whether it was woken or not, and says what happened.
+    #[inline]
     pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
         self.reactor.finish(key)
     }
@@ -169,6 +178,7 @@ impl Driver {
     }
 
     /// A time at or before which no timer is due.
+    #[cfg(test)]
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         self.clock.instant(self.timers.next_deadline()?)
     }

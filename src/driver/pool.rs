@@ -81,7 +81,16 @@ impl<T> Pool<T> {
         self.len as usize
     }
 
+    /// Stores `value` at the end of a list.
+    #[inline]
+    pub(super) fn append(&mut self, list: &mut List, value: T) -> Key {
+        let key = self.insert(value);
+        self.push_back(list, key.index);
+        key
+    }
+
     /// Stores `value`, on no list.
+    #[inline]
     pub(super) fn insert(&mut self, value: T) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -99,6 +108,7 @@ impl<T> Pool<T> {
     }
 
     /// Stores `value` in a node that was never used.
+    #[cold]
     fn insert_fresh(&mut self, value: T) -> Key {
         let generation = self.generation;
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
@@ -125,6 +135,7 @@ impl<T> Pool<T> {
     }
 
     /// The number behind a key, unless the key is stale.
+    #[inline]
     pub(super) fn index(&self, key: Key) -> Option<u32> {
         let chunk = self.chunks.get((key.index >> CHUNK_BITS) as usize)?;
         let node = chunk.get(key.index as usize % CHUNK)?;
@@ -133,6 +144,7 @@ impl<T> Pool<T> {
 
     /// Takes the value of a node that is on no list any more. The last one
     /// gives back whatever a spike had needed.
+    #[inline]
     pub(super) fn remove(&mut self, index: u32) -> T {
         let free = self.free;
         let node = self.node(index);
@@ -141,19 +153,26 @@ impl<T> Pool<T> {
         self.free = index;
         self.len -= 1;
         if self.len == 0 && self.chunks.len() > 1 {
-            self.chunks.truncate(1);
-            self.chunks[0].clear();
-            self.chunks.shrink_to_fit();
-            self.free = NIL;
+            self.shrink();
         }
         value
     }
 
+    #[cold]
+    fn shrink(&mut self) {
+        self.chunks.truncate(1);
+        self.chunks[0].clear();
+        self.chunks.shrink_to_fit();
+        self.free = NIL;
+    }
+
+    #[inline]
     pub(super) fn get(&self, index: u32) -> &T {
         let node = &self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK];
         node.value.as_ref().expect("a node with a value")
     }
 
+    #[inline]
     pub(super) fn get_mut(&mut self, index: u32) -> &mut T {
         self.node(index)
             .value
@@ -161,11 +180,13 @@ impl<T> Pool<T> {
             .expect("a node with a value")
     }
 
+    #[inline]
     fn node(&mut self, index: u32) -> &mut Node<T> {
         &mut self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK]
     }
 
     /// Appends a node that is on no list.
+    #[inline]
     pub(super) fn push_back(&mut self, list: &mut List, index: u32) {
         let node = self.node(index);
         node.prev = list.tail;
@@ -179,6 +200,7 @@ impl<T> Pool<T> {
     }
 
     /// Takes a node off the list that it is on.
+    #[inline]
     pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
         let node = self.node(index);
         let (prev, next) = (node.prev, node.next);
@@ -195,6 +217,7 @@ impl<T> Pool<T> {
     }
 
     /// Takes the first node off the list.
+    #[inline]
     pub(super) fn pop_front(&mut self, list: &mut List) -> Option<u32> {
         let index = list.head;
         if index == NIL {

@@ -74,6 +74,7 @@ impl<T> Wheel<T> {
     }
 
     /// How many timers there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.timers.len()
     }

@@ -1,6 +1,10 @@
-//! Waiting for futures: the bridge from async code to coroutines.
+//! Futures: waiting for them in coroutines ([`block_on`]), and running them as
+//! tasks of their own (`spawn.rs`).
+
+mod spawn;
 
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -8,6 +12,8 @@ use std::time::Instant;
 
 use crate::sched::{Cx, Worker};
 use crate::shim::Parker;
+
+pub use spawn::{spawn_future, spawn_future_local};
 
 /// Waits for a future: parks the calling coroutine, or blocks the calling
 /// thread, until it is ready.
@@ -58,12 +64,13 @@ fn in_coroutine<F: Future>(
     mut future: Pin<&mut F>,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
-    let waker = cx.waker();
+    // Dropping one of ours does nothing; not even asking is cheaper.
+    let waker = ManuallyDrop::new(cx.waker());
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        cx.unwind_if_cancelled();
+        cx.unwind_if_ending();
         if deadline.is_some_and(|at| Instant::now() >= at) {
             return None;
         }
@@ -74,8 +81,9 @@ fn in_coroutine<F: Future>(
 fn on_thread<F: Future>(mut future: Pin<&mut F>, deadline: Option<Instant>) -> Option<F::Output> {
     assert!(
         Worker::current().is_none(),
-        "this would block a worker of crore for ever: a destructor that runs on the worker \
-         itself waits for a coroutine or a future"
+        "this would block a worker of crore for ever: a future given to spawn_future, or a \
+         destructor that runs on the worker itself, waits by blocking (block_on, join, lock, \
+         recv); await instead, or wait in a coroutine"
     );
     let signal = Arc::new(Signal(Parker::new()));
     let waker = Waker::from(Arc::clone(&signal));

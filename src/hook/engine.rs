@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
 use super::listener;
-use super::pauses::Pauses;
+use super::pauses::pause_until;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
 use crate::blocking;
 use crate::driver::Direction;
@@ -42,12 +42,19 @@ pub(super) fn gate() -> Option<Cx> {
     Cx::current()
 }
 
+/// [`gate`] for calls that are about time and not about a descriptor: not open
+/// while unwinding, when a coroutine can't park.
+#[inline(always)]
+pub(super) fn gate_to_park() -> Option<Cx> {
+    gate().filter(|_| Cx::parkable().is_some())
+}
+
 /// Runs a hooked call in a coroutine and returns as C does.
 ///
 /// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
 /// call that did not wait counts against the fairness budget: a coroutine
 /// whose calls never wait yields now and then.
-#[inline]
+#[inline(always)]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
     let answer = match cx.check() {
@@ -56,21 +63,32 @@ pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
             cx.spend();
             answer
         }
-        Err(_) => Err(libc::ECANCELED),
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
     };
-    answer_c(answer, saved)
+    finish(answer, saved)
+}
+
+/// Returns as C does. What the scheduler tells apart (the caller's own time
+/// limit, which each call reports in its way, and that of a
+/// [`timeout`](crate::timeout) around it) is one error to the caller.
+#[inline]
+fn finish(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
+        answer => answer_c(answer, saved),
+    }
 }
 
 /// [`inside`] for calls on what may be a file. Those neither yield nor fail by
 /// cancellation: loggers write to their files under a lock and count on it
 /// that nobody else runs, and what is cancelled may still save its data.
-#[inline]
+#[inline(always)]
 pub(super) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
     if fdflags::known(fd, fdflags::NOT_A_FILE) {
         return inside(cx, call);
     }
     let saved = errno();
-    answer_c(call(), saved)
+    finish(call(), saved)
 }
 
 /// [`inside`] for calls on what is a file for sure.
@@ -123,8 +141,16 @@ impl Asker {
     ///
     /// `EAGAIN` if the user made the descriptor non-blocking.
     pub(super) fn deadline(&mut self) -> Result<Option<Instant>, Errno> {
+        self.deadline_with(fdflags::facts(self.fd))
+    }
+
+    /// [`deadline`](Self::deadline), with what is known of the descriptor.
+    #[inline]
+    fn deadline_with(&mut self, facts: u64) -> Result<Option<Instant>, Errno> {
+        let all = fdflags::BLOCKING | fdflags::no_limit(self.dir);
         let limit = match self.limit {
             Some(limit) => limit,
+            None if facts & all == all => Limit::Until(None),
             None => *self.limit.insert(ask(self.fd, self.dir)?),
         };
         match limit {
@@ -156,12 +182,10 @@ pub(super) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
     Ok(flags & libc::O_NONBLOCK as usize != 0 && !listener::is_ours(fd))
 }
 
-/// Asks the kernel what the user set, as far as it is not known.
+/// Asks the kernel what the user set.
+#[cold]
 fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
     let all = fdflags::BLOCKING | fdflags::no_limit(dir);
-    if fdflags::known(fd, all) {
-        return Ok(Limit::Until(None));
-    }
     let question = Question::begin(fd);
     if is_nonblocking(fd)? {
         return Ok(Limit::UserIsNonBlocking);
@@ -182,11 +206,6 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
 fn fills_peer_queue(fd: RawFd) -> bool {
     socket_number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
         && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
-}
-
-/// No event tells when to write again.
-fn eventless(fd: RawFd, dir: Direction) -> bool {
-    dir == Direction::Write && fdflags::known(fd, fdflags::PEER_QUEUE)
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
@@ -248,11 +267,22 @@ pub(super) fn after(time: Duration) -> Instant {
     Instant::now() + time.min(FOREVER)
 }
 
+/// How a park ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// It may be ready now.
+    Woken,
+    /// Time is over, but it may have become ready in this very moment.
+    Late,
+    /// No such thing as ready.
+    CannotWait,
+}
+
 /// Runs `call` until it says something else than `EAGAIN`, parking between.
 ///
 /// `hint` false: the call may answer although the descriptor is drained (no
 /// bytes asked for), so it is always tried.
-#[inline]
+#[inline(always)]
 pub(super) fn until_done(
     cx: Cx,
     asker: &mut Asker,
@@ -262,62 +292,82 @@ pub(super) fn until_done(
     let (fd, dir) = (asker.fd, asker.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
-    if !hint
-        || cx.worth_trying(fd, dir)
-        || !fdflags::known(fd, fdflags::BLOCKING)
-        || eventless(fd, dir)
-    {
+    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
         }
         asker.deadline()?;
-        cx.drained(fd, dir);
+        note_drained(cx, fd, dir);
     }
-    park_and_retry(cx, asker, call)
+    loop {
+        let parked = park(cx, asker)?;
+        let mode = match parked {
+            Parked::Woken | Parked::Late => Mode::NoWait,
+            Parked::CannotWait => Mode::Plain,
+        };
+        match call(mode) {
+            // Somebody else was faster; or what is known of the number is of
+            // an earlier descriptor.
+            Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
+            answer => return answer,
+        }
+        note_drained(cx, fd, dir);
+    }
 }
 
-/// What epoll takes is no regular file.
-fn note_pollable(fd: RawFd) {
-    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
-        Question::begin(fd).learned(fdflags::NOT_A_FILE);
+/// No event would end it where none tells of room.
+#[inline]
+fn note_drained(cx: Cx, fd: RawFd, dir: Direction) {
+    if dir == Direction::Read || !fdflags::known(fd, fdflags::PEER_QUEUE) {
+        cx.drained(fd, dir);
     }
+}
+
+/// Waits where no event tells of room.
+#[cold]
+fn pause(cx: Cx, deadline: Option<Instant>) -> Result<Parked, Errno> {
+    const PAUSE: Duration = Duration::from_millis(1);
+    let until = after(PAUSE);
+    let late = deadline.filter(|&at| at <= until);
+    pause_until(cx, late.unwrap_or(until))?;
+    Ok(if late.is_some() {
+        Parked::Late
+    } else {
+        Parked::Woken
+    })
+}
+
+/// Parks until the descriptor may be ready. Everything but this frame and the
+/// call's own is gone from the stack while the coroutine is parked.
+#[inline(never)]
+fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
+    let facts = fdflags::facts(asker.fd);
+    let deadline = asker.deadline_with(facts)?;
+    if asker.dir == Direction::Write && facts & fdflags::PEER_QUEUE != 0 {
+        return pause(cx, deadline);
+    }
+    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
+        return not_woken(&error);
+    }
+    // What epoll takes is no regular file.
+    if facts & fdflags::NOT_A_FILE == 0 {
+        note_pollable(asker.fd);
+    }
+    Ok(Parked::Woken)
 }
 
 #[cold]
-#[inline(never)]
-fn park_failed(error: &io::Error) -> Errno {
-    error.raw_os_error().unwrap_or(libc::EIO)
+fn note_pollable(fd: RawFd) {
+    Question::begin(fd).learned(fdflags::NOT_A_FILE);
 }
 
-#[inline]
-fn park_and_retry(cx: Cx, asker: &mut Asker, mut call: impl FnMut(Mode) -> Answer) -> Answer {
-    let (fd, dir) = (asker.fd, asker.dir);
-    let mut pauses = Pauses::new();
-    loop {
-        let deadline = asker.deadline()?;
-        let parked = if eventless(fd, dir) {
-            pauses.pause(cx, deadline)
-        } else {
-            cx.wait(fd, dir, deadline)
-                .map_err(|error| park_failed(&error))
-        };
-        match parked {
-            Ok(()) => note_pollable(fd),
-            // Late, but it may have become ready in this very moment.
-            Err(libc::ETIMEDOUT) => {}
-            Err(libc::EPERM) => return call(Mode::Plain),
-            Err(code) => return Err(code),
-        }
-        match call(Mode::NoWait) {
-            Err(libc::EAGAIN) if parked.is_ok() => {
-                // Somebody else was faster; or what is known of the number is
-                // of an earlier descriptor.
-                asker.confirm()?;
-                cx.drained(fd, dir);
-            }
-            answer => return answer,
-        }
+#[cold]
+fn not_woken(error: &io::Error) -> Result<Parked, Errno> {
+    match error.raw_os_error().unwrap_or(libc::EIO) {
+        libc::ETIMEDOUT => Ok(Parked::Late),
+        libc::EPERM => Ok(Parked::CannotWait),
+        code => Err(code),
     }
 }
 

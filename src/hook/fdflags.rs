@@ -78,10 +78,16 @@ pub(super) fn no_limit(dir: Direction) -> u64 {
     }
 }
 
+/// All that is known of `fd`.
+#[inline(always)]
+pub(super) fn facts(fd: RawFd) -> u64 {
+    entry(fd).map_or(0, |word| current(word.load(Ordering::Acquire)))
+}
+
 /// True if all of `facts` are known of `fd`.
 #[inline]
 pub(super) fn known(fd: RawFd, facts: u64) -> bool {
-    entry(fd).is_some_and(|word| current(word.load(Ordering::Acquire)) & facts == facts)
+    self::facts(fd) & facts == facts
 }
 
 /// A question to the kernel about `fd`: begin before asking, store after.
@@ -177,12 +183,13 @@ fn update(word: &AtomicU64, facts: impl Fn(u64) -> u64) -> u64 {
 }
 
 /// The facts of a word that still hold.
+#[inline(always)]
 fn current(word: u64) -> u64 {
     let stale = word & SHARED != 0 && (word >> EPOCH_SHIFT) as u32 != EPOCH.load(Ordering::SeqCst);
     if stale { word & SHARED } else { word & FACTS }
 }
 
-#[inline]
+#[inline(always)]
 fn entry(fd: RawFd) -> Option<&'static AtomicU64> {
     let fd = usize::try_from(fd).ok()?;
     let chunk = TABLE.get(fd / CHUNK)?.load(Ordering::Acquire);

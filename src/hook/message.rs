@@ -52,7 +52,6 @@ unsafe extern "C" fn recvfrom(
 /// # Safety
 ///
 /// - As for `recvfrom`.
-#[inline]
 unsafe fn receive_from(
     cx: Cx,
     fd: c_int,
@@ -113,7 +112,6 @@ unsafe extern "C" fn sendto(
 /// # Safety
 ///
 /// - As for `sendto`.
-#[inline]
 unsafe fn send_to(
     cx: Cx,
     fd: c_int,

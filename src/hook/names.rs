@@ -245,15 +245,11 @@ impl Movable for hostent {
 
 impl Movable for passwd {
     unsafe fn each(&mut self, shift: Shift) {
-        [
-            &mut self.pw_name,
-            &mut self.pw_passwd,
-            &mut self.pw_gecos,
-            &mut self.pw_dir,
-            &mut self.pw_shell,
-        ]
-        .into_iter()
-        .for_each(|place| shift.one(place));
+        shift.one(&mut self.pw_name);
+        shift.one(&mut self.pw_passwd);
+        shift.one(&mut self.pw_gecos);
+        shift.one(&mut self.pw_dir);
+        shift.one(&mut self.pw_shell);
     }
 }
 

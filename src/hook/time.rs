@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use libc::{clockid_t, timespec};
 
-use super::engine::{after, gate};
+use super::engine::{after, gate_to_park};
 use super::raw::{Errno, errno, set_errno, sys};
 use super::real;
 use crate::sched::Cx;
@@ -44,7 +44,7 @@ unsafe fn checked(time: *const timespec) -> Result<Duration, Errno> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
-    let Some(cx) = gate() else {
+    let Some(cx) = gate_to_park() else {
         // SAFETY: the caller's arguments.
         return unsafe { real::nanosleep(time, left) };
     };
@@ -74,7 +74,7 @@ unsafe extern "C" fn clock_nanosleep(
         clock,
         libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME
     );
-    let Some(cx) = gate().filter(|_| ours) else {
+    let Some(cx) = gate_to_park().filter(|_| ours) else {
         // SAFETY: the caller's arguments.
         return unsafe { real::clock_nanosleep(clock, flags, time, left) };
     };
@@ -107,7 +107,7 @@ fn now(clock: clockid_t) -> Duration {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
-    let Some(cx) = gate() else {
+    let Some(cx) = gate_to_park() else {
         // SAFETY: no pointers.
         return unsafe { real::usleep(micros) };
     };
@@ -117,7 +117,7 @@ unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
-    let Some(cx) = gate() else {
+    let Some(cx) = gate_to_park() else {
         // SAFETY: no pointers.
         return unsafe { real::sleep(seconds) };
     };
@@ -127,7 +127,7 @@ unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sched_yield() -> c_int {
-    let Some(cx) = gate() else {
+    let Some(cx) = gate_to_park() else {
         // SAFETY: no pointers.
         return unsafe { real::sched_yield() };
     };

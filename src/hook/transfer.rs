@@ -39,6 +39,7 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
+    #[inline(always)]
     pub(super) fn incoming(fd: RawFd, total: usize, flags: c_int, control: bool) -> Self {
         let collect = flags & libc::MSG_WAITALL != 0
             && flags & libc::MSG_PEEK == 0
@@ -53,6 +54,7 @@ impl Transfer {
         }
     }
 
+    #[inline(always)]
     pub(super) fn outgoing(fd: RawFd, total: usize, flags: c_int) -> Self {
         Self {
             fd,
@@ -64,9 +66,8 @@ impl Transfer {
     }
 
     /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(&self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
-        let peek = self.flags & libc::MSG_PEEK != 0;
         // These answer at once, whatever is or isn't there.
         let at_once = match self.dir {
             Direction::Read => libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
@@ -76,27 +77,46 @@ impl Transfer {
             return piece(0, Mode::Plain);
         }
         let mut asker = Asker::new(self.fd, self.dir);
-        let mut done = 0;
+        let moved = until_done(cx, &mut asker, self.total > 0, |mode| piece(0, mode))?;
+        if self.settle(cx, moved, moved) {
+            return Ok(moved);
+        }
+        Ok(self.go_on(cx, &mut asker, moved, piece))
+    }
+
+    /// Notes what a piece shows; whether the call is complete. `done` counts
+    /// all pieces, `moved` the last.
+    #[inline(always)]
+    fn settle(&self, cx: Cx, done: usize, moved: usize) -> bool {
+        let short = done < self.total;
+        if short && moved > 0 && self.flags & libc::MSG_PEEK == 0 {
+            cx.moved_short(self.fd, self.dir);
+        }
+        !short || moved == 0 || !self.whole
+    }
+
+    /// Moves the other pieces of a transfer that is to be whole. An error ends
+    /// it short: the next call will meet it.
+    #[cold]
+    fn go_on(
+        &self,
+        cx: Cx,
+        asker: &mut Asker,
+        mut done: usize,
+        mut piece: impl FnMut(usize, Mode) -> Answer,
+    ) -> usize {
         loop {
-            let moved = until_done(cx, &mut asker, self.total > 0, |mode| {
-                if done > 0 && self.dir == Direction::Write && broken(self.fd) {
+            let moved = until_done(cx, asker, true, |mode| {
+                if self.dir == Direction::Write && broken(self.fd) {
                     Ok(0)
                 } else {
                     piece(done, mode)
                 }
             });
-            let moved = match moved {
-                Ok(moved) => moved,
-                Err(_) if done > 0 => return Ok(done),
-                Err(code) => return Err(code),
-            };
+            let Ok(moved) = moved else { return done };
             done += moved;
-            let short = done < self.total;
-            if short && moved > 0 && !peek && cx.is_stream(self.fd) {
-                cx.drained(self.fd, self.dir);
-            }
-            if !short || moved == 0 || !self.whole {
-                return Ok(done);
+            if self.settle(cx, done, moved) {
+                return done;
             }
         }
     }

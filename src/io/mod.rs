@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::driver::Direction;
 use crate::sched::Cx;
-use crate::sys;
+use crate::sys::{self, errno};
 
 /// Waits until `fd` has something to read, has ended or has an error.
 ///
@@ -65,9 +65,22 @@ fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     };
     while !sys::ready::poll(fd, write, Some(Instant::now()))? {
         cx.drained(fd.as_raw_fd(), dir);
-        cx.wait(fd.as_raw_fd(), dir, None)?;
+        wait(cx, fd, dir)?;
     }
     Ok(())
+}
+
+/// What the scheduler tells apart from a caller's own time limit is plain
+/// `TimedOut` to users.
+fn wait(cx: Cx, fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
+    cx.wait(fd.as_raw_fd(), dir, None).map_err(|error| {
+        let late = error.raw_os_error() == Some(errno::ETIME);
+        if late {
+            io::Error::from_raw_os_error(errno::ETIMEDOUT)
+        } else {
+            error
+        }
+    })
 }
 
 /// Waits after a `WouldBlock`: until the descriptor may be ready again.
@@ -75,7 +88,7 @@ fn park(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     match Cx::current() {
         Some(cx) => {
             cx.drained(fd.as_raw_fd(), dir);
-            cx.wait(fd.as_raw_fd(), dir, None)
+            wait(cx, fd, dir)
         }
         None => sys::ready::poll(fd, dir == Direction::Write, None).map(drop),
     }

@@ -1,88 +1,243 @@
-//! Cancellation: an error first, an unwind where that is sound.
+//! Cancellation and deadlines: an error first, an unwind where that is sound.
 //!
-//! A cancelled coroutine's waits fail: hooked calls return `ECANCELED` (they
-//! are `extern "C"` and called from code compiled not to unwind), our own
-//! waiting functions unwind with [`Cancelled`]. Both go on failing, so that
-//! code that swallows one meets the next. Code that ignores [`PATIENCE`] of
-//! them is abandoned: never resumed, its memory never reused.
+//! A coroutine that was cancelled, or that is inside a
+//! [`timeout`](crate::timeout) whose time is over, is *ending*: its waits
+//! fail. Hooked calls return an error (they are `extern "C"` and called from
+//! code compiled not to unwind), our own waiting functions unwind with
+//! [`Cancelled`] or [`Late`]. All go on failing, so that code that swallows
+//! one meets the next.
+//!
+//! Code that ignores [`PATIENCE`] failures goes one step down: an ignored
+//! deadline becomes a cancellation, an ignored cancellation ends in the
+//! coroutine being abandoned: never resumed, its memory never reused.
+//!
+//! While it unwinds a coroutine can't park, so a destructor has one try at
+//! everything: what can be done at once is done, what would have to wait
+//! fails. docs/CANCELLATION.md has the rules as users see them.
 
+use std::any::Any;
 use std::io;
 use std::panic::resume_unwind;
+use std::thread::panicking;
+use std::time::Instant;
 
 use super::cx::Cx;
+use super::describe::Who;
 use super::worker::Worker;
 use crate::switch::Event;
 use crate::sys::errno;
-use crate::task::Flags;
 use crate::task::alias::Ask;
+use crate::task::{Addr, Flags, JoinError, State};
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
-pub(super) struct Cancelled;
+pub(crate) struct Cancelled;
 
-/// How many failed waits a cancelled coroutine may ignore.
+/// The payload of an unwind by a deadline: which one.
+pub(crate) struct Late(pub(crate) Instant);
+
+/// How many failed waits an ending coroutine may ignore.
 pub(super) const PATIENCE: u32 = 10_000;
+
+/// A `timeout` around what runs, or none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limit {
+    pub(crate) deadline: Option<Instant>,
+    /// Waits that it has made fail.
+    pub(crate) refusals: u32,
+}
+
+/// Why waits fail.
+#[derive(Clone, Copy)]
+enum Ending {
+    Cancelled,
+    Late(Instant),
+}
+
+/// Why a coroutine has no result, from what it unwound with.
+pub(crate) fn why_unwound(payload: Box<dyn Any + Send>) -> JoinError {
+    if payload.is::<Cancelled>() {
+        JoinError::cancelled()
+    } else {
+        JoinError::panicked(payload)
+    }
+}
 
 impl Worker {
     /// The main coroutine has ended: cancels all others, here.
     pub(super) fn stop(&self) {
         self.stopping.set(true);
+        self.cancel_all(None);
+    }
+
+    /// Cancels all coroutines here but one.
+    pub(super) fn cancel_all(&self, spared: Option<Addr>) {
         while self.take_own() {}
         let all: Vec<_> = self
             .slots
             .iter_live()
-            .map(|(_, slot)| self.addr(slot))
+            .map(|(_, slot)| (self.addr(slot), self.identity(slot)))
             .collect();
-        all.into_iter().for_each(|addr| self.ask(Ask::Cancel, addr));
+        for (addr, identity) in all {
+            if spared != Some(identity) {
+                self.ask(Ask::Cancel, addr);
+            }
+        }
     }
 }
 
 impl Cx {
-    /// Whether this coroutine has been cancelled.
-    #[inline(always)]
-    pub(crate) fn cancelled(self) -> bool {
-        self.slot().has(Flags::CANCELLED)
+    /// Whether this coroutine has been cancelled, as far as is known here. Unlike
+    /// the waits this looks at the mail, for code that never waits.
+    pub(crate) fn is_cancelled(self) -> bool {
+        let worker = self.worker();
+        if worker.remote.mailbox.has_mail() {
+            // On the coroutine's stack, which is sound: the messages are about
+            // other tasks, or leave a note in this one's flags.
+            worker.read_mail();
+        }
+        self.slot().has(Flags::CANCELLED) || worker.pool.is_stopping()
     }
 
-    /// For hooks: `ECANCELED` if cancelled.
+    /// For hooks: an error if the coroutine is ending, `ECANCELED` or `ETIME`.
+    /// A destructor that runs while it unwinds has one try.
     #[inline(always)]
     pub(crate) fn check(self) -> io::Result<()> {
-        if self.cancelled() {
-            Err(self.refuse())
+        if self.slot().has(Flags::ENDING) {
+            self.check_closely()
         } else {
             Ok(())
         }
     }
 
-    /// For our own waits: unwinds if cancelled.
+    /// [`Cx::check`] where the next step is to park, which nobody may while it
+    /// unwinds (it would show its panic count to all others on this thread).
+    pub(crate) fn check_parkable(self) -> io::Result<()> {
+        if panicking() {
+            return Err(io::Error::from_raw_os_error(errno::ECANCELED));
+        }
+        self.check()
+    }
+
+    /// For our own waits: unwinds if the coroutine is ending.
     #[inline(always)]
-    pub(crate) fn unwind_if_cancelled(self) {
-        if self.cancelled() {
-            self.unwind();
+    pub(crate) fn unwind_if_ending(self) {
+        if self.slot().has(Flags::ENDING) {
+            self.unwind_closely();
         }
     }
 
-    #[cold]
-    fn unwind(self) {
-        self.count_refusal();
-        resume_unwind(Box::new(Cancelled));
+    /// The end of the `timeout` around this, the earliest if there are several.
+    #[inline]
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        if self.slot().has(Flags::LIMITED) {
+            self.limit().deadline
+        } else {
+            None
+        }
+    }
+
+    /// The `timeout` around this.
+    pub(crate) fn limit(self) -> Limit {
+        self.worker().with_extra(self.slot(), |extra| extra.limit)
+    }
+
+    /// A `timeout` begins, or the one around it goes on.
+    pub(crate) fn set_limit(self, limit: Limit) {
+        let slot = self.slot();
+        slot.clear(Flags::LIMITED);
+        if limit.deadline.is_some() {
+            slot.set(Flags::LIMITED);
+        }
+        self.worker().with_extra(slot, |extra| extra.limit = limit);
+    }
+
+    /// Parks until woken, whatever else: for what must not end early.
+    pub(crate) fn park_regardless(self) {
+        self.suspend(Event::Parked);
+    }
+
+    /// Whether the coroutine is ending; counts no refusal.
+    pub(crate) fn is_ending(self) -> bool {
+        self.ending().is_some()
+    }
+
+    /// Ends here and now: never resumed, frames and all they own left alone.
+    pub(crate) fn abandon(self) -> ! {
+        self.suspend(Event::Abandoned);
+        unreachable!("an abandoned coroutine was resumed")
+    }
+
+    fn ending(self) -> Option<Ending> {
+        if self.slot().has(Flags::CANCELLED) {
+            return Some(Ending::Cancelled);
+        }
+        let deadline = self.deadline()?;
+        (Instant::now() >= deadline).then_some(Ending::Late(deadline))
     }
 
     #[cold]
-    fn refuse(self) -> io::Error {
+    fn check_closely(self) -> io::Result<()> {
+        if panicking() {
+            return Ok(());
+        }
+        let code = match self.ending() {
+            None => return Ok(()),
+            Some(Ending::Cancelled) => errno::ECANCELED,
+            Some(Ending::Late(_)) => errno::ETIME,
+        };
         self.count_refusal();
-        io::Error::from_raw_os_error(errno::ECANCELED)
+        Err(io::Error::from_raw_os_error(code))
+    }
+
+    #[cold]
+    fn unwind_closely(self) {
+        // A second unwind out of a destructor would abort; if this one has to
+        // wait, `suspend` aborts and says why.
+        if panicking() {
+            return;
+        }
+        let Some(ending) = self.ending() else { return };
+        self.count_refusal();
+        match ending {
+            Ending::Cancelled => resume_unwind(Box::new(Cancelled)),
+            Ending::Late(deadline) => resume_unwind(Box::new(Late(deadline))),
+        }
     }
 
     fn count_refusal(self) {
+        let cancelled = self.slot().has(Flags::CANCELLED);
         let refusals = self.worker().with_extra(self.slot(), |extra| {
-            extra.refusals += 1;
-            extra.refusals
+            let count = if cancelled {
+                &mut extra.refusals
+            } else {
+                &mut extra.limit.refusals
+            };
+            *count += 1;
+            *count
         });
+        let mut event = Event::Yielded;
+        if refusals > PATIENCE {
+            if cancelled {
+                event = Event::Abandoned;
+            } else {
+                self.cancel_for_being_late();
+            }
+        }
         // The others get their turn between the refusals.
-        self.suspend(if refusals > PATIENCE {
-            Event::Abandoned
-        } else {
-            Event::Yielded
-        });
+        self.suspend(event);
+    }
+
+    #[cold]
+    fn cancel_for_being_late(self) {
+        let who = Who {
+            worker: self.worker(),
+            slot: self.slot(),
+        };
+        eprintln!(
+            "crore: {who} went on after a timeout had failed {PATIENCE} of its waits; it is \
+             cancelled"
+        );
+        debug_assert_eq!(self.slot().state(), State::Running);
+        self.slot().set(Flags::CANCELLED);
     }
 }

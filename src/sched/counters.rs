@@ -39,4 +39,54 @@ pub(crate) struct Counters {
     pub(crate) saved_bytes: Counter,
     pub(crate) saved_bytes_peak: Counter,
     pub(crate) saved_bytes_held: Counter,
+    pub(crate) stacks_in_use: Counter,
+    pub(crate) stacks_warm: Counter,
+    pub(crate) stacks_cold: Counter,
+    pub(crate) stacks_lost: Counter,
+    pub(crate) stacks_reserved: Counter,
+}
+
+impl Counters {
+    /// Back to zero, for the next owner.
+    pub(super) fn reset(&self) {
+        let Self {
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+            stacks_in_use,
+            stacks_warm,
+            stacks_cold,
+            stacks_lost,
+            stacks_reserved,
+        } = self;
+        let all = [
+            spawned,
+            ended,
+            abandoned,
+            resumed,
+            turns,
+            saves,
+            restores,
+            hits,
+            largest_frame,
+            saved_bytes,
+            saved_bytes_peak,
+            saved_bytes_held,
+            stacks_in_use,
+            stacks_warm,
+            stacks_cold,
+            stacks_lost,
+            stacks_reserved,
+        ];
+        all.into_iter().for_each(|counter| counter.set(0));
+    }
 }

@@ -24,16 +24,12 @@ use crate::task::{Addr, Flags, RUNNING, Slot};
 pub(crate) struct Cx(NonNull<Slot>);
 
 impl Cx {
-    /// For hooks: `None` on plain threads, on a worker's own stack, inside
-    /// `unhooked`, and while unwinding (a coroutine that suspended then would
-    /// show its panic count to all others on this thread).
+    /// For calls on descriptors: `None` on plain threads, on a worker's own
+    /// stack, and inside `unhooked`. While unwinding too such a call goes
+    /// through here, but it has one try only: [`Cx::wait`] fails then.
     #[inline(always)]
     pub(crate) fn current() -> Option<Self> {
-        let cx = Self::running()?;
-        if cx.slot().has(Flags::UNHOOKED) || std::thread::panicking() {
-            return None;
-        }
-        Some(cx)
+        Self::running().filter(|cx| !cx.slot().has(Flags::UNHOOKED))
     }
 
     /// For our own functions: `None` outside coroutines only.
@@ -43,7 +39,8 @@ impl Cx {
     }
 
     /// For our own timed waits: a coroutine that may park. One that unwinds
-    /// may not; then the caller blocks the thread for real.
+    /// may not (it would show its panic count to all others on this thread);
+    /// then the caller blocks the thread for real.
     #[inline(always)]
     pub(crate) fn parkable() -> Option<Self> {
         Self::running().filter(|_| !std::thread::panicking())
@@ -61,6 +58,7 @@ impl Cx {
     }
 
     /// The coroutine's address.
+    #[inline(always)]
     fn addr(self) -> Addr {
         self.worker().addr(self.slot())
     }
@@ -71,6 +69,7 @@ impl Cx {
     }
 
     /// Wakes this coroutine.
+    #[inline(always)]
     pub(crate) fn waker(self) -> Waker {
         wake::waker(self.addr())
     }
@@ -98,16 +97,23 @@ impl Cx {
         unsafe { switch::suspend(Worker::yielder(), event) };
     }
 
-    /// Parks until woken; may return early.
+    /// Parks until woken, or until the deadline of a `timeout` around this at
+    /// the latest; may return early.
     #[inline(always)]
     pub(crate) fn park(self) {
-        self.suspend(Event::Parked);
+        if self.slot().has(Flags::LIMITED) {
+            self.park_until(None);
+        } else {
+            self.suspend(Event::Parked);
+        }
     }
 
-    /// Parks until `deadline` at the latest; may return early.
+    /// As [`Cx::park`], and until `deadline` at the latest.
+    #[inline(always)]
     pub(crate) fn park_until(self, deadline: Option<Instant>) {
-        let timer = deadline.map(|at| self.start_timer(at));
-        self.park();
+        let first = deadline.into_iter().chain(self.deadline()).min();
+        let timer = first.map(|at| self.start_timer(at));
+        self.suspend(Event::Parked);
         timer.inspect(|&key| self.stop_timer(key));
     }
 
@@ -122,16 +128,16 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn spend(self) {
         let budget = &self.worker().budget;
-        budget.set(budget.get() - 1);
-        if budget.get() == 0 {
+        budget.set(budget.get().saturating_sub(1));
+        if budget.get() == 0 && !std::thread::panicking() {
             self.yield_now();
         }
     }
 
-    /// Sleeps. `Err(ECANCELED)` if cancelled.
+    /// Sleeps. `ECANCELED` if cancelled, `ETIME` if a `timeout` ends first.
     pub(crate) fn sleep_until(self, deadline: Instant) -> io::Result<()> {
         loop {
-            self.check()?;
+            self.check_parkable()?;
             if Instant::now() >= deadline {
                 return Ok(());
             }
@@ -139,13 +145,14 @@ impl Cx {
         }
     }
 
-    /// Takes the park token, parking until there is one. Unwinds if cancelled.
+    /// Takes the park token, parking until there is one. Unwinds as
+    /// [`Cx::unwind_if_ending`] does.
     ///
     /// All in one frame: it is what a parked coroutine keeps.
     #[inline(always)]
     pub(crate) fn take_token(self) {
         loop {
-            self.unwind_if_cancelled();
+            self.unwind_if_ending();
             if self.slot().take(Flags::TOKEN) {
                 return;
             }
@@ -156,7 +163,7 @@ impl Cx {
     /// As [`Cx::take_token`], until `deadline` at the latest.
     pub(crate) fn take_token_until(self, deadline: Option<Instant>) {
         loop {
-            self.unwind_if_cancelled();
+            self.unwind_if_ending();
             if self.slot().take(Flags::TOKEN) || deadline.is_some_and(|at| Instant::now() >= at) {
                 return;
             }
@@ -165,15 +172,21 @@ impl Cx {
     }
 
     /// `false`: the descriptor is known not to be ready; park without a try.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn worth_trying(self, fd: RawFd, direction: Direction) -> bool {
         matches!(self.worker().driver.borrow().hint(fd, direction), Hint::Try)
     }
 
-    /// A call said `EAGAIN`, or moved less than asked on a stream.
+    /// A call said `EAGAIN`.
     #[inline]
     pub(crate) fn drained(self, fd: RawFd, direction: Direction) {
         self.worker().driver.borrow_mut().drained(fd, direction);
+    }
+
+    /// A call moved something, but less than asked.
+    #[inline(always)]
+    pub(crate) fn moved_short(self, fd: RawFd, direction: Direction) {
+        self.worker().driver.borrow_mut().moved_short(fd, direction);
     }
 
     /// Whether a short transfer means drained.
@@ -186,9 +199,11 @@ impl Cx {
     ///
     /// # Errors
     ///
-    /// By raw number: `ETIMEDOUT` (deadline), `EBADF` (closed meanwhile),
-    /// `ECANCELED`, `EPERM` (a regular file is always ready and can't be
-    /// polled), or what `epoll_ctl` says.
+    /// By raw number: `ETIMEDOUT` (`deadline`), `ETIME` (that of a `timeout`
+    /// around this), `EBADF` (closed meanwhile), `ECANCELED` (also while
+    /// unwinding: nobody may park then), `EPERM` (a regular file is always
+    /// ready and can't be polled), or what `epoll_ctl` says.
+    #[inline(always)]
     pub(crate) fn wait(
         self,
         fd: RawFd,
@@ -196,7 +211,7 @@ impl Cx {
         deadline: Option<Instant>,
     ) -> io::Result<()> {
         loop {
-            self.check()?;
+            self.check_parkable()?;
             let key = self.start_wait(fd, direction)?;
             self.park_until(deadline);
             match self.end_wait(key) {
@@ -219,7 +234,7 @@ impl Cx {
         deadline: Option<Instant>,
     ) -> io::Result<()> {
         loop {
-            self.check()?;
+            self.check_parkable()?;
             let mut keys = Vec::with_capacity(fds.len());
             let mut refused = None;
             for &(fd, direction) in fds {
@@ -234,9 +249,10 @@ impl Cx {
             if refused.is_none() {
                 self.park_until(deadline);
             }
-            let ready = keys.into_iter().fold(false, |ready, key| {
-                !matches!(self.end_wait(key), Outcome::Pending) || ready
-            });
+            let mut ready = false;
+            for key in keys {
+                ready |= !matches!(self.end_wait(key), Outcome::Pending);
+            }
             match refused {
                 Some(error)
                     if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>
@@ -253,11 +269,13 @@ impl Cx {
         }
     }
 
+    #[inline(always)]
     fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
         let waker = self.waker();
         self.worker().driver.borrow_mut().wait(fd, direction, waker)
     }
 
+    #[inline(always)]
     fn end_wait(self, key: WaitKey) -> Outcome {
         self.worker().driver.borrow_mut().finish(key)
     }

@@ -1,31 +1,49 @@
-//! Puts a name to the running coroutine, for the report of its overflow.
+//! Puts a coroutine in words, for reports of what it did or suffered.
 
-use std::fmt::Write;
+use std::fmt::{self, Display, Write};
 
 use super::cx::Cx;
+use super::worker::Worker;
 use crate::stack::overflow::SignalWriter;
+use crate::task::Slot;
 
 /// "coroutine 'conn' (id 1:42:7), spawned at src/x.rs:10:5".
 ///
-/// Runs in a signal handler, on a thread that may be anywhere: it only reads,
-/// and leaves out what is just being changed.
-pub(crate) fn describe_running(_guard: usize, out: &mut SignalWriter) {
-    let Some(cx) = Cx::running() else {
-        let _ = write!(out, "a coroutine's stack, touched from outside it");
-        return;
-    };
-    let (worker, slot) = (cx.worker(), cx.slot());
-    let _ = write!(out, "coroutine ");
-    if let Ok(extras) = worker.extras.try_borrow() {
-        if let Some(name) = extras
-            .get(slot.extra.get() as usize)
-            .and_then(|e| e.name.as_deref())
-        {
-            let _ = write!(out, "'{name}' ");
+/// May be written by a signal handler on the worker's thread, wherever that
+/// is: it only reads, and leaves out what is just being changed.
+pub(super) struct Who<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) slot: &'a Slot,
+}
+
+impl Display for Who<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { worker, slot } = self;
+        write!(out, "coroutine ")?;
+        if let Ok(extras) = worker.extras.try_borrow() {
+            let extra = extras.get(slot.extra.get() as usize);
+            if let Some(name) = extra.and_then(|extra| extra.name.as_deref()) {
+                write!(out, "'{name}' ")?;
+            }
         }
+        write!(out, "(id {})", worker.addr(slot))?;
+        if let Ok(sites) = worker.sites.try_borrow() {
+            write!(out, ", spawned at {}", sites.get(slot.site.get()))?;
+        }
+        Ok(())
     }
-    let _ = write!(out, "(id {})", worker.addr(slot));
-    if let Ok(sites) = worker.sites.try_borrow() {
-        let _ = write!(out, ", spawned at {}", sites.get(slot.site.get()));
-    }
+}
+
+/// Describes the coroutine that runs on this thread; `false` if none does.
+pub(crate) fn describe_running(out: &mut SignalWriter) -> bool {
+    let Some(cx) = Cx::running() else {
+        return false;
+    };
+    let who = Who {
+        worker: cx.worker(),
+        slot: cx.slot(),
+    };
+    // A `SignalWriter` takes all.
+    let _ = write!(out, "{who}");
+    true
 }

@@ -12,7 +12,9 @@ mod counters;
 mod cx;
 mod describe;
 mod forked;
+mod locals;
 mod mailbox;
+mod poll;
 mod pool;
 mod remote;
 mod run;
@@ -28,13 +30,15 @@ use std::os::fd::RawFd;
 use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
+pub(crate) use cancel::{Late, Limit, why_unwound};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
+pub(crate) use locals::{Found, coroutine};
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::{ask, waker};
+pub(crate) use wake::ask;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.

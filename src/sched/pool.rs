@@ -7,6 +7,7 @@
 
 use std::io;
 
+use super::counters::Counters;
 use super::mailbox::Owner;
 use super::remote::{Message, Remote, Unstarted};
 use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,6 +24,8 @@ pub(crate) struct Pool {
     /// Where the next task from outside goes, more or less.
     turn: AtomicUsize,
     stopping: AtomicBool,
+    /// The remotes may be another runtime's.
+    closed: AtomicBool,
 }
 
 impl Pool {
@@ -37,6 +40,7 @@ impl Pool {
             owners: Vec::new(),
             turn: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         };
         // What is claimed already is given back if the pool is dropped half-way.
         for _ in 0..workers {
@@ -45,6 +49,15 @@ impl Pool {
             pool.owners.push(owner);
         }
         Ok(pool)
+    }
+
+    /// What each worker has counted; nothing once the runtime has ended.
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &'static Counters> {
+        let open = !self.closed.load(Ordering::Relaxed);
+        self.remotes
+            .iter()
+            .filter(move |_| open)
+            .map(|remote| &remote.counters)
     }
 
     /// The workers, in order; the first is the thread that calls `run`.
@@ -108,6 +121,7 @@ impl Pool {
     /// Ends the runtime: nothing can be placed any more, and what nobody has
     /// started is cancelled.
     pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         for (remote, &owner) in self.remotes.iter().zip(&self.owners) {
             // Dropped here, not under the mailbox's lock: the destructors of
             // closures are foreign code.

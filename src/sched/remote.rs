@@ -16,6 +16,7 @@ use super::mailbox::{Mailbox, Owner};
 use super::worker::Plan;
 use crate::task::alias::Ask;
 use crate::task::{Addr, Header, JoinError, PacketRef};
+use crate::util::contain;
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
@@ -28,21 +29,21 @@ pub(crate) enum Message {
 }
 
 /// A task that no worker has taken yet: the task's side of its packet with the
-/// closure inside, and how it is to be run.
+/// work inside, and how it is to be run.
 pub(crate) struct Unstarted {
     packet: *const Header,
     plan: Plan,
 }
 
-// SAFETY: only tasks whose closure is `Send` are made into one (`new`'s
+// SAFETY: only tasks whose work is `Send` are made into one (`new`'s
 // contract), and a header's shared parts are atomics.
 unsafe impl Send for Unstarted {}
 
 impl Unstarted {
     /// # Safety
     ///
-    /// - `packet` is the task's side of a new packet, closure inside.
-    /// - The closure and its result are `Send`.
+    /// - `packet` is the task's side of a new packet, work inside.
+    /// - The work and its output are `Send`.
     pub(crate) unsafe fn new(packet: *const Header, plan: Plan) -> Self {
         Self { packet, plan }
     }
@@ -58,11 +59,13 @@ impl Unstarted {
 impl Drop for Unstarted {
     /// Nobody will run it.
     fn drop(&mut self) {
-        // SAFETY: by `new`, and `into_parts` has not given it away.
-        unsafe {
-            let packet = PacketRef::from_slot(self.packet).expect("an unstarted task has a packet");
-            packet.cancel_unstarted(JoinError::cancelled());
-        }
+        // SAFETY: the task's side is ours: `into_parts` has not given it away.
+        let packet = unsafe { PacketRef::from_slot(self.packet) };
+        let packet = packet.expect("an unstarted task has a packet");
+        // The work's destructor is foreign code.
+        //
+        // SAFETY: nobody ran or polled it, so it is there.
+        contain(|| unsafe { packet.discard(JoinError::cancelled()) });
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) struct Remote {
     /// of an earlier owner had this one or one above.
     next_generation: AtomicU32,
     pub(crate) mailbox: Mailbox<Message, Unstarted>,
-    /// What the worker counts; goes on counting from owner to owner.
+    /// What the worker counts.
     pub(crate) counters: Counters,
 }
 
@@ -93,13 +96,14 @@ impl Remote {
             // SAFETY: remotes are never freed.
             let remote = unsafe { known.as_ref() }.unwrap_or_else(|| install(entry, index as u32));
             if let Some(owner) = remote.mailbox.open() {
+                remote.counters.reset();
                 return Ok((remote, owner));
             }
         }
         Err(io::Error::new(
             io::ErrorKind::QuotaExceeded,
             format!(
-                "this process has {} crore workers, the most it can have",
+                "this process already has {} crore workers, the most it can have",
                 Addr::MAX_WORKERS - 1
             ),
         ))

@@ -4,21 +4,25 @@
 //! scheduler knows. A dedicated task has its stack alone. A shared task is
 //! bound to one of a few large stacks at its first run; before it is resumed,
 //! the frames of whoever ran there last are copied to the pool and its own
-//! are copied back. Does not live here: the copying (floor 1), the run queue.
+//! are copied back ([`shared`]). In check mode a shared task has a stack of
+//! its own too, which is closed while the task is suspended, so that whoever
+//! breaks the contract of shared tasks is caught in the act.
+//! Does not live here: the copying (floor 1), the run queue.
+
+mod shared;
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::io;
 
+use self::shared::Shared;
+use super::counters::Counters;
 use crate::stack::arena::{Arena, ArenaConfig};
-use crate::stack::pool::{Pool, PoolConfig};
-use crate::stack::shared::{Resident, Saved, SharedStack};
-use crate::stack::{Reuse, StackId};
-use crate::switch::{Carrier, SpWord};
+use crate::stack::{Reuse, StackId, closed};
+use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
 use crate::util::prefetch;
-
-use super::counters::Counters;
 
 /// How many shared stacks there are, and how much they keep.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +30,8 @@ pub(crate) struct SharedConfig {
     pub(crate) stacks: u32,
     pub(crate) bytes: usize,
     pub(crate) max_saved_bytes: u64,
+    /// Check mode.
+    pub(crate) check: bool,
 }
 
 /// All stacks of one worker.
@@ -34,35 +40,29 @@ pub(super) struct Stacks {
     config: SharedConfig,
     /// Made when the first shared task starts.
     shared: RefCell<Option<Shared>>,
-}
-
-struct Shared {
-    places: Vec<Place>,
-    /// Places whose owner has ended.
-    idle: Vec<u32>,
-    /// The place that the next task without an idle one is bound to.
-    next: u32,
-    pool: Pool,
     counters: &'static Counters,
 }
 
-struct Place {
-    stack: SharedStack,
-    carrier: *mut Carrier,
-    sp_word: SpWord,
-    idle_sp: usize,
-}
-
 impl Stacks {
-    pub(super) fn new(arena: ArenaConfig, config: SharedConfig) -> Self {
+    pub(super) fn new(
+        arena: ArenaConfig,
+        config: SharedConfig,
+        counters: &'static Counters,
+    ) -> Self {
+        let arena = ArenaConfig {
+            headroom: if config.check { closed::RECORD } else { 0 },
+            ..arena
+        };
         Self {
             arena: RefCell::new(Arena::new(arena)),
             config,
             shared: RefCell::default(),
+            counters,
         }
     }
 
     /// Gives a new task a stack. The carrier is idle and waits for its job.
+    /// `who` puts the task in words.
     ///
     /// # Errors
     ///
@@ -71,36 +71,31 @@ impl Stacks {
         &self,
         slots: &Slots,
         slot: &Slot,
-        counters: &'static Counters,
+        who: &dyn Display,
     ) -> io::Result<*mut Carrier> {
-        if slot.has(Flags::SHARED) {
-            let mut shared = self.shared.borrow_mut();
-            let shared = match &mut *shared {
-                Some(shared) => shared,
-                none => none.insert(Shared::new(
-                    &mut self.arena.borrow_mut(),
-                    self.config,
-                    counters,
-                )?),
-            };
-            return shared.start(slots, slot, self.config.max_saved_bytes);
-        }
         let mut arena = self.arena.borrow_mut();
-        let (id, reuse) = arena.take(slot.stack.get() as usize * PAGE)?;
-        slot.stack.set(id.to_bits());
-        let bounds = arena.bounds(id);
-        Ok(match reuse {
-            Reuse::Warm => Carrier::at(bounds),
-            // SAFETY: the arena hands the stack to this task alone, and keeps
-            // it mapped until it is given back.
-            Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
-        })
+        if !slot.has(Flags::SHARED) {
+            let bytes = slot.stack.get() as usize * PAGE;
+            return start_alone(&mut arena, slot, bytes);
+        }
+        if self.config.check {
+            let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
+            // SAFETY: the stack is open, the task's alone, and has headroom.
+            unsafe { closed::sign(arena.bounds(alone(slot)), format_args!("{who}")) };
+            return Ok(carrier);
+        }
+        let mut shared = self.shared.borrow_mut();
+        let shared = match &mut *shared {
+            Some(shared) => shared,
+            none => none.insert(Shared::new(&mut arena, self.config, self.counters)?),
+        };
+        shared.start(slots, slot)
     }
 
     /// The carrier of a suspended task, whose frames are in their place.
     #[inline(always)]
     pub(super) fn carrier(&self, slots: &Slots, slot: &Slot) -> *mut Carrier {
-        if slot.has(Flags::SHARED) {
+        if self.copied(slot) {
             return self
                 .shared
                 .borrow_mut()
@@ -108,24 +103,30 @@ impl Stacks {
                 .expect(STARTED)
                 .restore(slots, slot);
         }
-        Carrier::at(self.arena.borrow().bounds(dedicated(slot)))
+        if self.closed(slot) {
+            self.open(slot);
+        }
+        Carrier::at(self.arena.borrow().bounds(alone(slot)))
     }
 
-    /// A new task has suspended for the first time.
-    pub(super) fn first_suspension(&self, slot: &Slot) {
-        if slot.has(Flags::SHARED) {
-            let mut shared = self.shared.borrow_mut();
-            let place = &mut shared.as_mut().expect(STARTED).places[slot.stack.get() as usize];
-            // SAFETY: the task is parked, and the carrier noted the cut when
-            // it called the job, just now, on this thread.
-            unsafe { place.stack.capture_root(Carrier::cut()) };
+    /// A task has suspended, for the first time or again.
+    #[inline(always)]
+    pub(super) fn suspended(&self, slot: &Slot, first: bool) {
+        if self.closed(slot) {
+            self.close(slot);
+        } else if first && slot.has(Flags::SHARED) {
+            self.shared
+                .borrow_mut()
+                .as_mut()
+                .expect(STARTED)
+                .first_suspension(slot);
         }
     }
 
     /// The task has ended; its carrier is idle.
     #[inline]
     pub(super) fn end(&self, slot: &Slot) {
-        if slot.has(Flags::SHARED) {
+        if self.copied(slot) {
             return self.shared.borrow_mut().as_mut().expect(STARTED).end(slot);
         }
         // What the stack keeps, its carrier included, is the arena's business:
@@ -133,7 +134,7 @@ impl Stacks {
         //
         // SAFETY: the slot holds the stack since `start`, nobody runs on it,
         // and the caller frees the slot.
-        let _ = unsafe { self.arena.borrow_mut().give(dedicated(slot)) };
+        let _ = unsafe { self.arena.borrow_mut().give(alone(slot)) };
     }
 
     /// The task is never resumed again: its frames are forgotten, and a
@@ -141,11 +142,11 @@ impl Stacks {
     /// point there (I6). Nobody points into a shared one's: its contract.
     #[cold]
     pub(super) fn abandon(&self, slots: &Slots, slot: &Slot) {
-        if slot.has(Flags::SHARED) {
+        if self.copied(slot) {
             let mut shared = self.shared.borrow_mut();
             return shared.as_mut().expect(STARTED).abandon(slots, slot);
         }
-        self.arena.borrow_mut().abandon(dedicated(slot));
+        self.arena.borrow_mut().abandon(alone(slot));
     }
 
     /// Asks the processor for what resuming a suspended task will touch.
@@ -154,14 +155,69 @@ impl Stacks {
         if slot.state() != State::Queued {
             return;
         }
+        if slot.has(Flags::POLLED) {
+            return prefetch(slot.packet.get().cast());
+        }
         if !slot.has(Flags::SHARED) {
             // The carrier, and the frames of a shallow coroutine below it.
-            let carrier = Carrier::at(self.arena.borrow().bounds(dedicated(slot))).cast::<u8>();
+            let carrier = Carrier::at(self.arena.borrow().bounds(alone(slot))).cast::<u8>();
             (0..DEDICATED_LINES).for_each(|line| prefetch(carrier.wrapping_sub(line * CACHE_LINE)));
-        } else if slot.frame.get() != 0 {
-            // SAFETY: only looked at; `restore` is who uses it up.
-            let saved = unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
-            saved.prefetch(&self.shared.borrow().as_ref().expect(STARTED).pool);
+        } else if let Some(shared) = &*self.shared.borrow() {
+            shared.prefetch(slot);
+        }
+    }
+
+    /// Publishes what there is; called when the worker looks around.
+    pub(super) fn count(&self) {
+        let arena = self.arena.borrow().counts();
+        self.counters.stacks_in_use.set(arena.in_use as u64);
+        self.counters.stacks_warm.set(arena.warm as u64);
+        self.counters.stacks_cold.set(arena.cold as u64);
+        self.counters.stacks_lost.set(arena.abandoned as u64);
+        self.counters
+            .stacks_reserved
+            .set(arena.address_space_bytes as u64);
+        if let Some(shared) = &*self.shared.borrow() {
+            shared.count();
+        }
+    }
+
+    /// Whether a task's frames are copied to and from a shared stack.
+    #[inline(always)]
+    fn copied(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && !self.config.check
+    }
+
+    /// Whether a task is a shared one in check mode: it has a stack of its
+    /// own, which is closed while it is suspended.
+    #[inline(always)]
+    fn closed(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && self.config.check
+    }
+
+    #[cold]
+    fn open(&self, slot: &Slot) {
+        // SAFETY: the task's own stack, as `start` took it.
+        let opened = unsafe { self.arena.borrow().set_open(alone(slot), true) };
+        opened.unwrap_or_else(|error| panic!("cannot open a coroutine's stack again: {error}"));
+    }
+
+    #[cold]
+    fn close(&self, slot: &Slot) {
+        // At the limit of memory mappings it stays open: less is checked, and
+        // all goes on.
+        //
+        // SAFETY: the task is suspended. Its contract says that nobody uses
+        // its frames now; to catch who does is the purpose.
+        let _ = unsafe { self.arena.borrow().set_open(alone(slot), false) };
+    }
+}
+
+impl Drop for Stacks {
+    fn drop(&mut self) {
+        // A stack that is not given back keeps its address space for ever.
+        if let Some(shared) = self.shared.get_mut().take() {
+            shared.give_back(self.arena.get_mut());
         }
     }
 }
@@ -172,168 +228,21 @@ const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
 
-/// The stack of a started dedicated task.
+/// The stack that a started task has alone.
 #[inline(always)]
-fn dedicated(slot: &Slot) -> StackId {
+fn alone(slot: &Slot) -> StackId {
     StackId::from_bits(slot.stack.get()).expect("a started task has a stack")
 }
 
-impl Shared {
-    fn new(
-        arena: &mut Arena,
-        config: SharedConfig,
-        counters: &'static Counters,
-    ) -> io::Result<Self> {
-        let places = (0..config.stacks.max(1))
-            .map(|_| Place::new(arena, config.bytes))
-            .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self {
-            idle: (0..places.len() as u32).rev().collect(),
-            places,
-            next: 0,
-            pool: Pool::new(PoolConfig::default())?,
-            counters,
-        })
-    }
-
-    /// Binds a new task to a stack: one whose owner is gone if there is one.
-    fn start(
-        &mut self,
-        slots: &Slots,
-        slot: &Slot,
-        max_saved_bytes: u64,
-    ) -> io::Result<*mut Carrier> {
-        if self.pool.counters().live > max_saved_bytes {
-            return Err(too_much_saved(max_saved_bytes));
-        }
-        let number = self.idle.pop().unwrap_or_else(|| {
-            self.next = (self.next + 1) % self.places.len() as u32;
-            self.next
-        });
-        slot.stack.set(number);
-        self.evict(slots, number);
-        let place = &mut self.places[number as usize];
-        // SAFETY: nobody's frames are on the stack, and the idle point is
-        // where the carrier's frames begin in the idle image.
-        unsafe {
-            place.stack.make_idle();
-            (*place.carrier).set_sp(place.sp_word, place.idle_sp);
-        }
-        place.stack.start(slots.index(slot));
-        Ok(place.carrier)
-    }
-
-    #[inline]
-    fn restore(&mut self, slots: &Slots, slot: &Slot) -> *mut Carrier {
-        let (number, index) = (slot.stack.get(), slots.index(slot));
-        let place = &mut self.places[number as usize];
-        if place.stack.hit(index) {
-            self.counters.hits.add(1);
-            return place.carrier;
-        }
-        self.evict(slots, number);
-        let place = &mut self.places[number as usize];
-        // SAFETY: the parts are what `evict` left when it saved this task,
-        // and are cleared now.
-        let saved = unsafe { Saved::from_parts(slot.frame.replace(0), slot.frame_len.get()) };
-        let sp = place.stack.sp_of(&saved);
-        // SAFETY: saved from this stack to this pool; nobody is resident.
-        unsafe {
-            place.stack.restore(index, saved, &mut self.pool);
-            (*place.carrier).set_sp(place.sp_word, sp);
-        }
-        self.counters.restores.add(1);
-        place.carrier
-    }
-
-    /// Saves the frames of the stack's owner, if it has one.
-    #[inline]
-    fn evict(&mut self, slots: &Slots, number: u32) {
-        let place = &mut self.places[number as usize];
-        let Resident::Owner(owner) = place.stack.resident() else {
-            return;
-        };
-        // SAFETY: the owner is suspended (the worker runs on its own stack),
-        // at the carrier's stack pointer.
-        let saved = unsafe {
-            place
-                .stack
-                .save((*place.carrier).sp(place.sp_word), &mut self.pool)
-        };
-        // There is no going on without the memory to put the frames in, and
-        // no caller to tell.
-        let saved = saved
-            .unwrap_or_else(|error| panic!("cannot save a parked coroutine's frames: {error}"));
-        self.counters.saves.add(1);
-        self.counters
-            .largest_frame
-            .set(self.counters.largest_frame.get().max(saved.len() as u64));
-        let (frame, len) = saved.into_parts();
-        let owner = slots.slot(owner);
-        owner.frame.set(frame);
-        owner.frame_len.set(len);
-    }
-
-    fn end(&mut self, slot: &Slot) {
-        let number = slot.stack.get();
-        self.places[number as usize].stack.finish();
-        self.idle.push(number);
-    }
-
-    fn abandon(&mut self, slots: &Slots, slot: &Slot) {
-        let place = &mut self.places[slot.stack.get() as usize];
-        debug_assert_eq!(place.stack.resident(), Resident::Owner(slots.index(slot)));
-        // SAFETY: it is suspended and never resumed; the contract of shared
-        // tasks says that nobody points into its frames.
-        unsafe { place.stack.forget((*place.carrier).sp(place.sp_word)) };
-    }
-
-    /// Publishes how much the pool holds.
-    fn count(&self) {
-        let pool = self.pool.counters();
-        self.counters.saved_bytes.set(pool.live);
-        self.counters.saved_bytes_peak.set(pool.peak_live);
-        self.counters.saved_bytes_held.set(pool.held);
-    }
-}
-
-impl Stacks {
-    /// Publishes how much is saved; called when the worker looks around.
-    pub(super) fn count(&self) {
-        if let Some(shared) = &*self.shared.borrow() {
-            shared.count();
-        }
-    }
-}
-
-impl Place {
-    fn new(arena: &mut Arena, bytes: usize) -> io::Result<Self> {
-        let (id, _) = arena.take(bytes)?;
-        let bounds = arena.bounds(id);
-        // SAFETY: the arena hands the stack to us alone; it is never given
-        // back before the arena is dropped.
-        unsafe {
-            let (carrier, sp_word) = Carrier::install(bounds);
-            let idle_sp = (*carrier).sp(sp_word);
-            // The carrier itself lies above what is copied.
-            let stack = SharedStack::new(carrier.addr(), bounds.limit.get(), idle_sp);
-            Ok(Self {
-                stack,
-                carrier,
-                sp_word,
-                idle_sp,
-            })
-        }
-    }
-}
-
-#[cold]
-fn too_much_saved(limit: u64) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::QuotaExceeded,
-        format!(
-            "the frames of parked shared coroutines take more than {limit} bytes, the limit; raise \
-             Runtime::builder().max_saved_bytes(n), or wait for some to end"
-        ),
-    )
+/// Gives a new task a stack of its own.
+fn start_alone(arena: &mut Arena, slot: &Slot, bytes: usize) -> io::Result<*mut Carrier> {
+    let (id, reuse) = arena.take(bytes)?;
+    slot.stack.set(id.to_bits());
+    let bounds = arena.bounds(id);
+    Ok(match reuse {
+        Reuse::Warm => Carrier::at(bounds),
+        // SAFETY: the arena hands the stack to this task alone, and keeps it
+        // mapped until it is given back.
+        Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+    })
 }

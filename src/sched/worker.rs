@@ -18,6 +18,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::cancel::Limit;
+use super::locals::Locals;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
@@ -25,7 +27,7 @@ use crate::driver::Driver;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
-use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State};
+use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
 
 thread_local! {
     static LOCAL: Local = const {
@@ -67,6 +69,10 @@ pub(super) struct Extra {
     pub(super) alias: Option<Addr>,
     /// Waits refused since the task was cancelled.
     pub(super) refusals: u32,
+    /// The `timeout` that the task is inside, the one that ends first.
+    pub(super) limit: Limit,
+    /// Its coroutine locals.
+    pub(super) locals: Locals,
 }
 
 /// One kernel thread's scheduler.
@@ -129,7 +135,7 @@ impl Worker {
             remote,
             slots,
             queue: RefCell::default(),
-            stacks: Stacks::new(config.arena, config.shared),
+            stacks: Stacks::new(config.arena, config.shared, &remote.counters),
             driver: RefCell::new(driver),
             extras: RefCell::new(extras),
             sites: RefCell::default(),
@@ -198,12 +204,12 @@ impl Worker {
     /// # Errors
     ///
     /// All slots taken.
-    pub(crate) fn spawn_local<F: FnOnce() -> T, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef> {
+    pub(crate) fn spawn_local(&self, work: impl Work, plan: Plan) -> io::Result<JoinRef> {
         let Some(index) = self.slots.alloc() else {
             return Err(too_many(self.slots.capacity()));
         };
         let addr = self.addr(self.slots.slot(index));
-        let (packet, join) = task::allocate(f, Some(addr), plan.name.clone());
+        let (packet, join) = work.packet(Some(addr), plan.name.clone());
         self.fill(index, packet.as_ptr(), plan);
         Ok(join)
     }
@@ -213,20 +219,19 @@ impl Worker {
     /// # Errors
     ///
     /// All slots taken.
-    pub(crate) fn spawn<F, T>(&self, f: F, plan: Plan) -> io::Result<JoinRef>
+    pub(crate) fn spawn<W>(&self, work: W, plan: Plan) -> io::Result<JoinRef>
     where
-        F: FnOnce() -> T + Send,
-        T: Send,
+        W: Work<Output: Send> + Send,
     {
         if !self.pool.has_many() || self.stopping.get() {
-            return self.spawn_local(f, plan);
+            return self.spawn_local(work, plan);
         }
         if self.slots.live() as usize + self.remote.mailbox.jobs() >= self.slots.capacity() as usize
         {
             return Err(too_many(self.slots.capacity()));
         }
-        let (packet, join) = task::allocate(f, None, plan.name.clone());
-        // SAFETY: a new packet's task side; closure and result are `Send`.
+        let (packet, join) = work.packet(None, plan.name.clone());
+        // SAFETY: a new packet's task side; work and output are `Send`.
         let task = unsafe { Unstarted::new(packet.as_ptr(), plan) };
         let offered = self.pool.offer(self.place, task);
         debug_assert!(offered.is_ok(), "a running worker owns its mailbox");
@@ -262,7 +267,10 @@ impl Worker {
     fn fill(&self, index: u32, packet: *const Header, plan: Plan) {
         let slot = self.slots.slot(index);
         slot.packet.set(packet);
+        // SAFETY: the packet lives: its task side is the slot's now.
+        let polled = unsafe { (*packet).is_polled() };
         match plan.stack {
+            _ if polled => slot.set(Flags::POLLED),
             StackPlan::Dedicated(bytes) => slot.stack.set(bytes.div_ceil(PAGE) as u32),
             StackPlan::Shared => slot.set(Flags::SHARED),
         }
@@ -379,13 +387,16 @@ impl Worker {
         self.sites.borrow().get(slot.site.get())
     }
 
-    /// Whether a started task of ours holds this packet: then both sides of it
-    /// can be dropped here and now.
+    /// Drops the handle's side; and the task's side with it, here and now, if a
+    /// coroutine of ours that has started holds it.
     pub(crate) fn detach(&self, join: JoinRef) {
         let Some((_, slot)) = join.header().known().and_then(|addr| self.slots.find(addr)) else {
             return;
         };
-        if slot.state() == State::New || slot.packet.get() != join.as_ptr() {
+        if slot.state() == State::New
+            || slot.has(Flags::POLLED)
+            || slot.packet.get() != join.as_ptr()
+        {
             return;
         }
         let packet = slot.packet.replace(ptr::null());

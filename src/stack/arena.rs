@@ -28,6 +28,9 @@ pub(crate) struct ArenaConfig {
     pub(crate) keep_warm: usize,
     /// How their guards are made.
     pub(crate) guard: GuardChoice,
+    /// Bytes at the upper end of each that its bounds leave out, at most 1 KiB,
+    /// a multiple of 64.
+    pub(crate) headroom: usize,
 }
 
 impl Default for ArenaConfig {
@@ -36,6 +39,7 @@ impl Default for ArenaConfig {
             max_stacks: 1 << 20,
             keep_warm: 4096,
             guard: GuardChoice::Auto,
+            headroom: 0,
         }
     }
 }
@@ -125,6 +129,21 @@ impl Arena {
         self.classes[id.class()].abandon(id.place());
     }
 
+    /// Closes a stack to every access, or opens it again. Its guard stays.
+    ///
+    /// # Errors
+    ///
+    /// `OutOfMemory` when closing, at `vm.max_map_count`: the stack is open.
+    ///
+    /// # Safety
+    ///
+    /// - `id` was taken from this arena, and not given back since.
+    /// - When closing: nobody may use its memory until it is opened.
+    pub(crate) unsafe fn set_open(&self, id: StackId, open: bool) -> io::Result<()> {
+        // SAFETY: forwarded.
+        unsafe { self.classes[id.class()].set_open(id.place(), open) }
+    }
+
     /// Where a stack lies.
     #[inline]
     pub(crate) fn bounds(&self, id: StackId) -> StackBounds {
@@ -157,12 +176,7 @@ impl Arena {
             Some(class) => class,
             None if self.classes.len() == MAX_CLASSES => return Err(self.too_many_sizes(size)),
             None => {
-                let ArenaConfig {
-                    max_stacks,
-                    keep_warm,
-                    ..
-                } = self.config;
-                self.classes.push(Places::new(size, max_stacks, keep_warm)?);
+                self.classes.push(Places::new(size, &self.config)?);
                 self.classes.len() - 1
             }
         };

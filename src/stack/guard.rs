@@ -198,13 +198,18 @@ pub(super) struct Hit {
 
 /// The guard that `address` lies in. Async-signal-safe.
 pub(super) fn find(address: usize) -> Option<Hit> {
+    find_place(address).filter(|hit| address - hit.guard < GUARD)
+}
+
+/// The guard of the place that `address` lies in, be it in the guard or
+/// above. Async-signal-safe.
+pub(super) fn find_place(address: usize) -> Option<Hit> {
     entries()
         .filter_map(Entry::read)
         .find_map(|(base, len, stride)| {
             let offset = address.checked_sub(base).filter(|offset| *offset < len)?;
-            let inside = offset % stride;
-            (inside < GUARD).then_some(Hit {
-                guard: address - inside,
+            Some(Hit {
+                guard: address - offset % stride,
                 size: stride - GUARD,
             })
         })

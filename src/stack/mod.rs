@@ -25,6 +25,7 @@
 //! coroutines that call such code a stack with room to spare.
 
 pub(crate) mod arena;
+pub(crate) mod closed;
 mod copy;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
@@ -100,6 +101,7 @@ pub(crate) struct StackBounds {
     pub(crate) limit: NonZeroUsize,
 }
 
+#[cfg(test)]
 impl StackBounds {
     /// Bytes to run on.
     pub(crate) fn len(self) -> usize {

@@ -139,7 +139,7 @@ impl Population {
             this.shared.start(task as u32);
             this.stamp(task as u32);
             // SAFETY: the task is parked, with a root like that of the others.
-            unsafe { this.shared.capture_root(cut) };
+            unsafe { this.shared.capture_root(cut, 8) };
         }
         let ns = start.elapsed().as_nanos() as f64 / count as f64;
         if count > 1000 {

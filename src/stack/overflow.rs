@@ -1,8 +1,9 @@
 //! What happens when a coroutine runs out of its stack: a message that names
 //! it and says what to do, then `SIGABRT`, as for an ordinary thread.
 //!
-//! The handler is process-wide and stays. Faults that are not in one of our
-//! guards go on to whoever handled them before: Rust's standard library, which
+//! The handler is process-wide and stays. A fault in a stack that is closed
+//! (see [`closed`]) ends the same way with a message of its own. Faults that
+//! are not in one of our places go on to whoever handled them before: Rust's standard library, which
 //! reports overflows of ordinary threads; a crash reporter; the default.
 //!
 //! A handler needs a stack of its own, as the faulting one is full: a worker
@@ -17,7 +18,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{mem, ptr};
 
 use super::guard::{self, GuardMaker, Hit};
-use super::{GUARD, GuardChoice};
+use super::{GUARD, GuardChoice, closed};
 use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::signal::{self, Action, Handler, Info, SignalStack};
 
@@ -62,6 +63,9 @@ unsafe extern "C" fn on_fault<const WHICH: usize>(
         report(hit);
         signal::abort();
     }
+    if address.is_some_and(closed::report) {
+        signal::abort();
+    }
     if let Some(former) = FORMER[WHICH].get() {
         // SAFETY: the kernel's arguments; it was installed until we came.
         signal::keep_errno(|| unsafe { former.hand_on(signal, info, context) });
@@ -71,39 +75,42 @@ unsafe extern "C" fn on_fault<const WHICH: usize>(
 fn report(hit: Hit) {
     let mut out = SignalWriter::new();
     let _ = out.write_str("crore: stack overflow in ");
-    describe(hit.guard, &mut out);
+    if !describe_running(&mut out) {
+        let _ = write!(out, "a coroutine (guard page at {:#x})", hit.guard);
+    }
     let _ = writeln!(
         out,
         ": its stack of {} bytes is used up; give it more with \
-         crore::Builder::new().stack_size(bytes), or move large locals to the heap",
+         crore::Builder::new().stack_size(bytes), shared ones with \
+         crore::Runtime::builder().shared_stacks(count, bytes), or move large locals to the heap",
         hit.size
     );
     out.flush();
 }
 
-/// Writes who runs on the stack whose guard begins at the given address, as
-/// in "coroutine 'conn' (id 1:42:7), spawned at src/x.rs:10:5".
+/// Writes which coroutine runs on this thread, as in "coroutine 'conn' (id
+/// 1:42:7), spawned at src/x.rs:10:5". `false` if none does.
 ///
-/// Called by a signal handler on the thread that overflowed: it must not
-/// allocate, lock, or touch a thread-local that may need initialising.
-pub(crate) type Describer = fn(usize, &mut SignalWriter);
+/// Called by a signal handler: it must not allocate, lock, or touch a
+/// thread-local that may need initialising.
+pub(crate) type Describer = fn(&mut SignalWriter) -> bool;
 
 static DESCRIBER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// Sets who puts a name to an overflowed stack.
+/// Sets who puts a name to the running coroutine.
 pub(crate) fn set_describer(describer: Describer) {
     DESCRIBER.store(describer as *mut (), Ordering::Release);
 }
 
-fn describe(guard: usize, out: &mut SignalWriter) {
+/// As [`Describer`].
+pub(super) fn describe_running(out: &mut SignalWriter) -> bool {
     let describer = DESCRIBER.load(Ordering::Acquire);
     if describer.is_null() {
-        let _ = write!(out, "a coroutine (guard page at {guard:#x})");
-    } else {
-        // SAFETY: only `set_describer` stores here, and it stores this type.
-        let describer = unsafe { mem::transmute::<*mut (), Describer>(describer) };
-        describer(guard, out);
+        return false;
     }
+    // SAFETY: only `set_describer` stores here, and it stores this type.
+    let describer = unsafe { mem::transmute::<*mut (), Describer>(describer) };
+    describer(out)
 }
 
 /// Text to standard error from within a signal handler: no allocation, no
@@ -114,14 +121,14 @@ pub(crate) struct SignalWriter {
 }
 
 impl SignalWriter {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             buffer: [0; 512],
             len: 0,
         }
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         signal::write_stderr(&self.buffer[..mem::take(&mut self.len)]);
     }
 }

@@ -17,6 +17,7 @@ use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroUsize;
 
+use super::arena::ArenaConfig;
 use super::guard::{GuardMaker, Registered};
 use super::{GUARD, Kept, MAX_PLACES, StackBounds};
 use crate::sys::mem::Reserve;
@@ -58,15 +59,18 @@ pub(super) struct Places {
     warm: Vec<u32>,
     cold: Vec<u32>,
     keep_warm: usize,
+    /// Bytes at the upper end of each that are not the stack's.
+    headroom: usize,
 }
 
 impl Places {
-    /// Reserves room for `wanted` stacks of `size` bytes, or for as many as
-    /// the system lets us. `wanted` is between 1 and [`MAX_PLACES`].
-    pub(super) fn new(size: usize, wanted: usize, keep_warm: usize) -> io::Result<Self> {
+    /// Reserves room for `max_stacks` (1 to [`MAX_PLACES`]) stacks of `size`
+    /// bytes, or for as many as the system lets us.
+    pub(super) fn new(size: usize, config: &ArenaConfig) -> io::Result<Self> {
         let stride = size + GUARD;
-        debug_assert!((1..=MAX_PLACES).contains(&wanted));
-        let mut max = wanted.min(MAX_ADDRESS_SPACE / stride);
+        debug_assert!((1..=MAX_PLACES).contains(&config.max_stacks));
+        debug_assert!(config.headroom <= 1024 && config.headroom.is_multiple_of(CACHE_LINE));
+        let mut max = config.max_stacks.min(MAX_ADDRESS_SPACE / stride);
         let reserve = loop {
             match Reserve::new(max * stride) {
                 Ok(reserve) => break reserve,
@@ -86,7 +90,8 @@ impl Places {
             abandoned: 0,
             warm: Vec::new(),
             cold: Vec::new(),
-            keep_warm,
+            keep_warm: config.keep_warm,
+            headroom: config.headroom,
         })
     }
 
@@ -155,7 +160,7 @@ impl Places {
     pub(super) fn bounds(&self, place: u32) -> StackBounds {
         debug_assert!(place < self.fresh);
         let limit = self.reserve.base().addr() + self.offset(place) + GUARD;
-        let base = limit + self.size - place as usize % COLOURS * CACHE_LINE;
+        let base = limit + self.size - self.headroom - place as usize % COLOURS * CACHE_LINE;
         // SAFETY: both lie above the first byte of a mapping, which is not at
         // zero, and below its end, so that no sum has wrapped.
         unsafe {
@@ -164,6 +169,17 @@ impl Places {
                 limit: NonZeroUsize::new_unchecked(limit),
             }
         }
+    }
+
+    /// Closes a place to every access, or opens it again.
+    ///
+    /// # Safety
+    ///
+    /// - `place` is in use, and when closing: nobody may use its memory.
+    pub(super) unsafe fn set_open(&self, place: u32, open: bool) -> io::Result<()> {
+        let offset = self.offset(place) + GUARD;
+        // SAFETY: forwarded.
+        unsafe { self.reserve.set_accessible(offset, self.size, open) }
     }
 
     /// Where the guard of `place` begins.

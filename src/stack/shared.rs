@@ -86,6 +86,16 @@ pub(crate) struct SharedCounters {
     pub(crate) largest: u32,
 }
 
+impl std::ops::AddAssign for SharedCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.saves += other.saves;
+        self.restores += other.restores;
+        self.hits += other.hits;
+        self.bytes_copied += other.bytes_copied;
+        self.largest = self.largest.max(other.largest);
+    }
+}
+
 /// See the module.
 pub(crate) struct SharedStack {
     base: usize,
@@ -127,10 +137,8 @@ impl Saved {
     #[inline]
     pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
         // SAFETY: forwarded.
-        Self {
-            frame: unsafe { FrameRef::from_bits(frame) },
-            len,
-        }
+        let frame = unsafe { FrameRef::from_bits(frame) };
+        Self { frame, len }
     }
 
     /// Forgets the frames; their destructors don't run.
@@ -218,16 +226,23 @@ impl SharedStack {
         self.resident = Resident::Idle;
     }
 
-    /// Keeps the root image when the first task of the stack is parked; does
-    /// nothing later.
+    /// Keeps the root image when the first task of the stack is parked. Later
+    /// only looks whether its lowest `fixed` bytes, a return address if the
+    /// processor pushes one, are the same.
     ///
     /// # Safety
     ///
     /// - The owner is parked, its own frames end at `cut`, and what lies above
     ///   is the same whenever any task of this stack is parked.
-    pub(crate) unsafe fn capture_root(&mut self, cut: usize) {
+    pub(crate) unsafe fn capture_root(&mut self, cut: usize, fixed: usize) {
         if self.cut != 0 {
             assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
+            let root = with_exposed_provenance_mut::<u8>(cut);
+            let same = self.root.iter().take(fixed).enumerate().all(|(i, byte)| {
+                // SAFETY: the root lies in the stack, on which nobody runs.
+                unsafe { root.add(i).read() == *byte }
+            });
+            assert!(same, "tasks of one stack return to one place");
             return;
         }
         assert!(

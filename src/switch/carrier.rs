@@ -68,7 +68,8 @@ const WORDS: usize = size_of::<Coro>() / size_of::<usize>();
 thread_local! {
     /// How a new carrier tells `install` where its yielder is.
     static LINK: Cell<YielderPtr> = const { Cell::new(YielderPtr::NONE) };
-    /// The stack pointer at the last call of a job: the cut (see `Carrier::cut`).
+    /// Where the frames of the job that was called last begin: the cut (see
+    /// `Carrier::cut`).
     static CUT: Cell<usize> = const { Cell::new(0) };
     /// The payload of the last job that panicked.
     static PANIC: Cell<Option<Box<dyn Any + Send>>> = const { Cell::new(None) };
@@ -159,6 +160,10 @@ impl Carrier {
         unsafe { words.add(word.0).write(sp) };
     }
 
+    /// Bytes that a call instruction pushes. The word counts as the root's: all
+    /// jobs return to the one place in `call`.
+    pub(crate) const RETURN_ADDRESS: usize = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
+
     /// The border between the root and the frames of the job that ran last on
     /// this thread. It is the same for all jobs of one stack.
     pub(crate) fn cut() -> usize {
@@ -199,13 +204,18 @@ fn body(yielder: &Link, _: Input) {
     }
 }
 
-/// Notes the cut and calls the job. Inlined into `catch_unwind`'s callee: the
-/// stack pointer here is the one that the job's return address lies below.
+/// Notes the cut and calls the job. Inlined into `catch_unwind`'s callee, so
+/// that a job's frames begin right below the stack pointer read here.
 #[inline(always)]
 fn call(job: *const Job) {
-    CUT.set(stack_pointer());
+    CUT.set(stack_pointer() - Carrier::RETURN_ADDRESS);
     // SAFETY: `resume` passes a valid job to an idle carrier.
     unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
+    // Something to do after the call, so that it is one: a jump in its place
+    // would find the stack pointer elsewhere.
+    //
+    // SAFETY: no instruction.
+    unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }
 
 #[inline(always)]

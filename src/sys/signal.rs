@@ -150,6 +150,14 @@ pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
+/// The name of the calling thread, as the kernel knows it: 15 bytes at most.
+pub(crate) fn thread_name(buffer: &mut [u8; 16]) -> &str {
+    // SAFETY: writes at most 16 bytes to the buffer, a zero among them.
+    unsafe { libc::prctl(libc::PR_GET_NAME, buffer.as_mut_ptr()) };
+    let name = buffer.split(|&byte| byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(name).unwrap_or("(not UTF-8)")
+}
+
 /// Writes all of `bytes` to standard error, or as much as it takes.
 ///
 /// An instruction instead of libc's `write`, which is hooked: a handler must

@@ -133,14 +133,6 @@ pub(crate) fn is_cancelled(alias: Addr) -> bool {
     )
 }
 
-/// The address behind an alias, if it has one.
-pub(crate) fn resolve(alias: Addr) -> Option<Addr> {
-    match table().find(alias)? {
-        Entry::Placed(addr) => Some(*addr),
-        Entry::Waiting { .. } => None,
-    }
-}
-
 impl Table {
     fn find(&mut self, alias: Addr) -> Option<&mut Entry> {
         let (generation, entry) = self.entries.get_mut(alias.slot() as usize)?;
@@ -157,7 +149,6 @@ mod tests {
         let alias = create();
         assert!(is_alias(alias));
         assert_eq!(ask(alias, Ask::Unpark), None);
-        assert_eq!(resolve(alias), None);
         let addr = Addr::new(1, 2, 3);
         assert_eq!(
             place(alias, addr),
@@ -167,12 +158,15 @@ mod tests {
             }
         );
         assert_eq!(ask(alias, Ask::Cancel), Some(addr));
-        assert_eq!(resolve(alias), Some(addr));
         discard(alias);
         assert_eq!(ask(alias, Ask::Cancel), None, "stale");
         let other = create();
         assert_ne!(other, alias);
-        assert_eq!(resolve(alias), None, "the place's next alias is another");
+        assert_eq!(
+            ask(alias, Ask::Wake),
+            None,
+            "the place's next alias is another"
+        );
         discard(alias);
         assert_eq!(
             place(other, addr),

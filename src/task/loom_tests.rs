@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 
 use loom::thread;
 
-use super::packet::{JoinRef, PacketRef, allocate};
+use super::packet::{Closure, JoinRef, PacketRef, Work};
 use super::{Addr, Header, JoinError};
 use crate::shim::Arc;
 
@@ -48,14 +48,14 @@ impl TaskSide {
         // SAFETY: the task's side of a packet whose closure is inside.
         unsafe {
             let packet = PacketRef::from_slot(self.0).expect("not null");
-            packet.cancel_unstarted(JoinError::cancelled());
+            packet.discard(JoinError::cancelled());
         }
     }
 }
 
 fn packet(drops: &StdArc<AtomicUsize>) -> (TaskSide, JoinRef) {
     let counted = Counted(StdArc::clone(drops));
-    let (task, join) = allocate(move || drop(counted), Some(Addr::new(1, 0, 0)), None);
+    let (task, join) = Closure(move || drop(counted)).packet(Some(Addr::new(1, 0, 0)), None);
     (TaskSide(task.as_ptr()), join)
 }
 
@@ -137,7 +137,7 @@ fn loom_identity_against_placing() {
     loom::model(|| {
         let drops = StdArc::default();
         let counted = Counted(StdArc::clone(&drops));
-        let (task, join) = allocate(move || drop(counted), None, None);
+        let (task, join) = Closure(move || drop(counted)).packet(None, None);
         let (task, join) = (TaskSide(task.as_ptr()), Arc::new(join));
         let asker = Arc::clone(&join);
         let asking = thread::spawn(move || asker.header().identity());

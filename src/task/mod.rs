@@ -34,7 +34,9 @@ mod loom_tests;
 
 pub(crate) use addr::Addr;
 pub use error::JoinError;
-pub(crate) use packet::{Header, JoinRef, PacketRef, allocate};
+pub(crate) use packet::{
+    Closure, Header, JoinRef, PacketRef, Polled, Work, detach_if_unjoinable, poll,
+};
 pub(crate) use promise::promise;
 pub(crate) use site::Sites;
 pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State};

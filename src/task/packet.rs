@@ -1,4 +1,5 @@
-//! The join packet: a closure on its way in, a result on its way out.
+//! The join packet: a closure (or a future) on its way in, a result on its way
+//! out.
 //!
 //! One allocation per spawn, shared by the task and its join handle. All that
 //! is shared between threads is one word of bits, changed only by the named
@@ -17,19 +18,24 @@
 //!   the task once both are.
 //! - Whoever clears the last of TASK and HANDLE frees the packet.
 //!
-//! A started task whose handle is gone needs no packet: then its slot forgets
-//! it, and ten million detached coroutines carry none.
+//! A started coroutine whose handle is gone needs no packet: then its slot
+//! forgets it, and ten million detached coroutines carry none. A future's task
+//! keeps it to the end: that is where the future is.
+
+mod future;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use super::{Addr, JoinError, RUNNING, Slot, alias};
 use crate::shim::UnsafeCell;
 use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::Job;
 use crate::sys::fork;
+
+pub(crate) use future::poll;
 
 const TASK: u32 = 1;
 const HANDLE: u32 = 2;
@@ -51,24 +57,32 @@ pub(crate) struct Header {
     waker: UnsafeCell<Option<Waker>>,
 }
 
+type PollFn = unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>;
+
 struct VTable {
+    /// `None` for a closure, which is run. Polls a future; once it is ready,
+    /// drops it and writes its output as the result. By the task's side, before
+    /// DONE.
+    poll: Option<PollFn>,
     /// Moves the result out to `*mut Result<T, JoinError>`. Once, after DONE.
     take: unsafe fn(NonNull<Header>, *mut ()),
     /// Writes an error as the result. By the task's side, before DONE.
     fail: unsafe fn(NonNull<Header>, JoinError),
-    /// Drops a closure that was never run. By the task's side.
-    drop_closure: unsafe fn(NonNull<Header>),
+    /// Drops a closure that was never run, or a future that has not ended. By
+    /// the task's side.
+    drop_work: unsafe fn(NonNull<Header>),
     /// Drops a result that nobody took.
     drop_result: unsafe fn(NonNull<Header>),
     /// Frees the allocation and the header's parts.
     free: unsafe fn(NonNull<Header>),
 }
 
-/// What the closure's place holds over time: the closure, then nothing while
-/// it runs, then the result.
+/// What the work's place holds over time. A closure: itself, then nothing
+/// while it runs, then the result. A future: itself until it has ended, then
+/// the result.
 #[repr(C)]
 union Stage<F, T> {
-    closure: ManuallyDrop<F>,
+    work: ManuallyDrop<F>,
     result: ManuallyDrop<Result<T, JoinError>>,
 }
 
@@ -79,20 +93,7 @@ pub(super) struct Packet<F, T> {
 }
 
 impl<F: FnOnce() -> T, T> Packet<F, T> {
-    const VTABLE: VTable = VTable {
-        take: Self::take,
-        fail: Self::fail,
-        drop_closure: Self::drop_closure,
-        drop_result: Self::drop_result,
-        free: Self::free,
-    };
-
-    /// Where closure and result live.
-    pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
-        // SAFETY: the header is the head of a live packet of this type; only
-        // the address is made here.
-        unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
-    }
+    const CLOSURE: VTable = Self::vtable(None);
 
     /// The job: runs on the coroutine's stack; may unwind.
     ///
@@ -102,7 +103,6 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
         // SAFETY: the closure was put there by `allocate` and is read once,
         // here; afterwards the stage holds nothing.
         let closure: F = unsafe { Self::stage::<F>(header).read() };
-        detach_if_unjoinable(header);
         Self::deliver(closure());
     }
 
@@ -123,6 +123,27 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
             packet.complete();
         }
     }
+}
+
+/// What is the same for closures and futures.
+impl<F, T> Packet<F, T> {
+    const fn vtable(poll: Option<PollFn>) -> VTable {
+        VTable {
+            poll,
+            take: Self::take,
+            fail: Self::fail,
+            drop_work: Self::drop_work,
+            drop_result: Self::drop_result,
+            free: Self::free,
+        }
+    }
+
+    /// Where work and result live.
+    pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
+        // SAFETY: the header is the head of a live packet of this type; only
+        // the address is made here.
+        unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
+    }
 
     unsafe fn take(header: NonNull<Header>, out: *mut ()) {
         // SAFETY: the result is there (DONE) and is taken once.
@@ -137,8 +158,9 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
         unsafe { Self::stage::<Result<T, JoinError>>(header).write(Err(error)) };
     }
 
-    unsafe fn drop_closure(header: NonNull<Header>) {
-        // SAFETY: the closure is there and was never run.
+    unsafe fn drop_work(header: NonNull<Header>) {
+        // SAFETY: the work is there: a closure that was never run, or a future
+        // that has not ended (and stays where it is pinned).
         unsafe { Self::stage::<F>(header).drop_in_place() };
     }
 
@@ -148,16 +170,24 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     }
 
     unsafe fn free(header: NonNull<Header>) {
-        // SAFETY: `new` made it with `Box`; the stage never drops by itself.
+        // SAFETY: `packet` made it with `Box`; the stage never drops by itself.
         drop(unsafe { Box::from_raw(header.cast::<Self>().as_ptr()) });
     }
 }
 
-/// A task that nobody can join goes on without its packet.
-fn detach_if_unjoinable(header: NonNull<Header>) {
+/// A started task that nobody can join goes on without its packet. Called by
+/// the worker, not by `run`: what that keeps in its frame every parked
+/// coroutine keeps.
+///
+/// # Safety
+///
+/// - The slot holds its task's side of the packet, or null; the task has
+///   started.
+pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
     // SAFETY: TASK is set: the header lives.
-    if !unsafe { header.as_ref() }.is_joinable() {
-        let packet = running_slot().packet.replace(ptr::null());
+    let joinable = unsafe { slot.packet.get().as_ref() }.is_some_and(Header::is_joinable);
+    if !joinable {
+        let packet = slot.packet.replace(ptr::null());
         // SAFETY: the slot's was the task's reference, the closure is out.
         drop(unsafe { PacketRef::from_slot(packet) });
     }
@@ -209,6 +239,11 @@ impl Header {
         &raw const self.job
     }
 
+    /// Whether the task is a future, to be polled instead of run on a stack.
+    pub(crate) fn is_polled(&self) -> bool {
+        self.vtable.poll.is_some()
+    }
+
     pub(super) fn is_joinable(&self) -> bool {
         self.state.load(Ordering::Acquire) & HANDLE != 0
     }
@@ -225,25 +260,49 @@ pub(crate) struct PacketRef(pub(super) NonNull<Header>);
 /// with it a result that was not taken.
 pub(crate) struct JoinRef(NonNull<Header>);
 
-/// A packet with its closure, for a task at `addr` if it has one yet: both
-/// sides of it.
-///
-/// The header pointer is the task's side before the closure is taken out: give
-/// it to a slot, or end it with [`PacketRef::cancel_unstarted`].
-pub(crate) fn allocate<F: FnOnce() -> T, T>(
-    closure: F,
+/// What a task has to do: a [`Closure`] to run as a coroutine, or a future to
+/// poll ([`Polled`]).
+pub(crate) trait Work {
+    /// What comes out.
+    type Output;
+
+    /// A packet with the work inside, for a task at `addr` if it has one yet:
+    /// both sides of it.
+    ///
+    /// The header pointer is the task's side with the work inside: give it to
+    /// a slot, or end it with [`PacketRef::discard`].
+    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef);
+}
+
+/// A closure that is run as a coroutine.
+pub(crate) struct Closure<F>(pub(crate) F);
+
+/// A future that is polled by the worker itself.
+pub(crate) struct Polled<F>(pub(crate) F);
+
+impl<F: FnOnce() -> T, T> Work for Closure<F> {
+    type Output = T;
+
+    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
+        let (run, vtable) = (Packet::<F, T>::run, &Packet::<F, T>::CLOSURE);
+        allocate::<F, T>(self.0, Job { run }, vtable, addr, name)
+    }
+}
+
+fn allocate<F, T>(
+    work: F,
+    job: Job,
+    vtable: &'static VTable,
     addr: Option<Addr>,
     name: Option<Arc<str>>,
 ) -> (NonNull<Header>, JoinRef) {
     let stage = Stage {
-        closure: ManuallyDrop::new(closure),
+        work: ManuallyDrop::new(work),
     };
     let packet = Packet::<F, T> {
         header: Header {
-            job: Job {
-                run: Packet::<F, T>::run,
-            },
-            vtable: &Packet::<F, T>::VTABLE,
+            job,
+            vtable,
             state: AtomicU32::new(TASK | HANDLE),
             identity: AtomicU64::new(addr.map_or(0, Addr::to_bits)),
             name,
@@ -276,17 +335,25 @@ impl PacketRef {
         self.complete();
     }
 
-    /// Ends a task that never ran. The closure's destructor may panic.
+    /// Ends a task that never ran, or a future that has not ended. The work's
+    /// destructor may panic; the joiner gets its error all the same.
     ///
     /// # Safety
     ///
-    /// - The closure is still in the packet.
-    pub(crate) unsafe fn cancel_unstarted(self, error: JoinError) {
-        // SAFETY: the closure is there, and gone afterwards.
-        unsafe {
-            (self.header().vtable.drop_closure)(self.0);
-            self.fail(error);
+    /// - The closure or future is still in the packet.
+    pub(crate) unsafe fn discard(self, error: JoinError) {
+        struct Fail(Option<(PacketRef, JoinError)>);
+        impl Drop for Fail {
+            fn drop(&mut self) {
+                let (packet, error) = self.0.take().expect("dropped once");
+                // SAFETY: the work is gone: its destructor has been called.
+                unsafe { packet.fail(error) };
+            }
         }
+        let (header, drop_work) = (self.0, self.header().vtable.drop_work);
+        let _fail = Fail(Some((self, error)));
+        // SAFETY: the work is there, and this is the only time it is dropped.
+        unsafe { drop_work(header) };
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -295,7 +362,22 @@ impl PacketRef {
     }
 
     /// The result has been written: publish it and wake the joiner.
+    #[inline]
     pub(super) fn complete(self) {
+        // With a handle that does not wait yet, both sides are done with each
+        // other in one step: the handle finds the result, and frees it all.
+        let state = &self.header().state;
+        let (release, relaxed) = (Ordering::Release, Ordering::Relaxed);
+        let quick = state.compare_exchange(TASK | HANDLE, HANDLE | DONE, release, relaxed);
+        if quick.is_ok() {
+            std::mem::forget(self);
+        } else {
+            self.complete_slowly();
+        }
+    }
+
+    /// Somebody waits, or nobody can.
+    fn complete_slowly(self) {
         let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
         debug_assert!(before & DONE == 0, "a task ended twice");
         if before & WAKER != 0 {
@@ -309,7 +391,12 @@ impl PacketRef {
 
 impl Drop for PacketRef {
     fn drop(&mut self) {
-        let before = self.header().state.fetch_and(!TASK, Ordering::AcqRel);
+        let state = &self.header().state;
+        // A handle that is gone never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & HANDLE != 0 {
+            before = state.fetch_and(!TASK, Ordering::AcqRel);
+        }
         if before & HANDLE == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(self.0, before & DONE != 0) };
@@ -391,7 +478,12 @@ impl JoinRef {
     /// Lets go of the packet by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
-        let before = this.header().state.fetch_and(!bits, Ordering::AcqRel);
+        let state = &this.header().state;
+        // A task that has let go never comes back: no need to tell it.
+        let mut before = state.load(Ordering::Acquire);
+        if before & TASK != 0 {
+            before = state.fetch_and(!bits, Ordering::AcqRel);
+        }
         if before & TASK == 0 {
             // SAFETY: both sides have let go.
             unsafe { free(this.0, before & !bits & DONE != 0) };

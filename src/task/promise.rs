@@ -1,6 +1,6 @@
 //! A join packet without a task: somebody else brings the result.
 
-use super::packet::{JoinRef, Packet, PacketRef, allocate};
+use super::packet::{Closure, JoinRef, Packet, PacketRef, Work};
 use super::{JoinError, alias};
 
 /// Whoever has it owes a result to the join handle. Dropped without one, the
@@ -22,7 +22,7 @@ type Never<T> = fn() -> T;
 /// goes to the user, has an identity: an alias that never gets an address.
 pub(crate) fn promise<T>(public: bool) -> (Promise<T>, JoinRef) {
     let never: Never<T> = || unreachable!("a promise has no task");
-    let (header, join) = allocate(never, public.then(alias::create), None);
+    let (header, join) = Closure(never).packet(public.then(alias::create), None);
     // SAFETY: a new packet's task side, ours alone.
     let packet = unsafe { PacketRef::from_slot(header.as_ptr()) };
     let promise = Promise {

@@ -1,5 +1,16 @@
 //! Floor 0: small helpers that know nothing of coroutines.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs foreign code that must not unwind into ours. Its panic was reported by
+/// the panic hook; there is nobody else to tell.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // Dropping the payload could panic again.
+        std::mem::forget(payload);
+    }
+}
+
 /// Asks the processor for the cache line of an address. No access is made, so
 /// any address will do.
 #[inline(always)]

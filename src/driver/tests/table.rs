@@ -119,7 +119,7 @@ impl Pair {
             self.register(fd);
         }
         let (bell, waker) = bell();
-        let key = self.table.wait(Self::number(fd), direction, waker);
+        let key = self.table.wait(Self::number(fd), direction, waker, 0);
         let (bumps, outcome) = (self.files[fd].bumps, Outcome::Pending);
         self.waits.push(Wait {
             key,

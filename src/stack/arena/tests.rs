@@ -17,7 +17,48 @@ fn small(keep_warm: usize) -> Arena {
         max_stacks: 100,
         keep_warm,
         guard: GuardChoice::Auto,
+        ..ArenaConfig::default()
     })
+}
+
+#[test]
+fn headroom_lies_above_the_stack_and_belongs_to_the_same_page() {
+    let mut arena = Arena::new(ArenaConfig {
+        max_stacks: 100,
+        headroom: 256,
+        ..ArenaConfig::default()
+    });
+    for _ in 0..70 {
+        let id = arena.take(KIB_64).unwrap().0;
+        let bounds = arena.bounds(id);
+        let top = bounds.limit.get() + KIB_64;
+        assert!(bounds.base.get() + 256 <= top && bounds.base.get().is_multiple_of(64));
+        assert_eq!(bounds.base.get().next_multiple_of(PAGE), top);
+    }
+}
+
+#[test]
+fn a_closed_stack_keeps_its_bytes_and_its_guard() {
+    let mut arena = Arena::new(ArenaConfig::default());
+    let id = arena.take(KIB_64).unwrap().0;
+    let bounds = arena.bounds(id);
+    let word = ptr::with_exposed_provenance_mut::<u64>(bounds.limit.get());
+    // SAFETY: the stack is this test's, and is closed only in between.
+    unsafe {
+        word.write(77);
+        arena.set_open(id, false).unwrap();
+        assert_eq!(
+            guard::find_place(bounds.base.get() - 1).map(|place| place.guard),
+            Some(bounds.guard())
+        );
+        arena.set_open(id, true).unwrap();
+        assert_eq!(word.read(), 77);
+        let _ = arena.give(id);
+    }
+    assert_eq!(
+        guard::find(bounds.guard()).map(|hit| hit.size),
+        Some(KIB_64)
+    );
 }
 
 fn write(address: usize, value: u8) {
@@ -225,6 +266,7 @@ fn dies_in_the_guard(guard: GuardChoice, cold: bool) {
         max_stacks: 4,
         keep_warm: 0,
         guard,
+        ..ArenaConfig::default()
     });
     let below = arena.take(KIB_64).unwrap().0;
     let (mut id, _) = arena.take(KIB_64).unwrap();

@@ -92,7 +92,8 @@ impl Stack {
         let base = limit + STACK;
         // The idle point may lie above and below the cut.
         let idle_sp = base - 16 - 8 * (shape % 16);
-        let cut = base - 8 * (shape / 16);
+        // A root is at least the return address that it begins with.
+        let cut = base - 8 * (1 + shape / 16);
         let (idle, root) = (random.bytes(base - idle_sp), random.bytes(base - cut));
         write(idle_sp, &idle);
         // SAFETY: the memory lives until `drop`, its provenance was exposed,
@@ -177,7 +178,7 @@ impl Model {
         task.bytes = self.random.bytes(stack.cut - task.sp);
         write(task.sp, &task.bytes);
         // SAFETY: the task is parked, and the root as always.
-        unsafe { stack.shared.capture_root(stack.cut) };
+        unsafe { stack.shared.capture_root(stack.cut, 8) };
     }
 
     /// Switches to a task; its whole stack must be as it left it. `false` if

@@ -47,7 +47,8 @@ fn text(output: &Output) -> String {
 }
 
 const ADVICE: &str = "its stack of 65536 bytes is used up; give it more with \
-    crore::Builder::new().stack_size(bytes), or move large locals to the heap\n";
+    crore::Builder::new().stack_size(bytes), shared ones with \
+    crore::Runtime::builder().shared_stacks(count, bytes), or move large locals to the heap\n";
 
 #[test]
 fn an_overflow_is_reported_without_a_describer() {
@@ -74,12 +75,13 @@ fn an_overflow_is_reported_with_the_describers_words() {
         "::an_overflow_is_reported_with_the_describers_words"
     );
     let output = in_child(name, || {
-        set_describer(|_guard, out| {
+        set_describer(|out| {
             let (id, line) = (hint::black_box((1, 42, 7)), hint::black_box(10));
             // Longer than the buffer, to see that nothing is lost.
             let name = "conn".repeat(200);
             let _ = write!(out, "coroutine '{name}' (id {}:{}:{}), ", id.0, id.1, id.2);
             let _ = write!(out, "spawned at src/main.rs:{line}:5");
+            true
         });
         on_arena_stack(64 * 1024, GuardChoice::Mprotect, overflow_with_report);
     });

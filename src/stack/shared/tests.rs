@@ -38,7 +38,7 @@ impl Fixture {
     fn park(&mut self, task: u32) {
         self.shared.start(task);
         // SAFETY: all bytes are the same, so the root is.
-        unsafe { self.shared.capture_root(self.cut) };
+        unsafe { self.shared.capture_root(self.cut, 8) };
     }
 
     fn save(&mut self, len: usize) -> Saved {
@@ -142,5 +142,16 @@ fn the_cut_is_the_same_for_all_tasks() {
     let mut fixture = Fixture::new();
     fixture.park(1);
     // SAFETY: refused before anything is read.
-    unsafe { fixture.shared.capture_root(fixture.cut - 16) };
+    unsafe { fixture.shared.capture_root(fixture.cut - 16, 8) };
+}
+
+#[test]
+#[should_panic(expected = "tasks of one stack return to one place")]
+fn the_return_address_is_the_same_for_all_tasks() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    fixture.shared.finish();
+    // Another word where the root begins, as if called from another place.
+    fixture.memory[(STACK - 64) / 16] ^= 1;
+    fixture.park(2);
 }

@@ -1,0 +1,123 @@
+//! crore beside tokio's current_thread runtime: the pairs run in turns, so
+//! that a noisy machine disturbs both alike. `cargo run --release -p
+//! crore-benches --bin compare [repetitions [part of a name]]`
+
+use std::time::Duration;
+
+use crore_benches::{on_crore, on_tokio, raw};
+
+struct Pair {
+    name: &'static str,
+    /// Operations that one call does.
+    operations: u64,
+    ours: fn() -> Duration,
+    theirs: fn() -> Duration,
+}
+
+const PAIRS: [Pair; 10] = [
+    Pair {
+        name: "yield, 2 runnable",
+        operations: 2_000_000,
+        ours: || on_crore::yields(2, 1_000_000),
+        theirs: || on_tokio::yields(2, 1_000_000),
+    },
+    Pair {
+        name: "yield, 1 000 runnable",
+        operations: 2_000_000,
+        ours: || on_crore::yields(1_000, 2_000),
+        theirs: || on_tokio::yields(1_000, 2_000),
+    },
+    Pair {
+        name: "yield, 100 000 runnable",
+        operations: 2_000_000,
+        ours: || on_crore::yields(100_000, 20),
+        theirs: || on_tokio::yields(100_000, 20),
+    },
+    Pair {
+        name: "the same, floor (corosensei raw)",
+        operations: 2_000_000,
+        ours: || raw::switches(1_000, 2_000),
+        theirs: || on_tokio::yields(1_000, 2_000),
+    },
+    Pair {
+        name: "spawn + join, one by one",
+        operations: 500_000,
+        ours: || on_crore::spawn_join(500_000),
+        theirs: || on_tokio::spawn_join(500_000),
+    },
+    Pair {
+        name: "spawn + join, batches of 1 000",
+        operations: 500_000,
+        ours: || on_crore::spawn_join_batch(1_000, 500),
+        theirs: || on_tokio::spawn_join_batch(1_000, 500),
+    },
+    Pair {
+        name: "join of the ended",
+        operations: 4_000,
+        ours: || on_crore::joins(4_000),
+        theirs: || on_tokio::joins(4_000),
+    },
+    Pair {
+        name: "unpark + park, there and back",
+        operations: 500_000,
+        ours: || on_crore::ping_pong(500_000),
+        theirs: || on_tokio::ping_pong(500_000),
+    },
+    Pair {
+        name: "the same, each with a timer",
+        operations: 200_000,
+        ours: || on_crore::timer_cancel(200_000),
+        theirs: || on_tokio::timer_cancel(200_000),
+    },
+    Pair {
+        name: "spawn, sleep, wake, join",
+        operations: 4_000,
+        ours: || on_crore::sleepers(4_000),
+        theirs: || on_tokio::sleepers(4_000),
+    },
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let repetitions = arguments.next().map_or(11, |text| {
+        text.parse()
+            .expect("the first argument is a number of repetitions")
+    });
+    let wanted = arguments.next().unwrap_or_default();
+    println!("ns for one operation: least (median) of {repetitions} repetitions\n");
+    println!(
+        "{:<34}{:>16}{:>18}   ratio: median (least to most)",
+        "", "crore", "tokio 1 thread"
+    );
+    for pair in PAIRS.iter().filter(|pair| pair.name.contains(&wanted)) {
+        compare(pair, repetitions);
+    }
+}
+
+fn compare(pair: &Pair, repetitions: usize) {
+    let each = |time: Duration| time.as_nanos() as f64 / pair.operations as f64;
+    let times: Vec<_> = (0..repetitions)
+        .map(|_| (each((pair.ours)()), each((pair.theirs)())))
+        .collect();
+    let ours = sorted(times.iter().map(|time| time.0));
+    let theirs = sorted(times.iter().map(|time| time.1));
+    let ratios = sorted(times.iter().map(|time| time.1 / time.0));
+    let middle = repetitions / 2;
+    println!(
+        "{:<34}{:>8.1} ({:>5.1}){:>9.1} ({:>6.1})   {:.1} ({:.1} to {:.1})",
+        pair.name,
+        ours[0],
+        ours[middle],
+        theirs[0],
+        theirs[middle],
+        ratios[middle],
+        ratios[0],
+        ratios[repetitions - 1],
+    );
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}

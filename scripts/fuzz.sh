@@ -1,0 +1,15 @@
+#!/bin/bash
+# Runs every fuzz target for a while: scripts/fuzz.sh [SECONDS each, default 60].
+# Installs cargo-fuzz if it is missing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+seconds=${1:-60}
+command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+export RUSTC_BOOTSTRAP=1
+for target in pool shared_bytes; do
+    echo "==> $target"
+    cargo fuzz run -s none -a "$target" -- -max_total_time="$seconds"
+done
+echo "==> switching"
+RUSTFLAGS="--cfg asan" ASAN_OPTIONS=detect_stack_use_after_return=0 \
+    cargo fuzz run switching --features sanitizer -- -max_total_time="$seconds"

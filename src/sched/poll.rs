@@ -1,0 +1,49 @@
+//! Tasks that are futures: polled on the worker's own stack.
+//!
+//! Lives here: one turn of such a task. Between turns it is a task as any
+//! other: the same states, the same queue, woken and cancelled by its address.
+//! It is never "running" in the sense of [`Cx`](super::Cx): no coroutine is
+//! there that could park, so what blocks in a poll blocks the worker, and what
+//! would have to park panics.
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Poll};
+
+use super::wake;
+use super::worker::Worker;
+use crate::task::{self, Flags, JoinError, PacketRef, Slot, State};
+use crate::util::contain;
+
+impl Worker {
+    /// Polls the future of a task once.
+    pub(super) fn poll(&self, index: u32, slot: &Slot) {
+        if slot.has(Flags::CANCELLED) {
+            return self.discard(index, slot, JoinError::cancelled());
+        }
+        slot.set_state(State::Running);
+        // Dropping one of ours does nothing; not even asking is cheaper.
+        let waker = ManuallyDrop::new(wake::waker(self.addr(slot)));
+        let step = catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: a live slot that is POLLED has a future's packet until
+            // it is freed; only this function polls it, and a task that is
+            // Running is in no queue.
+            unsafe { task::poll(slot.packet.get(), &mut Context::from_waker(&waker)) }
+        }));
+        self.remote.counters.resumed.add(1);
+        match step {
+            Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
+            Ok(Poll::Pending) => slot.set_state(State::Parked),
+            Ok(Poll::Ready(())) => {
+                let packet = self.free_slot(index, slot);
+                // SAFETY: the slot gave the task's side up.
+                let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the output");
+                // SAFETY: the poll said so. What nobody joins is dropped here:
+                // foreign code.
+                contain(|| unsafe { packet.ready() });
+            }
+            // The panic hook has reported it; the future is still there.
+            Err(payload) => self.discard(index, slot, JoinError::panicked(payload)),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Shared stacks: the places, and whose frames are in which.
+
+use std::io;
+
+use super::SharedConfig;
+use crate::sched::counters::Counters;
+use crate::stack::StackId;
+use crate::stack::arena::Arena;
+use crate::stack::pool::{Pool, PoolConfig};
+use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
+use crate::switch::{Carrier, SpWord};
+use crate::task::{Slot, Slots};
+
+/// All shared stacks of a worker, and the pool of their frames.
+pub(super) struct Shared {
+    max_saved_bytes: u64,
+    places: Vec<Place>,
+    /// Places whose owner has ended, each at most once; one that has a new
+    /// owner since is passed over.
+    idle: Vec<u32>,
+    /// The place that the next task without an idle one is bound to.
+    next: u32,
+    pool: Pool,
+    counters: &'static Counters,
+}
+
+struct Place {
+    id: StackId,
+    stack: SharedStack,
+    carrier: *mut Carrier,
+    sp_word: SpWord,
+    idle_sp: usize,
+    /// Whether it is in [`Shared::idle`].
+    listed: bool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        arena: &mut Arena,
+        config: SharedConfig,
+        counters: &'static Counters,
+    ) -> io::Result<Self> {
+        let places = (0..config.stacks.max(1))
+            .map(|_| Place::new(arena, config.bytes))
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Self {
+            max_saved_bytes: config.max_saved_bytes,
+            // All, from the first one on.
+            idle: (0..places.len() as u32).rev().collect(),
+            places,
+            next: 0,
+            pool: Pool::new(PoolConfig::default())?,
+            counters,
+        })
+    }
+
+    /// Binds a new task to a stack: one whose owner is gone if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Too many bytes are saved.
+    pub(super) fn start(&mut self, slots: &Slots, slot: &Slot) -> io::Result<*mut Carrier> {
+        if self.pool.counters().live > self.max_saved_bytes {
+            return Err(too_much_saved(self.max_saved_bytes));
+        }
+        let number = self.choose();
+        slot.stack.set(number);
+        self.evict(slots, number);
+        let place = &mut self.places[number as usize];
+        // SAFETY: nobody's frames are on the stack, and the idle point is
+        // where the carrier's frames begin in the idle image.
+        unsafe {
+            place.stack.make_idle();
+            (*place.carrier).set_sp(place.sp_word, place.idle_sp);
+        }
+        place.stack.start(slots.index(slot));
+        Ok(place.carrier)
+    }
+
+    /// The place for a new task.
+    fn choose(&mut self) -> u32 {
+        while let Some(number) = self.idle.pop() {
+            let place = &mut self.places[number as usize];
+            place.listed = false;
+            if !matches!(place.stack.resident(), Resident::Owner(_)) {
+                return number;
+            }
+        }
+        self.next = (self.next + 1) % self.places.len() as u32;
+        self.next
+    }
+
+    /// A new task has suspended for the first time.
+    pub(super) fn first_suspension(&mut self, slot: &Slot) {
+        let place = &mut self.places[slot.stack.get() as usize];
+        // SAFETY: the task is suspended, and the carrier noted the cut when it
+        // called the job, just now, on this thread.
+        unsafe {
+            place
+                .stack
+                .capture_root(Carrier::cut(), Carrier::RETURN_ADDRESS)
+        };
+    }
+
+    /// Brings a suspended task's frames to their place, if they are elsewhere.
+    #[inline]
+    pub(super) fn restore(&mut self, slots: &Slots, slot: &Slot) -> *mut Carrier {
+        let (number, index) = (slot.stack.get(), slots.index(slot));
+        let place = &mut self.places[number as usize];
+        if place.stack.hit(index) {
+            return place.carrier;
+        }
+        self.evict(slots, number);
+        let place = &mut self.places[number as usize];
+        // SAFETY: the parts are what `evict` left when it saved this task,
+        // and are cleared now.
+        let saved = unsafe { Saved::from_parts(slot.frame.replace(0), slot.frame_len.get()) };
+        let sp = place.stack.sp_of(&saved);
+        // SAFETY: saved from this stack to this pool; nobody is resident.
+        unsafe {
+            place.stack.restore(index, saved, &mut self.pool);
+            (*place.carrier).set_sp(place.sp_word, sp);
+        }
+        place.carrier
+    }
+
+    /// Saves the frames of the stack's owner, if it has one.
+    #[inline]
+    fn evict(&mut self, slots: &Slots, number: u32) {
+        let place = &mut self.places[number as usize];
+        let Resident::Owner(owner) = place.stack.resident() else {
+            return;
+        };
+        // SAFETY: the owner is suspended (the worker runs on its own stack),
+        // at the carrier's stack pointer.
+        let saved = unsafe {
+            place
+                .stack
+                .save((*place.carrier).sp(place.sp_word), &mut self.pool)
+        };
+        // There is no going on without the memory to put the frames in, and
+        // no caller to tell.
+        let saved = saved
+            .unwrap_or_else(|error| panic!("cannot save a parked coroutine's frames: {error}"));
+        let (frame, len) = saved.into_parts();
+        let owner = slots.slot(owner);
+        owner.frame.set(frame);
+        owner.frame_len.set(len);
+    }
+
+    /// The task has ended; its carrier is idle.
+    pub(super) fn end(&mut self, slot: &Slot) {
+        let number = slot.stack.get();
+        let place = &mut self.places[number as usize];
+        place.stack.finish();
+        if !place.listed {
+            place.listed = true;
+            self.idle.push(number);
+        }
+    }
+
+    /// The task, suspended just now, is never resumed again.
+    pub(super) fn abandon(&mut self, slots: &Slots, slot: &Slot) {
+        let place = &mut self.places[slot.stack.get() as usize];
+        debug_assert_eq!(place.stack.resident(), Resident::Owner(slots.index(slot)));
+        // SAFETY: it is suspended and never resumed; the contract of shared
+        // tasks says that nobody points into its frames.
+        unsafe { place.stack.forget((*place.carrier).sp(place.sp_word)) };
+    }
+
+    /// Asks the processor for the frames of a suspended task.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, slot: &Slot) {
+        if slot.frame.get() != 0 {
+            // SAFETY: only looked at; `restore` is who uses it up.
+            let saved = unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
+            saved.prefetch(&self.pool);
+        }
+    }
+
+    /// Gives the stacks back to the arena that they are from. No task is left,
+    /// but for such as were abandoned, to whose frames nobody points.
+    pub(super) fn give_back(self, arena: &mut Arena) {
+        for place in self.places {
+            // SAFETY: taken in `Place::new`; the worker ends, nobody runs.
+            let _ = unsafe { arena.give(place.id) };
+        }
+        self.counters.saved_bytes.set(0);
+        self.counters
+            .saved_bytes_peak
+            .set(self.pool.counters().peak_live);
+        self.counters.saved_bytes_held.set(0);
+    }
+
+    /// Publishes what the stacks have done and the pool holds.
+    pub(super) fn count(&self) {
+        let mut sum = SharedCounters::default();
+        for place in &self.places {
+            sum += place.stack.counters();
+        }
+        self.counters.saves.set(sum.saves);
+        self.counters.restores.set(sum.restores);
+        self.counters.hits.set(sum.hits);
+        self.counters.largest_frame.set(u64::from(sum.largest));
+        let pool = self.pool.counters();
+        self.counters.saved_bytes.set(pool.live);
+        self.counters.saved_bytes_peak.set(pool.peak_live);
+        self.counters.saved_bytes_held.set(pool.held);
+    }
+}
+
+impl Place {
+    fn new(arena: &mut Arena, bytes: usize) -> io::Result<Self> {
+        let (id, _) = arena.take(bytes)?;
+        let bounds = arena.bounds(id);
+        // SAFETY: the arena hands the stack to us alone, until `give_back`.
+        unsafe {
+            let (carrier, sp_word) = Carrier::install(bounds);
+            let idle_sp = (*carrier).sp(sp_word);
+            // The carrier itself lies above what is copied.
+            let stack = SharedStack::new(carrier.addr(), bounds.limit.get(), idle_sp);
+            Ok(Self {
+                id,
+                stack,
+                carrier,
+                sp_word,
+                idle_sp,
+                listed: true,
+            })
+        }
+    }
+}
+
+#[cold]
+fn too_much_saved(limit: u64) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::QuotaExceeded,
+        format!(
+            "the frames of parked shared coroutines take more than {limit} bytes, the limit; raise \
+             Runtime::builder().max_saved_bytes(n), or wait for some to end"
+        ),
+    )
+}

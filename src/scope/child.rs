@@ -1,0 +1,185 @@
+//! One child of a scope: its closure on the way in, its result on the way out.
+//!
+//! The result lives here and not in the scheduler's join packet, because it
+//! may borrow as the closure does: when the scheduler's packet is done, a
+//! result that nobody can take is gone already.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use super::{Key, Shared};
+use crate::future::block_on;
+use crate::sched::why_unwound;
+use crate::shim::Lock;
+use crate::task::JoinError;
+
+/// Waits for a scoped coroutine to end, after [`std::thread::ScopedJoinHandle`].
+///
+/// Dropping it leaves the joining to the scope. It is a [`Future`] as well.
+pub struct ScopedJoinHandle<'scope, T> {
+    packet: Arc<Packet<'scope, T>>,
+    key: Key,
+}
+
+/// What a child and its join handle share.
+struct Packet<'scope, T> {
+    shared: &'scope Shared,
+    state: Lock<State<T>>,
+}
+
+struct State<T> {
+    ended: bool,
+    /// `None` before the end, and once taken.
+    result: Option<Result<T, JoinError>>,
+    waker: Option<Waker>,
+}
+
+impl<T> Packet<'_, T> {
+    fn finish(&self, result: Result<T, JoinError>) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.ended = true;
+            state.result = Some(result);
+            state.waker.take()
+        };
+        self.shared.closure_gone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state.lock().ended
+    }
+}
+
+impl<T> Drop for Packet<'_, T> {
+    fn drop(&mut self) {
+        let result = self.state.lock().result.take();
+        if matches!(&result, Some(Err(error)) if error.is_panic()) {
+            self.shared.panicked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A child before its run. Dropped unrun, it ends without a value.
+pub(super) struct Child<'scope, F, T> {
+    closure: Option<F>,
+    packet: Arc<Packet<'scope, T>>,
+}
+
+impl<F: FnOnce() -> T, T> Child<'_, F, T> {
+    pub(super) fn run(mut self) {
+        let closure = self.closure.take().expect("a child runs once");
+        let result = catch_unwind(AssertUnwindSafe(closure));
+        self.packet.finish(result.map_err(why_unwound));
+    }
+}
+
+impl<F, T> Drop for Child<'_, F, T> {
+    fn drop(&mut self) {
+        /// Also when the closure's destructor panics.
+        struct Finish<'a, 'scope, T>(&'a Packet<'scope, T>);
+        impl<T> Drop for Finish<'_, '_, T> {
+            fn drop(&mut self) {
+                self.0.finish(Err(JoinError::cancelled()));
+            }
+        }
+        if let Some(closure) = self.closure.take() {
+            let _finish = Finish(&self.packet);
+            drop(closure);
+        }
+    }
+}
+
+/// A child of the scope, not spawned yet; and its packet, for its handle.
+pub(super) fn prepare<'scope, F: FnOnce() -> T, T>(
+    shared: &'scope Shared,
+    closure: F,
+) -> (Child<'scope, F, T>, Unkeyed<'scope, T>) {
+    shared.expect_child();
+    let packet = Arc::new(Packet {
+        shared,
+        state: Lock::new(State {
+            ended: false,
+            result: None,
+            waker: None,
+        }),
+    });
+    let child = Child {
+        closure: Some(closure),
+        packet: Arc::clone(&packet),
+    };
+    (child, Unkeyed(packet))
+}
+
+/// A handle on a child that has not been spawned.
+pub(super) struct Unkeyed<'scope, T>(Arc<Packet<'scope, T>>);
+
+impl<'scope, T> Unkeyed<'scope, T> {
+    pub(super) fn spawned(self, key: Key) -> ScopedJoinHandle<'scope, T> {
+        ScopedJoinHandle {
+            packet: self.0,
+            key,
+        }
+    }
+}
+
+impl<T> ScopedJoinHandle<'_, T> {
+    /// Waits for the coroutine to end: parks the calling coroutine, or blocks
+    /// the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// The coroutine panicked (then the scope does not panic for it), or was
+    /// cancelled, or could not start.
+    pub fn join(self) -> Result<T, JoinError> {
+        block_on(self)
+    }
+
+    /// Whether the coroutine has ended, so that [`ScopedJoinHandle::join`]
+    /// would return at once.
+    pub fn is_finished(&self) -> bool {
+        self.packet.has_ended()
+    }
+
+    /// Cancels the coroutine; see [`JoinHandle::cancel`](crate::JoinHandle::cancel).
+    pub fn cancel(&self) {
+        self.packet.shared.cancel_one(self.key);
+    }
+}
+
+impl<T> Future for ScopedJoinHandle<'_, T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    ///
+    /// When polled again after the end.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloned and dropped outside the lock: both may be foreign code.
+        let fresh = context.waker().clone();
+        let mut state = self.packet.state.lock();
+        if state.ended {
+            let result = state.result.take();
+            drop(state);
+            return Poll::Ready(result.expect("a ScopedJoinHandle was polled after its end"));
+        }
+        let old = state.waker.replace(fresh);
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for ScopedJoinHandle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScopedJoinHandle")
+            .field("finished", &self.is_finished())
+            .finish()
+    }
+}

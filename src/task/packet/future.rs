@@ -1,0 +1,75 @@
+//! The packet of a future: the future is pinned in it, and polled where it is.
+//!
+//! Lives here: one poll, from the packet's side. Does not live here: when a
+//! future is polled, and what a panic in it means; that is the worker's.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Header, JoinRef, Packet, PacketRef, Polled, Work, allocate};
+use crate::switch::Job;
+use crate::task::{Addr, JoinError};
+use crate::util::contain;
+
+impl<F: Future> Work for Polled<F> {
+    type Output = F::Output;
+
+    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
+        let run = Packet::<F, F::Output>::never_run;
+        let vtable = &Packet::<F, F::Output>::FUTURE;
+        allocate::<F, F::Output>(self.0, Job { run }, vtable, addr, name)
+    }
+}
+
+impl<F: Future> Packet<F, F::Output> {
+    const FUTURE: super::VTable = Self::vtable(Some(Self::poll));
+
+    unsafe fn never_run(_: NonNull<Job>) {
+        unreachable!("a future is polled, not run");
+    }
+
+    unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the packet is of this type, and the future is in it.
+        let future = unsafe { Self::stage::<F>(header) };
+        // SAFETY: nobody else has a reference to it (the handle's side keeps
+        // off before DONE); it is on the heap, and is dropped where it is.
+        let Poll::Ready(output) = unsafe { Pin::new_unchecked(&mut *future) }.poll(cx) else {
+            return Poll::Pending;
+        };
+        // A destructor that panics does not take the output from the joiner.
+        //
+        // SAFETY: from here on the stage holds nothing.
+        contain(|| unsafe { ptr::drop_in_place(future) });
+        // SAFETY: as just said.
+        unsafe { Self::stage::<Result<F::Output, JoinError>>(header).write(Ok(output)) };
+        Poll::Ready(())
+    }
+}
+
+/// Polls the future of a task once. It may panic; then it is still there.
+///
+/// # Safety
+///
+/// - `packet` is the task's side of a [`Polled`] future's packet, not ended.
+/// - It is not being polled.
+pub(crate) unsafe fn poll(packet: *const Header, cx: &mut Context<'_>) -> Poll<()> {
+    let header = NonNull::new(packet.cast_mut()).expect("a future's task has its packet");
+    // SAFETY: TASK is set, so the header lives.
+    let poll = unsafe { header.as_ref() }.vtable.poll;
+    // SAFETY: the packet's own function, and the caller's word.
+    unsafe { poll.expect("only a future is polled")(header, cx) }
+}
+
+impl PacketRef {
+    /// Publishes the output of a future that was ready, and wakes the joiner.
+    ///
+    /// # Safety
+    ///
+    /// - [`poll`] has said that it is ready.
+    pub(crate) unsafe fn ready(self) {
+        self.complete();
+    }
+}

@@ -1,0 +1,130 @@
+//! What does not work, kept here so that the page says so as long as it holds.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crore::sync::{Barrier, Semaphore};
+use crore_clients::{SlowHttp, crowd, each, on_one_thread};
+
+/// Makes connections that are nothing.
+struct Nothing;
+
+impl r2d2::ManageConnection for Nothing {
+    type Connection = ();
+    type Error = Infallible;
+
+    fn connect(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn is_valid(&self, (): &mut ()) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, (): &mut ()) -> bool {
+        false
+    }
+}
+
+fn pool(connections: u32) -> r2d2::Pool<Nothing> {
+    r2d2::Pool::builder()
+        .max_size(connections)
+        .connection_timeout(Duration::from_millis(200))
+        .build(Nothing)
+        .unwrap()
+}
+
+#[test]
+fn r2d2_with_a_connection_for_each_coroutine_works() {
+    on_one_thread(|| {
+        let (pool, barrier) = (pool(50), Arc::new(Barrier::new(50)));
+        let (answers, _) = crowd(50, move |_| {
+            let connection = pool.get();
+            // All hold one before the first gives it back.
+            barrier.wait();
+            connection.is_ok()
+        });
+        each(&answers, |_| true);
+    });
+}
+
+/// It waits for a connection in `parking_lot`'s condition variable, which
+/// stops the thread: who holds the connection can't run to give it back.
+#[test]
+fn r2d2_with_fewer_connections_times_out() {
+    on_one_thread(|| {
+        let pool = pool(1);
+        let held = pool.get().unwrap();
+        let another = pool.clone();
+        let waiter = crore::spawn_local(move || another.get().is_err());
+        // The waiter runs, and the thread stops with it.
+        crore::sleep(Duration::from_millis(1));
+        drop(held);
+        assert!(waiter.join().unwrap(), "it works: say so on the page");
+        assert!(pool.get().is_ok());
+    });
+}
+
+#[test]
+fn r2d2_behind_a_semaphore_works() {
+    on_one_thread(|| {
+        let (pool, free) = (pool(5), Semaphore::new(5));
+        let (answers, _) = crowd(200, move |i| {
+            let _permit = free.acquire(1).unwrap();
+            let connection = pool.get();
+            crore::sleep(Duration::from_millis(1));
+            connection.map(|_| i).ok()
+        });
+        each(&answers, Some);
+    });
+}
+
+/// A client of `reqwest::blocking` that has waited for two seconds at most.
+fn get(url: &str) -> Result<String, String> {
+    let client = reqwest::blocking::Client::builder()
+        .timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let answer = client.get(url).send().and_then(|it| it.text());
+    answer.map_err(|error| format!("{error:?}"))
+}
+
+/// It hands requests to a thread of its own, and stops the caller's meanwhile.
+#[test]
+fn reqwest_blocking_works_one_after_the_other() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // Elsewhere: on a plain thread.
+    let server = std::thread::spawn(move || {
+        for i in 0..10 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{i}");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    on_one_thread(|| {
+        let (mut answers, _) = crowd(10, move |_| get(&url).unwrap());
+        answers.sort_unstable();
+        each(&answers, |i| i.to_string());
+    });
+    server.join().unwrap();
+}
+
+/// What it waits for never comes from a coroutine of the thread that it stops.
+#[test]
+fn reqwest_blocking_stops_the_thread() {
+    on_one_thread(|| {
+        let server = SlowHttp::start(0);
+        let error = get(&server.url("delay/1/word")).expect_err("it works: say so on the page");
+        assert!(error.contains("TimedOut"), "{error}");
+    });
+}

@@ -1,0 +1,84 @@
+//! The promise: coroutines that wait cost no processor time.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crore::{Builder, Runtime};
+
+/// Processor time that this process has used.
+fn processor_time() -> Duration {
+    // SAFETY: the struct is valid and outlives the call.
+    unsafe {
+        let mut time: libc::timespec = std::mem::zeroed();
+        assert_eq!(
+            libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time),
+            0
+        );
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
+/// Idles with 100 000 coroutines, half of them parked and half asleep; prints
+/// the processor time, and returns how often the worker woke meanwhile.
+fn turns_of_an_idle_worker(time: Duration) -> u64 {
+    let runtime = Runtime::builder().build().unwrap();
+    let handle = runtime.handle();
+    runtime
+        .run(|| {
+            let all: Vec<_> = (0..100_000)
+                .map(|i| {
+                    let builder = Builder::new().stack_size(32 * 1024);
+                    builder.spawn(move || match i % 2 {
+                        0 => crore::park(),
+                        _ => crore::park_timeout(Duration::from_secs(3600)),
+                    })
+                })
+                .collect::<Result<_, _>>()
+                .unwrap();
+            crore::yield_now();
+            let main = crore::current();
+            let watcher = thread::spawn(move || {
+                // The worker is idle when it has stopped turning.
+                let mut turns = handle.metrics().turns;
+                loop {
+                    thread::sleep(Duration::from_millis(20));
+                    let before = std::mem::replace(&mut turns, handle.metrics().turns);
+                    if before == turns {
+                        break;
+                    }
+                }
+                let (start, used) = (Instant::now(), processor_time());
+                thread::sleep(time);
+                let used = processor_time() - used;
+                let turns = handle.metrics().turns - turns;
+                println!(
+                    "100000 coroutines idle for {:.1?}: {used:.1?} of processor time, {turns} turns",
+                    start.elapsed()
+                );
+                main.unpark();
+                turns
+            });
+            crore::park();
+            for handle in &all {
+                assert!(!handle.is_finished());
+                handle.coroutine().unpark();
+            }
+            all.into_iter().for_each(|handle| handle.join().unwrap());
+            watcher.join().unwrap()
+        })
+        .unwrap()
+}
+
+#[test]
+fn a_hundred_thousand_waiting_coroutines_do_nothing() {
+    // An hour-long timer may need sorting into a finer wheel now and then.
+    let turns = turns_of_an_idle_worker(Duration::from_secs(2));
+    assert!(turns <= 3, "{turns} turns");
+}
+
+#[test]
+#[ignore = "takes ten seconds; prints the figure of the README"]
+fn ten_seconds_of_nothing() {
+    let turns = turns_of_an_idle_worker(Duration::from_secs(10));
+    assert!(turns <= 3, "{turns} turns");
+}
