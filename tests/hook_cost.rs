@@ -34,15 +34,15 @@ fn a_hooked_call_on_a_plain_thread() {
     let place: *mut c_void = (&raw mut byte).cast();
     // SAFETY: one byte, in both.
     let (hooked, plain) = unsafe {
-        let hooked = nanos(|| drop(black_box(libc::read(fd, place, 1))));
-        (hooked, nanos(|| drop(black_box(libcs(fd, place, 1)))))
+        let hooked = nanos(|| _ = black_box(libc::read(fd, place, 1)));
+        (hooked, nanos(|| _ = black_box(libcs(fd, place, 1))))
     };
     println!("read of /dev/null on a plain thread: hooked {hooked:.1} ns, libc {plain:.1} ns");
     // Without the system call's noise: refused by the hook's own code path.
     // SAFETY: no descriptor.
     let (hooked, plain) = unsafe {
-        let hooked = nanos(|| drop(black_box(libc::read(-1, place, 1))));
-        (hooked, nanos(|| drop(black_box(libcs(-1, place, 1)))))
+        let hooked = nanos(|| _ = black_box(libc::read(-1, place, 1)));
+        (hooked, nanos(|| _ = black_box(libcs(-1, place, 1))))
     };
     println!("read of nothing: hooked {hooked:.1} ns, libc {plain:.1} ns");
 }
@@ -88,7 +88,7 @@ fn reading_files() {
         let mut buf = vec![0u8; len];
         let place: *mut c_void = buf.as_mut_ptr().cast();
         // SAFETY: a buffer of `len` bytes, in all.
-        let mut read = || drop(black_box(unsafe { libc::pread(fd, place, len, 0) }));
+        let mut read = || _ = black_box(unsafe { libc::pread(fd, place, len, 0) });
         let plain = nanos(&mut read);
         let ours = crore::run(|| nanos(&mut read)).unwrap();
         println!("pread of {len} cached bytes: thread {plain:.0} ns, coroutine {ours:.0} ns");
