@@ -87,7 +87,8 @@ where
     JoinHandle::new(join)
 }
 
-/// Runs a job on a helper thread and parks the coroutine until it is done.
+/// Runs a job on a helper thread and parks the coroutine until it is done. One
+/// that unwinds can't park: then the job runs here, and the worker waits.
 ///
 /// # Errors
 ///
@@ -98,6 +99,9 @@ pub(crate) fn run<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    if Cx::parkable().is_none() {
+        return Ok(job());
+    }
     wait(cx, start(job, false), Cx::check)
 }
 
@@ -108,6 +112,9 @@ pub(crate) fn run_to_end<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    if Cx::parkable().is_none() {
+        return Ok(job());
+    }
     wait(cx, start(job, false), |_| Ok(()))
 }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
 use super::listener;
-use super::pauses::pause_until;
+use super::pauses::Pauses;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
 use crate::blocking;
 use crate::driver::Direction;
@@ -208,6 +208,11 @@ fn fills_peer_queue(fd: RawFd) -> bool {
         && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
 }
 
+/// No event tells when to write again.
+fn eventless(fd: RawFd, dir: Direction) -> bool {
+    dir == Direction::Write && fdflags::known(fd, fdflags::PEER_QUEUE)
+}
+
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
 pub(super) fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
     let name = match dir {
@@ -292,16 +297,25 @@ pub(super) fn until_done(
     let (fd, dir) = (asker.fd, asker.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
-    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
+    if !hint
+        || cx.worth_trying(fd, dir)
+        || !fdflags::known(fd, fdflags::BLOCKING)
+        || eventless(fd, dir)
+    {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
         }
         asker.deadline()?;
-        note_drained(cx, fd, dir);
+        cx.drained(fd, dir);
     }
+    let mut pauses = Pauses::new();
     loop {
-        let parked = park(cx, asker)?;
+        let parked = if eventless(fd, dir) {
+            pause(cx, asker, &mut pauses)?
+        } else {
+            park(cx, asker)?
+        };
         let mode = match parked {
             Parked::Woken | Parked::Late => Mode::NoWait,
             Parked::CannotWait => Mode::Plain,
@@ -312,30 +326,8 @@ pub(super) fn until_done(
             Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
             answer => return answer,
         }
-        note_drained(cx, fd, dir);
-    }
-}
-
-/// No event would end it where none tells of room.
-#[inline]
-fn note_drained(cx: Cx, fd: RawFd, dir: Direction) {
-    if dir == Direction::Read || !fdflags::known(fd, fdflags::PEER_QUEUE) {
         cx.drained(fd, dir);
     }
-}
-
-/// Waits where no event tells of room.
-#[cold]
-fn pause(cx: Cx, deadline: Option<Instant>) -> Result<Parked, Errno> {
-    const PAUSE: Duration = Duration::from_millis(1);
-    let until = after(PAUSE);
-    let late = deadline.filter(|&at| at <= until);
-    pause_until(cx, late.unwrap_or(until))?;
-    Ok(if late.is_some() {
-        Parked::Late
-    } else {
-        Parked::Woken
-    })
 }
 
 /// Parks until the descriptor may be ready. Everything but this frame and the
@@ -344,17 +336,26 @@ fn pause(cx: Cx, deadline: Option<Instant>) -> Result<Parked, Errno> {
 fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
     let facts = fdflags::facts(asker.fd);
     let deadline = asker.deadline_with(facts)?;
-    if asker.dir == Direction::Write && facts & fdflags::PEER_QUEUE != 0 {
-        return pause(cx, deadline);
+    match cx.wait(asker.fd, asker.dir, deadline) {
+        Ok(()) => {
+            // What epoll takes is no regular file.
+            if facts & fdflags::NOT_A_FILE == 0 {
+                note_pollable(asker.fd);
+            }
+            Ok(Parked::Woken)
+        }
+        Err(error) => not_woken(error),
     }
-    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
-        return not_woken(&error);
+}
+
+/// Waits a little where no event will tell.
+#[cold]
+fn pause(cx: Cx, asker: &mut Asker, pauses: &mut Pauses) -> Result<Parked, Errno> {
+    match pauses.pause(cx, asker.deadline()?) {
+        Ok(()) => Ok(Parked::Woken),
+        Err(libc::ETIMEDOUT) => Ok(Parked::Late),
+        Err(code) => Err(code),
     }
-    // What epoll takes is no regular file.
-    if facts & fdflags::NOT_A_FILE == 0 {
-        note_pollable(asker.fd);
-    }
-    Ok(Parked::Woken)
 }
 
 #[cold]
@@ -363,7 +364,7 @@ fn note_pollable(fd: RawFd) {
 }
 
 #[cold]
-fn not_woken(error: &io::Error) -> Result<Parked, Errno> {
+fn not_woken(error: io::Error) -> Result<Parked, Errno> {
     match error.raw_os_error().unwrap_or(libc::EIO) {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),

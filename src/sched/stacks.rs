@@ -14,6 +14,7 @@ mod shared;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::io;
+use std::ptr;
 
 use self::shared::Shared;
 use super::counters::Counters;
@@ -106,7 +107,7 @@ impl Stacks {
         if self.closed(slot) {
             self.open(slot);
         }
-        Carrier::at(self.arena.borrow().bounds(alone(slot)))
+        self.own_carrier(slot)
     }
 
     /// A task has suspended, for the first time or again.
@@ -159,12 +160,33 @@ impl Stacks {
             return prefetch(slot.packet.get().cast());
         }
         if !slot.has(Flags::SHARED) {
-            // The carrier, and the frames of a shallow coroutine below it.
-            let carrier = Carrier::at(self.arena.borrow().bounds(alone(slot))).cast::<u8>();
-            (0..DEDICATED_LINES).for_each(|line| prefetch(carrier.wrapping_sub(line * CACHE_LINE)));
+            prefetch(self.own_carrier(slot).cast());
         } else if let Some(shared) = &*self.shared.borrow() {
             shared.prefetch(slot);
         }
+    }
+
+    /// Asks for the frames of a suspended task on a stack of its own, whose
+    /// carrier has arrived.
+    #[inline(always)]
+    pub(super) fn prefetch_frames(&self, slot: &Slot) {
+        let elsewhere = slot.has(Flags::SHARED) || slot.has(Flags::POLLED);
+        if slot.state() != State::Queued || elsewhere {
+            return;
+        }
+        // SAFETY: a suspended task's carrier lies in its stack, which is mapped
+        // as long as the slot holds it, and open: it is no shared task's.
+        let sp = unsafe { (*self.own_carrier(slot)).sp() };
+        let from = sp - CALL_LINES * CACHE_LINE;
+        (0..CALL_LINES + FRAME_LINES).for_each(|line| {
+            prefetch(ptr::without_provenance(from + line * CACHE_LINE));
+        });
+    }
+
+    /// The carrier of a task on a stack of its own.
+    #[inline(always)]
+    fn own_carrier(&self, slot: &Slot) -> *mut Carrier {
+        Carrier::at(self.arena.borrow().bounds(alone(slot)))
     }
 
     /// Publishes what there is; called when the worker looks around.
@@ -222,8 +244,11 @@ impl Drop for Stacks {
     }
 }
 
-/// Lines from the carrier down that a resume of a shallow coroutine touches.
-const DEDICATED_LINES: usize = 4;
+/// Lines from the stack pointer up that going on touches: of a coroutine in
+/// the midst of a hooked `read` nearly all, of a shallow one more than all.
+const FRAME_LINES: usize = 8;
+/// Lines below it that the next calls touch.
+const CALL_LINES: usize = 2;
 const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
@@ -243,6 +268,6 @@ fn start_alone(arena: &mut Arena, slot: &Slot, bytes: usize) -> io::Result<*mut 
         Reuse::Warm => Carrier::at(bounds),
         // SAFETY: the arena hands the stack to this task alone, and keeps it
         // mapped until it is given back.
-        Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+        Reuse::Fresh => unsafe { Carrier::install(bounds) },
     })
 }
