@@ -3,7 +3,7 @@
 //!
 //! - Reading takes what is in memory without waiting (`RWF_NOWAIT`, at the
 //!   price of the plain call). What is not is read by a helper thread into a
-//!   buffer of its own and copied: some 10 µs on top of what the disk takes.
+//!   buffer of its own and copied: a few µs on top of what the disk takes.
 //! - Writing goes to the page cache and is done here: a helper would cost ten
 //!   times the call, and loggers write under locks that they count on nobody
 //!   else asking for. Only a `pwrite` of which the kernel says that it would

@@ -28,36 +28,74 @@
 //! | calls | what happens |
 //! |---|---|
 //! | `recv recvfrom recvmsg send sendto sendmsg` | tried with `MSG_DONTWAIT`; parks on `EAGAIN`; a send returns when all is taken |
-//! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work; regular files block the thread |
+//! | `recvmmsg sendmmsg` | the same, in batches |
+//! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work |
+//! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest; writes go to the page cache at once |
 //! | `write writev` on stdout and stderr | block the thread: `println!` holds a lock by thread |
-//! | `accept accept4` | `poll`, then the call; parks when nobody is there |
-//! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again every few ms |
-//! | `poll ppoll __poll` | asked without waiting, then parks on all entries; entries for urgent data or errors only are asked again every 5 ms; `ppoll`'s mask does not hold while parked |
+//! | `pread pwrite preadv pwritev preadv2 pwritev2` | tried with `RWF_NOWAIT`, else a helper thread by way of a buffer of its own; on file systems without that, direct |
+//! | `fsync fdatasync syncfs` | helper thread |
+//! | `open openat creat` | a FIFO without its other end is tried again up to every 10 ms; everything else is direct |
+//! | `flock lockf fcntl(F_SETLKW)` | tried without waiting, again up to every 10 ms; nobody gets `EDEADLK` |
+//! | `copy_file_range` | helper thread |
+//! | `sendfile` | between files a helper thread; to a socket or pipe by way of a buffer of 64 KiB |
+//! | `splice` | into a pipe, or from a pipe to a file, without waiting once both are ready; from a pipe to a socket by way of a buffer |
+//! | `accept accept4` | `poll`, then the call; parks when nobody is there; see below for listeners of several threads |
+//! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again up to every 10 ms |
+//! | `poll ppoll __poll select pselect` | asked without waiting, then parks on all; urgent data or errors only are asked for again every 5 ms; a signal mask does not hold while parked |
+//! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
 //! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
 //! | `sched_yield` | yields to other coroutines |
-//! | `sendfile splice` | `EINVAL`, at which callers fall back to `read` and `write` |
-//! | `close close_range dup2 dup3` | wake those who wait on the number with `EBADF` first |
+//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}_r getgr{nam,gid}_r` | helper thread; not in statically linked programs |
+//! | `waitpid wait4 waitid` for one child | parks on a pidfd |
+//! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
+//! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
+//! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
 //! | `vfork` | `fork` |
 //! | `__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk` | the checks of `_FORTIFY_SOURCE`, then as above |
+//! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
+//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice`, locks of pthreads | libc's own: they block the thread |
 //!
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
-//! are not changed, but for the one system call of a `connect`. A cancelled
-//! coroutine gets `ECANCELED`, but not from files; sleeps return early.
+//! are not changed, but for the one system call of a `connect`, and for shared
+//! listeners. A cancelled coroutine gets `ECANCELED`, but not from files (what
+//! is cancelled may still save its data) nor from `pthread_join`; sleeps
+//! return early; look-ups say `EAI_AGAIN`.
+//!
+//! # Helper threads
+//!
+//! They belong to [`crate::blocking`]. A helper works on memory of its own and
+//! never waits for another user of the process, so the bounded pool can't be
+//! used up by those who wait for each other.
+//!
+//! # Listeners of several threads
+//!
+//! Between our `poll` and the `accept` another thread may take the connection.
+//! A listener from which coroutines accept, and which other threads use too or
+//! which has a duplicate (`try_clone`), is made non-blocking; `fcntl(F_GETFL)`
+//! does not show it, and plain threads' `accept` waits as ever. Another program
+//! that inherits such a listener sees the flag. Processes that share a listener
+//! by `fork` had better make it non-blocking, or use `SO_REUSEPORT`.
+//!
+//! # Fork
+//!
+//! A forked child is a plain process: its calls block, its parent's reactor
+//! and coroutines are out of reach, and it may start a runtime of its own. It
+//! ends when the coroutine that forked ends in it.
 //!
 //! # Limits
 //!
 //! - `MSG_WAITALL` together with `MSG_PEEK`, or with room for control data,
-//!   returns what is there; so does a socket with `SO_RCVLOWAT`.
-//! - Another thread that accepts from the same listener may win the race
-//!   between our `poll` and `accept`; the worker then waits in the kernel for
-//!   the next connection. Give such threads listeners of their own
-//!   (`SO_REUSEPORT`), or make the shared one non-blocking.
+//!   returns what is there; so does a socket with `SO_RCVLOWAIT`.
+//! - A Unix socket of messages whose peer's queue is full is tried again every
+//!   millisecond: the kernel tells of room in it only at times.
 //! - Flags that are changed behind libc's back, or by another process, are
 //!   noticed at the next event, not at once.
 //! - A signal handler that runs while a coroutine does must not block.
-//! - A child after `fork` has plain calls.
+//! - Code that holds a lock of pthreads around a call that parks (`fsync`, a
+//!   cold `pread`) blocks the thread of whoever wants the lock; on one worker,
+//!   for ever. Such code runs in [`unhooked`] or [`crate::spawn_blocking`].
 //!
 //! # What is not reached
 //!

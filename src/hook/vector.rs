@@ -8,7 +8,7 @@ use libc::{iovec, size_t, ssize_t};
 use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
 use super::file::{Access, HERE};
 use super::lock::kind;
-use super::raw::{Answer, sys, syscall};
+use super::raw::{Answer, errno, set_errno, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{fdflags, real};
 use crate::driver::Direction;
@@ -182,6 +182,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t 
     unsafe {
         match writer_gate(fd) {
             None => real::write(fd, buf, n),
+            Some(_) if n == 0 => write_nothing(fd, buf),
             Some(cx) => write_vector(
                 cx,
                 fd,
@@ -194,6 +195,21 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t 
                 ),
             ),
         }
+    }
+}
+
+/// To a socket of messages that is a message; the vectored calls send none.
+#[cold]
+fn write_nothing(fd: RawFd, buf: *const c_void) -> ssize_t {
+    let saved = errno();
+    // SAFETY: no bytes.
+    match unsafe { libc::send(fd, buf, 0, 0) } {
+        -1 if errno() == libc::ENOTSOCK => {
+            set_errno(saved);
+            // SAFETY: no bytes.
+            unsafe { real::write(fd, buf, 0) }
+        }
+        sent => sent,
     }
 }
 

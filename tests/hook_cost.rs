@@ -1,0 +1,104 @@
+//! Measurements, printed and not judged: what a hooked call costs on a plain
+//! thread, how exact short sleeps are, what reading a file costs. Run with
+//! `cargo test --release --test hook_cost -- --ignored --nocapture --test-threads 1`.
+#![cfg(feature = "hook")]
+
+use std::ffi::{c_int, c_void};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+/// The best time of one in many, in nanoseconds.
+fn nanos(mut f: impl FnMut()) -> f64 {
+    const CALLS: u32 = 200_000;
+    (0..7)
+        .map(|_| {
+            let begun = Instant::now();
+            (0..CALLS).for_each(|_| f());
+            begun.elapsed().as_nanos() as f64 / f64::from(CALLS)
+        })
+        .fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_hooked_call_on_a_plain_thread() {
+    type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
+    // SAFETY: a valid name; the function behind it has this type.
+    let libcs: Read =
+        unsafe { std::mem::transmute(libc::dlsym(libc::RTLD_NEXT, c"read".as_ptr())) };
+    let null = File::open("/dev/null").unwrap();
+    let (fd, mut byte) = (null.as_raw_fd(), 0u8);
+    let place: *mut c_void = (&raw mut byte).cast();
+    // SAFETY: one byte, in both.
+    let (hooked, plain) = unsafe {
+        let hooked = nanos(|| _ = black_box(libc::read(fd, place, 1)));
+        (hooked, nanos(|| _ = black_box(libcs(fd, place, 1))))
+    };
+    println!("read of /dev/null on a plain thread: hooked {hooked:.1} ns, libc {plain:.1} ns");
+    // Without the system call's noise: refused by the hook's own code path.
+    // SAFETY: no descriptor.
+    let (hooked, plain) = unsafe {
+        let hooked = nanos(|| _ = black_box(libc::read(-1, place, 1)));
+        (hooked, nanos(|| _ = black_box(libcs(-1, place, 1))))
+    };
+    println!("read of nothing: hooked {hooked:.1} ns, libc {plain:.1} ns");
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn short_sleeps() {
+    crore::run(|| {
+        for micros in [50, 200, 1000, 5000] {
+            let time = Duration::from_micros(micros);
+            let mut took: Vec<_> = (0..200)
+                .map(|_| {
+                    let begun = Instant::now();
+                    std::thread::sleep(time);
+                    begun.elapsed()
+                })
+                .collect();
+            took.sort();
+            println!(
+                "sleep of {time:?}: median {:?}, 95 % {:?}",
+                took[100], took[190]
+            );
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn reading_files() {
+    let path = std::env::temp_dir().join(format!("crore-cost-{}", std::process::id()));
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&path)
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    file.write_all(&vec![7; 1 << 20]).unwrap();
+    let fd = file.as_raw_fd();
+    for len in [100, 4096, 65536] {
+        let mut buf = vec![0u8; len];
+        let place: *mut c_void = buf.as_mut_ptr().cast();
+        // SAFETY: a buffer of `len` bytes, in all.
+        let mut read = || _ = black_box(unsafe { libc::pread(fd, place, len, 0) });
+        let plain = nanos(&mut read);
+        let ours = crore::run(|| nanos(&mut read)).unwrap();
+        println!("pread of {len} cached bytes: thread {plain:.0} ns, coroutine {ours:.0} ns");
+    }
+    crore::run(|| {
+        let begun = Instant::now();
+        for _ in 0..2000 {
+            crore::spawn_blocking(|| ()).join().unwrap();
+        }
+        println!("a helper and back: {:?}", begun.elapsed() / 2000);
+    })
+    .unwrap();
+}
