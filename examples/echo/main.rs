@@ -34,8 +34,11 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Mode::Drive(addr) => drive(addr, &options),
-        Mode::Serve(addr) => serve(addr, None),
-        Mode::Both => serve(SocketAddr::from(([127, 0, 0, 1], 0)), Some(&options)),
+        Mode::Serve(addr) => serve(addr, options.shared, None),
+        Mode::Both => {
+            let free = SocketAddr::from(([127, 0, 0, 1], 0));
+            serve(free, options.shared, Some(&options))
+        }
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
 
 /// Serves on this thread; where `load` is given, starts a second process that
 /// drives, and ends as that one ends.
-fn serve(addr: SocketAddr, load: Option<&Options>) -> io::Result<ExitCode> {
+fn serve(addr: SocketAddr, shared: bool, load: Option<&Options>) -> io::Result<ExitCode> {
     let room = raise_open_files()?;
     let listener = TcpListener::bind(addr)
         .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
@@ -61,7 +64,7 @@ fn serve(addr: SocketAddr, load: Option<&Options>) -> io::Result<ExitCode> {
             std::process::exit(status.ok().and_then(|s| s.code()).unwrap_or(1));
         });
     }
-    server::serve(&listener)?;
+    server::serve(&listener, shared)?;
     Ok(ExitCode::SUCCESS)
 }
 

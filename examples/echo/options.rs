@@ -23,6 +23,7 @@ Usage: echo [OPTIONS]
   --connections N    connections to open [10000]
   --seconds S        how long the load lasts [5]
   --size BYTES       bytes in a message [64]
+  --shared           serve on shared stacks: a fifth of the memory a connection
   --json             print one JSON object as the last line of stdout
   --help             print this
 ";
@@ -53,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) load: Duration,
     /// Bytes in a message.
     pub(crate) size: usize,
+    /// Whether connections are served on shared stacks.
+    pub(crate) shared: bool,
     /// Whether the last line is a JSON object.
     pub(crate) json: bool,
 }
@@ -70,6 +73,7 @@ impl Options {
             connections: 10_000,
             load: Duration::from_secs(5),
             size: 64,
+            shared: false,
             json: false,
         };
         while let Some(arg) = args.next()? {
@@ -82,6 +86,7 @@ impl Options {
                     options.load = Duration::from_secs(value(&mut args, "--seconds")?)
                 }
                 Long("size") => options.size = value(&mut args, "--size")?,
+                Long("shared") => options.shared = true,
                 Long("json") => options.json = true,
                 Long("help") | Short('h') => {
                     return Ok(Self {
@@ -114,6 +119,9 @@ impl Options {
         }
         if !(1..=MAX_SIZE).contains(&self.size) {
             return Err(format!("--size must be from 1 to {MAX_SIZE} bytes").into());
+        }
+        if self.shared && matches!(self.mode, Mode::Drive(_)) {
+            return Err("--shared is for the server, not for --drive".into());
         }
         if self.server_pid.is_some() && !matches!(self.mode, Mode::Drive(_)) {
             return Err("--server-pid goes with --drive".into());
@@ -169,6 +177,7 @@ mod tests {
             connections: 3,
             load: Duration::from_secs(2),
             size: 9,
+            shared: false,
             json: true,
         };
         assert_eq!(parse(line), Ok(expected));
@@ -176,6 +185,7 @@ mod tests {
             parse("--serve [::1]:8").unwrap().mode,
             Mode::Serve("[::1]:8".parse().unwrap())
         );
+        assert!(parse("--shared").unwrap().shared);
         assert_eq!(parse("--size 5 --help").unwrap().mode, Mode::Help);
     }
 
@@ -192,6 +202,7 @@ mod tests {
             ("--serve here", "\"here\""),
             ("--serve 127.0.0.1:1 --drive 127.0.0.1:1", "one of"),
             ("--server-pid 7", "--drive"),
+            ("--shared --drive 127.0.0.1:1", "--shared"),
             ("--json=yes", "--json"),
             ("--fast", "--fast"),
             ("127.0.0.1:7", "127.0.0.1:7"),
@@ -210,6 +221,7 @@ mod tests {
             "connections",
             "seconds",
             "size",
+            "shared",
             "json",
             "help",
         ] {
