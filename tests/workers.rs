@@ -550,7 +550,7 @@ fn failures_until_it_runs(
     let runtime = runtime(4);
     let waiting = runtime.handle().spawn(|| 7);
     let (descriptors, threads) = (count("fd"), count("task"));
-    let mut failures = 0;
+    let (mut failures, mut begun) = (0, false);
     for most in limits {
         let before = set_limit(resource, most);
         let result = runtime.run(|| ());
@@ -568,7 +568,10 @@ fn failures_until_it_runs(
             (descriptors, threads),
             "{text}"
         );
-        assert!(!waiting.is_finished(), "no work has begun");
+        // All workers were there, only `main` got no stack: that is no failed
+        // start, and the others have run.
+        begun |= text.contains("coroutine could not start");
+        assert!(begun || !waiting.is_finished(), "{text}: work has begun");
         failures += 1;
     }
     panic!("no limit sufficed")

@@ -59,6 +59,33 @@ pub(crate) fn block_on_deadline<F: Future>(
     }
 }
 
+/// As [`block_on`], in a coroutine, for a future that may be moved between
+/// polls: so nothing points into it, and it may lie in a frame that moves (D3).
+///
+/// All in the caller's frame: each return that a suspension cuts off from its
+/// call is one that the processor predicts wrongly (5 to 7 ns).
+#[inline(always)]
+pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
+    let cx = Cx::running().expect("`waits_freely` was asked");
+    // Dropping one of ours does nothing; not even asking is cheaper.
+    let waker = ManuallyDrop::new(cx.waker());
+    loop {
+        let mut context = Context::from_waker(&waker);
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
+            return output;
+        }
+        cx.unwind_if_ending();
+        cx.park();
+    }
+}
+
+/// Whether [`wait`] can be used: whether this is a coroutine. A thread makes a
+/// waker before it waits, so it had better try what it wants first.
+#[inline(always)]
+pub(crate) fn waits_freely() -> bool {
+    Cx::running().is_some()
+}
+
 fn in_coroutine<F: Future>(
     cx: Cx,
     mut future: Pin<&mut F>,

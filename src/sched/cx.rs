@@ -102,10 +102,15 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn park(self) {
         if self.slot().has(Flags::LIMITED) {
-            self.park_until(None);
+            self.park_limited();
         } else {
             self.suspend(Event::Parked);
         }
+    }
+
+    #[cold]
+    fn park_limited(self) {
+        self.park_until(None);
     }
 
     /// As [`Cx::park`], and until `deadline` at the latest.

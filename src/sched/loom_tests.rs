@@ -147,6 +147,17 @@ fn loom_catches_a_thief_that_looks_before_it_is_idle() {
     });
 }
 
+/// Broken otherwise: the thief glances at the flag and leaves the lock alone,
+/// so the spawner may not know yet that somebody is idle.
+#[test]
+#[should_panic(expected = "overslept")]
+fn loom_catches_a_thief_that_only_glances() {
+    thief_and_spawner(|idle, busy, others| {
+        let look = || busy.mailbox.has_jobs().then(|| busy.mailbox.take_job());
+        idle.idle_round(|| look().flatten(), others)
+    });
+}
+
 /// The mailbox with its last look left out: what came between looking and
 /// sleeping is slept on.
 #[test]

@@ -102,10 +102,19 @@ impl Pool {
         Ok(())
     }
 
-    /// Work that another worker has not started, for a thief.
+    /// Work that another worker has not started, for a thief. A glance: it may
+    /// miss what has just been offered.
     pub(crate) fn steal(&self, thief: usize) -> Option<Unstarted> {
         self.others(thief)
             .filter(|other| other.mailbox.has_jobs())
+            .find_map(|other| other.mailbox.take_job())
+    }
+
+    /// As [`Pool::steal`], for a thief that has said that it is idle and sleeps
+    /// next. It takes every lock: whoever offers after the look knows of the
+    /// idle thief then, by the same lock (README.md).
+    pub(crate) fn steal_before_sleep(&self, thief: usize) -> Option<Unstarted> {
+        self.others(thief)
             .find_map(|other| other.mailbox.take_job())
     }
 

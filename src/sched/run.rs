@@ -164,7 +164,7 @@ impl Worker {
         mailbox.set_idle();
         // From here on an offer anywhere nudges us; what was offered before,
         // we find ourselves.
-        let stolen = self.pool.steal(self.place);
+        let stolen = self.pool.steal_before_sleep(self.place);
         if let Some(task) = stolen {
             mailbox.awake();
             self.adopt_or_return(task);

@@ -3,7 +3,7 @@
 //! ```text
 //!   Lock<State>                       a future that waits holds a Key
 //!   ┌───────────────────────────┐
-//!   │ what the primitive guards │      nodes (a slab, on the heap)
+//!   │ what the primitive guards │      nodes (on the heap)       
 //!   │ Waiters ─ head ───────────┼──► [0] waker, payload ─next─► [3] … ◄─ tail
 //!   └───────────────────────────┘    [1] payload, not queued: told, not yet seen
 //! ```
@@ -30,20 +30,25 @@
 
 use std::task::Waker;
 
-use slab::Slab;
+const OWNED: &str = "a key names a node until it is given up";
 
 /// The end of the list.
 const NONE: usize = usize::MAX;
 
 /// A FIFO queue of wakers, with something of the primitive's at each.
 pub(crate) struct Waiters<P> {
-    nodes: Slab<Node<P>>,
+    /// Not a `Slab`: its nodes move in and out as a whole, which costs as much
+    /// as the rest of a wait.
+    nodes: Vec<Node<P>>,
     head: usize,
     tail: usize,
+    /// The first node that is of nobody; `next` leads to the others.
+    free: usize,
 }
 
 struct Node<P> {
-    payload: P,
+    /// `None` while it is of nobody.
+    payload: Option<P>,
     /// What to wake; `None` until the future is polled, and once taken off.
     waker: Option<Waker>,
     queued: bool,
@@ -66,9 +71,10 @@ pub(crate) struct Removed<P> {
 impl<P> Waiters<P> {
     pub(crate) const fn new() -> Self {
         Self {
-            nodes: Slab::new(),
+            nodes: Vec::new(),
             head: NONE,
             tail: NONE,
+            free: NONE,
         }
     }
 
@@ -80,14 +86,28 @@ impl<P> Waiters<P> {
     /// Queues a new node behind all others.
     #[inline]
     pub(crate) fn enqueue(&mut self, payload: P, waker: Option<Waker>) -> Key {
-        let node = Node {
-            payload,
+        let key = self.free;
+        if key == NONE {
+            return self.enqueue_new(payload, waker);
+        }
+        let node = &mut self.nodes[key];
+        self.free = node.next;
+        node.payload = Some(payload);
+        node.waker = waker;
+        self.link(key, self.tail, NONE);
+        Key(key)
+    }
+
+    #[cold]
+    fn enqueue_new(&mut self, payload: P, waker: Option<Waker>) -> Key {
+        let key = self.nodes.len();
+        self.nodes.push(Node {
+            payload: Some(payload),
             waker,
             queued: false,
             prev: NONE,
             next: NONE,
-        };
-        let key = self.nodes.insert(node);
+        });
         self.link(key, self.tail, NONE);
         Key(key)
     }
@@ -100,7 +120,7 @@ impl<P> Waiters<P> {
 
     /// The first in the queue.
     pub(crate) fn first(&self) -> Option<&P> {
-        self.nodes.get(self.head).map(|node| &node.payload)
+        self.nodes.get(self.head)?.payload.as_ref()
     }
 
     /// Takes the first off the queue; its waker goes to `wakes`.
@@ -129,13 +149,13 @@ impl<P> Waiters<P> {
         self.unlink(key.0);
         let node = &mut self.nodes[key.0];
         wakes.push(node.waker.take());
-        &mut node.payload
+        node.payload.as_mut().expect(OWNED)
     }
 
     /// What is at the node, queued or not.
     #[inline]
     pub(crate) fn payload(&mut self, key: Key) -> &mut P {
-        &mut self.nodes[key.0].payload
+        self.nodes[key.0].payload.as_mut().expect(OWNED)
     }
 
     /// Whether the node wakes what `waker` does.
@@ -156,15 +176,17 @@ impl<P> Waiters<P> {
 
     /// Ends the node, queued or not.
     #[must_use = "a waker is dropped outside the lock"]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, key: Key) -> Removed<P> {
         if self.nodes[key.0].queued {
             self.unlink(key.0);
         }
-        let node = self.nodes.remove(key.0);
+        let node = &mut self.nodes[key.0];
+        node.next = self.free;
+        self.free = key.0;
         Removed {
-            payload: node.payload,
-            _waker: node.waker,
+            payload: node.payload.take().expect(OWNED),
+            _waker: node.waker.take(),
         }
     }
 

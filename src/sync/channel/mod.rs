@@ -48,7 +48,7 @@ pub use select::{
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 pub use wait::{RecvFuture, SendFuture};
 
-use crate::future::{block_on, block_on_deadline};
+use crate::future::{block_on, block_on_deadline, wait, waits_freely};
 use crate::shim::{Arc, Lock};
 use crate::sync::waiters::WakeList;
 use state::{State, Stop, Want};
@@ -111,7 +111,17 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// All receivers are gone; the error contains the value.
+    #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        if waits_freely() {
+            wait(self.send_async(value))
+        } else {
+            self.send_on_thread(value)
+        }
+    }
+
+    #[inline(never)]
+    fn send_on_thread(&self, value: T) -> Result<(), SendError<T>> {
         match self.try_send(value) {
             Ok(()) => Ok(()),
             Err(TrySendError::Disconnected(value)) => Err(SendError(value)),
@@ -203,7 +213,17 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// The channel is empty and all senders are gone.
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
+        if waits_freely() {
+            wait(self.recv_async())
+        } else {
+            self.recv_on_thread()
+        }
+    }
+
+    #[inline(never)]
+    fn recv_on_thread(&self) -> Result<T, RecvError> {
         match self.try_recv() {
             Err(TryRecvError::Empty) => block_on(self.recv_async()),
             done => done.map_err(|_| RecvError),

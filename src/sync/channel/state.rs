@@ -173,7 +173,7 @@ impl<T> State<T> {
     /// Ends the wait of a receiver. What it had got is in the result, or goes
     /// back to the channel if it is not to be kept.
     #[must_use = "values, wakers and tickets are dropped outside the lock"]
-    #[inline]
+    #[inline(always)]
     pub(super) fn leave_wants(
         &mut self,
         key: &mut Option<Key>,
