@@ -92,8 +92,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let plan = self.plan(Location::caller())?;
-        let worker = Worker::current().ok_or_else(outside)?;
+        let (plan, worker) = self.here()?;
         Ok(JoinHandle::new(worker.spawn(coroutine(f), plan)?))
     }
 
@@ -108,8 +107,7 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let plan = self.plan(Location::caller())?;
-        let worker = Worker::current().ok_or_else(outside)?;
+        let (plan, worker) = self.here()?;
         Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 

@@ -152,6 +152,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
 pub struct CoroutineId(Addr);
 
 impl CoroutineId {
+    pub(crate) fn of(addr: Addr) -> Self {
+        Self(addr)
+    }
+
     /// As [`Coroutine::unpark`].
     pub fn unpark(self) {
         sched::ask(Ask::Unpark, self.0);

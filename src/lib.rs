@@ -6,6 +6,9 @@
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
+// The hooks are who uses all that the floors below offer.
+#![cfg_attr(not(feature = "hook"), allow(dead_code))]
+
 pub mod blocking;
 mod builder;
 mod driver;
@@ -18,6 +21,8 @@ mod runtime;
 mod sched;
 mod scope;
 mod shim;
+mod shutdown;
+pub mod signal;
 mod stack;
 mod switch;
 pub mod sync;
@@ -34,6 +39,7 @@ pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
 pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use shutdown::{CoroutineInfo, CoroutineState, StillRunning};
 pub use task::JoinError;
 pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
 pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};

@@ -6,6 +6,7 @@ use std::panic::{Location, resume_unwind};
 use std::process::abort;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle as Thread};
+use std::time::Duration;
 
 use crate::handle::JoinHandle;
 use crate::sched::{
@@ -79,6 +80,7 @@ pub fn run<F: FnOnce() -> T, T>(f: F) -> io::Result<T> {
 pub struct Runtime {
     handle: Handle,
     config: Config,
+    drain: Duration,
     running: AtomicBool,
 }
 
@@ -88,6 +90,7 @@ pub struct Runtime {
 pub struct RuntimeBuilder {
     workers: usize,
     config: Config,
+    drain: Duration,
 }
 
 impl RuntimeBuilder {
@@ -172,6 +175,30 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long the others have to end on their own when the closure of
+    /// [`Runtime::run`] has returned; then they are cancelled. If it panicked
+    /// they are cancelled at once. Default: not at all.
+    ///
+    /// # Examples
+    ///
+    /// A server that has stopped accepting lets its connections end:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let runtime = crore::Runtime::builder().drain(Duration::from_secs(10)).build()?;
+    /// let connection = runtime.run(|| crore::spawn(|| {
+    ///     crore::sleep(Duration::from_millis(5));
+    ///     "said goodbye"
+    /// }))?;
+    /// assert_eq!(connection.join().unwrap(), "said goodbye");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn drain(mut self, grace: Duration) -> Self {
+        self.drain = grace;
+        self
+    }
+
     /// Builds the runtime; nothing runs yet.
     ///
     /// # Errors
@@ -188,6 +215,7 @@ impl RuntimeBuilder {
                 max_coroutines: self.config.max_coroutines,
             },
             config: self.config,
+            drain: self.drain,
             running: AtomicBool::new(false),
         })
     }
@@ -198,6 +226,7 @@ impl Runtime {
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder {
             workers: 1,
+            drain: Duration::ZERO,
             config: Config {
                 max_coroutines: 1 << 24,
                 arena: ArenaConfig::default(),
@@ -254,7 +283,7 @@ impl Runtime {
     ) -> io::Result<T> {
         let _signals = overflow::ensure_alt_stack()?;
         let pool = &self.handle.pool;
-        pool.restart();
+        let _run = pool.restart();
         let worker = Worker::new(Arc::clone(pool), 0, &self.config)?;
         let crew = Crew::start(pool, &self.config)?;
         let plan = Plan {
@@ -267,7 +296,14 @@ impl Runtime {
             // `f` and what it returns may borrow from our caller: from here on
             // we must not return, nor unwind, before its coroutine has ended.
             let guard = AbortOnUnwind;
-            let main = worker.spawn_local(coroutine(f), plan)?;
+            let body = || {
+                let value = f();
+                if !self.drain.is_zero() {
+                    self.handle.drain(self.drain);
+                }
+                value
+            };
+            let main = worker.spawn_local(coroutine(body), plan)?;
             run_to_end(&worker, Some(&main));
             std::mem::forget(guard);
             io::Result::Ok(main)
@@ -410,6 +446,18 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// The handle of the runtime that a worker belongs to.
+    pub(crate) fn of(worker: &Worker) -> Self {
+        Self {
+            pool: Arc::clone(worker.pool()),
+            max_coroutines: worker.max_coroutines(),
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// Spawns a coroutine on the runtime. It starts when the runtime runs.
     ///
     /// If the runtime is dropped first, so is the closure, and joining gives an

@@ -104,7 +104,8 @@ fn above_the_limit_of_saved_bytes_none_starts() {
         later.coroutine().unpark();
         assert_eq!(later.join().unwrap(), 5);
     });
-    // One more ran when the limit was reached, and one was still on the stack.
+    // The one that went over the limit was allowed to start, and another was
+    // on the stack.
     let most = 100_000 + 2 * metrics.largest_frame;
     assert!(
         (100_000..=most).contains(&metrics.saved_bytes_peak),

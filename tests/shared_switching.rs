@@ -33,7 +33,7 @@ fn seeds(count: u64, len: usize, check: bool) {
 
 #[test]
 fn random_operations() {
-    seeds(200, 3001, false);
+    seeds(100, 3001, false);
 }
 
 #[test]

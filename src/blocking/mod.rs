@@ -16,12 +16,16 @@
 
 mod pool;
 
+#[cfg(feature = "hook")]
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "hook")]
 use std::pin::Pin;
+#[cfg(feature = "hook")]
 use std::task::{Context, Poll};
 
 use crate::handle::JoinHandle;
+#[cfg(feature = "hook")]
 use crate::sched::Cx;
 use crate::task::{JoinError, promise};
 
@@ -75,15 +79,16 @@ where
             promise.fulfil(catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked));
         }
     }));
-    if let Err(error) = submitted {
-        if let Some(promise) = promise.lock().take() {
-            promise.fulfil(Err(JoinError::not_started(error)));
-        }
+    if let Err(error) = submitted
+        && let Some(promise) = promise.lock().take()
+    {
+        promise.fulfil(Err(JoinError::not_started(error)));
     }
     JoinHandle::new(join)
 }
 
-/// Runs a job on a helper thread and parks the coroutine until it is done.
+/// Runs a job on a helper thread and parks the coroutine until it is done. One
+/// that unwinds can't park: then the job runs here, and the worker waits.
 ///
 /// # Errors
 ///
@@ -94,6 +99,9 @@ pub(crate) fn run<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    if Cx::parkable().is_none() {
+        return Ok(job());
+    }
     wait(cx, start(job, false), Cx::check)
 }
 
@@ -104,6 +112,9 @@ pub(crate) fn run_to_end<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
+    if Cx::parkable().is_none() {
+        return Ok(job());
+    }
     wait(cx, start(job, false), |_| Ok(()))
 }
 

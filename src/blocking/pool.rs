@@ -66,10 +66,9 @@ enum Hand {
 fn pool() -> &'static Pool {
     let known = POOL.load(Ordering::Acquire);
     // SAFETY: null, or a pool that is never freed.
-    if let Some(pool) = unsafe { known.as_ref() } {
-        if pool.generation == fork::generation() {
-            return pool;
-        }
+    let pool = unsafe { known.as_ref() };
+    if let Some(pool) = pool.filter(|pool| pool.generation == fork::generation()) {
+        return pool;
     }
     let fresh = Box::into_raw(Box::new(Pool {
         generation: fork::generation(),

@@ -313,11 +313,11 @@ impl FdTable {
         ages.filter(|&age| age <= checked).max()
     }
 
-    /// Marks the entry as queued, or not; whether it was.
-    #[inline]
-    pub(super) fn set_queued(&mut self, fd: RawFd, yes: bool) -> bool {
-        let entry = self.entries.get_mut(fd as u32 as usize);
-        entry.is_some_and(|entry| std::mem::replace(&mut entry.queued, yes))
+    /// The descriptor is not queued any more.
+    pub(super) fn unqueued(&mut self, fd: RawFd) {
+        if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
+            entry.queued = false;
+        }
     }
 
     pub(super) fn set_checked(&mut self, fd: RawFd, tick: u64) {
@@ -326,7 +326,9 @@ impl FdTable {
         }
     }
 
-    /// Adds a waiter to a registered descriptor.
+    /// Adds a waiter if the registration is current, and says whether the
+    /// descriptor has to be queued for a look at its waiters; otherwise gives
+    /// the waker back.
     #[inline]
     pub(super) fn wait(
         &mut self,
@@ -334,19 +336,33 @@ impl FdTable {
         direction: Direction,
         waker: Waker,
         now: u64,
-    ) -> WaitKey {
+    ) -> Result<(WaitKey, bool), Waker> {
+        let entry = self.entries.get_mut(fd as u32 as usize);
+        let Some(entry) = entry.filter(|entry| entry.is_current()) else {
+            return Err(waker);
+        };
+        Ok(add_waiter(
+            &mut self.waiters,
+            entry,
+            fd,
+            direction,
+            waker,
+            now,
+        ))
+    }
+
+    /// Adds a waiter to a registration made just now. It may be stale already:
+    /// then the waiter is closed by whoever made it stale.
+    pub(super) fn wait_registered(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+        now: u64,
+    ) -> (WaitKey, bool) {
         let entry = &mut self.entries[fd as u32 as usize];
         debug_assert!(entry.registered, "no event would reach this waiter");
-        let waiter = Waiter {
-            waker: Some(waker),
-            fd,
-            epoch: entry.epoch,
-            since: now as u32,
-            direction,
-            outcome: Outcome::Pending,
-        };
-        let list = &mut entry.waiters[direction as usize];
-        WaitKey(self.waiters.append(list, waiter))
+        add_waiter(&mut self.waiters, entry, fd, direction, waker, now)
     }
 
     /// Removes a waiter and says what happened.
@@ -411,13 +427,37 @@ impl FdTable {
     }
 }
 
+#[inline(always)]
+fn add_waiter(
+    waiters: &mut Pool<Waiter>,
+    entry: &mut Entry,
+    fd: RawFd,
+    direction: Direction,
+    waker: Waker,
+    now: u64,
+) -> (WaitKey, bool) {
+    let waiter = Waiter {
+        waker: Some(waker),
+        fd,
+        epoch: entry.epoch,
+        since: now as u32,
+        direction,
+        outcome: Outcome::Pending,
+    };
+    let key = waiters.append(&mut entry.waiters[direction as usize], waiter);
+    let to_queue = !std::mem::replace(&mut entry.queued, true);
+    (WaitKey(key), to_queue)
+}
+
 /// Gives everyone on a list an outcome, and their wakers to `woken`.
 #[inline(always)]
 fn resolve(waiters: &mut Pool<Waiter>, list: &mut List, outcome: Outcome, woken: &mut Vec<Waker>) {
     while let Some(index) = waiters.pop_front(list) {
         let waiter = waiters.get_mut(index);
         waiter.outcome = outcome;
-        woken.extend(waiter.waker.take());
+        if let Some(waker) = waiter.waker.take() {
+            woken.push(waker);
+        }
     }
 }
 

@@ -5,8 +5,8 @@
 //! not live here: what a node means.
 //!
 //! ```text
-//!  chunks ─► [ node 0 | node 1 | … | node 1023 ]   a full chunk never moves
-//!            [ node 1024 | …         ]             the last one fills up
+//!  chunks ─► [ node 0 | node 1 | … | node 255 ]   a chunk never moves
+//!            [ node 256 | …                   ]   the last one fills up
 //!
 //!  node    = generation · prev · next · value?     no value: on the free list
 //! ```
@@ -17,7 +17,7 @@
 
 /// "No node" in links and heads.
 const NIL: u32 = u32::MAX;
-const CHUNK_BITS: u32 = 10;
+const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// Names one insertion into a [`Pool`].
@@ -34,6 +34,15 @@ struct Node<T> {
     /// The next node of the list, or of the free list.
     next: u32,
     value: Option<T>,
+}
+
+impl<T> Node<T> {
+    const UNUSED: Self = Self {
+        generation: 0,
+        prev: NIL,
+        next: NIL,
+        value: None,
+    };
 }
 
 /// A list of nodes of one pool, first in first out. Every operation takes the
@@ -58,9 +67,10 @@ impl List {
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Pool<T> {
-    /// All but the last are full. None has more than `CHUNK` nodes, which is
-    /// the capacity that each is made with, so pushing never moves nodes.
-    chunks: Vec<Vec<Node<T>>>,
+    /// Of one size, known to the compiler: a node is found with one check.
+    chunks: Vec<Box<[Node<T>; CHUNK]>>,
+    /// Nodes that were ever used since the chunks were made.
+    fresh: u32,
     free: u32,
     len: u32,
     generation: u32,
@@ -70,6 +80,7 @@ impl<T> Pool<T> {
     pub(super) const fn new() -> Self {
         Self {
             chunks: Vec::new(),
+            fresh: 0,
             free: NIL,
             len: 0,
             generation: 0,
@@ -94,10 +105,10 @@ impl<T> Pool<T> {
     pub(super) fn insert(&mut self, value: T) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let index = self.free;
-        if index == NIL {
-            return self.insert_fresh(value);
-        }
+        let index = match self.free {
+            NIL => self.take_fresh(),
+            index => index,
+        };
         let node = self.node(index);
         node.generation = generation;
         node.value = Some(value);
@@ -107,38 +118,29 @@ impl<T> Pool<T> {
         Key { index, generation }
     }
 
-    /// Stores `value` in a node that was never used.
+    /// A node that was never used, when there is no free one.
     #[cold]
-    fn insert_fresh(&mut self, value: T) -> Key {
-        let generation = self.generation;
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            self.chunks.push(Vec::with_capacity(CHUNK));
-        }
-        let full = (self.chunks.len() - 1) << CHUNK_BITS;
-        let chunk = self
-            .chunks
-            .last_mut()
-            .expect("pushed above if there was none");
-        let index = u32::try_from(full + chunk.len()).unwrap_or(NIL);
+    fn take_fresh(&mut self) -> u32 {
+        let index = self.fresh;
         assert!(
             index != NIL,
             "more than 2^32 - 1 waiters or timers on one worker"
         );
-        chunk.push(Node {
-            generation,
-            prev: NIL,
-            next: NIL,
-            value: Some(value),
-        });
-        self.len += 1;
-        Key { index, generation }
+        if (index >> CHUNK_BITS) as usize == self.chunks.len() {
+            let nodes: Box<[Node<T>]> = (0..CHUNK).map(|_| Node::UNUSED).collect();
+            let chunk = nodes.try_into();
+            self.chunks
+                .push(chunk.unwrap_or_else(|_| unreachable!("a chunk has CHUNK nodes")));
+        }
+        self.fresh += 1;
+        index
     }
 
     /// The number behind a key, unless the key is stale.
     #[inline]
     pub(super) fn index(&self, key: Key) -> Option<u32> {
         let chunk = self.chunks.get((key.index >> CHUNK_BITS) as usize)?;
-        let node = chunk.get(key.index as usize % CHUNK)?;
+        let node = &chunk[key.index as usize % CHUNK];
         (node.generation == key.generation && node.value.is_some()).then_some(key.index)
     }
 
@@ -161,9 +163,9 @@ impl<T> Pool<T> {
     #[cold]
     fn shrink(&mut self) {
         self.chunks.truncate(1);
-        self.chunks[0].clear();
         self.chunks.shrink_to_fit();
-        self.free = NIL;
+        self.chunks[0].fill_with(|| Node::UNUSED);
+        (self.fresh, self.free) = (0, NIL);
     }
 
     #[inline]
@@ -243,7 +245,7 @@ impl<T> Pool<T> {
     /// How many nodes there is memory for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
-        self.chunks.iter().map(Vec::capacity).sum()
+        self.chunks.len() * CHUNK
     }
 }
 

@@ -155,13 +155,16 @@ impl Reactor {
         direction: Direction,
         waker: Waker,
     ) -> io::Result<WaitKey> {
-        if !self.table.is_current(fd) {
-            self.register_anew(fd)?;
-        }
-        let key = self.table.wait(fd, direction, waker, self.now);
+        let (key, to_queue) = match self.table.wait(fd, direction, waker, self.now) {
+            Ok(waited) => waited,
+            Err(waker) => {
+                self.register_anew(fd)?;
+                self.table.wait_registered(fd, direction, waker, self.now)
+            }
+        };
         // After a new registration, too: another thread may be in the middle
         // of closing the descriptor, past the bump and not yet in the kernel.
-        if !self.table.set_queued(fd, true) {
+        if to_queue {
             self.unchecked.push_back((fd, self.now));
         }
         Ok(key)
@@ -243,7 +246,7 @@ impl Reactor {
             match self.table.longest_unchecked(fd, self.now) {
                 Some(age) if age < RECHECK => self.unchecked.push_back((fd, self.now - age)),
                 unchecked => {
-                    self.table.set_queued(fd, false);
+                    self.table.unqueued(fd);
                     if unchecked.is_some() {
                         checks += 1;
                         self.check(fd, woken);

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
 use super::listener;
+use super::pauses::Pauses;
 use super::raw::{Answer, Errno, answer_c, errno, sys};
 use crate::blocking;
 use crate::driver::Direction;
@@ -190,12 +191,26 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
         return Ok(Limit::UserIsNonBlocking);
     }
     let limit = time_limit(fd, dir);
-    question.learned(if limit.is_none() {
+    let facts = if limit.is_none() {
         all
     } else {
         fdflags::BLOCKING
+    };
+    question.learned(match dir {
+        Direction::Write if fills_peer_queue(fd) => facts | fdflags::PEER_QUEUE,
+        _ => facts,
     });
     Ok(Limit::Until(limit.map(after)))
+}
+
+fn fills_peer_queue(fd: RawFd) -> bool {
+    socket_number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+        && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
+}
+
+/// No event tells when to write again.
+fn eventless(fd: RawFd, dir: Direction) -> bool {
+    dir == Direction::Write && fdflags::known(fd, fdflags::PEER_QUEUE)
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
@@ -282,7 +297,11 @@ pub(super) fn until_done(
     let (fd, dir) = (asker.fd, asker.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise EAGAIN is what he is to get.
-    if !hint || cx.worth_trying(fd, dir) || !fdflags::known(fd, fdflags::BLOCKING) {
+    if !hint
+        || cx.worth_trying(fd, dir)
+        || !fdflags::known(fd, fdflags::BLOCKING)
+        || eventless(fd, dir)
+    {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
@@ -290,8 +309,13 @@ pub(super) fn until_done(
         asker.deadline()?;
         cx.drained(fd, dir);
     }
+    let mut pauses = Pauses::new();
     loop {
-        let parked = park(cx, asker)?;
+        let parked = if eventless(fd, dir) {
+            pause(cx, asker, &mut pauses)?
+        } else {
+            park(cx, asker)?
+        };
         let mode = match parked {
             Parked::Woken | Parked::Late => Mode::NoWait,
             Parked::CannotWait => Mode::Plain,
@@ -312,14 +336,26 @@ pub(super) fn until_done(
 fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
     let facts = fdflags::facts(asker.fd);
     let deadline = asker.deadline_with(facts)?;
-    if let Err(error) = cx.wait(asker.fd, asker.dir, deadline) {
-        return not_woken(&error);
+    match cx.wait(asker.fd, asker.dir, deadline) {
+        Ok(()) => {
+            // What epoll takes is no regular file.
+            if facts & fdflags::NOT_A_FILE == 0 {
+                note_pollable(asker.fd);
+            }
+            Ok(Parked::Woken)
+        }
+        Err(error) => not_woken(error),
     }
-    // What epoll takes is no regular file.
-    if facts & fdflags::NOT_A_FILE == 0 {
-        note_pollable(asker.fd);
+}
+
+/// Waits a little where no event will tell.
+#[cold]
+fn pause(cx: Cx, asker: &mut Asker, pauses: &mut Pauses) -> Result<Parked, Errno> {
+    match pauses.pause(cx, asker.deadline()?) {
+        Ok(()) => Ok(Parked::Woken),
+        Err(libc::ETIMEDOUT) => Ok(Parked::Late),
+        Err(code) => Err(code),
     }
-    Ok(Parked::Woken)
 }
 
 #[cold]
@@ -328,7 +364,7 @@ fn note_pollable(fd: RawFd) {
 }
 
 #[cold]
-fn not_woken(error: &io::Error) -> Result<Parked, Errno> {
+fn not_woken(error: io::Error) -> Result<Parked, Errno> {
     match error.raw_os_error().unwrap_or(libc::EIO) {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),

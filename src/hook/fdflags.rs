@@ -33,10 +33,15 @@ pub(super) const BLOCKING: u64 = 1;
 pub(super) const NO_READ_LIMIT: u64 = 1 << 1;
 /// The same for `SO_SNDTIMEO`.
 pub(super) const NO_WRITE_LIMIT: u64 = 1 << 2;
-/// `RWF_NOWAIT` does not work here: ask `poll` before each call.
-pub(super) const POLL_FIRST: u64 = 1 << 3;
+/// `RWF_NOWAIT` does not work here: ask `poll` before each read.
+const POLL_FIRST_TO_READ: u64 = 1 << 3;
 /// Not a regular file: calls may wait, and a short read is the last word.
 pub(super) const NOT_A_FILE: u64 = 1 << 4;
+/// The same before each write.
+const POLL_FIRST_TO_WRITE: u64 = 1 << 6;
+/// A Unix socket of messages: `poll` does not tell whether the peer's queue
+/// has room, at least not when the two are connected to each other.
+pub(super) const PEER_QUEUE: u64 = 1 << 7;
 /// Another number is known to name the same open file.
 const SHARED: u64 = 1 << 5;
 
@@ -56,6 +61,14 @@ struct Chunk {
 
 static TABLE: [AtomicPtr<Chunk>; CHUNKS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS];
 static EPOCH: AtomicU32 = AtomicU32::new(0);
+
+/// The fact "ask `poll` first" for a direction.
+pub(super) fn poll_first(dir: Direction) -> u64 {
+    match dir {
+        Direction::Read => POLL_FIRST_TO_READ,
+        Direction::Write => POLL_FIRST_TO_WRITE,
+    }
+}
 
 /// The fact "no time-out" for a direction.
 pub(super) fn no_limit(dir: Direction) -> u64 {

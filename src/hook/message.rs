@@ -21,12 +21,11 @@ fn with(flags: c_int, mode: Mode) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
-    let none = std::ptr::null_mut();
     // SAFETY: the caller's buffer of `n` bytes.
     unsafe {
         match gate() {
             None => real::recv(fd, buf, n, flags),
-            Some(cx) => receive_from(cx, fd, buf, n, flags, none, none.cast()),
+            Some(cx) => receive(cx, fd, buf, n, flags, None),
         }
     }
 }
@@ -44,25 +43,36 @@ unsafe extern "C" fn recvfrom(
     unsafe {
         match gate() {
             None => real::recvfrom(fd, buf, n, flags, addr, len),
-            Some(cx) => receive_from(cx, fd, buf, n, flags, addr.cast(), len),
+            Some(cx) => receive(cx, fd, buf, n, flags, Some(&Peer { addr, len })),
         }
     }
 }
 
+/// Where the other side's address is or goes, for who asks.
+struct Peer<A, L> {
+    addr: A,
+    len: L,
+}
+
+/// Six arguments, so that `recv` ends with a jump here: its frame is none of
+/// the parked coroutine's.
+///
 /// # Safety
 ///
 /// - As for `recvfrom`.
-unsafe fn receive_from(
+#[inline(never)]
+unsafe fn receive(
     cx: Cx,
     fd: c_int,
     buf: *mut c_void,
     n: size_t,
     flags: c_int,
-    addr: *mut c_void,
-    len: *mut socklen_t,
+    peer: Option<&Peer<*mut sockaddr, *mut socklen_t>>,
 ) -> ssize_t {
-    inside(cx, || {
-        Transfer::incoming(fd, n, flags, false).run(cx, |done, mode| {
+    inside(cx, move || {
+        Transfer::incoming(fd, n, flags, false).run(cx, move |done, mode| {
+            let none = (std::ptr::null_mut(), std::ptr::null_mut());
+            let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
             let rest = buf.wrapping_byte_add(done);
             // SAFETY: the caller's buffer from `done` on, and his address.
             unsafe {
@@ -86,7 +96,7 @@ unsafe extern "C" fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int
     unsafe {
         match gate() {
             None => real::send(fd, buf, n, flags),
-            Some(cx) => send_to(cx, fd, buf, n, flags, std::ptr::null(), 0),
+            Some(cx) => transmit(cx, fd, buf, n, flags, None),
         }
     }
 }
@@ -104,25 +114,29 @@ unsafe extern "C" fn sendto(
     unsafe {
         match gate() {
             None => real::sendto(fd, buf, n, flags, addr, len),
-            Some(cx) => send_to(cx, fd, buf, n, flags, addr, len),
+            Some(cx) => transmit(cx, fd, buf, n, flags, Some(&Peer { addr, len })),
         }
     }
 }
 
+/// As [`receive`].
+///
 /// # Safety
 ///
 /// - As for `sendto`.
-unsafe fn send_to(
+#[inline(never)]
+unsafe fn transmit(
     cx: Cx,
     fd: c_int,
     buf: *const c_void,
     n: size_t,
     flags: c_int,
-    addr: *const sockaddr,
-    len: socklen_t,
+    peer: Option<&Peer<*const sockaddr, socklen_t>>,
 ) -> ssize_t {
-    inside(cx, || {
-        Transfer::outgoing(fd, n, flags).run(cx, |done, mode| {
+    inside(cx, move || {
+        Transfer::outgoing(fd, n, flags).run(cx, move |done, mode| {
+            let none = (std::ptr::null(), 0);
+            let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
             let rest = buf.wrapping_byte_add(done);
             // SAFETY: the caller's buffer from `done` on, and his address.
             unsafe { sys!(SYS_sendto, fd, rest, n - done, with(flags, mode), addr, len) }
@@ -142,7 +156,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize
     inside(cx, || {
         // SAFETY: the header's buffers, for the closure too.
         let total = unsafe { buffers.total() };
-        Transfer::incoming(fd, total, flags, control).run(cx, |done, mode| {
+        Transfer::incoming(fd, total, flags, control).run(cx, move |done, mode| {
             if done == 0 {
                 // SAFETY: the caller's header.
                 return unsafe { sys!(SYS_recvmsg, fd, msg, with(flags, mode)) };

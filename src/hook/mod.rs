@@ -8,6 +8,9 @@
 //!
 //! ```
 //! use std::io::{Read, Write};
+//! # #[cfg(not(feature = "hook"))]
+//! # fn main() {}
+//! # #[cfg(feature = "hook")]
 //! # fn main() -> std::io::Result<()> {
 //! crore::run(|| {
 //!     let (mut here, mut there) = std::os::unix::net::UnixStream::pair()?;

@@ -64,7 +64,10 @@ fn look_up<T: Send + 'static>(
             Ok(result)
         }
         Err(error) => {
-            let code = error.raw_os_error().unwrap_or(libc::ENOMEM);
+            let code = match error.raw_os_error() {
+                Some(libc::ETIME) => libc::ETIMEDOUT,
+                code => code.unwrap_or(libc::ENOMEM),
+            };
             set_errno(code);
             Err(code)
         }

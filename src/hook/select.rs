@@ -99,6 +99,7 @@ unsafe fn select_inside(
     // SAFETY: the caller's sets, for this and all below.
     let asked = sets.map(|set| match set.is_null() {
         true => Vec::new(),
+        // SAFETY: as just said.
         false => unsafe { std::slice::from_raw_parts(set, words) }.to_vec(),
     });
     // SAFETY: the caller's sets and mask.

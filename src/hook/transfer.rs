@@ -27,6 +27,7 @@ use crate::sched::Cx;
 const MOST_BUFFERS: usize = 1024;
 
 /// What the engine must know of a call that moves bytes.
+#[derive(Clone, Copy)]
 pub(super) struct Transfer {
     fd: RawFd,
     dir: Direction,
@@ -67,7 +68,7 @@ impl Transfer {
 
     /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
     #[inline(always)]
-    pub(super) fn run(&self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
+    pub(super) fn run(self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
         // These answer at once, whatever is or isn't there.
         let at_once = match self.dir {
             Direction::Read => libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
@@ -87,7 +88,7 @@ impl Transfer {
     /// Notes what a piece shows; whether the call is complete. `done` counts
     /// all pieces, `moved` the last.
     #[inline(always)]
-    fn settle(&self, cx: Cx, done: usize, moved: usize) -> bool {
+    fn settle(self, cx: Cx, done: usize, moved: usize) -> bool {
         let short = done < self.total;
         if short && moved > 0 && self.flags & libc::MSG_PEEK == 0 {
             cx.moved_short(self.fd, self.dir);
@@ -99,7 +100,7 @@ impl Transfer {
     /// it short: the next call will meet it.
     #[cold]
     fn go_on(
-        &self,
+        self,
         cx: Cx,
         asker: &mut Asker,
         mut done: usize,

@@ -8,7 +8,7 @@ use libc::{iovec, size_t, ssize_t};
 use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
 use super::file::{Access, HERE};
 use super::lock::kind;
-use super::raw::{Answer, syscall};
+use super::raw::{Answer, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{fdflags, real};
 use crate::driver::Direction;
@@ -27,15 +27,20 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
     };
     let [fd_arg, first, count] = [fd as usize, buffers.first as usize, buffers.count];
     if mode == Mode::NoWait {
-        if !fdflags::known(fd, fdflags::POLL_FIRST) {
+        if !fdflags::known(fd, fdflags::poll_first(dir)) {
             let here = -1isize as usize;
             let args = [fd_arg, first, count, here, here, libc::RWF_NOWAIT as usize];
             // SAFETY: the caller's buffers.
             match unsafe { syscall(nowait, args) } {
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
-                    fdflags::Question::begin(fd).learned(fdflags::POLL_FIRST);
+                    fdflags::Question::begin(fd).learned(fdflags::poll_first(dir));
                 }
-                // Some files refuse the flag, others the arguments.
+                // Some files refuse the arguments, with or without the flag
+                // (pidfds have no read, eventfds want eight bytes): those
+                // would never be ready.
+                Err(libc::EINVAL) if dir == Direction::Read && refuses(fd) => {
+                    return Err(libc::EINVAL);
+                }
                 Err(libc::EINVAL) => {}
                 answer => return answer,
             }
@@ -46,6 +51,14 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
     }
     // SAFETY: the caller's buffers.
     unsafe { syscall(plain, [fd_arg, first, count, 0, 0, 0]) }
+}
+
+/// Whether reading nothing is refused: the descriptor has no read, or wants
+/// more bytes at a time.
+#[cold]
+fn refuses(fd: RawFd) -> bool {
+    // SAFETY: no byte is written.
+    unsafe { sys!(SYS_read, fd, std::ptr::null::<u8>(), 0) == Err(libc::EINVAL) }
 }
 
 /// # Safety

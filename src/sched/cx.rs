@@ -254,9 +254,10 @@ impl Cx {
             if refused.is_none() {
                 self.park_until(deadline);
             }
-            let ready = keys.into_iter().fold(false, |ready, key| {
-                !matches!(self.end_wait(key), Outcome::Pending) || ready
-            });
+            let mut ready = false;
+            for key in keys {
+                ready |= !matches!(self.end_wait(key), Outcome::Pending);
+            }
             match refused {
                 Some(error)
                     if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>

@@ -261,7 +261,7 @@ fn loom_a_switch_against_a_wake() {
             there.mailbox.post(1);
         });
         // SAFETY: the stack is the model's, used by this thread of it.
-        let carrier = unsafe { Carrier::install(bounds) }.0;
+        let carrier = unsafe { Carrier::install(bounds) };
         // SAFETY: installed a line ago.
         let yielder = Cell::new(unsafe { (*carrier).yielder() });
         let waiter = Waiter {

@@ -82,10 +82,14 @@ impl<M, J> Mailbox<M, J> {
             return VecDeque::new();
         }
         gate.owner = None;
-        gate.messages = Vec::new();
+        let messages = std::mem::take(&mut gate.messages);
+        let jobs = std::mem::take(&mut gate.jobs);
         self.posted.store(false, Ordering::Relaxed);
         self.offered.store(false, Ordering::Relaxed);
-        std::mem::take(&mut gate.jobs)
+        drop(gate);
+        // Dropping one may wake somebody.
+        drop(messages);
+        jobs
     }
 
     /// A worker begins, or (`None`) ends, to read the mail. Mail waits

@@ -8,6 +8,7 @@
 //! README.md in this folder has the idle protocol and its proof.
 
 mod cancel;
+mod census;
 mod counters;
 mod cx;
 mod describe;
@@ -31,6 +32,7 @@ use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
 pub(crate) use cancel::{Late, Limit, why_unwound};
+pub(crate) use census::{Census, Person};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;

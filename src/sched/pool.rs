@@ -6,11 +6,13 @@
 //! nothing to do find it.
 
 use std::io;
+use std::task::Waker;
 
 use super::counters::Counters;
 use super::mailbox::Owner;
 use super::remote::{Message, Remote, Unstarted};
-use crate::shim::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::shim::Lock;
+use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Tasks that a worker may have more than its neighbour without being passed
 /// over.
@@ -26,6 +28,11 @@ pub(crate) struct Pool {
     stopping: AtomicBool,
     /// The remotes may be another runtime's.
     closed: AtomicBool,
+    /// Counts the begins and ends of runs: odd while one is on.
+    runs: AtomicU64,
+    /// Who wants to hear when tasks have ended.
+    watchers: Lock<Vec<Waker>>,
+    watched: AtomicBool,
 }
 
 impl Pool {
@@ -41,6 +48,9 @@ impl Pool {
             turn: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            runs: AtomicU64::new(0),
+            watchers: Lock::new(Vec::new()),
+            watched: AtomicBool::new(false),
         };
         // What is claimed already is given back if the pool is dropped half-way.
         for _ in 0..workers {
@@ -122,9 +132,65 @@ impl Pool {
             .for_each(|remote| remote.mailbox.post(Message::Stop));
     }
 
-    /// Makes the pool ready for the next run.
-    pub(crate) fn restart(&self) {
+    /// Makes the pool ready for the next run, which lasts until the guard is
+    /// dropped.
+    pub(crate) fn restart(&self) -> impl Drop {
+        struct End<'a>(&'a Pool);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.runs.fetch_add(1, Ordering::Relaxed);
+                self.0.tell_watchers();
+            }
+        }
         self.stopping.store(false, Ordering::Relaxed);
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        End(self)
+    }
+
+    /// The run that is on, if one is.
+    pub(crate) fn run(&self) -> Option<u64> {
+        let run = self.runs.load(Ordering::Relaxed);
+        (run % 2 == 1).then_some(run)
+    }
+
+    pub(crate) fn is_run(&self, run: u64) -> bool {
+        self.run() == Some(run)
+    }
+
+    /// Tasks alive, unstarted ones too. May miss one that a worker is just
+    /// taking out of a mailbox.
+    pub(crate) fn load(&self) -> u64 {
+        self.remotes.iter().map(|remote| remote.load()).sum()
+    }
+
+    /// Wakes the waker when a worker has nothing to do and tasks have ended
+    /// since; look at [`Pool::load`] after this.
+    pub(crate) fn watch(&self, waker: Waker) {
+        self.watchers.lock().push(waker);
+        self.watched.store(true, Ordering::Relaxed);
+        // Partner of the one in `is_watched`: either the worker sees that it
+        // is watched, or we see what it has counted.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Whether anybody watches. A worker asks when it has counted.
+    pub(super) fn is_watched(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Wakes all who watch; they watch again if they have to.
+    pub(super) fn tell_watchers(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+        let watchers = std::mem::take(&mut *self.watchers.lock());
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Tells every worker something.
+    pub(crate) fn tell_all(&self, message: impl Fn() -> Message) {
+        self.remotes
+            .iter()
+            .for_each(|remote| remote.mailbox.post(message()));
     }
 
     /// Ends the runtime: nothing can be placed any more, and what nobody has

@@ -11,6 +11,7 @@ use std::ptr;
 // Not from the shim: a static lives longer than a loom model.
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use super::census::Ballot;
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Owner};
 use super::worker::Plan;
@@ -26,6 +27,10 @@ pub(crate) enum Message {
     FdGone(RawFd),
     /// Look whether the runtime is stopping.
     Stop,
+    /// Say who is there.
+    Count(Ballot),
+    /// In this run of the runtime: cancel all tasks but one.
+    CancelAll { run: u64, spared: Option<Addr> },
 }
 
 /// A task that no worker has taken yet: the task's side of its packet with the

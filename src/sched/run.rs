@@ -30,7 +30,9 @@ const START_EVERY: u32 = 2;
 const AHEAD: usize = 8;
 
 /// A busy worker asks the kernel for readiness this often: rarely enough that
-/// the system call (0.5 µs) does not show among yields of 15 ns.
+/// the system call (0.5 µs) does not show among yields of 15 ns. And not before
+/// everybody has run who was woken the last time: those woken now would only
+/// stand behind them.
 const POLL_EVERY: Duration = Duration::from_micros(200);
 
 /// Room in the run queue that an idle worker keeps.
@@ -49,6 +51,9 @@ impl Worker {
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
         let mut polled = Instant::now();
+        // Resumes after which everybody has run who was woken by the last poll.
+        let mut round = 0;
+        let counters = &self.remote.counters;
         loop {
             self.slice();
             if self.remote.mailbox.has_mail() {
@@ -61,17 +66,21 @@ impl Worker {
                 self.stop();
             }
             if !self.queue.borrow().is_empty() {
-                if polled.elapsed() >= POLL_EVERY {
+                if counters.resumed.get() >= round && polled.elapsed() >= POLL_EVERY {
                     self.turn(Turn::Poll)?;
                     polled = Instant::now();
+                    round = counters.resumed.get() + self.queue.borrow().len() as u64;
                 }
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
                     self.stacks.count();
                     return Ok(());
                 }
-                self.idle()?;
+                if !self.tell_of_ends() {
+                    self.idle()?;
+                }
                 polled = Instant::now();
+                round = counters.resumed.get() + self.queue.borrow().len() as u64;
             }
         }
     }
@@ -120,7 +129,8 @@ impl Worker {
     }
 
     /// The next task to run, and a word to the processor about those after it:
-    /// first their slots, then, when these have arrived, what the slots lead to.
+    /// first their slots, then, when these have arrived, what the slots lead
+    /// to, and then what that leads to.
     #[inline(always)]
     fn pop(&self) -> Option<u32> {
         let mut queue = self.queue.borrow_mut();
@@ -128,8 +138,21 @@ impl Worker {
         if let Some(&far) = queue.get(2 * AHEAD) {
             prefetch(std::ptr::from_ref(self.slots.slot(far)).cast());
             self.stacks.prefetch(self.slots.slot(queue[AHEAD]));
+            let near = self.slots.slot(queue[AHEAD / 2]);
+            self.stacks.prefetch_frames(near);
         }
         Some(next)
+    }
+
+    /// With nothing to do: wakes those who wait for tasks to end, if any have
+    /// since. They may be ours, so there may be something to do after `true`.
+    fn tell_of_ends(&self) -> bool {
+        let ended = self.remote.counters.ended.get();
+        let tell = self.pool.is_watched() && self.told.replace(ended) != ended;
+        if tell {
+            self.pool.tell_watchers();
+        }
+        tell
     }
 
     /// Sleeps until something happens. See README.md for why nothing that

@@ -14,6 +14,7 @@ mod shared;
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::io;
+use std::ptr;
 
 use self::shared::Shared;
 use super::counters::Counters;
@@ -79,7 +80,6 @@ impl Stacks {
             return start_alone(&mut arena, slot, bytes);
         }
         if self.config.check {
-            slot.set(Flags::CLOSED);
             let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
             // SAFETY: the stack is open, the task's alone, and has headroom.
             unsafe { closed::sign(arena.bounds(alone(slot)), format_args!("{who}")) };
@@ -96,7 +96,7 @@ impl Stacks {
     /// The carrier of a suspended task, whose frames are in their place.
     #[inline(always)]
     pub(super) fn carrier(&self, slots: &Slots, slot: &Slot) -> *mut Carrier {
-        if copied(slot) {
+        if self.copied(slot) {
             return self
                 .shared
                 .borrow_mut()
@@ -104,16 +104,16 @@ impl Stacks {
                 .expect(STARTED)
                 .restore(slots, slot);
         }
-        if slot.has(Flags::CLOSED) {
+        if self.closed(slot) {
             self.open(slot);
         }
-        Carrier::at(self.arena.borrow().bounds(alone(slot)))
+        self.own_carrier(slot)
     }
 
     /// A task has suspended, for the first time or again.
     #[inline(always)]
     pub(super) fn suspended(&self, slot: &Slot, first: bool) {
-        if slot.has(Flags::CLOSED) {
+        if self.closed(slot) {
             self.close(slot);
         } else if first && slot.has(Flags::SHARED) {
             self.shared
@@ -127,7 +127,7 @@ impl Stacks {
     /// The task has ended; its carrier is idle.
     #[inline]
     pub(super) fn end(&self, slot: &Slot) {
-        if copied(slot) {
+        if self.copied(slot) {
             return self.shared.borrow_mut().as_mut().expect(STARTED).end(slot);
         }
         // What the stack keeps, its carrier included, is the arena's business:
@@ -143,7 +143,7 @@ impl Stacks {
     /// point there (I6). Nobody points into a shared one's: its contract.
     #[cold]
     pub(super) fn abandon(&self, slots: &Slots, slot: &Slot) {
-        if copied(slot) {
+        if self.copied(slot) {
             let mut shared = self.shared.borrow_mut();
             return shared.as_mut().expect(STARTED).abandon(slots, slot);
         }
@@ -160,12 +160,33 @@ impl Stacks {
             return prefetch(slot.packet.get().cast());
         }
         if !slot.has(Flags::SHARED) {
-            // The carrier, and the frames of a shallow coroutine below it.
-            let carrier = Carrier::at(self.arena.borrow().bounds(alone(slot))).cast::<u8>();
-            (0..DEDICATED_LINES).for_each(|line| prefetch(carrier.wrapping_sub(line * CACHE_LINE)));
+            prefetch(self.own_carrier(slot).cast());
         } else if let Some(shared) = &*self.shared.borrow() {
             shared.prefetch(slot);
         }
+    }
+
+    /// Asks for the frames of a suspended task on a stack of its own, whose
+    /// carrier has arrived.
+    #[inline(always)]
+    pub(super) fn prefetch_frames(&self, slot: &Slot) {
+        let elsewhere = slot.has(Flags::SHARED) || slot.has(Flags::POLLED);
+        if slot.state() != State::Queued || elsewhere {
+            return;
+        }
+        // SAFETY: a suspended task's carrier lies in its stack, which is mapped
+        // as long as the slot holds it, and open: it is no shared task's.
+        let sp = unsafe { (*self.own_carrier(slot)).sp() };
+        let from = sp - CALL_LINES * CACHE_LINE;
+        (0..CALL_LINES + FRAME_LINES).for_each(|line| {
+            prefetch(ptr::without_provenance(from + line * CACHE_LINE));
+        });
+    }
+
+    /// The carrier of a task on a stack of its own.
+    #[inline(always)]
+    fn own_carrier(&self, slot: &Slot) -> *mut Carrier {
+        Carrier::at(self.arena.borrow().bounds(alone(slot)))
     }
 
     /// Publishes what there is; called when the worker looks around.
@@ -181,6 +202,19 @@ impl Stacks {
         if let Some(shared) = &*self.shared.borrow() {
             shared.count();
         }
+    }
+
+    /// Whether a task's frames are copied to and from a shared stack.
+    #[inline(always)]
+    fn copied(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && !self.config.check
+    }
+
+    /// Whether a task is a shared one in check mode: it has a stack of its
+    /// own, which is closed while it is suspended.
+    #[inline(always)]
+    fn closed(&self, slot: &Slot) -> bool {
+        slot.has(Flags::SHARED) && self.config.check
     }
 
     #[cold]
@@ -210,17 +244,14 @@ impl Drop for Stacks {
     }
 }
 
-/// Lines from the carrier down that a resume of a shallow coroutine touches.
-const DEDICATED_LINES: usize = 4;
+/// Lines from the stack pointer up that going on touches: of a coroutine in
+/// the midst of a hooked `read` nearly all, of a shallow one more than all.
+const FRAME_LINES: usize = 8;
+/// Lines below it that the next calls touch.
+const CALL_LINES: usize = 2;
 const CACHE_LINE: usize = 64;
 
 const STARTED: &str = "a started shared task has made the shared stacks";
-
-/// Whether a started task's frames are copied to and from a shared stack.
-#[inline(always)]
-fn copied(slot: &Slot) -> bool {
-    slot.has(Flags::SHARED) && !slot.has(Flags::CLOSED)
-}
 
 /// The stack that a started task has alone.
 #[inline(always)]
@@ -237,6 +268,6 @@ fn start_alone(arena: &mut Arena, slot: &Slot, bytes: usize) -> io::Result<*mut 
         Reuse::Warm => Carrier::at(bounds),
         // SAFETY: the arena hands the stack to this task alone, and keeps it
         // mapped until it is given back.
-        Reuse::Fresh => unsafe { Carrier::install(bounds) }.0,
+        Reuse::Fresh => unsafe { Carrier::install(bounds) },
     })
 }

@@ -94,6 +94,8 @@ pub(crate) struct Worker {
     /// Kept for its capacity between uses.
     pub(super) woken: Cell<Vec<Waker>>,
     pub(super) mail: Cell<Vec<Message>>,
+    /// Tasks that had ended when the pool's watchers were last told.
+    pub(super) told: Cell<u64>,
 }
 
 /// The error of a spawn that finds all slots taken.
@@ -143,6 +145,7 @@ impl Worker {
             stopping: Cell::new(false),
             woken: Cell::default(),
             mail: Cell::default(),
+            told: Cell::new(0),
         })
     }
 
@@ -191,6 +194,19 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
         self.remote.index()
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Whether this is one of the pool's workers.
+    pub(crate) fn is_of(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
+    pub(crate) fn max_coroutines(&self) -> u32 {
+        self.slots.capacity()
     }
 
     /// The address of a live task.
@@ -349,6 +365,12 @@ impl Worker {
                 Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks at the pool.
                 Message::Stop => {}
+                Message::Count(ballot) => ballot.cast(self.people()),
+                Message::CancelAll { run, spared } => {
+                    if self.pool.is_run(run) {
+                        self.cancel_all(spared);
+                    }
+                }
             }
         }
         self.mail.set(mail);

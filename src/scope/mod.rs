@@ -235,7 +235,7 @@ impl Shared {
         let place = children.handles.insert((serial, handle));
         drop(children);
         ended.into_iter().for_each(|ended| self.note(ended.join()));
-        unwanted.map(CoroutineId::cancel);
+        unwanted.into_iter().for_each(CoroutineId::cancel);
         Key { place, serial }
     }
 
@@ -260,7 +260,7 @@ impl Shared {
             .filter(|(serial, _)| *serial == key.serial)
             .map(|(_, handle)| handle.id());
         drop(children);
-        id.map(CoroutineId::cancel);
+        id.into_iter().for_each(CoroutineId::cancel);
     }
 
     /// Waits until every child's packet is done, whatever happens; whether it

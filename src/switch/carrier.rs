@@ -51,7 +51,7 @@ impl YielderPtr {
 
 /// The place of the suspended stack pointer among the words of a [`Coro`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SpWord(usize);
+struct SpWord(usize);
 
 /// A coroutine handle that lies at the top of the stack it is for.
 #[repr(C, align(64))]
@@ -60,6 +60,7 @@ pub(crate) struct Carrier {
     /// frames own nothing (see `body`).
     coro: ManuallyDrop<Coro>,
     yielder: YielderPtr,
+    sp_word: SpWord,
 }
 
 const _: () = assert!(size_of::<Carrier>() == 64);
@@ -89,14 +90,11 @@ impl Carrier {
 
     /// Writes a carrier to the top of the stack and brings it to its idle point.
     ///
-    /// Returns the carrier and which word of it holds the suspended stack
-    /// pointer (needed by shared stacks only).
-    ///
     /// # Safety
     ///
     /// - The memory between the bounds is readable, writable, and nobody else's.
     /// - It stays so until the carrier is not resumed any more.
-    pub(crate) unsafe fn install(bounds: StackBounds) -> (*mut Self, SpWord) {
+    pub(crate) unsafe fn install(bounds: StackBounds) -> *mut Self {
         let at = Self::at(bounds);
         let place = Place {
             // The carrier is at least one line long, so this is not zero.
@@ -111,11 +109,12 @@ impl Carrier {
         let carrier = Self {
             coro: ManuallyDrop::new(coro),
             yielder: LINK.get(),
+            sp_word,
         };
         // SAFETY: the top 64 bytes of the stack are the caller's to give, and
         // lie above corosensei's base.
         unsafe { at.write(carrier) };
-        (at, sp_word)
+        at
     }
 
     /// Runs the job on the idle carrier, or (`null`) the job that is suspended
@@ -143,8 +142,9 @@ impl Carrier {
     }
 
     /// The suspended stack pointer. Everything live lies at or above it.
-    pub(crate) fn sp(&self, word: SpWord) -> usize {
-        words(&self.coro)[word.0]
+    #[inline(always)]
+    pub(crate) fn sp(&self) -> usize {
+        words(&self.coro)[self.sp_word.0]
     }
 
     /// Says where the carrier's frames now begin.
@@ -153,11 +153,11 @@ impl Carrier {
     ///
     /// - The bytes from `sp` up are what they were when [`Carrier::sp`] gave
     ///   `sp` for a carrier on this very stack.
-    pub(crate) unsafe fn set_sp(&mut self, word: SpWord, sp: usize) {
+    pub(crate) unsafe fn set_sp(&mut self, sp: usize) {
         let words = (&raw mut *self.coro).cast::<usize>();
         // SAFETY: the word is one that `learn_sp_word` saw changing with the
         // stack pointer, and `sp` is a value that it has had.
-        unsafe { words.add(word.0).write(sp) };
+        unsafe { words.add(self.sp_word.0).write(sp) };
     }
 
     /// Bytes that a call instruction pushes. The word counts as the root's: all
@@ -308,20 +308,20 @@ mod tests {
         let job = Job { run: count_thrice };
         // SAFETY: the memory is this test's, used on one thread.
         unsafe {
-            let (carrier, word) = Carrier::install(bounds);
-            let idle = (*carrier).sp(word);
+            let carrier = Carrier::install(bounds);
+            let idle = (*carrier).sp();
             SEEN.set(((*carrier).yielder(), 0));
             for _ in 0..2 {
                 for i in 1..=3 {
                     let given = if i == 1 { &raw const job } else { ptr::null() };
                     assert_eq!(Carrier::resume(carrier, given), Event::Yielded);
                     assert_eq!(SEEN.get().1, i);
-                    let sp = (*carrier).sp(word);
+                    let sp = (*carrier).sp();
                     assert!(sp < Carrier::cut() && Carrier::cut() <= bounds.base.get());
                     assert!(sp < idle, "a running job lies below the idle point");
                 }
                 assert_eq!(Carrier::resume(carrier, ptr::null()), Event::Finished);
-                assert_eq!((*carrier).sp(word), idle, "the idle point never moves");
+                assert_eq!((*carrier).sp(), idle, "the idle point never moves");
             }
         }
     }
@@ -332,7 +332,7 @@ mod tests {
         let job = Job { run: fail };
         // SAFETY: as above.
         unsafe {
-            let (carrier, _) = Carrier::install(bounds);
+            let carrier = Carrier::install(bounds);
             for _ in 0..2 {
                 assert_eq!(Carrier::resume(carrier, &job), Event::Panicked);
                 assert_eq!(*take_panic().downcast::<&str>().unwrap(), "torn");

@@ -27,4 +27,4 @@
 
 mod carrier;
 
-pub(crate) use carrier::{Carrier, Event, Job, SpWord, YielderPtr, suspend, take_panic};
+pub(crate) use carrier::{Carrier, Event, Job, YielderPtr, suspend, take_panic};

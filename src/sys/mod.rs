@@ -4,6 +4,7 @@
 //! get `io::Result`s and plain types. Does not live here: any knowledge of
 //! coroutines, stacks or readiness.
 
+pub(crate) mod arrivals;
 pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod fork;

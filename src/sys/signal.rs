@@ -53,6 +53,18 @@ impl Action {
         action
     }
 
+    /// As [`Action::replaced_by`], and calls that are interrupted go on.
+    pub(crate) fn restarting(&self, handler: Handler) -> Self {
+        let mut action = self.replaced_by(handler);
+        action.0.sa_flags |= libc::SA_RESTART;
+        action
+    }
+
+    /// Whether a function of the program's is called.
+    pub(crate) fn is_handler(&self) -> bool {
+        !matches!(self.0.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
+    }
+
     /// Makes this the action of `signal`.
     ///
     /// # Safety

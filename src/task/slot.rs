@@ -45,13 +45,10 @@ impl Flags {
     pub(crate) const SHARED: Self = Self(8);
     /// Hooks let the call through to libc.
     pub(crate) const UNHOOKED: Self = Self(16);
-    /// A shared task in check mode: has a stack of its own, which is closed
-    /// while it is suspended.
-    pub(crate) const CLOSED: Self = Self(32);
+    /// A future: has no stack, its packet is polled.
+    pub(crate) const POLLED: Self = Self(32);
     /// Runs inside a `timeout` that has not ended yet.
     pub(crate) const LIMITED: Self = Self(64);
-    /// A future: has no stack, its packet is polled.
-    pub(crate) const POLLED: Self = Self(128);
     /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
     pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
 }

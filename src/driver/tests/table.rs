@@ -119,7 +119,8 @@ impl Pair {
             self.register(fd);
         }
         let (bell, waker) = bell();
-        let key = self.table.wait(Self::number(fd), direction, waker, 0);
+        let waited = self.table.wait(Self::number(fd), direction, waker, 0);
+        let (key, _) = waited.expect("registered above");
         let (bumps, outcome) = (self.files[fd].bumps, Outcome::Pending);
         self.waits.push(Wait {
             key,

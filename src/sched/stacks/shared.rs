@@ -8,7 +8,7 @@ use crate::stack::StackId;
 use crate::stack::arena::Arena;
 use crate::stack::pool::{Pool, PoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
-use crate::switch::{Carrier, SpWord};
+use crate::switch::Carrier;
 use crate::task::{Slot, Slots};
 
 /// All shared stacks of a worker, and the pool of their frames.
@@ -28,7 +28,6 @@ struct Place {
     id: StackId,
     stack: SharedStack,
     carrier: *mut Carrier,
-    sp_word: SpWord,
     idle_sp: usize,
     /// Whether it is in [`Shared::idle`].
     listed: bool,
@@ -71,7 +70,7 @@ impl Shared {
         // where the carrier's frames begin in the idle image.
         unsafe {
             place.stack.make_idle();
-            (*place.carrier).set_sp(place.sp_word, place.idle_sp);
+            (*place.carrier).set_sp(place.idle_sp);
         }
         place.stack.start(slots.index(slot));
         Ok(place.carrier)
@@ -119,7 +118,7 @@ impl Shared {
         // SAFETY: saved from this stack to this pool; nobody is resident.
         unsafe {
             place.stack.restore(index, saved, &mut self.pool);
-            (*place.carrier).set_sp(place.sp_word, sp);
+            (*place.carrier).set_sp(sp);
         }
         place.carrier
     }
@@ -133,11 +132,7 @@ impl Shared {
         };
         // SAFETY: the owner is suspended (the worker runs on its own stack),
         // at the carrier's stack pointer.
-        let saved = unsafe {
-            place
-                .stack
-                .save((*place.carrier).sp(place.sp_word), &mut self.pool)
-        };
+        let saved = unsafe { place.stack.save((*place.carrier).sp(), &mut self.pool) };
         // There is no going on without the memory to put the frames in, and
         // no caller to tell.
         let saved = saved
@@ -165,7 +160,7 @@ impl Shared {
         debug_assert_eq!(place.stack.resident(), Resident::Owner(slots.index(slot)));
         // SAFETY: it is suspended and never resumed; the contract of shared
         // tasks says that nobody points into its frames.
-        unsafe { place.stack.forget((*place.carrier).sp(place.sp_word)) };
+        unsafe { place.stack.forget((*place.carrier).sp()) };
     }
 
     /// Asks the processor for the frames of a suspended task.
@@ -215,15 +210,14 @@ impl Place {
         let bounds = arena.bounds(id);
         // SAFETY: the arena hands the stack to us alone, until `give_back`.
         unsafe {
-            let (carrier, sp_word) = Carrier::install(bounds);
-            let idle_sp = (*carrier).sp(sp_word);
+            let carrier = Carrier::install(bounds);
+            let idle_sp = (*carrier).sp();
             // The carrier itself lies above what is copied.
             let stack = SharedStack::new(carrier.addr(), bounds.limit.get(), idle_sp);
             Ok(Self {
                 id,
                 stack,
                 carrier,
-                sp_word,
                 idle_sp,
                 listed: true,
             })

@@ -1,11 +1,12 @@
 //! What does not work, kept here so that the page says so as long as it holds.
 
 use std::convert::Infallible;
+use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crore::sync::{Barrier, Semaphore};
-use crore_clients::{crowd, each, on_one_thread};
+use crore_clients::{SlowHttp, crowd, each, on_one_thread};
 
 /// Makes connections that are nothing.
 struct Nothing;
@@ -77,5 +78,53 @@ fn r2d2_behind_a_semaphore_works() {
             connection.map(|_| i).ok()
         });
         each(&answers, Some);
+    });
+}
+
+/// A client of `reqwest::blocking` that has waited for two seconds at most.
+fn get(url: &str) -> Result<String, String> {
+    let client = reqwest::blocking::Client::builder()
+        .timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let answer = client.get(url).send().and_then(|it| it.text());
+    answer.map_err(|error| format!("{error:?}"))
+}
+
+/// It hands requests to a thread of its own, and stops the caller's meanwhile.
+#[test]
+fn reqwest_blocking_works_one_after_the_other() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // Elsewhere: on a plain thread.
+    let server = std::thread::spawn(move || {
+        for i in 0..10 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(&stream);
+            let mut line = String::new();
+            while line != "\r\n" {
+                line.clear();
+                reader.read_line(&mut line).unwrap();
+            }
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n{i}");
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    on_one_thread(|| {
+        let (mut answers, _) = crowd(10, move |_| get(&url).unwrap());
+        answers.sort_unstable();
+        each(&answers, |i| i.to_string());
+    });
+    server.join().unwrap();
+}
+
+/// What it waits for never comes from a coroutine of the thread that it stops.
+#[test]
+fn reqwest_blocking_stops_the_thread() {
+    on_one_thread(|| {
+        let server = SlowHttp::start(0);
+        let error = get(&server.url("delay/1/word")).expect_err("it works: say so on the page");
+        assert!(error.contains("TimedOut"), "{error}");
     });
 }

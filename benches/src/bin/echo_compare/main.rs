@@ -3,7 +3,7 @@
 //! ```text
 //! cargo run --release -p crore-benches --bin echo_compare -- \
 //!     [--connections 100,1000,10000] [--rounds 5] [--seconds 2] [--size 64]
-//!     [--servers epoll,crore,shared,tokio] [--syscalls]
+//!     [--servers epoll,crore,shared,tokio] [--paired] [--syscalls]
 //! ```
 //!
 //! Every round runs every server in a process of its own, in turn, so that
@@ -13,10 +13,12 @@
 //! less than 1 for a server that is cheaper. Processor time rather than
 //! requests a second comes first, because it does not depend on how busy the
 //! driver's processor is. `--syscalls` counts system calls with strace, in an
-//! extra round. Any error of the driver makes the command fail.
+//! extra round. `--paired` compares processor time only, on a machine that is
+//! too busy for anything else: see `paired.rs`. Any error of the driver makes the command fail.
 //!
 //! - `servers`, `epoll` what is measured · `drive` the load, from the example
-//! - `measure` one run of one server · `report` the table
+//! - `measure` one run of one server · `paired` all at once, the load in turn
+//! - `report` the tables
 
 #[path = "../../../../examples/echo/drive/mod.rs"]
 #[expect(dead_code, reason = "the example uses all of it, we don't")]
@@ -24,6 +26,7 @@ mod drive;
 mod epoll;
 mod measure;
 mod options;
+mod paired;
 mod report;
 mod servers;
 
@@ -57,11 +60,21 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> io::Result<()> {
     let files = rlimit::increase_nofile_limit(u64::MAX)?;
     for &connections in &options.connections {
-        if connections as u64 + 64 > files {
+        let at_once = if options.paired {
+            options.servers.len()
+        } else {
+            1
+        };
+        if (at_once * connections) as u64 + 64 > files {
             return Err(io::Error::other(format!(
-                "{connections} connections need more open files than the {files} that this \
-                 process may have; raise `ulimit -Hn`"
+                "{connections} connections to {at_once} servers need more open files than the \
+                 {files} that this process may have; raise `ulimit -Hn`"
             )));
+        }
+        if options.paired {
+            let rounds = paired::run(connections, options)?;
+            println!("{}", report::pairs(connections, options, &rounds));
+            continue;
         }
         let mut samples = Samples::new(&options.servers);
         for round in 0..options.rounds {

@@ -62,7 +62,7 @@ pub(crate) fn run(server: Server, connections: usize, options: &Options) -> io::
     })
 }
 
-fn drive(
+pub(crate) fn drive(
     server: SocketAddr,
     connections: usize,
     options: &Options,
@@ -84,13 +84,13 @@ fn drive(
 }
 
 /// Reads another process's processor time, to the nanosecond.
-struct CpuClock {
+pub(crate) struct CpuClock {
     id: libc::clockid_t,
     last: Duration,
 }
 
 impl CpuClock {
-    fn of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let mut id = 0;
         // SAFETY: a place for the answer.
         match unsafe { libc::clock_getcpuclockid(pid as libc::pid_t, &raw mut id) } {
@@ -103,7 +103,7 @@ impl CpuClock {
     }
 
     /// The time used since the last call; nothing once the process has ended.
-    fn used(&mut self) -> Duration {
+    pub(crate) fn used(&mut self) -> Duration {
         let mut now = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -145,16 +145,16 @@ pub(crate) fn syscalls(
 }
 
 /// A server process; it ends with this value.
-struct Running {
+pub(crate) struct Running {
     /// The server itself, or strace around it.
     child: Child,
     /// The server.
-    pid: u32,
+    pub(crate) pid: u32,
 }
 
 impl Running {
     /// Starts `server` in a process, and waits until it listens.
-    fn start(mut program: Command, server: Server) -> io::Result<(Self, SocketAddr)> {
+    pub(crate) fn start(mut program: Command, server: Server) -> io::Result<(Self, SocketAddr)> {
         program
             .args(["--serve", server.name()])
             .stdout(Stdio::piped());

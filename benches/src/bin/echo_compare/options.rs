@@ -17,6 +17,7 @@ Usage: echo_compare [OPTIONS]
   --seconds S         how long each load lasts [2]
   --size BYTES        bytes in a message [64]
   --servers A,..      which ones [epoll,crore,shared,tokio]
+  --paired            all at once, the load in turn: processor time only
   --syscalls          count system calls, with strace, in an extra round
   --serve A           only run this server, until stopped";
 
@@ -39,6 +40,7 @@ pub(crate) struct Options {
     pub(crate) size: usize,
     pub(crate) servers: Vec<Server>,
     pub(crate) syscalls: bool,
+    pub(crate) paired: bool,
 }
 
 impl Options {
@@ -56,6 +58,7 @@ impl Options {
             size: 64,
             servers: Server::ALL.to_vec(),
             syscalls: false,
+            paired: false,
         };
         while let Some(arg) = args.next()? {
             match arg {
@@ -64,6 +67,7 @@ impl Options {
                 Long("seconds") => options.load = Duration::from_secs(args.value()?.parse()?),
                 Long("size") => options.size = args.value()?.parse()?,
                 Long("servers") => options.servers = list(&args.value()?)?,
+                Long("paired") => options.paired = true,
                 Long("syscalls") => options.syscalls = true,
                 Long("serve") => options.mode = Mode::Serve(args.value()?.parse()?),
                 other => return Err(other.unexpected()),

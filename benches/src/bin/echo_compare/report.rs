@@ -74,6 +74,33 @@ pub(crate) fn table(connections: usize, options: &Options, samples: &Samples) ->
     text
 }
 
+/// What each server's request costs, and its ratio to the first server's a
+/// moment before: the median, and the middle half.
+pub(crate) fn pairs(connections: usize, options: &Options, rounds: &[Vec<f64>]) -> String {
+    let mut text = format!(
+        "{connections} connections, {} B, in turn, {} times; ratios to {}: median (middle half)\n  \
+         server  µs cpu/req   ratio\n",
+        options.size,
+        rounds.len(),
+        options.servers[0].name()
+    );
+    for (at, server) in options.servers.iter().enumerate() {
+        let mut ratios: Vec<f64> = rounds.iter().map(|round| round[at] / round[0]).collect();
+        ratios.sort_by(f64::total_cmp);
+        let at_part = |part: usize| ratios[(ratios.len() - 1) * part / 4];
+        let _ = writeln!(
+            text,
+            "{:>8}  {:>10.3}   {:.3} ({:.3}..{:.3})",
+            server.name(),
+            spread(rounds.iter().map(|round| round[at]))[0],
+            at_part(2),
+            at_part(1),
+            at_part(3),
+        );
+    }
+    text
+}
+
 /// System calls a request, the many first; rare ones are left out.
 pub(crate) fn calls(calls: &BTreeMap<String, f64>) -> String {
     let mut often: Vec<_> = calls.iter().filter(|(_, count)| **count >= 0.005).collect();

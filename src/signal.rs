@@ -1,0 +1,211 @@
+//! Waiting for signals: `SIGINT`, `SIGTERM` and their like, as a blocking call.
+//!
+//! ```no_run
+//! use crore::signal::{self, SIGINT, SIGTERM};
+//! use std::time::Duration;
+//!
+//! crore::run(|| {
+//!     crore::spawn(|| {
+//!         let signal = signal::wait(&[SIGINT, SIGTERM]).unwrap();
+//!         println!("signal {signal}: shutting down");
+//!         let handle = crore::Handle::current().unwrap();
+//!         if let Err(who) = handle.shutdown(Duration::from_secs(10)) {
+//!             eprintln!("{who}");
+//!             std::process::exit(1);
+//!         }
+//!     });
+//!     // … the server
+//! })?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The first wait for a signal installs a handler, which stays: from then on
+//! the signal no longer ends the process. A handler that was there before is
+//! called after ours; one that is installed later replaces it, and nobody here
+//! hears of the signal any more. Calls that the signal interrupts are restarted.
+//!
+//! One helper thread serves the process. A child after `fork` keeps the
+//! handlers and has no such thread; what it `exec`s has the defaults.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use slab::Slab;
+
+use crate::future::block_on;
+use crate::sys::arrivals;
+
+/// Hang-up of the terminal; often used for "read the configuration again".
+pub const SIGHUP: i32 = 1;
+/// Ctrl-C.
+pub const SIGINT: i32 = 2;
+/// Ctrl-\.
+pub const SIGQUIT: i32 = 3;
+/// The programs' own.
+pub const SIGUSR1: i32 = 10;
+/// The programs' own.
+pub const SIGUSR2: i32 = 12;
+/// The polite request to end.
+pub const SIGTERM: i32 = 15;
+
+/// Waits for any of the signals and says which: parks the coroutine, or blocks
+/// the thread.
+///
+/// All that wait for a signal when it comes get it. If nobody waits, the next
+/// one that does gets it at once; several arrivals before that count as one.
+///
+/// # Errors
+///
+/// `InvalidInput` for an empty list, for what can't be caught (`SIGKILL`), and
+/// for faults; what the kernel says when no descriptor or thread is left.
+///
+/// # Panics
+///
+/// Unwinds (without a panic message) when the coroutine is cancelled.
+///
+/// # Examples
+///
+/// ```
+/// use crore::signal::{self, SIGUSR1};
+///
+/// crore::run(|| {
+///     let waiter = crore::spawn(|| signal::wait(&[SIGUSR1]).unwrap());
+///     crore::yield_now(); // it waits, so the signal does not end us
+///     std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status()?;
+///     assert_eq!(waiter.join().unwrap(), SIGUSR1);
+///     Ok::<(), std::io::Error>(())
+/// })??;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn wait(signals: &[i32]) -> io::Result<i32> {
+    if signals.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "no signal to wait for",
+        ));
+    }
+    watch(signals)?;
+    let set = signals
+        .iter()
+        .fold(0, |set, &signal| set | arrivals::bit(signal));
+    Ok(block_on(Arrival { set, place: None }))
+}
+
+/// Who waits, and what came when nobody did.
+struct Desk {
+    /// Whether the helper thread is there.
+    served: bool,
+    /// Arrivals that nobody has had.
+    kept: u64,
+    waiting: Slab<Waiting>,
+}
+
+struct Waiting {
+    set: u64,
+    arrived: u64,
+    waker: Option<Waker>,
+}
+
+/// Not from the shim: a static lives longer than a loom model.
+static DESK: Mutex<Desk> = Mutex::new(Desk {
+    served: false,
+    kept: 0,
+    waiting: Slab::new(),
+});
+
+fn desk() -> MutexGuard<'static, Desk> {
+    // Nothing panics half-way through a change.
+    DESK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes sure that each of the signals is noted.
+fn watch(signals: &[i32]) -> io::Result<()> {
+    let mut desk = desk();
+    if !desk.served {
+        arrivals::prepare()?;
+        thread::Builder::new()
+            .name("crore-signals".into())
+            .spawn(|| {
+                loop {
+                    deliver(arrivals::next());
+                }
+            })?;
+        desk.served = true;
+    }
+    for &signal in signals {
+        arrivals::note(signal)?;
+    }
+    Ok(())
+}
+
+/// Gives arrivals to those who wait for them.
+fn deliver(arrived: u64) {
+    let mut wakers = Vec::new();
+    let mut desk = desk();
+    let mut kept = arrived;
+    for (_, waiting) in desk.waiting.iter_mut() {
+        let theirs = waiting.set & arrived;
+        if theirs != 0 {
+            waiting.arrived |= theirs;
+            kept &= !theirs;
+            wakers.extend(waiting.waker.take());
+        }
+    }
+    desk.kept |= kept;
+    drop(desk);
+    wakers.into_iter().for_each(Waker::wake);
+}
+
+/// One wait.
+struct Arrival {
+    set: u64,
+    place: Option<usize>,
+}
+
+impl Future for Arrival {
+    type Output = i32;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<i32> {
+        // Cloned and dropped outside the lock: both may be foreign code.
+        let waker = context.waker().clone();
+        let set = self.set;
+        let mut desk = desk();
+        let Desk { kept, waiting, .. } = &mut *desk;
+        let place = *self.place.get_or_insert_with(|| {
+            waiting.insert(Waiting {
+                set,
+                arrived: 0,
+                waker: None,
+            })
+        });
+        let mine = &mut waiting[place];
+        let theirs = mine.arrived | (*kept & set);
+        if theirs == 0 {
+            let old = mine.waker.replace(waker);
+            drop(desk);
+            drop(old);
+            return Poll::Pending;
+        }
+        let first = theirs & theirs.wrapping_neg();
+        *kept &= !first;
+        // Of several that came at once the others are not lost.
+        mine.arrived &= !first;
+        drop(desk);
+        Poll::Ready(first.trailing_zeros() as i32 + 1)
+    }
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        let Some(place) = self.place else { return };
+        let mut desk = desk();
+        let left = desk.waiting.remove(place);
+        desk.kept |= left.arrived;
+        drop(desk);
+        drop(left.waker);
+    }
+}
