@@ -11,12 +11,14 @@
 
 pub mod blocking;
 mod builder;
+mod crew;
 mod driver;
 mod future;
 mod handle;
 pub mod hook;
 pub mod io;
 pub mod local;
+mod metrics;
 mod runtime;
 mod sched;
 mod scope;
@@ -37,7 +39,8 @@ pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared}
 pub use future::{block_on, spawn_future, spawn_future_local};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
-pub use runtime::{Handle, Metrics, Runtime, RuntimeBuilder, run};
+pub use metrics::Metrics;
+pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use shutdown::{CoroutineInfo, CoroutineState, StillRunning};
 pub use task::JoinError;

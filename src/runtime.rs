@@ -3,14 +3,15 @@
 use std::fmt;
 use std::io;
 use std::panic::{Location, resume_unwind};
-use std::process::abort;
-use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle as Thread};
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use crate::crew::{AbortOnUnwind, Crew, run_to_end};
 use crate::handle::JoinHandle;
+use crate::metrics::Metrics;
 use crate::sched::{
-    Config, Counters, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
+    Config, Plan, Pool, SharedConfig, StackPlan, Unstarted, Worker, coroutine, too_many,
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::GuardChoice;
@@ -322,107 +323,6 @@ impl Runtime {
     }
 }
 
-/// Runs the worker of this thread until the runtime stops.
-fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
-    if let Err(error) = worker.run(main) {
-        eprintln!("crore: a worker's reactor failed: {error}");
-        abort();
-    }
-}
-
-/// The threads of all workers but the first. Dropping it stops and joins them.
-struct Crew<'a> {
-    pool: &'a Pool,
-    threads: Vec<Thread<()>>,
-    /// One for each thread, which runs nothing before its word: if one can't be
-    /// started, none of the work that waits has begun.
-    go: Vec<mpsc::Sender<()>>,
-}
-
-impl<'a> Crew<'a> {
-    /// Starts the threads; each is a worker when this returns.
-    fn start(pool: &'a Arc<Pool>, config: &Config) -> io::Result<Self> {
-        let mut crew = Self {
-            pool,
-            threads: Vec::new(),
-            go: Vec::new(),
-        };
-        let (ready, started) = mpsc::channel();
-        let count = pool.remotes().len();
-        for place in 1..count {
-            let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
-            let (go, wait) = mpsc::channel();
-            let thread = thread::Builder::new()
-                .name(format!("crore-{place}"))
-                .spawn(move || work(pool, place, &config, ready, wait));
-            let thread = thread.map_err(|error| no_thread(place, count, error))?;
-            crew.threads.push(thread);
-            crew.go.push(go);
-        }
-        drop(ready);
-        for _ in 1..count {
-            let ended = |_| io::Error::other("the thread of a worker ended while it started");
-            started.recv().map_err(ended)??;
-        }
-        for go in crew.go.drain(..) {
-            go.send(()).expect("a thread that is ready waits");
-        }
-        Ok(crew)
-    }
-}
-
-impl Drop for Crew<'_> {
-    fn drop(&mut self) {
-        self.pool.stop();
-        self.go.clear();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                // Its guard has aborted the process if coroutines were alive.
-                eprintln!("crore: a worker thread panicked while it started");
-            }
-        }
-    }
-}
-
-#[cold]
-fn no_thread(place: usize, count: usize, error: io::Error) -> io::Error {
-    io::Error::new(
-        error.kind(),
-        format!(
-            "cannot start the thread of worker {} of {count}: {error}; raise the limit of threads \
-             (ulimit -u) or of memory, or ask for fewer workers",
-            place + 1,
-        ),
-    )
-}
-
-/// The life of a worker's thread.
-fn work(
-    pool: Arc<Pool>,
-    place: usize,
-    config: &Config,
-    ready: mpsc::Sender<io::Result<()>>,
-    go: mpsc::Receiver<()>,
-) {
-    let signals = overflow::ensure_alt_stack();
-    let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
-    // If nobody listens any more, another worker could not be started.
-    let (result, worker) = match worker {
-        Ok(worker) => (Ok(()), Some(worker)),
-        Err(error) => (Err(error), None),
-    };
-    let _ = ready.send(result);
-    // It lives while its worker does.
-    let (Some((worker, _signals)), Ok(())) = (worker, go.recv()) else {
-        return;
-    };
-    worker.enter(|| {
-        let guard = AbortOnUnwind;
-        run_to_end(&worker, None);
-        std::mem::forget(guard);
-    });
-}
-
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.handle.pool.close();
@@ -540,85 +440,10 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// What a runtime has counted. Those about frames and stacks are as of the
-/// worker's last look at the kernel's events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Metrics {
-    /// Coroutines spawned.
-    pub spawned: u64,
-    /// Coroutines that have ended, in whatever way.
-    pub ended: u64,
-    /// Those among them that ignored their cancellation and were abandoned.
-    pub abandoned: u64,
-    /// Times that a coroutine was resumed (or started).
-    pub resumed: u64,
-    /// Times that a worker asked the kernel for events.
-    pub turns: u64,
-    /// Shared stacks: times that a coroutine's frames were copied out.
-    pub frame_saves: u64,
-    /// Shared stacks: times that they were copied back.
-    pub frame_restores: u64,
-    /// Shared stacks: resumes that found the frames still in place.
-    pub frame_hits: u64,
-    /// Shared stacks: bytes of the largest frames that were copied out.
-    pub largest_frame: u64,
-    /// Shared stacks: bytes of frames that are copied out now.
-    pub saved_bytes: u64,
-    /// Shared stacks: the most that this has been.
-    pub saved_bytes_peak: u64,
-    /// Shared stacks: memory that the pool of saved frames holds.
-    pub saved_bytes_held: u64,
-    /// Dedicated stacks in use, and the shared ones.
-    pub stacks_in_use: u64,
-    /// Unused stacks that keep their memory for the next coroutine.
-    pub stacks_warm: u64,
-    /// Unused stacks whose memory went back to the kernel.
-    pub stacks_cold: u64,
-    /// Stacks of abandoned coroutines, which are never used again.
-    pub stacks_lost: u64,
-    /// Bytes of address space reserved for stacks; costs nothing until touched.
-    pub stacks_reserved: u64,
-}
-
-impl Metrics {
-    fn add(&mut self, counters: &Counters) {
-        self.spawned += counters.spawned.get();
-        self.ended += counters.ended.get();
-        self.abandoned += counters.abandoned.get();
-        self.resumed += counters.resumed.get();
-        self.turns += counters.turns.get();
-        self.frame_saves += counters.saves.get();
-        self.frame_restores += counters.restores.get();
-        self.frame_hits += counters.hits.get();
-        self.largest_frame = self.largest_frame.max(counters.largest_frame.get());
-        self.saved_bytes += counters.saved_bytes.get();
-        self.saved_bytes_peak += counters.saved_bytes_peak.get();
-        self.saved_bytes_held += counters.saved_bytes_held.get();
-        self.stacks_in_use += counters.stacks_in_use.get();
-        self.stacks_warm += counters.stacks_warm.get();
-        self.stacks_cold += counters.stacks_cold.get();
-        self.stacks_lost += counters.stacks_lost.get();
-        self.stacks_reserved += counters.stacks_reserved.get();
-    }
-}
-
 struct Reset<'a>(&'a AtomicBool);
 
 impl Drop for Reset<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
-    }
-}
-
-/// Ends the process if the scheduler unwinds past live coroutines.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("crore: the scheduler itself panicked; this is a bug in crore");
-            abort();
-        }
     }
 }

@@ -50,15 +50,15 @@ async fn futures_join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = 
     let (mut a, mut b) = (Box::pin(a), Box::pin(b));
     let (mut x, mut y) = (None, None);
     std::future::poll_fn(|cx| {
-        if x.is_none() {
-            if let std::task::Poll::Ready(value) = a.as_mut().poll(cx) {
-                x = Some(value);
-            }
+        if x.is_none()
+            && let std::task::Poll::Ready(value) = a.as_mut().poll(cx)
+        {
+            x = Some(value);
         }
-        if y.is_none() {
-            if let std::task::Poll::Ready(value) = b.as_mut().poll(cx) {
-                y = Some(value);
-            }
+        if y.is_none()
+            && let std::task::Poll::Ready(value) = b.as_mut().poll(cx)
+        {
+            y = Some(value);
         }
         match (x.take(), y.take()) {
             (Some(x), Some(y)) => std::task::Poll::Ready((x, y)),

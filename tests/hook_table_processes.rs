@@ -1,5 +1,8 @@
 //! The rows of the hooks' table about processes and threads: waiting for
 //! children, fork and its kin, joining threads.
+
+// They are waited for by number, which the lint does not see.
+#![allow(clippy::zombie_processes)]
 #![cfg(feature = "hook")]
 
 mod hook_common;

@@ -320,7 +320,7 @@ fn a_deaf_child_takes_its_parent_along() {
                         Builder::new()
                             .name("deaf")
                             .spawn_scoped(s, || {
-                                while local == 1 {
+                                while std::hint::black_box(local) == 1 {
                                     let _ = catch_unwind(crore::park);
                                 }
                             })

@@ -74,14 +74,14 @@ impl Ready {
     #[inline(always)]
     fn bits(self) -> u8 {
         let [read, write] = [self.read | self.read_closed, self.write | self.write_closed];
-        u8::from(read) * Direction::Read.bit() | u8::from(write) * Direction::Write.bit()
+        (u8::from(read) * Direction::Read.bit()) | (u8::from(write) * Direction::Write.bit())
     }
 
     /// Directions that are closed.
     #[inline(always)]
     fn closed_bits(self) -> u8 {
-        u8::from(self.read_closed) * Direction::Read.bit()
-            | u8::from(self.write_closed) * Direction::Write.bit()
+        (u8::from(self.read_closed) * Direction::Read.bit())
+            | (u8::from(self.write_closed) * Direction::Write.bit())
     }
 }
 
@@ -249,6 +249,7 @@ impl FdTable {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn is_current(&self, fd: RawFd) -> bool {
         self.entry(fd).is_some_and(Entry::is_current)
     }
