@@ -197,6 +197,13 @@ impl Cx {
             return;
         }
         let Some(ending) = self.ending() else { return };
+        // A program built to abort on panics can't unwind: what is cancelled is
+        // left where it is, a deadline ends the wait early.
+        if cfg!(panic = "abort") {
+            return if matches!(ending, Ending::Cancelled) {
+                self.abandon()
+            };
+        }
         self.count_refusal();
         match ending {
             Ending::Cancelled => resume_unwind(Box::new(Cancelled)),

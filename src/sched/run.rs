@@ -301,10 +301,7 @@ impl Worker {
         contain(|| unsafe { packet.discard(error) });
     }
 
-    /// A task that must never be resumed: its frames are forgotten, their
-    /// memory never used again, since anybody may still point there (I6).
-    #[cold]
-    fn abandon(&self, index: u32, slot: &Slot) {
+    fn tell_of_abandoned(&self, slot: &Slot) {
         let refusals = self.with_extra(slot, |extra| extra.refusals);
         let why = if refusals > PATIENCE {
             format!("went on after its cancellation had failed {PATIENCE} of its waits")
@@ -317,6 +314,16 @@ impl Worker {
             self.name(slot).as_deref().unwrap_or("(unnamed)"),
             self.site(slot),
         );
+    }
+
+    /// A task that must never be resumed: its frames are forgotten, their
+    /// memory never used again, since anybody may still point there (I6).
+    #[cold]
+    fn abandon(&self, index: u32, slot: &Slot) {
+        // Where nothing can unwind, this is how every cancelled one ends.
+        if !cfg!(panic = "abort") {
+            self.tell_of_abandoned(slot);
+        }
         self.remote.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
         let packet = self.free_slot(index, slot);
