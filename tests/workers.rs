@@ -1,6 +1,7 @@
 //! Several workers: work spreads, wakes cross, nothing is lost.
 
 use std::cell::Cell;
+#[cfg(feature = "hook")]
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+#[cfg(feature = "hook")]
 use crore::sync::channel;
 use crore::{JoinHandle, Runtime};
 
