@@ -1,5 +1,7 @@
 //! The promise: what the kernel and the peer can do to a program is an error
 //! where it happens, and nothing elsewhere.
+// Much of it waits in std::net and std::thread::sleep.
+#![cfg(feature = "hook")]
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
