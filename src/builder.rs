@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, StackPlan, Worker, coroutine};
+use crate::sched::{Plan, StackPlan, Worker, coroutine, shared_coroutine};
 
 /// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
 ///
@@ -133,7 +133,9 @@ impl Builder {
             ..self.plan(Location::caller())?
         };
         let worker = Worker::current().ok_or_else(outside)?;
-        Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
+        Ok(JoinHandle::new(
+            worker.spawn_local(shared_coroutine(f), plan)?,
+        ))
     }
 
     /// Spawns a coroutine on a runtime from any thread.

@@ -86,11 +86,13 @@ macro_rules! __coroutine_local {
 ///
 /// **End.** With the coroutine: after its closure has returned, panicked or
 /// unwound by cancellation, before the joiner gets the result. The destructors
-/// run in the coroutine, so they may wait (unless it unwinds), the value that
-/// began last first. One that panics does not keep the others, nor the result,
+/// run in the coroutine, so they may wait (unless it unwinds; one on a shared
+/// stack that unwinds leaves them to the worker, to keep its frames small), the
+/// value that began last first. One that panics does not keep the others, nor the result,
 /// from their end. What a destructor begins ends after it (what
 /// the destructor of a result that nobody joins begins is dropped by the
-/// worker, outside the coroutine). A coroutine that never started has none; one that is abandoned keeps its values for ever.
+/// worker, outside the coroutine). A coroutine that never started has none; one
+/// that is abandoned keeps its values for ever.
 ///
 /// **Outside coroutines** (on plain threads, in futures given to
 /// [`spawn_future`](crate::spawn_future), in destructors that run on a worker)

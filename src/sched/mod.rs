@@ -36,7 +36,7 @@ pub(crate) use census::{Census, Person};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
-pub(crate) use locals::{Found, coroutine};
+pub(crate) use locals::{Found, coroutine, shared_coroutine};
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;

@@ -266,6 +266,7 @@ impl Worker {
     /// A task has ended: stack, slot and packet go, the joiner is woken.
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         self.stacks.end(slot);
+        // A shared coroutine that unwound has not ended its locals itself.
         self.end_locals(slot);
         let packet = self.free_slot(index, slot);
         // SAFETY: the slot gave the task's side up; the closure was taken out
