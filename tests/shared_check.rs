@@ -3,7 +3,7 @@
 //!
 //! Each violation is a real one, in a child process that must die of it.
 
-mod shared_common;
+mod common;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -16,8 +16,8 @@ use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::{ptr, thread};
 
+use common::{in_child, stderr as text};
 use crore::{Builder, JoinHandle, Runtime};
-use shared_common::{in_child, text};
 
 const SIGABRT: i32 = 6;
 

@@ -1,12 +1,12 @@
 //! Shared stacks: what is counted, what is limited, what is given back.
 
-mod shared_common;
+mod common;
 
 use std::os::unix::process::ExitStatusExt;
 use std::{fs, hint};
 
+use common::{in_child, stderr as text};
 use crore::{JoinHandle, Metrics, Runtime, RuntimeBuilder};
-use shared_common::{in_child, text};
 
 const SIGABRT: i32 = 6;
 
