@@ -120,6 +120,12 @@ mod fdflags;
 mod file;
 #[cfg(all(feature = "hook", target_env = "gnu"))]
 mod fortify;
+#[cfg(all(
+    feature = "hook",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod itself;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]
