@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+pub mod kinds;
 pub mod messages;
 pub mod on_crore;
 pub mod on_tokio;
