@@ -1,5 +1,6 @@
 //! The worker's loop: what runs next, and when the worker sleeps.
 
+use std::hint;
 use std::io;
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -34,6 +35,14 @@ const AHEAD: usize = 8;
 /// everybody has run who was woken the last time: those woken now would only
 /// stand behind them.
 const POLL_EVERY: Duration = Duration::from_micros(200);
+
+/// For how long a worker looks out for mail before it sleeps, if its last
+/// sleep was ended by mail within this time: about what a sleep and a wake-up
+/// cost, so it never loses more than it could have saved, and that only once.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// Looks at the mailbox for each look at the clock.
+const GLANCES: u32 = 16;
 
 /// Room in the run queue that an idle worker keeps.
 const QUEUE_KEPT: usize = 1 << 16;
@@ -170,14 +179,45 @@ impl Worker {
             self.adopt_or_return(task);
             return Ok(());
         }
-        let result = if mailbox.may_sleep(self.slots.has_room()) {
-            self.turn(Turn::Park)
-        } else {
+        let result = if self.mail_came_soon() || !mailbox.may_sleep(self.slots.has_room()) {
             Ok(())
+        } else {
+            self.sleep()
         };
         mailbox.awake();
         self.read_mail();
         result
+    }
+
+    /// Sleeps in the driver, and notes whether mail ended that soon.
+    fn sleep(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        let result = self.turn(Turn::Park);
+        let short = begun.elapsed() < SPIN;
+        self.spins.set(short && self.remote.mailbox.has_mail());
+        result
+    }
+
+    /// Looks out for mail for a moment, if the last time it came at once:
+    /// two workers that answer each other do so without sleeping. Whoever
+    /// writes may need our core, so it is given away between the looks. Where
+    /// nothing comes, the next sleep is a true one again.
+    fn mail_came_soon(&self) -> bool {
+        if !self.spins.get() {
+            return false;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < SPIN {
+            for _ in 0..GLANCES {
+                if self.remote.mailbox.has_news() {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+        self.spins.set(false);
+        false
     }
 
     /// Asks the driver what has happened and wakes those who wait for it.

@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     pub(super) mail: Cell<Vec<Message>>,
     /// Tasks that had ended when the pool's watchers were last told.
     pub(super) told: Cell<u64>,
+    /// Mail came so soon after the last look that it pays to look out for it.
+    pub(super) spins: Cell<bool>,
 }
 
 /// The error of a spawn that finds all slots taken.
@@ -146,6 +148,7 @@ impl Worker {
             woken: Cell::default(),
             mail: Cell::default(),
             told: Cell::new(0),
+            spins: Cell::new(false),
         })
     }
 
