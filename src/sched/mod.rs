@@ -21,6 +21,7 @@ mod remote;
 mod run;
 mod stacks;
 mod wake;
+mod watchers;
 mod worker;
 
 #[cfg(all(test, loom))]

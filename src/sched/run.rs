@@ -157,9 +157,9 @@ impl Worker {
     /// since. They may be ours, so there may be something to do after `true`.
     fn tell_of_ends(&self) -> bool {
         let ended = self.remote.counters.ended.get();
-        let tell = self.pool.is_watched() && self.told.replace(ended) != ended;
+        let tell = self.pool.watchers.any() && self.told.replace(ended) != ended;
         if tell {
-            self.pool.tell_watchers();
+            self.pool.watchers.tell();
         }
         tell
     }
