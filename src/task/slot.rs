@@ -407,6 +407,7 @@ mod tests {
     fn stale_addresses_are_never_found() {
         let slots = Slots::new(3 * SEGMENT_SLOTS, 5).unwrap();
         let mut live: HashMap<u32, Addr> = HashMap::new();
+        let mut order: Vec<u32> = Vec::new();
         let mut stale: Vec<Addr> = Vec::new();
         let mut random = 0x9E37_79B9_7F4A_7C15_u64;
         for step in 0..400_000_u32 {
@@ -418,14 +419,15 @@ mod tests {
             if random % 8 < grow || live.is_empty() {
                 let index = slots.alloc().expect("room");
                 let fresh = addr(&slots, index);
+                order.push(index);
                 assert!(
                     live.insert(index, fresh).is_none(),
                     "slot {index} handed out twice"
                 );
                 assert_ne!(stale.last(), Some(&fresh));
             } else {
-                let nth = (random >> 8) as usize % live.len().min(8);
-                let index = *live.keys().nth(nth).unwrap();
+                let nth = (random >> 8) as usize % live.len();
+                let index = order.swap_remove(nth);
                 stale.push(live.remove(&index).unwrap());
                 slots.free(index);
             }
