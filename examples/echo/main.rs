@@ -3,8 +3,9 @@
 //!
 //! - `server` is the point of it: what crore makes of blocking code;
 //! - `drive` is the load: mio, no crore, usable by benches;
-//! - `options`, `progress`, `report` talk to people.
+//! - `options`, `progress`, `report`, `digits` talk to people.
 
+mod digits;
 mod drive;
 mod options;
 mod progress;
