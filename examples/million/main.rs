@@ -31,6 +31,7 @@ use std::{env, io};
 
 use options::{HELP, Mode, Options};
 use preflight::Machine;
+use server::Service;
 
 fn main() -> ExitCode {
     let mode = match Mode::parse(env::args_os().skip(1)) {
@@ -65,7 +66,12 @@ fn main() -> ExitCode {
 fn serve(dedicated: bool) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
-    server::serve(&listener, !dedicated)
+    let service = if dedicated {
+        Service::Dedicated
+    } else {
+        Service::Lean
+    };
+    server::serve(&listener, service)
 }
 
 fn all(options: &Options) -> io::Result<ExitCode> {

@@ -21,7 +21,8 @@ Usage: million [OPTIONS]
                      as the limit of open files allows]
   --seconds S        how long they are quiet, and how long the latency is
                      measured [5]; at least 5
-  --dedicated        a stack for each connection; else on shared stacks
+  --dedicated        a stack for each connection; else on shared stacks, and
+                     without a buffer while a connection is idle
   --json             print one JSON object as the last line of stdout
   --help             print this
 ";
