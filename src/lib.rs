@@ -66,4 +66,9 @@ pub mod __fuzz {
     pub fn shared_bytes(input: &[u8]) {
         crate::stack::fuzz_ops::shared_bytes(input);
     }
+
+    /// Operations on the timer wheel.
+    pub fn wheel(input: &[u8]) {
+        crate::driver::fuzz_ops::run(input);
+    }
 }

@@ -40,6 +40,8 @@ mod wheel;
 
 #[cfg(test)]
 mod bench;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_ops;
 #[cfg(test)]
 mod rng;
 #[cfg(test)]

@@ -38,7 +38,8 @@ use super::fd::{Direction, FdTable, Hint, Kind, Outcome, Ready, Registration, Wa
 use crate::sys::fd::{EBADF, TimerFd, is_tcp_stream};
 
 /// How long a waiter is parked before its registration is checked, in ticks.
-const RECHECK: u64 = clock::ticks(Duration::from_millis(50));
+/// (Soon, for the fuzzer: it has much to see.)
+const RECHECK: u64 = clock::ticks(Duration::from_millis(if cfg!(fuzzing) { 1 } else { 50 }));
 /// Checks in one turn: a crowd that parks together is not checked in one go.
 const CHECKS_A_TURN: u64 = 128;
 /// Ticks that pass for each check before the next ones are made. A check is a

@@ -6,7 +6,7 @@ use std::ptr::with_exposed_provenance_mut;
 use std::time::Instant;
 
 use super::copy;
-use super::fuzz_ops::Random;
+use crate::util::fuzz::Random;
 use super::pool::{Pool, PoolConfig};
 use super::shared::{Resident, Saved, SharedStack};
 

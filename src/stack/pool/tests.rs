@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::stack::fuzz_ops::Random;
+use crate::util::fuzz::Random;
 use crate::sys::mem::PAGE;
 
 const MIB: usize = 1 << 20;
