@@ -9,11 +9,16 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::servers::BUFFER;
+use super::BUFFER;
 
 const EVENTS: usize = 1024;
 
-pub(crate) fn serve(listener: &TcpListener) -> io::Result<()> {
+/// Serves for ever.
+///
+/// # Errors
+///
+/// Those of `accept` and of epoll.
+pub fn serve(listener: TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // SAFETY: no pointers.
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;

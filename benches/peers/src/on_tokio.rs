@@ -1,54 +1,63 @@
-//! The same workloads on tokio, one thread.
+//! The workloads on tokio: its current_thread runtime, or the multi-threaded
+//! one with so many workers.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::{spawn, time};
 
-use super::{NEVER, deadline, processor_time};
+use crate::process::{memory, processor_time};
+use crate::subject::Outcome::{Bytes, Took};
+use crate::subject::{Work, Workload};
+use crate::{NEVER, deadline, messages, time_of_turns};
 
-fn run(f: impl Future<Output = Duration>) -> Duration {
-    tokio::runtime::Builder::new_current_thread()
+fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 'static) -> T {
+    use tokio::runtime::Builder;
+    if workers == 1 {
+        let runtime = Builder::new_current_thread().enable_time().build();
+        return runtime.expect("this thread can run tasks").block_on(f);
+    }
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_time()
         .build()
-        .expect("this thread can run tasks")
-        .block_on(f)
+        .expect("threads can be had");
+    // On a worker, not on this thread.
+    runtime.block_on(async { spawn(f).await.expect("the workload is right") })
 }
 
-/// See [`on_crore`](super::on_crore::yields); and so on.
-pub fn yields(tasks: u64, rounds: u64) -> Duration {
-    run(async move {
+/// `tasks` that each yield `rounds` times, taking turns.
+pub fn yields(workers: usize, tasks: u64, rounds: u64) -> Duration {
+    run(workers, async move {
         let all: Vec<_> = (0..tasks)
             .map(|_| {
                 spawn(async move {
-                    yield_now().await;
+                    yield_now().await; // all have started
                     let start = Instant::now();
                     let mut count = 0;
                     for _ in 0..rounds {
                         yield_now().await;
                         count += 1;
                     }
-                    (count, start.elapsed())
+                    (start, Instant::now(), count)
                 })
             })
             .collect();
-        let (mut done, mut time) = (0, Duration::ZERO);
+        let mut turns = Vec::with_capacity(all.len());
         for task in all {
-            let (count, elapsed) = task.await.unwrap();
-            done += count;
-            time = elapsed;
+            turns.push(task.await.unwrap());
         }
-        assert_eq!(done, tasks * rounds);
-        time
+        time_of_turns(turns, tasks * rounds)
     })
 }
 
 /// One after the other.
-pub fn spawn_join(n: u64) -> Duration {
-    run(async move {
+pub fn spawn_join(workers: usize, n: u64) -> Duration {
+    run(workers, async move {
         assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
         let start = Instant::now();
         let mut sum = 0;
@@ -62,8 +71,8 @@ pub fn spawn_join(n: u64) -> Duration {
 }
 
 /// Batch by batch.
-pub fn spawn_join_batch(size: u64, batches: u64) -> Duration {
-    run(async move {
+pub fn spawn_join_batch(workers: usize, size: u64, batches: u64) -> Duration {
+    run(workers, async move {
         let mut all = Vec::with_capacity(size as usize);
         let mut start = Instant::now();
         let mut sum = 0;
@@ -83,8 +92,8 @@ pub fn spawn_join_batch(size: u64, batches: u64) -> Duration {
 }
 
 /// Of those that have ended.
-pub fn joins(n: u64) -> Duration {
-    run(async move {
+pub fn joins(workers: usize, n: u64) -> Duration {
+    run(workers, async move {
         let all: Vec<_> = (0..n).map(|i| spawn(async move { i })).collect();
         while !all.iter().all(|task| task.is_finished()) {
             yield_now().await;
@@ -135,23 +144,27 @@ async fn there_and_back<W: Future<Output = ()> + Send + 'static>(
 }
 
 /// Wake-ups without timers.
-pub fn ping_pong(n: u64) -> Duration {
-    run(there_and_back(n, |notify| async move {
-        notify.notified().await
-    }))
+pub fn ping_pong(workers: usize, n: u64) -> Duration {
+    run(
+        workers,
+        there_and_back(n, |notify| async move { notify.notified().await }),
+    )
 }
 
 /// Each wait sets a timer and takes it back.
-pub fn timer_cancel(n: u64) -> Duration {
-    run(there_and_back(n, |notify| async move {
-        time::timeout(NEVER, notify.notified())
-            .await
-            .expect("an hour has not passed");
-    }))
+pub fn timer_cancel(workers: usize, n: u64) -> Duration {
+    run(
+        workers,
+        there_and_back(n, |notify| async move {
+            time::timeout(NEVER, notify.notified())
+                .await
+                .expect("an hour has not passed");
+        }),
+    )
 }
 
 /// Processor time.
-pub fn sleepers(n: u64) -> Duration {
+pub fn sleepers(workers: usize, n: u64) -> Duration {
     async fn once(n: u64) {
         let begin = Instant::now();
         let all: Vec<_> = (0..n)
@@ -169,10 +182,46 @@ pub fn sleepers(n: u64) -> Duration {
         }
         assert_eq!(awake, n);
     }
-    run(async move {
+    run(workers, async move {
         once(n).await;
         let start = processor_time();
         once(n).await;
         processor_time() - start
+    })
+}
+
+/// Bytes of `n` that wait for something that may come.
+pub fn parked(workers: usize, n: u64) -> u64 {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    run(workers, async move {
+        let mut senders = Vec::with_capacity(n as usize);
+        let before = memory();
+        for _ in 0..n {
+            let (sender, receiver) = oneshot::channel::<()>();
+            senders.push(sender);
+            drop(spawn(async {
+                STARTED.fetch_add(1, Relaxed);
+                let _ = receiver.await;
+            }));
+        }
+        while STARTED.load(Relaxed) < n {
+            yield_now().await;
+        }
+        memory() - before
+    })
+}
+
+/// The workloads on so many workers.
+pub fn work<const WORKERS: usize>(work: Work) -> Option<Workload> {
+    Some(match work {
+        Work::Yield => |tasks, n| Took(yields(WORKERS, tasks, n / tasks)),
+        Work::SpawnJoin => |_, n| Took(spawn_join(WORKERS, n)),
+        Work::SpawnBatch => |size, n| Took(spawn_join_batch(WORKERS, size, n / size)),
+        Work::Wake => |_, n| Took(ping_pong(WORKERS, n)),
+        Work::PingPong => |_, n| Took(messages::on_tokio::ping_pong(WORKERS, n / 2)),
+        Work::Stream => |_, n| Took(messages::on_tokio::stream(WORKERS, n)),
+        Work::TimerCancel => |_, n| Took(timer_cancel(WORKERS, n)),
+        Work::Sleep => |_, n| Took(sleepers(WORKERS, n)),
+        Work::Parked => |n, _| Bytes(parked(WORKERS, n)),
     })
 }

@@ -7,14 +7,14 @@
 //! of its connections wait. So the latencies of this load mean nothing.
 
 use std::io;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
-use std::{env, thread};
 
+use crate::contests::SERVERS;
 use crate::drive::Progress;
-use crate::measure::{CpuClock, Running, drive};
+use crate::measure::{CpuClock, drive, enough_files};
 use crate::options::Options;
 
 /// How long one server is under load.
@@ -55,7 +55,9 @@ impl Turns {
 
 /// Processor time of a request by round, then by server, in microseconds.
 pub(crate) fn run(connections: usize, options: &Options) -> io::Result<Vec<Vec<f64>>> {
-    let servers = options.servers.len();
+    let subjects = options.among(SERVERS);
+    let servers = subjects.len();
+    enough_files(servers * connections)?;
     let rounds = options.rounds * (options.load.as_millis() / TURN.as_millis()) as usize;
     let turns = Turns {
         now: Mutex::new(Turn::Nobody),
@@ -63,20 +65,19 @@ pub(crate) fn run(connections: usize, options: &Options) -> io::Result<Vec<Vec<f
         ready: AtomicUsize::new(0),
         requests: (0..servers).map(|_| AtomicU64::new(0)).collect(),
     };
-    let mut options = options.clone();
     // The drivers' clocks go on while they stand still.
-    options.load = (TURN + 2 * PAUSE) * (rounds * servers) as u32 + Duration::from_secs(1);
-    let started = options
-        .servers
+    let load = (TURN + 2 * PAUSE) * (rounds * servers) as u32 + Duration::from_secs(1);
+    let size = options.sizes[0];
+    let started = subjects
         .iter()
-        .map(|&server| Running::start(Command::new(env::current_exe()?), server))
+        .map(|server| server.serve(None))
         .collect::<io::Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let drivers: Vec<_> = started
             .iter()
             .enumerate()
             .map(|(at, (_, addr))| {
-                let (turns, options) = (&turns, &options);
+                let turns = &turns;
                 scope.spawn(move || {
                     let mut first = true;
                     let watch = &mut |progress| {
@@ -88,7 +89,7 @@ pub(crate) fn run(connections: usize, options: &Options) -> io::Result<Vec<Vec<f
                             turns.wait(at);
                         }
                     };
-                    drive(*addr, connections, options, None, watch)
+                    drive(*addr, connections, size, load, None, watch)
                 })
             })
             .collect();
