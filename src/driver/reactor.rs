@@ -301,6 +301,11 @@ impl Reactor {
         }
     }
 
+    /// See [`FdTable::pending_all`].
+    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
+        self.table.pending_all()
+    }
+
     /// The tick of the latest turn.
     pub(super) fn now(&self) -> u64 {
         self.now

@@ -141,6 +141,12 @@ impl<T> Wheel<T> {
         }
     }
 
+    /// All timers with their deadlines, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &T)> {
+        let timers = self.timers.values();
+        timers.map(|timer| (timer.deadline, &timer.value))
+    }
+
     /// The slot that comes first (W1, W2), and its first tick.
     fn first_slot(&self) -> Option<(Place, u64)> {
         if self.levels == 0 {

@@ -9,10 +9,11 @@
 //!
 //! - After a close or a replacement that a hook saw, all who waited on the
 //!   number get `EBADF`, and never a byte of what the number means next.
-//! - After one that no hook saw they may find out late, and then go by what
-//!   the number means: `EBADF`, or the new file's bytes.
-//! - When all have come to rest, nobody waits on a number that is not open, or
-//!   whose file has something to read.
+//! - After one that no hook saw they go on waiting, as threads would, or go by
+//!   what the number means then: `EBADF`, or the new file's bytes.
+//! - Whoever waits later has lost nothing: when all have come to rest, none of
+//!   them waits on a number that is not open, or whose file has something to
+//!   read, whatever was registered under the number before.
 
 mod waiter;
 
@@ -111,7 +112,8 @@ impl Play {
         }
         let mut pair = [-1; 2];
         // SAFETY: a place for two descriptors.
-        let made = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) };
+        let made =
+            unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) };
         assert_eq!(made, 0);
         // SAFETY: new, and ours.
         let [near, peer] = pair.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
@@ -182,7 +184,7 @@ impl Play {
         self.means[n] = tag;
         for waiter in self.waiters.iter_mut().flatten() {
             if waiter.number == n {
-                waiter.overtaken(tag, seen);
+                waiter.changes(tag, seen);
             }
         }
     }
@@ -254,13 +256,15 @@ impl Play {
         let waiting = self.waiters.iter().flatten();
         let mut lost = waiting.filter(|waiter| match self.means[waiter.number] {
             _ if waiter.must_end() => true,
+            _ if waiter.may_wait() => false,
             None => true,
             Some(tag) => {
                 let file = &self.files[usize::from(tag)];
                 file.pending > 0 || file.peer.is_none()
             }
         });
-        lost.next().map(|waiter| format!("{waiter:?} waits, {:?}", self.means))
+        lost.next()
+            .map(|waiter| format!("{waiter:?} waits, {:?}", self.means))
     }
 
     fn end(mut self) -> usize {

@@ -64,8 +64,11 @@ pub(crate) struct Seat {
     now: Option<Call>,
     done: Rc<RefCell<Option<Done>>>,
     handle: JoinHandle<()>,
-    /// The user's flag was set since the call began.
+    /// The user's flag was set since the call began. Such a call may be
+    /// refused when it looks again, or go on, as in the kernel.
     pub(crate) may_refuse: bool,
+    /// The same for a time limit.
+    pub(crate) may_be_late: bool,
     /// The user has set a time limit.
     pub(crate) limited: bool,
 }
@@ -98,6 +101,7 @@ impl Seat {
             done,
             handle,
             may_refuse: false,
+            may_be_late: false,
             limited: false,
         }
     }
@@ -140,6 +144,7 @@ impl Seat {
             never_waits: (nonblocking || now) && how != How::Polled,
         };
         self.may_refuse = call.may_refuse;
+        self.may_be_late = call.limited;
         self.now = Some(call);
         self.tell.send(call).expect("the coroutine lives");
     }
@@ -149,6 +154,7 @@ impl Seat {
         let mut done = self.done.borrow_mut().take()?;
         self.now = None;
         done.call.may_refuse |= self.may_refuse;
+        done.call.limited |= self.may_be_late;
         Some(done)
     }
 
@@ -233,7 +239,9 @@ fn make(direction: Direction, call: &Call, bytes: &mut [u8]) -> Result<usize, li
 }
 
 fn errno() -> libc::c_int {
-    std::io::Error::last_os_error().raw_os_error().expect("an error of libc")
+    std::io::Error::last_os_error()
+        .raw_os_error()
+        .expect("an error of libc")
 }
 
 pub(crate) fn set_nonblocking(fd: RawFd, yes: bool, by_ioctl: bool) {

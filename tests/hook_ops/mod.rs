@@ -88,12 +88,7 @@ fn owned(fd: RawFd) -> OwnedFd {
 
 fn pair(make: impl FnOnce(*mut libc::c_int) -> libc::c_int) -> (OwnedFd, OwnedFd) {
     let mut both = [-1; 2];
-    assert_eq!(
-        make(both.as_mut_ptr()),
-        0,
-        "{}",
-        io::Error::last_os_error()
-    );
+    assert_eq!(make(both.as_mut_ptr()), 0, "{}", io::Error::last_os_error());
     (owned(both[0]), owned(both[1]))
 }
 
@@ -150,7 +145,10 @@ impl Play {
     }
 
     fn write_fd(&self) -> RawFd {
-        self.write_end.as_ref().unwrap_or(&self.read_end).as_raw_fd()
+        self.write_end
+            .as_ref()
+            .unwrap_or(&self.read_end)
+            .as_raw_fd()
     }
 
     fn obey(&mut self, what: u8, how: u8, amount: usize) {
@@ -184,6 +182,7 @@ impl Play {
                     &mut self.reader
                 };
                 seat.limited = limit != 0;
+                seat.may_be_late |= seat.limited;
             }
             21 => self.dup(how),
             22 if amount % 4 == 0 => self.peer_ends(how),
@@ -204,13 +203,22 @@ impl Play {
     fn read(&mut self, how: u8, len: usize) {
         let fd = self.read_end.as_raw_fd();
         let there = calls::readable_bytes(fd);
-        self.reader.start(fd, how, len, there, self.nonblocking, self.socket, self.got_in);
+        self.reader.start(
+            fd,
+            how,
+            len,
+            there,
+            self.nonblocking,
+            self.socket,
+            self.got_in,
+        );
     }
 
     fn write(&mut self, how: u8, len: usize) {
         let fd = self.write_fd();
         let place = self.sent_out;
-        self.writer.start(fd, how, len, 0, self.nonblocking, self.socket, place);
+        self.writer
+            .start(fd, how, len, 0, self.nonblocking, self.socket, place);
     }
 
     fn peer_write(&mut self, len: usize) {
@@ -238,7 +246,12 @@ impl Play {
             }
         };
         for &seen in &bytes[..count] {
-            assert_eq!(seen, byte(Direction::Out, self.got_out), "at {}", self.got_out);
+            assert_eq!(
+                seen,
+                byte(Direction::Out, self.got_out),
+                "at {}",
+                self.got_out
+            );
             self.got_out += 1;
         }
         let most = self.sent_out + self.writer.under_way() as u64;
@@ -345,7 +358,10 @@ impl Play {
         match done.result {
             Ok(0) => assert!(call.len == 0 || self.read_ends, "an end of the stream"),
             Ok(count) => {
-                assert!(count >= call.there.min(call.len), "{count} bytes of {call:?}");
+                assert!(
+                    count >= call.there.min(call.len),
+                    "{count} bytes of {call:?}"
+                );
                 let place = self.got_in;
                 self.take_in(&done.bytes[..count]);
                 if call.peeks {
@@ -393,7 +409,12 @@ impl Play {
         }
         if !self.broken {
             while self.got_out < self.sent_out {
-                assert!(start.elapsed() < PATIENCE, "{} of {}", self.got_out, self.sent_out);
+                assert!(
+                    start.elapsed() < PATIENCE,
+                    "{} of {}",
+                    self.got_out,
+                    self.sent_out
+                );
                 if !self.peer_read(1 << 16) {
                     crore::yield_now();
                 }
@@ -414,7 +435,11 @@ impl Play {
         let whole = !self.broken && !(self.deaf && self.tcp);
         loop {
             self.settle();
-            assert!(self.reader.is_idle(), "the stream has ended: {:?}", self.reader);
+            assert!(
+                self.reader.is_idle(),
+                "the stream has ended: {:?}",
+                self.reader
+            );
             let before = self.got_in;
             self.read(0, 1 << 16);
             self.settle();

@@ -132,6 +132,10 @@ impl Model {
         let Some(actor) = self.living(who) else {
             return;
         };
+        // With a token at hand it is a race which comes first.
+        if matches!(command, Command::Timeout(Time::Nap)) && actor.token {
+            return;
+        }
         let step = match &command {
             Command::Yield(_) => Step::Own(Own::Done),
             Command::Park => Step::Own(Own::Park(Time::Long)),
