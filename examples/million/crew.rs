@@ -10,7 +10,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::{env, process, thread};
 
-use crate::options::{Parent, Sources};
+use crate::options::{Parent, SERVICES, Sources};
+use crate::server::Service;
 
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,10 +78,11 @@ pub(crate) fn end_with(parent: Parent) {
 }
 
 impl Server {
-    pub(crate) fn start(dedicated: bool) -> io::Result<Self> {
-        let stacks = if dedicated { "dedicated" } else { "shared" };
+    pub(crate) fn start(service: Service) -> io::Result<Self> {
+        let mut names = SERVICES.iter().filter(|(_, known)| *known == service);
+        let (name, _) = names.next().expect("every service has a name");
         let me = process::id().to_string();
-        let (child, _, stdout) = Role::start(&["serve".into(), me, stacks.into()])?;
+        let (child, _, stdout) = Role::start(&["serve".into(), me, name.to_string()])?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
         let address = line.trim().parse();

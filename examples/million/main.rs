@@ -46,9 +46,9 @@ fn main() -> ExitCode {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
-        Mode::Serve(parent, dedicated) => {
+        Mode::Serve(parent, service) => {
             crew::end_with(parent);
-            serve(dedicated).map(|()| ExitCode::SUCCESS)
+            serve(service).map(|()| ExitCode::SUCCESS)
         }
         Mode::Drive(parent, sources) => {
             crew::end_with(parent);
@@ -63,14 +63,9 @@ fn main() -> ExitCode {
 }
 
 /// Serves on a free port, which it prints, for ever.
-fn serve(dedicated: bool) -> io::Result<()> {
+fn serve(service: Service) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
-    let service = if dedicated {
-        Service::Dedicated
-    } else {
-        Service::Lean
-    };
     server::serve(&listener, service)
 }
 
@@ -106,7 +101,7 @@ fn all(options: &Options) -> io::Result<ExitCode> {
         plan: &plan,
         report: &report,
         asked: options.connections,
-        dedicated: options.dedicated,
+        service: options.service,
     };
     println!("{summary}");
     if options.json {

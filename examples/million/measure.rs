@@ -153,7 +153,7 @@ impl Crew {
             .div_ceil(plan.servers)
             .div_ceil(plan.per_source);
         for number in 0..plan.servers {
-            let server = Server::start(options.dedicated)?;
+            let server = Server::start(options.service)?;
             crew.clients.start(Sources {
                 server: server.address,
                 first: (number * sources_each) as u32,

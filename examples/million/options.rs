@@ -1,10 +1,12 @@
 //! The command line.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use lexopt::prelude::*;
+
+use crate::server::Service;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -21,8 +23,9 @@ Usage: million [OPTIONS]
                      as the limit of open files allows]
   --seconds S        how long they are quiet, and how long the latency is
                      measured [5]; at least 5
-  --dedicated        a stack for each connection; else on shared stacks, and
-                     without a buffer while a connection is idle
+  --dedicated        a stack for each connection, with a buffer of 1 KiB
+  --buffered         on shared stacks, with a buffer of 128 bytes; else on shared
+                     stacks, and without a buffer while a connection is idle
   --json             print one JSON object as the last line of stdout
   --help             print this
 ";
@@ -36,7 +39,7 @@ pub(crate) enum Mode {
     /// All of it, with children for the two halves of every connection.
     All(Options),
     /// A child: serves.
-    Serve(Parent, bool),
+    Serve(Parent, Service),
     /// A child: drives a server.
     Drive(Parent, Sources),
     /// Print [`HELP`].
@@ -65,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) servers: Option<usize>,
     /// How long the connections are quiet, and the latency is measured.
     pub(crate) time: Duration,
-    pub(crate) dedicated: bool,
+    pub(crate) service: Service,
     pub(crate) json: bool,
 }
 
@@ -81,17 +84,15 @@ impl Mode {
             connections: 1_000_000,
             servers: None,
             time: Duration::from_secs(5),
-            dedicated: false,
+            service: Service::Lean,
             json: false,
         };
         while let Some(arg) = args.next()? {
             match arg {
                 // How the program starts itself; see `crew.rs`.
                 Value(role) if role == "serve" => {
-                    return Ok(Self::Serve(
-                        number(args, "serve")?,
-                        args.value()? == "dedicated",
-                    ));
+                    let parent = number(args, "serve")?;
+                    return Ok(Self::Serve(parent, service(&args.value()?)?));
                 }
                 Value(role) if role == "drive" => {
                     let parent = number(args, "drive")?;
@@ -107,7 +108,8 @@ impl Mode {
                 Long("seconds") => {
                     options.time = Duration::from_secs(number(args, "--seconds")?);
                 }
-                Long("dedicated") => options.dedicated = true,
+                Long("dedicated") => options.service = Service::Dedicated,
+                Long("buffered") => options.service = Service::Shared,
                 Long("json") => options.json = true,
                 Long("help") | Short('h') => return Ok(Self::Help),
                 other => return Err(other.unexpected()),
@@ -142,6 +144,19 @@ fn number<T: std::str::FromStr>(
     parsed.ok_or_else(|| format!("{option} wants a whole number, not {text:?}").into())
 }
 
+/// The names of the services among our own processes.
+pub(crate) const SERVICES: [(&str, Service); 3] = [
+    ("dedicated", Service::Dedicated),
+    ("shared", Service::Shared),
+    ("lean", Service::Lean),
+];
+
+fn service(name: &OsStr) -> Result<Service, lexopt::Error> {
+    let mut all = SERVICES.iter().filter(|(known, _)| name == *known);
+    let found = all.next().map(|&(_, service)| service);
+    found.ok_or_else(|| format!("no service is called {name:?}").into())
+}
+
 fn servers(args: &mut lexopt::Parser) -> Result<Option<usize>, lexopt::Error> {
     let text = args.value()?.string()?;
     match text.parse() {
@@ -172,7 +187,7 @@ mod tests {
             connections: 1_000_000,
             servers: None,
             time: Duration::from_secs(5),
-            dedicated: false,
+            service: Service::Lean,
             json: false,
         };
         assert_eq!(options(""), defaults);
@@ -182,17 +197,20 @@ mod tests {
             connections: 7,
             servers: Some(2),
             time: Duration::from_secs(9),
-            dedicated: true,
+            service: Service::Dedicated,
             json: true,
         };
         assert_eq!(options(all), expected);
+        assert_eq!(options("--buffered").service, Service::Shared);
         assert_eq!(parse("--help"), Ok(Mode::Help));
     }
 
     #[test]
     fn children_are_told_what_they_need() {
-        assert_eq!(parse("serve 7 dedicated"), Ok(Mode::Serve(7, true)));
-        assert_eq!(parse("serve 7 shared"), Ok(Mode::Serve(7, false)));
+        for (name, service) in SERVICES {
+            let line = format!("serve 7 {name}");
+            assert_eq!(parse(&line), Ok(Mode::Serve(7, service)));
+        }
         let sources = Sources {
             server: "127.0.0.1:9".parse().unwrap(),
             first: 3,
@@ -219,6 +237,7 @@ mod tests {
             ("--json=yes", "--json"),
             ("--fast", "--fast"),
             ("here", "here"),
+            ("serve 7 fast", "fast"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(word), "{line}: {error}");
@@ -232,6 +251,7 @@ mod tests {
             "servers",
             "seconds",
             "dedicated",
+            "buffered",
             "json",
             "help",
         ] {

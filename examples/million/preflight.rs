@@ -8,6 +8,7 @@ use crate::client::BATCH;
 use crate::digits::grouped;
 use crate::kernel::{Memory, setting, tcp_pages};
 use crate::options::{MOST_SERVERS, Options};
+use crate::server::Service;
 
 /// Open files of a process that are not connections.
 pub(crate) const OTHER_FILES: u64 = 64;
@@ -26,7 +27,7 @@ const PORTS: u64 = 28_000;
 const KERNEL_EACH: u64 = 10_000;
 
 /// User memory of a connection in a server.
-const SHARED_EACH: u64 = 1_000;
+const SHARED_EACH: u64 = 600;
 const DEDICATED_EACH: u64 = 4_700;
 
 /// A server process and a client process before their first connection.
@@ -121,10 +122,9 @@ impl Machine {
         let pairs = options
             .servers
             .map_or(n.div_ceil(self.files_room().max(1)), |n| n as u64);
-        let user = if options.dedicated {
-            DEDICATED_EACH
-        } else {
-            SHARED_EACH
+        let user = match options.service {
+            Service::Dedicated => DEDICATED_EACH,
+            Service::Shared | Service::Lean => SHARED_EACH,
         };
         let ports = (self.ports.1 + 1).saturating_sub(self.ports.0);
         let (in_use, all_files) = self.all_files;
@@ -268,7 +268,7 @@ mod tests {
             connections,
             servers,
             time: Duration::from_secs(5),
-            dedicated: false,
+            service: Service::Lean,
             json: false,
         }
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::digits::grouped;
 use crate::measure::Report;
 use crate::preflight::Plan;
+use crate::server::Service;
 
 /// A report and what was to be done.
 pub(crate) struct Summary<'a> {
@@ -14,7 +15,7 @@ pub(crate) struct Summary<'a> {
     pub(crate) report: &'a Report,
     /// Connections before the preflight clamped them.
     pub(crate) asked: usize,
-    pub(crate) dedicated: bool,
+    pub(crate) service: Service,
 }
 
 impl Summary<'_> {
@@ -48,7 +49,7 @@ impl Summary<'_> {
         json!({
             "connections": report.connections,
             "connections_asked": self.asked,
-            "dedicated": self.dedicated,
+            "dedicated": self.service == Service::Dedicated,
             "errors": self.errors(),
             "errors_by_kind": report.errors,
             "server_processes": report.servers,
@@ -73,10 +74,10 @@ impl Summary<'_> {
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let report = self.report;
-        let stacks = if self.dedicated {
-            "on stacks of their own"
-        } else {
-            "on shared stacks"
+        let stacks = match self.service {
+            Service::Dedicated => "on stacks of their own",
+            Service::Shared => "on shared stacks with a buffer each",
+            Service::Lean => "on shared stacks without buffers while idle",
         };
         let number = |n: usize| grouped(n as u64);
         writeln!(
@@ -178,7 +179,7 @@ mod tests {
             plan: &PLAN,
             report,
             asked: 2000,
-            dedicated: false,
+            service: Service::Lean,
         }
     }
 

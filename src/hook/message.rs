@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::engine::{Mode, gate, inside};
-use super::raw::{Answer, sys};
+use super::raw::{Answer, Errno, sys};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{outside, real};
 use crate::sched::Cx;
@@ -44,7 +44,7 @@ unsafe fn receive_waiting(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) 
     outside::wait(
         fd,
         // SAFETY: the caller's arguments.
-        move || unsafe { receive_or_wait(fd, buf, n, flags) },
+        move |saved| unsafe { receive_or_wait(fd, buf, n, flags, saved) },
         // SAFETY: the same.
         move |cx| unsafe { receive(cx, fd, buf, n, flags, None) },
     )
@@ -54,8 +54,14 @@ unsafe fn receive_waiting(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) 
 ///
 /// - As for `recv`, in a coroutine.
 #[inline(never)]
-unsafe fn receive_or_wait(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
-    outside::inside(move |cx| {
+unsafe fn receive_or_wait(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    flags: c_int,
+    saved: Errno,
+) -> ssize_t {
+    outside::inside(saved, move |cx| {
         Transfer::waited_for(fd, n, flags).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { sys!(SYS_recvfrom, fd, buf, n, with(flags, mode), 0, 0) }

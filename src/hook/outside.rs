@@ -32,38 +32,44 @@ pub(super) const WAIT: Errno = 4096;
 const NOT_YET: isize = -2;
 
 /// [`inside`](super::engine::inside) for a call that may answer [`WAIT`].
+/// `saved` is errno as the user knows it: others may have run since.
 #[inline(always)]
-pub(super) fn inside(call: impl FnOnce(Cx) -> Answer) -> isize {
-    let (cx, saved) = (cx(), errno());
+pub(super) fn inside(saved: Errno, call: impl FnOnce(Cx) -> Answer) -> isize {
+    let cx = cx();
     match checked(cx, || call(cx)) {
         Err(WAIT) => NOT_YET,
         answer => finish(answer, saved),
     }
 }
 
-/// Makes `call`, which ends in [`inside`], whenever `fd` may be readable, until
-/// it answers. `usual` is the same call that waits for itself.
+/// Makes `call`, which ends in [`inside`], whenever the socket may be readable,
+/// until it answers. `usual` is the same call that waits for itself.
 ///
 /// What is needed now and then only is in functions of their own, and the
 /// [`Cx`] is asked for again: whatever this keeps, a parked coroutine keeps.
 #[inline(always)]
-pub(super) fn wait(fd: RawFd, call: impl Fn() -> isize, usual: impl FnOnce(Cx) -> isize) -> isize {
+pub(super) fn wait(
+    fd: RawFd,
+    call: impl Fn(Errno) -> isize,
+    usual: impl FnOnce(Cx) -> isize,
+) -> isize {
     let saved = errno();
     let mut park = is_sure_to_wait(fd);
     loop {
         let mut woken = false;
         if park {
             let Some(key) = begin(fd) else {
+                set_errno(saved);
                 return usual(cx());
             };
             Cx::suspend_until_woken();
-            match end(fd, key, saved) {
+            match end(key) {
                 Outcome::Closed => return answer_c(Err(libc::EBADF), saved),
                 outcome => woken = outcome == Outcome::Ready,
             }
         }
-        match call() {
-            NOT_YET => park = !woken || may_wait(fd),
+        match call(saved) {
+            NOT_YET => park = may_wait(fd, woken),
             answer => return answer,
         }
     }
@@ -78,7 +84,7 @@ fn cx() -> Cx {
 /// The engine would park without a try and without a limit.
 #[inline(never)]
 fn is_sure_to_wait(fd: RawFd) -> bool {
-    const ALL: u64 = fdflags::BLOCKING | fdflags::NO_READ_LIMIT;
+    const ALL: u64 = fdflags::BLOCKING | fdflags::NO_READ_LIMIT | fdflags::NOT_A_FILE;
     let cx = cx();
     !cx.worth_trying(fd, Direction::Read) && fdflags::known(fd, ALL) && cx.waits_without_limit()
 }
@@ -88,25 +94,23 @@ fn begin(fd: RawFd) -> Option<WaitKey> {
     cx().begin_wait(fd, Direction::Read)
 }
 
-/// The coroutine runs again; others have had the thread meanwhile.
 #[inline(never)]
-fn end(fd: RawFd, key: WaitKey, saved: Errno) -> Outcome {
-    let outcome = cx().end_wait(key);
-    // What epoll takes is no regular file.
-    if outcome != Outcome::Closed && !fdflags::known(fd, fdflags::NOT_A_FILE) {
-        note_pollable(fd);
-    }
-    set_errno(saved);
-    outcome
+fn end(key: WaitKey) -> Outcome {
+    cx().end_wait(key)
 }
 
-/// After a wake-up for nothing. Somebody else was faster; or what is known of
-/// the number is of an earlier descriptor, then the next call asks anew.
+/// After a try that found nothing. If it was made because of a wake-up,
+/// somebody else was faster; or what is known of the number is of an earlier
+/// descriptor, then the next try asks anew.
 #[cold]
-fn may_wait(fd: RawFd) -> bool {
-    let may = is_nonblocking(fd) == Ok(false);
-    if !may {
+fn may_wait(fd: RawFd, woken: bool) -> bool {
+    if woken && is_nonblocking(fd) != Ok(false) {
         fdflags::changed(fd);
+        return false;
     }
-    may
+    // It was asked as a socket and did not say that it is none.
+    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
+        note_pollable(fd);
+    }
+    true
 }
