@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-const buffer = 2048
+const buffer = 1280
 const capacity = 128
 
 func main() {
