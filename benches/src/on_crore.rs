@@ -1,16 +1,18 @@
 //! The workloads on crore: on stacks of their own, on shared stacks, and on
 //! two workers.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crore::sync::channel::bounded;
 use crore::{Builder, CoroutineId, JoinHandle, Runtime};
+use crore_peers::clock::{Gate, now, processor_time};
 use crore_peers::messages::{CAPACITY, drain, ping, pong, stream};
-use crore_peers::process::{memory, processor_time};
+use crore_peers::process::memory;
 use crore_peers::subject::Outcome::{Bytes, Took};
 use crore_peers::subject::{Work, Workload};
-use crore_peers::{NEVER, deadline, time_of_turns};
+use crore_peers::{NEVER, deadline};
 
 /// Where the coroutines of a workload run.
 pub trait Kind: 'static {
@@ -85,22 +87,24 @@ fn run<K: Kind, T>(f: impl FnOnce() -> T) -> T {
 /// `tasks` that each yield `rounds` times, taking turns.
 pub fn yields<K: Kind>(tasks: u64, rounds: u64) -> Duration {
     run::<K, _>(|| {
+        let gate = Arc::new(Gate::new(tasks));
         let all: Vec<_> = (0..tasks)
             .map(|_| {
+                let gate = Arc::clone(&gate);
                 K::spawn_small(move || {
-                    crore::yield_now(); // all have started
-                    let start = Instant::now();
-                    let mut count = 0;
-                    for _ in 0..rounds {
+                    gate.begin();
+                    while !gate.is_open() {
                         crore::yield_now();
-                        count += 1;
                     }
-                    (start, Instant::now(), count)
+                    for _ in 1..rounds {
+                        crore::yield_now();
+                    }
+                    gate.end();
                 })
             })
             .collect();
-        let turns = all.into_iter().map(|task| task.join().unwrap());
-        time_of_turns(turns, tasks * rounds)
+        all.into_iter().for_each(|task| task.join().unwrap());
+        gate.time()
     })
 }
 
@@ -108,9 +112,9 @@ pub fn yields<K: Kind>(tasks: u64, rounds: u64) -> Duration {
 pub fn spawn_join<K: Kind>(n: u64) -> Duration {
     run::<K, _>(|| {
         assert_eq!(K::spawn(|| 1u64).join().unwrap(), 1);
-        let start = Instant::now();
+        let start = now();
         let sum: u64 = (0..n).map(|i| K::spawn(move || i).join().unwrap()).sum();
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, n * n.saturating_sub(1) / 2);
         time
     })
@@ -125,9 +129,9 @@ pub fn spawn_join_batch<K: Kind>(size: u64, batches: u64) -> Duration {
             all.drain(..).map(|task| task.join().unwrap()).sum()
         };
         batch();
-        let start = Instant::now();
+        let start = now();
         let sum: u64 = (0..batches).map(|_| batch()).sum();
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, batches * (size * (size - 1) / 2));
         time
     })
@@ -139,9 +143,9 @@ pub fn joins<K: Kind>(n: u64) -> Duration {
         let all: Vec<_> = (0..n).map(|i| K::spawn(move || i)).collect();
         crore::yield_now(); // all run to their end
         assert!(all.iter().all(JoinHandle::is_finished));
-        let start = Instant::now();
+        let start = now();
         let sum: u64 = all.into_iter().map(|task| task.join().unwrap()).sum();
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, n * n.saturating_sub(1) / 2);
         time
     })
@@ -172,9 +176,9 @@ fn there_and_back<K: Kind>(n: u64, wait: fn()) -> Duration {
             count
         });
         send.send(ping.coroutine().id()).expect("pong has not run");
-        let start = Instant::now();
+        let start = now();
         let counts = (ping.join().unwrap(), pong.join().unwrap());
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(counts, (n, n));
         time
     })
@@ -220,12 +224,12 @@ pub fn messages<K: Kind>(n: u64) -> Duration {
     run::<K, _>(|| {
         let (to, inbox) = bounded(1);
         let (back, outbox) = bounded(1);
-        let start = Instant::now();
+        let start = now();
         let one = K::spawn(move || ping(n, |i| to.send(i).unwrap(), || outbox.recv().unwrap()));
         let other = K::spawn(move || pong(n, |i| back.send(i).unwrap(), || inbox.recv().unwrap()));
         one.join().unwrap();
         other.join().unwrap();
-        start.elapsed()
+        now() - start
     })
 }
 
@@ -233,12 +237,12 @@ pub fn messages<K: Kind>(n: u64) -> Duration {
 pub fn streamed<K: Kind>(n: u64) -> Duration {
     run::<K, _>(|| {
         let (to, inbox) = bounded(CAPACITY);
-        let start = Instant::now();
+        let start = now();
         let one = K::spawn(move || stream(n, |i| to.send(i).unwrap()));
         let other = K::spawn(move || drain(n, || inbox.recv().unwrap()));
         one.join().unwrap();
         other.join().unwrap();
-        start.elapsed()
+        now() - start
     })
 }
 

@@ -10,10 +10,11 @@
 //! - `serve` the echo servers
 //! - `subject` the command line of the programs that `peers` starts: those of
 //!   this package, of `crore-benches` and of `benches/go`
-//! - `process` what a process uses
+//! - `clock` how time is taken · `process` what a process uses
 
 use std::time::{Duration, Instant};
 
+pub mod clock;
 pub mod messages;
 pub mod on_may;
 pub mod on_threads;
@@ -31,23 +32,4 @@ pub const NEVER: Duration = Duration::from_secs(3600);
 /// late enough for all to be asleep by then.
 pub fn deadline(begin: Instant, i: u64) -> Instant {
     begin + Duration::from_millis(10 + i * 7 % 20)
-}
-
-/// When one of many taskers began and ended to yield, and how often it did.
-pub type Turns = (Instant, Instant, u64);
-
-/// The time from when the last of them had begun until the last one ended.
-///
-/// # Panics
-///
-/// Unless they have yielded `expected` times in all.
-pub fn time_of_turns(all: impl IntoIterator<Item = Turns>, expected: u64) -> Duration {
-    let mut all = all.into_iter();
-    let (mut begun, mut ended, mut done) = all.next().expect("at least one yields");
-    for (begin, end, count) in all {
-        (begun, ended) = (begun.max(begin), ended.max(end));
-        done += count;
-    }
-    assert_eq!(done, expected);
-    ended - begun
 }

@@ -7,7 +7,9 @@
 //! [`CAPACITY`].
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::now;
 
 /// Room in a stream's channel.
 pub const CAPACITY: usize = 128;
@@ -39,11 +41,11 @@ pub fn drain(n: u64, receive: impl Fn() -> u64) {
 /// The time of both, the second of which runs on a thread of its own.
 fn on_threads(here: impl FnOnce(), there: impl FnOnce() + Send) -> Duration {
     thread::scope(|scope| {
-        let start = Instant::now();
+        let start = now();
         let there = scope.spawn(there);
         here();
         there.join().unwrap();
-        start.elapsed()
+        now() - start
     })
 }
 
@@ -65,11 +67,11 @@ pub mod on_tokio {
         };
         let runtime = runtime.expect("threads can be had");
         runtime.block_on(async {
-            let start = Instant::now();
+            let start = now();
             let (one, other) = (tokio::spawn(one), tokio::spawn(other));
             one.await.unwrap();
             other.await.unwrap();
-            start.elapsed()
+            now() - start
         })
     }
 

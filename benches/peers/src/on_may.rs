@@ -1,14 +1,16 @@
 //! The workloads on may, with one worker.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use may::coroutine::{self, JoinHandle};
 
-use crate::process::{memory, processor_time};
+use crate::clock::{Gate, now, processor_time};
+use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages, time_of_turns};
+use crate::{NEVER, deadline, messages};
 
 /// One worker, which the kernel may move as it may move those of the others.
 pub fn configure() {
@@ -28,31 +30,33 @@ fn run<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
 
 fn yields(tasks: u64, rounds: u64) -> Duration {
     run(move || {
+        let gate = Arc::new(Gate::new(tasks));
         let all: Vec<_> = (0..tasks)
             .map(|_| {
+                let gate = Arc::clone(&gate);
                 spawn(move || {
-                    coroutine::yield_now(); // all have started
-                    let start = Instant::now();
-                    let mut count = 0;
-                    for _ in 0..rounds {
+                    gate.begin();
+                    while !gate.is_open() {
                         coroutine::yield_now();
-                        count += 1;
                     }
-                    (start, Instant::now(), count)
+                    for _ in 1..rounds {
+                        coroutine::yield_now();
+                    }
+                    gate.end();
                 })
             })
             .collect();
-        let turns = all.into_iter().map(|task| task.join().unwrap());
-        time_of_turns(turns, tasks * rounds)
+        all.into_iter().for_each(|task| task.join().unwrap());
+        gate.time()
     })
 }
 
 fn spawn_join(n: u64) -> Duration {
     run(move || {
         assert_eq!(spawn(|| 1u64).join().unwrap(), 1);
-        let start = Instant::now();
+        let start = now();
         let sum: u64 = (0..n).map(|i| spawn(move || i).join().unwrap()).sum();
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, n * n.saturating_sub(1) / 2);
         time
     })
@@ -66,9 +70,9 @@ fn spawn_join_batch(size: u64, batches: u64) -> Duration {
             all.drain(..).map(|task| task.join().unwrap()).sum()
         };
         batch();
-        let start = Instant::now();
+        let start = now();
         let sum: u64 = (0..batches).map(|_| batch()).sum();
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, batches * (size * (size - 1) / 2));
         time
     })
@@ -91,10 +95,10 @@ fn there_and_back(n: u64, wait: fn()) -> Duration {
             }
         });
         send_peer(ping.coroutine().clone());
-        let start = Instant::now();
+        let start = now();
         ping.join().unwrap();
         pong.join().unwrap();
-        start.elapsed()
+        now() - start
     })
 }
 
@@ -117,14 +121,14 @@ fn ping_pong(n: u64) -> Duration {
     run(move || {
         let (to, inbox) = may::sync::mpsc::channel();
         let (back, outbox) = may::sync::mpsc::channel();
-        let start = Instant::now();
+        let start = now();
         let one =
             spawn(move || messages::ping(n, |i| to.send(i).unwrap(), || outbox.recv().unwrap()));
         let other =
             spawn(move || messages::pong(n, |i| back.send(i).unwrap(), || inbox.recv().unwrap()));
         one.join().unwrap();
         other.join().unwrap();
-        start.elapsed()
+        now() - start
     })
 }
 

@@ -1,14 +1,14 @@
 //! The workloads on threads of `std`.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::process::{memory, pin_to_one_processor, processor_time};
+use crate::clock::{Gate, now, processor_time};
+use crate::process::{memory, pin_to_one_processor};
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages, time_of_turns};
+use crate::{NEVER, deadline, messages};
 
 /// With the smallest stack that all systems take, because there are many.
 fn spawn_small<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
@@ -19,37 +19,28 @@ fn spawn_small<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Joi
 /// On one processor: threads on several don't take turns.
 fn yields(tasks: u64, rounds: u64) -> Duration {
     pin_to_one_processor();
-    let barrier = Barrier::new(tasks as usize);
+    let gate = Gate::new(tasks);
     thread::scope(|scope| {
-        let all: Vec<_> = (0..tasks)
-            .map(|_| {
-                scope.spawn(|| {
-                    barrier.wait(); // all have started
-                    let start = Instant::now();
-                    let mut count = 0;
-                    for _ in 0..rounds {
-                        thread::yield_now();
-                        count += 1;
-                    }
-                    (start, Instant::now(), count)
-                })
-            })
-            .collect();
-        let turns: Vec<_> = all.into_iter().map(|task| task.join().unwrap()).collect();
-        // From the first one's begin: the first to pass the barrier yield long
-        // before the last one does.
-        let first = turns.iter().map(|turns| turns.0).min().expect("some");
-        time_of_turns(
-            turns.into_iter().map(|(_, end, count)| (first, end, count)),
-            tasks * rounds,
-        )
-    })
+        for _ in 0..tasks {
+            scope.spawn(|| {
+                gate.begin();
+                while !gate.is_open() {
+                    thread::yield_now();
+                }
+                for _ in 1..rounds {
+                    thread::yield_now();
+                }
+                gate.end();
+            });
+        }
+    });
+    gate.time()
 }
 
 fn spawn_join(n: u64) -> Duration {
-    let start = Instant::now();
+    let start = now();
     let sum: u64 = (0..n).map(|i| spawn_small(move || i).join().unwrap()).sum();
-    let time = start.elapsed();
+    let time = now() - start;
     assert_eq!(sum, n * n.saturating_sub(1) / 2);
     time
 }
@@ -60,9 +51,9 @@ fn spawn_join_batch(size: u64, batches: u64) -> Duration {
         all.extend((0..size).map(|i| spawn_small(move || i)));
         all.drain(..).map(|task| task.join().unwrap()).sum()
     };
-    let start = Instant::now();
+    let start = now();
     let sum: u64 = (0..batches).map(|_| batch()).sum();
-    let time = start.elapsed();
+    let time = now() - start;
     assert_eq!(sum, batches * (size * (size - 1) / 2));
     time
 }
@@ -83,13 +74,13 @@ fn there_and_back(n: u64, wait: fn()) -> Duration {
                 here.unpark();
             }
         });
-        let start = Instant::now();
+        let start = now();
         for i in 0..n {
             turn.store(2 * i + 1, Relaxed);
             pong.thread().unpark();
             wait_for(2 * i + 2);
         }
-        start.elapsed()
+        now() - start
     })
 }
 

@@ -10,10 +10,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::{spawn, time};
 
-use crate::process::{memory, processor_time};
+use crate::clock::{Gate, now, processor_time};
+use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages, time_of_turns};
+use crate::{NEVER, deadline, messages};
 
 fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 'static) -> T {
     use tokio::runtime::Builder;
@@ -33,25 +34,26 @@ fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 's
 /// `tasks` that each yield `rounds` times, taking turns.
 pub fn yields(workers: usize, tasks: u64, rounds: u64) -> Duration {
     run(workers, async move {
+        let gate = Arc::new(Gate::new(tasks));
         let all: Vec<_> = (0..tasks)
             .map(|_| {
+                let gate = Arc::clone(&gate);
                 spawn(async move {
-                    yield_now().await; // all have started
-                    let start = Instant::now();
-                    let mut count = 0;
-                    for _ in 0..rounds {
+                    gate.begin();
+                    while !gate.is_open() {
                         yield_now().await;
-                        count += 1;
                     }
-                    (start, Instant::now(), count)
+                    for _ in 1..rounds {
+                        yield_now().await;
+                    }
+                    gate.end();
                 })
             })
             .collect();
-        let mut turns = Vec::with_capacity(all.len());
         for task in all {
-            turns.push(task.await.unwrap());
+            task.await.unwrap();
         }
-        time_of_turns(turns, tasks * rounds)
+        gate.time()
     })
 }
 
@@ -59,12 +61,12 @@ pub fn yields(workers: usize, tasks: u64, rounds: u64) -> Duration {
 pub fn spawn_join(workers: usize, n: u64) -> Duration {
     run(workers, async move {
         assert_eq!(spawn(async { 1 }).await.unwrap(), 1);
-        let start = Instant::now();
+        let start = now();
         let mut sum = 0;
         for i in 0..n {
             sum += spawn(async move { i }).await.unwrap();
         }
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, n * n.saturating_sub(1) / 2);
         time
     })
@@ -74,18 +76,18 @@ pub fn spawn_join(workers: usize, n: u64) -> Duration {
 pub fn spawn_join_batch(workers: usize, size: u64, batches: u64) -> Duration {
     run(workers, async move {
         let mut all = Vec::with_capacity(size as usize);
-        let mut start = Instant::now();
+        let mut start = now();
         let mut sum = 0;
         for batch in 0..=batches {
             if batch == 1 {
-                (start, sum) = (Instant::now(), 0); // the first one was for warmth
+                (start, sum) = (now(), 0); // the first one was for warmth
             }
             all.extend((0..size).map(|i| spawn(async move { i })));
             for task in all.drain(..) {
                 sum += task.await.unwrap();
             }
         }
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, batches * (size * (size - 1) / 2));
         time
     })
@@ -98,12 +100,12 @@ pub fn joins(workers: usize, n: u64) -> Duration {
         while !all.iter().all(|task| task.is_finished()) {
             yield_now().await;
         }
-        let start = Instant::now();
+        let start = now();
         let mut sum = 0;
         for task in all {
             sum += task.await.unwrap();
         }
-        let time = start.elapsed();
+        let time = now() - start;
         assert_eq!(sum, n * n.saturating_sub(1) / 2);
         time
     })
@@ -136,9 +138,9 @@ async fn there_and_back<W: Future<Output = ()> + Send + 'static>(
         }
         count
     });
-    let start = Instant::now();
+    let start = now();
     let counts = (ping_task.await.unwrap(), pong_task.await.unwrap());
-    let time = start.elapsed();
+    let time = now() - start;
     assert_eq!(counts, (n, n));
     time
 }

@@ -1,18 +1,4 @@
-//! What this process uses.
-
-use std::time::Duration;
-
-/// Processor time so far, of all threads.
-pub fn processor_time() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a place for the answer.
-    let code = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-    assert_eq!(code, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
+//! Memory and processors of this process.
 
 /// Resident bytes and those of the page tables. What the kernel keeps for a
 /// thread (16 KiB of stack and its task) is in neither.

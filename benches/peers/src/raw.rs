@@ -2,11 +2,12 @@
 //! slices of one mapping, as close together and as cheap as stacks can be.
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use corosensei::stack::{DefaultStack, STACK_ALIGNMENT, Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult};
 
+use crate::clock::now;
 use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
@@ -87,9 +88,9 @@ pub fn switches(tasks: u64, rounds: u64) -> Duration {
             .sum()
     };
     assert_eq!(resume_all(), 0); // all have started
-    let start = Instant::now();
+    let start = now();
     let done: u64 = (0..rounds).map(|_| resume_all()).sum();
-    let time = start.elapsed();
+    let time = now() - start;
     assert_eq!(done, tasks * rounds);
     time
 }
@@ -97,7 +98,7 @@ pub fn switches(tasks: u64, rounds: u64) -> Duration {
 /// Coroutines that run to their end on the same stack, one after the other.
 pub fn spawn_join(n: u64) -> Duration {
     let mut stack = DefaultStack::new(32 * 1024).expect("there is memory");
-    let start = Instant::now();
+    let start = now();
     let mut sum = 0;
     for i in 0..n {
         let mut task = Coroutine::<(), (), u64>::with_stack(stack, move |_, ()| i);
@@ -107,7 +108,7 @@ pub fn spawn_join(n: u64) -> Duration {
         }
         stack = task.into_stack();
     }
-    let time = start.elapsed();
+    let time = now() - start;
     assert_eq!(sum, n * n.saturating_sub(1) / 2);
     time
 }

@@ -1,8 +1,8 @@
 //! The command line that every measured program understands:
 //!
 //! ```text
-//! PROGRAM work RUNTIME WORK COUNT OPERATIONS    prints nanoseconds an operation
-//!                                               (bytes a task for `parked`)
+//! PROGRAM work RUNTIME WORK COUNT OPERATIONS    prints nanoseconds of processor time
+//!                                               an operation (`parked`: bytes a task)
 //! PROGRAM serve RUNTIME                         prints its process and its address,
 //!                                               then echoes until it is killed
 //! ```
@@ -12,6 +12,8 @@ use std::net::TcpListener;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
+
+use crate::clock::use_processor_time;
 
 /// What is measured of a runtime. `COUNT` is the number of tasks, where the
 /// work has many.
@@ -127,6 +129,7 @@ fn obey(runtimes: &[Runtime], arguments: &[&str]) -> Result<(), String> {
             let workload = (runtime(name)?.work)(work.parse()?);
             let workload = workload.ok_or_else(|| missing(name, work))?;
             let (count, operations) = (number(count)?, number(operations)?);
+            use_processor_time();
             let each = match workload(count, operations) {
                 Outcome::Took(time) => time.as_nanos() as f64 / operations as f64,
                 Outcome::Bytes(bytes) => bytes as f64 / count as f64,

@@ -11,7 +11,7 @@ pub use epoll::serve as epoll;
 
 /// Bytes that a server reads at once: room for a message, so that a reader
 /// knows by a short read that there is no more.
-pub const BUFFER: usize = 2048;
+pub const BUFFER: usize = 1280;
 
 /// The echo in plain blocking code: for threads and for coroutines that stand
 /// in for them.

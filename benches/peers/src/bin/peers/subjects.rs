@@ -54,7 +54,7 @@ impl Subject {
             ],
             beside.with_file_name("subject_peers"),
         ));
-        all.extend(go.iter().flat_map(|&go| named(&["go", "go-2"], go.clone())));
+        all.extend(go.iter().flat_map(|&go| named(&["go"], go.clone())));
         match all.iter().find(|subject| !subject.program.is_file()) {
             None => Ok(all),
             Some(missing) => Err(io::Error::other(format!(
