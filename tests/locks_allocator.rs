@@ -22,7 +22,8 @@ impl Locked {
     fn held<T>(f: impl FnOnce() -> T) -> T {
         let guard = LOCK.try_lock().unwrap_or_else(|_| {
             FOUGHT.fetch_add(1, Ordering::Relaxed);
-            LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            LOCK.lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
         });
         (0..50).for_each(|_| hint::spin_loop());
         let result = f();
@@ -67,7 +68,10 @@ fn everything_that_allocates(round: u64) {
     let one = one.spawn(|| crore::current().id()).unwrap();
     let sum: u64 = (0..20).map(|_| rx.recv().unwrap()[0]).sum();
     assert_eq!(sum, 190);
-    assert_eq!(some.into_iter().map(|h| h.join().unwrap()).sum::<u64>(), 190);
+    assert_eq!(
+        some.into_iter().map(|h| h.join().unwrap()).sum::<u64>(),
+        190
+    );
     assert_eq!(mutex.lock().unwrap().len(), 20);
     one.join().unwrap();
     let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -103,7 +107,9 @@ fn hammer(workers: usize) {
         })
         .unwrap();
     done.store(true, Ordering::Relaxed);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }
 
 #[test]

@@ -11,6 +11,8 @@
 
 mod nodes;
 mod own;
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+mod pthread;
 mod report;
 mod table;
 mod wait;
@@ -69,6 +71,8 @@ pub(super) fn thread_begins() {
         make_table();
     }
     own::begin();
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    pthread::begin();
 }
 
 /// Without address space there is no table, and waits block their threads.
@@ -101,7 +105,10 @@ fn pay() {
 }
 
 fn deliver(batch: &Batch) {
-    batch.waiters().iter().for_each(|&waiter| sched::wake(waiter));
+    batch
+        .waiters()
+        .iter()
+        .for_each(|&waiter| sched::wake(waiter));
 }
 
 /// A number that no system call has, for the probing call of `hook::status`.

@@ -84,6 +84,8 @@ pub(super) fn has_own_thread_locals(_: Cx) -> bool {
 thread_local! {
     /// The word of this thread's parker; 0 and [`LEARNING`] are none.
     static PARKER: Cell<usize> = const { Cell::new(0) };
+    /// The thread's number, as glibc's mutexes note it.
+    static THREAD: Cell<c_int> = const { Cell::new(0) };
     static BLOCKS: RefCell<Blocks> = const { RefCell::new(Blocks::UNKNOWN) };
 }
 
@@ -91,7 +93,9 @@ thread_local! {
 const LEARNING: usize = 1;
 
 /// This thread becomes a worker: learns what is one per thread.
-pub(in crate::hook) fn begin() {
+pub(super) fn begin() {
+    // SAFETY: no preconditions.
+    THREAD.set(unsafe { libc::gettid() });
     PARKER.set(LEARNING);
     // Waits once at the parker's word, unless there is a token: then again.
     for _ in 0..2 {
@@ -108,19 +112,25 @@ pub(in crate::hook) fn begin() {
     let _ = in_own_blocks(0);
 }
 
+/// The number of this worker's thread.
+pub(super) fn thread() -> c_int {
+    THREAD.get()
+}
+
 /// Whether `at` lies in a TLS block of the calling thread.
 fn in_own_blocks(at: usize) -> bool {
     // Entered again only if the dynamic linker allocates with a lock of std.
-    BLOCKS.try_with(|blocks| match blocks.try_borrow_mut() {
-        Ok(mut blocks) => {
-            if !blocks.are_all() {
-                *blocks = Blocks::look();
+    BLOCKS
+        .try_with(|blocks| match blocks.try_borrow_mut() {
+            Ok(mut blocks) => {
+                if !blocks.are_all() {
+                    *blocks = Blocks::look();
+                }
+                blocks.contain(at)
             }
-            blocks.contain(at)
-        }
-        Err(_) => Blocks::look().contain(at),
-    })
-    .unwrap_or_else(|_| Blocks::look().contain(at))
+            Err(_) => Blocks::look().contain(at),
+        })
+        .unwrap_or_else(|_| Blocks::look().contain(at))
 }
 
 /// TLS blocks that are remembered; a program with more is asked each time.
@@ -212,7 +222,9 @@ impl Blocks {
 
     #[inline]
     fn contain(&self, at: usize) -> bool {
-        self.known[..self.count].iter().any(|block| block.contains(&at))
+        self.known[..self.count]
+            .iter()
+            .any(|block| block.contains(&at))
             || (self.count == MOST && Self::search(at))
     }
 
@@ -244,7 +256,10 @@ impl Blocks {
 
     fn add(&mut self, block: Range<usize>, module: usize) {
         self.found |= block.contains(&self.wanted);
-        if self.stamp.is_some_and(|stamp| stamp.block(module) != block.start) {
+        if self
+            .stamp
+            .is_some_and(|stamp| stamp.block(module) != block.start)
+        {
             // The vector is not what we take it for: ask each time.
             self.stamp = None;
         }
@@ -313,7 +328,10 @@ mod tests {
     fn blocks_are_remembered() {
         let blocks = Blocks::look();
         assert!(blocks.count > 0, "this program has thread-locals");
-        assert!(blocks.stamp.is_some(), "the vector is not what we take it for");
+        assert!(
+            blocks.stamp.is_some(),
+            "the vector is not what we take it for"
+        );
         assert!(blocks.missing || blocks.are_all());
     }
 

@@ -329,7 +329,9 @@ mod tests {
     #[test]
     fn what_is_owed_wakes_the_whole_bucket() {
         let table = table();
-        let places: Vec<_> = (1..=40).map(|n| queue(&table, 8 * (n % 3 + 1), 1)).collect();
+        let places: Vec<_> = (1..=40)
+            .map(|n| queue(&table, 8 * (n % 3 + 1), 1))
+            .collect();
         let mut woken = 0;
         table.pay(|batch| woken += batch.waiters().len());
         assert_eq!(woken, 0);

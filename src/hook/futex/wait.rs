@@ -24,6 +24,39 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How long a wait may take before somebody is told that nothing can end it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Says so, once, if a coroutine that is to end goes on waiting for long.
+pub(super) struct Patience {
+    /// When it is over.
+    over: Option<Instant>,
+    said: bool,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self {
+            over: None,
+            said: false,
+        }
+    }
+
+    /// When to check next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.over.filter(|_| !self.said)
+    }
+
+    /// After each wake-up.
+    pub(super) fn check(&mut self, cx: Cx, address: usize) {
+        match self.over {
+            None if cx.is_ending() => self.over = Some(after(PATIENCE)),
+            Some(over) if !self.said && Instant::now() >= over => {
+                self.said = true;
+                report::uncancellable(cx, address);
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A wait of the caller's: parks the coroutine or blocks the thread.
 ///
 /// # Safety
@@ -93,9 +126,12 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
         return Err(AGAIN);
     };
     let look_again = call.is_shared().then(|| after(LOOK_AGAIN));
-    let mut complain = None;
+    let mut patience = Patience::new();
     loop {
-        let next = [deadline, look_again, complain].into_iter().flatten().min();
+        let next = [deadline, look_again, patience.next()]
+            .into_iter()
+            .flatten()
+            .min();
         cx.park_regardless_until(next);
         if table.leave(place, false).is_some() {
             return Ok(0);
@@ -109,12 +145,7 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
                 _ => Ok(0),
             };
         }
-        if over(complain) {
-            report::uncancellable(cx, call.word);
-            complain = Some(after(Duration::MAX));
-        } else if complain.is_none() && cx.is_ending() {
-            complain = Some(now + PATIENCE);
-        }
+        patience.check(cx, call.word);
     }
 }
 
@@ -192,7 +223,9 @@ unsafe fn until_monotonic(call: Call, until: Option<Duration>) -> Answer {
     let call = Call {
         op: WAIT_BITSET | private,
         third_value: call.bits(),
-        fourth: time.as_ref().map_or(0, |time| std::ptr::from_ref(time).expose_provenance()),
+        fourth: time
+            .as_ref()
+            .map_or(0, |time| std::ptr::from_ref(time).expose_provenance()),
         ..call
     };
     let _blocked = table().map(|table| table.block(call.word));
