@@ -2,6 +2,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod section;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
