@@ -70,7 +70,8 @@ pub(super) fn thread_begins() {
     if table().is_none() {
         make_table();
     }
-    own::begin();
+    let Some(table) = table() else { return };
+    own::begin(table);
     #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
     pthread::begin();
 }
@@ -227,6 +228,10 @@ unsafe fn futex(
     // SAFETY: the caller's arguments.
     unsafe {
         match call.command() {
+            // Refused, but the kernels may come to differ.
+            other if other != WAIT_BITSET && op & libc::FUTEX_CLOCK_REALTIME != 0 => {
+                long(call.in_kernel())
+            }
             WAIT | WAIT_BITSET => wait::wait(call),
             libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => wake(call),
             libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => requeue(call, &[word]),

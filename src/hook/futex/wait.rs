@@ -67,7 +67,7 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
     unsafe {
         // What the kernel refuses, it is to refuse.
         let well_formed = call.word != 0 && call.word.is_multiple_of(4) && call.bits() != 0;
-        match own::way(call.word).filter(|_| well_formed) {
+        match own::way(call.word, call.value).filter(|_| well_formed) {
             None => blocked(call),
             Some(Err(why)) => stopped(call, why),
             Some(Ok(cx)) => match (limit(call), table()) {
