@@ -108,7 +108,8 @@ fn may_wait(fd: RawFd, woken: bool) -> bool {
         fdflags::changed(fd);
         return false;
     }
-    // It was asked as a socket and did not say that it is none.
+    // `recv` was tried and did not say that it is no socket; who calls `read`
+    // knows it already.
     if !fdflags::known(fd, fdflags::NOT_A_FILE) {
         note_pollable(fd);
     }
