@@ -59,12 +59,11 @@ pub(super) fn wait(
         let mut woken = false;
         if park {
             let Some(key) = begin(fd) else {
-                set_errno(saved);
-                return usual(cx());
+                return usual(with_errno(saved));
             };
             Cx::suspend_until_woken();
             match end(key) {
-                Outcome::Closed => return answer_c(Err(libc::EBADF), saved),
+                Outcome::Closed => return closed(saved),
                 outcome => woken = outcome == Outcome::Ready,
             }
         }
@@ -97,6 +96,20 @@ fn begin(fd: RawFd) -> Option<WaitKey> {
 #[inline(never)]
 fn end(key: WaitKey) -> Outcome {
     cx().end_wait(key)
+}
+
+/// The coroutine, with errno as the user knows it.
+#[cold]
+#[inline(never)]
+fn with_errno(saved: Errno) -> Cx {
+    set_errno(saved);
+    cx()
+}
+
+#[cold]
+#[inline(never)]
+fn closed(saved: Errno) -> isize {
+    answer_c(Err(libc::EBADF), saved)
 }
 
 /// After a try that found nothing. If it was made because of a wake-up,
