@@ -59,12 +59,11 @@ pub(super) fn wait(
         let mut woken = false;
         if park {
             let Some(key) = begin(fd) else {
-                set_errno(saved);
-                return usual(cx());
+                return usual(with_errno(saved));
             };
             Cx::suspend_until_woken();
             match end(key) {
-                Outcome::Closed => return answer_c(Err(libc::EBADF), saved),
+                Outcome::Closed => return closed(saved),
                 outcome => woken = outcome == Outcome::Ready,
             }
         }
@@ -99,6 +98,20 @@ fn end(key: WaitKey) -> Outcome {
     cx().end_wait(key)
 }
 
+/// The coroutine, with errno as the user knows it.
+#[cold]
+#[inline(never)]
+fn with_errno(saved: Errno) -> Cx {
+    set_errno(saved);
+    cx()
+}
+
+#[cold]
+#[inline(never)]
+fn closed(saved: Errno) -> isize {
+    answer_c(Err(libc::EBADF), saved)
+}
+
 /// After a try that found nothing. If it was made because of a wake-up,
 /// somebody else was faster; or what is known of the number is of an earlier
 /// descriptor, then the next try asks anew.
@@ -108,7 +121,8 @@ fn may_wait(fd: RawFd, woken: bool) -> bool {
         fdflags::changed(fd);
         return false;
     }
-    // It was asked as a socket and did not say that it is none.
+    // `recv` was tried and did not say that it is no socket; who calls `read`
+    // knows it already.
     if !fdflags::known(fd, fdflags::NOT_A_FILE) {
         note_pollable(fd);
     }
