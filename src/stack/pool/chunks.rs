@@ -51,6 +51,9 @@ impl Chunk {
     }
 }
 
+/// With fewer chunks than this a pool is not worth having.
+const FEWEST_CHUNKS: usize = 16;
+
 /// See the module.
 pub(super) struct Chunks {
     /// Start of chunk 0, aligned to a chunk.
@@ -74,6 +77,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Room for what is asked, or for as much as the system lets us.
     pub(super) fn new(config: &PoolConfig) -> io::Result<Self> {
         let chunk = config.chunk_bytes;
         assert!(
