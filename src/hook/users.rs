@@ -51,8 +51,7 @@ macro_rules! users {
                     // SAFETY: the caller's argument.
                     return unsafe { real::$name($what) };
                 };
-                // SAFETY: the caller's argument.
-                let $what = unsafe { $own };
+                let $what = $own;
                 // SAFETY: our own question and places.
                 let found = ask(cx, move |(e, b, n, o, _)| unsafe {
                     real::$with_place($asked(&$what), e, b, n, o)
@@ -93,9 +92,10 @@ kept! {
     keep_group: group;
 }
 
+// SAFETY: the callers' strings.
 users! {
-    getpwnam(name: *const c_char, owned(name), pointer) -> passwd = getpwnam_r, keep_user;
+    getpwnam(name: *const c_char, unsafe { owned(name) }, pointer) -> passwd = getpwnam_r, keep_user;
     getpwuid(id: uid_t, id, uid_t::clone) -> passwd = getpwuid_r, keep_user;
-    getgrnam(name: *const c_char, owned(name), pointer) -> group = getgrnam_r, keep_group;
+    getgrnam(name: *const c_char, unsafe { owned(name) }, pointer) -> group = getgrnam_r, keep_group;
     getgrgid(id: gid_t, id, gid_t::clone) -> group = getgrgid_r, keep_group;
 }

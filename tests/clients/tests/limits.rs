@@ -33,7 +33,7 @@ impl r2d2::ManageConnection for Nothing {
 fn pool(connections: u32) -> r2d2::Pool<Nothing> {
     r2d2::Pool::builder()
         .max_size(connections)
-        .connection_timeout(Duration::from_millis(200))
+        .connection_timeout(Duration::from_secs(600))
         .build(Nothing)
         .unwrap()
 }
@@ -60,7 +60,10 @@ fn r2d2_with_fewer_connections_times_out() {
         let pool = pool(1);
         let held = pool.get().unwrap();
         let another = pool.clone();
-        let waiter = crore::spawn_local(move || another.get().is_err());
+        let waiter = crore::spawn_local(move || {
+            let patience = Duration::from_millis(200);
+            another.get_timeout(patience).is_err()
+        });
         // The waiter runs, and the thread stops with it.
         crore::sleep(Duration::from_millis(1));
         drop(held);
@@ -83,10 +86,10 @@ fn r2d2_behind_a_semaphore_works() {
     });
 }
 
-/// A client of `reqwest::blocking` that has waited for two seconds at most.
-fn get(url: &str) -> Result<String, String> {
+/// What a client of `reqwest::blocking` gets that waits so long at most.
+fn get(url: &str, patience: Duration) -> Result<String, String> {
     let client = reqwest::blocking::Client::builder()
-        .timeout(Duration::from_secs(2))
+        .timeout(patience)
         .build()
         .unwrap();
     let answer = client.get(url).send().and_then(|it| it.text());
@@ -114,7 +117,8 @@ fn reqwest_blocking_works_one_after_the_other() {
         }
     });
     on_one_thread(|| {
-        let (mut answers, _) = crowd(10, move |_| get(&url).unwrap());
+        let patience = Duration::from_secs(600);
+        let (mut answers, _) = crowd(10, move |_| get(&url, patience).unwrap());
         answers.sort_unstable();
         each(&answers, |i| i.to_string());
     });
@@ -126,7 +130,8 @@ fn reqwest_blocking_works_one_after_the_other() {
 fn reqwest_blocking_stops_the_thread() {
     on_one_thread(|| {
         let server = SlowHttp::start(0);
-        let error = get(&server.url("delay/1/word")).expect_err("it works: say so on the page");
+        let url = server.url("delay/1/word");
+        let error = get(&url, Duration::from_secs(2)).expect_err("it works: say so on the page");
         assert!(error.contains("TimedOut"), "{error}");
     });
 }
