@@ -171,6 +171,21 @@ impl Reactor {
         Ok(key)
     }
 
+    /// As [`Reactor::wait`], for a call that has waited for this descriptor
+    /// before and was woken: if the number was closed since then, by another
+    /// thread, it is not to wait for what it means next.
+    pub(super) fn wait_again(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+    ) -> io::Result<WaitKey> {
+        if self.table.is_stale(fd) {
+            return Err(io::Error::from_raw_os_error(EBADF));
+        }
+        self.wait(fd, direction, waker)
+    }
+
     #[cold]
     fn register_anew(&mut self, fd: RawFd) -> io::Result<()> {
         // Those who still wait for the old file learn that it is gone, at the

@@ -118,6 +118,8 @@ pub(super) struct Asker {
     pub(super) dir: Direction,
     /// Asked at the first park only: most calls never need it.
     limit: Option<Limit>,
+    /// The call has waited before.
+    parked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -132,6 +134,7 @@ impl Asker {
             fd,
             dir,
             limit: None,
+            parked: false,
         }
     }
 
@@ -336,7 +339,8 @@ pub(super) fn until_done(
 fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
     let facts = fdflags::facts(asker.fd);
     let deadline = asker.deadline_with(facts)?;
-    match cx.wait(asker.fd, asker.dir, deadline) {
+    let again = std::mem::replace(&mut asker.parked, true);
+    match cx.wait_or_again(asker.fd, asker.dir, deadline, again) {
         Ok(()) => {
             // What epoll takes is no regular file.
             if facts & fdflags::NOT_A_FILE == 0 {
