@@ -13,6 +13,8 @@
 //! 2. What no hook saw is found by asking: a waiter that has been parked for
 //!    [`RECHECK`] without its registration having been checked since has it
 //!    checked by `EPOLL_CTL_MOD`, once a park, or later when there is a crowd.
+//!    (Who has been checked and is still parked when the number ends unseen
+//!    goes on waiting, as a thread would in the kernel.)
 //!    MOD reports a ready descriptor
 //!    again; on another file it fails with `ENOENT` and the new file is
 //!    registered; so a missed close costs a delay, not a wake-up. After that
