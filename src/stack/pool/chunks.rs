@@ -22,8 +22,6 @@ pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
 pub(super) const GRANULE_SHIFT: u32 = 4;
 /// log2 of the largest chunk and of a huge page.
 pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
-/// A reserve for fewer chunks than these is not worth having.
-const FEWEST_CHUNKS: usize = 512;
 /// What a `u32` of granules reaches.
 const MAX_RESERVE: usize = (u32::MAX as usize + 1) * GRANULE;
 
@@ -51,6 +49,9 @@ impl Chunk {
     }
 }
 
+/// With fewer chunks than this a pool is not worth having.
+const FEWEST_CHUNKS: usize = 16;
+
 /// See the module.
 pub(super) struct Chunks {
     /// Start of chunk 0, aligned to a chunk.
@@ -74,6 +75,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Room for what is asked, or for as much as the system lets us.
     pub(super) fn new(config: &PoolConfig) -> io::Result<Self> {
         let chunk = config.chunk_bytes;
         assert!(

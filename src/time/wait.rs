@@ -1,4 +1,4 @@
-//! Sleeping, yielding, parking.
+//! Sleeping, yielding, parking, for coroutines and threads.
 
 use std::time::{Duration, Instant};
 
