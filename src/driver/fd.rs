@@ -393,6 +393,15 @@ impl FdTable {
         (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
     }
 
+    /// Everybody who still waits: for what, and the tick of parking, without
+    /// its upper half.
+    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
+        self.waiters.values().filter_map(|waiter| {
+            let waker = waiter.waker.as_ref()?;
+            Some((waker, waiter.fd, waiter.direction, waiter.since))
+        })
+    }
+
     /// Whether nobody waits on any descriptor.
     pub(super) fn is_idle(&self) -> bool {
         self.waiters.len() == 0

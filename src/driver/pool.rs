@@ -255,6 +255,12 @@ impl<T> Pool<T> {
         }
     }
 
+    /// All values, on whatever list.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        let nodes = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        nodes.filter_map(|node| node.value.as_ref())
+    }
+
     /// How many nodes there is memory for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

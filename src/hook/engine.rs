@@ -23,7 +23,7 @@ use super::fdflags::{self, Question};
 use super::listener;
 use super::outside::WAIT;
 use super::pauses::Pauses;
-use super::raw::{Answer, Errno, answer_c, errno, sys};
+use super::raw::{Answer, Errno, answer_c, errno, sys, uninterrupted};
 use crate::blocking;
 use crate::driver::Direction;
 use crate::sched::Cx;
@@ -402,8 +402,9 @@ pub(super) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
         tv_sec: 0,
         tv_nsec: 0,
     };
+    let at = &raw mut entry;
     // SAFETY: one entry and a time, both live across the call.
-    match unsafe { sys!(SYS_ppoll, &raw mut entry, 1, &raw const zero, 0, 0) } {
+    match uninterrupted(|| unsafe { sys!(SYS_ppoll, at, 1, &raw const zero, 0, 0) }) {
         Ok(_) => entry.revents,
         // No answer: let the call itself say what is wrong.
         Err(_) => events,

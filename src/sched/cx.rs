@@ -17,6 +17,7 @@ use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
 use crate::switch::{self, Event};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
+use crate::util::section::Section;
 
 /// "This code runs in a coroutine." Valid until the coroutine ends; it never
 /// leaves the coroutine's thread.
@@ -59,7 +60,7 @@ impl Cx {
 
     /// The coroutine's address.
     #[inline(always)]
-    fn addr(self) -> Addr {
+    pub(crate) fn addr(self) -> Addr {
         self.worker().addr(self.slot())
     }
 
@@ -72,6 +73,11 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn waker(self) -> Waker {
         wake::waker(self.addr())
+    }
+
+    /// Whether this coroutine is the only one that its worker has.
+    pub(crate) fn is_alone(self) -> bool {
+        self.worker().slots.live() <= 1
     }
 
     /// Whether this coroutine's frames may be copied away while it is parked.
@@ -89,6 +95,7 @@ impl Cx {
     /// any panic while unwinding does, with a message that says why.
     #[inline(always)]
     pub(crate) fn suspend(self, event: Event) {
+        debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
         if std::thread::panicking() {
             refuse_while_panicking();
         }
@@ -118,6 +125,14 @@ impl Cx {
     pub(crate) fn park_until(self, deadline: Option<Instant>) {
         let first = deadline.into_iter().chain(self.deadline()).min();
         let timer = first.map(|at| self.start_timer(at));
+        self.suspend(Event::Parked);
+        timer.inspect(|&key| self.stop_timer(key));
+    }
+
+    /// As [`Cx::park_until`], but no `timeout` around this ends it early: for
+    /// waits whose callers could not tell.
+    pub(crate) fn park_regardless_until(self, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.start_timer(at));
         self.suspend(Event::Parked);
         timer.inspect(|&key| self.stop_timer(key));
     }

@@ -21,6 +21,7 @@ mod remote;
 mod run;
 mod stacks;
 mod wake;
+mod watchers;
 mod worker;
 
 #[cfg(all(test, loom))]
@@ -32,7 +33,7 @@ use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
 pub(crate) use cancel::{Late, Limit, why_unwound};
-pub(crate) use census::{Census, Person};
+pub(crate) use census::{Asked, Census, Person};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
@@ -40,7 +41,7 @@ pub(crate) use locals::{Found, coroutine, shared_coroutine};
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::ask;
+pub(crate) use wake::{ask, wake};
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.

@@ -4,11 +4,10 @@
 //! is in `run.rs`, how a coroutine waits in `cx.rs`, how it is cancelled in
 //! `cancel.rs`.
 //!
-//! Everything is plain memory behind `Cell`s and short `RefCell` borrows. The
-//! rule that makes the borrows safe from panics: no foreign code (a waker, a
+//! Everything is plain memory behind `Cell`s and short borrows. The rule that makes the borrows safe from panics: no foreign code (a waker, a
 //! destructor, a closure) runs while one is held (I5).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
@@ -28,6 +27,7 @@ use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
 use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
+use crate::util::section::{Section, SectionCell};
 
 thread_local! {
     static LOCAL: Local = const {
@@ -61,6 +61,10 @@ pub(crate) struct Plan {
     pub(crate) site: &'static Location<'static>,
 }
 
+/// Ticks (65.5 µs) of an era, as a power of two: 67 ms. Eras since the start of
+/// a worker fit 32 bits for nine years.
+pub(super) const ERA_BITS: u32 = 10;
+
 /// What few tasks have.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
@@ -82,11 +86,14 @@ pub(crate) struct Worker {
     pub(super) place: usize,
     pub(super) remote: &'static Remote,
     pub(super) slots: Slots,
-    pub(super) queue: RefCell<VecDeque<u32>>,
+    pub(super) queue: SectionCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
-    pub(super) driver: RefCell<Driver>,
-    pub(super) extras: RefCell<Slab<Extra>>,
-    pub(super) sites: RefCell<Sites>,
+    pub(super) driver: SectionCell<Driver>,
+    pub(super) extras: SectionCell<Slab<Extra>>,
+    pub(super) sites: SectionCell<Sites>,
+    /// When the driver turned last, for those who park now: its ticks, without
+    /// the lower [`ERA_BITS`].
+    pub(super) era: Cell<u32>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: everybody else is cancelled.
@@ -96,6 +103,8 @@ pub(crate) struct Worker {
     pub(super) mail: Cell<Vec<Message>>,
     /// Tasks that had ended when the pool's watchers were last told.
     pub(super) told: Cell<u64>,
+    /// Mail came so soon after the last look that it pays to look out for it.
+    pub(super) spins: Cell<bool>,
 }
 
 /// The error of a spawn that finds all slots taken.
@@ -136,16 +145,18 @@ impl Worker {
             place,
             remote,
             slots,
-            queue: RefCell::default(),
+            queue: SectionCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
-            driver: RefCell::new(driver),
-            extras: RefCell::new(extras),
-            sites: RefCell::default(),
+            driver: SectionCell::new(driver),
+            extras: SectionCell::new(extras),
+            sites: SectionCell::default(),
+            era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
             woken: Cell::default(),
             mail: Cell::default(),
             told: Cell::new(0),
+            spins: Cell::new(false),
         })
     }
 
@@ -357,6 +368,9 @@ impl Worker {
 
     /// Reads the mail.
     pub(super) fn read_mail(&self) {
+        // A coroutine that asks whether it is cancelled comes here: parked half-way
+        // through, it would keep the others' messages.
+        let _section = Section::enter();
         let mut mail = self.mail.take();
         self.remote.mailbox.read(&mut mail);
         for message in mail.drain(..) {
@@ -365,7 +379,7 @@ impl Worker {
                 Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks at the pool.
                 Message::Stop => {}
-                Message::Count(ballot) => ballot.cast(self.people()),
+                Message::Count(ballot) => ballot.cast(self),
                 Message::CancelAll { run, spared } => {
                     if self.pool.is_run(run) {
                         self.cancel_all(spared);
