@@ -22,8 +22,6 @@ pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
 pub(super) const GRANULE_SHIFT: u32 = 4;
 /// log2 of the largest chunk and of a huge page.
 pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
-/// A reserve for fewer chunks than these is not worth having.
-const FEWEST_CHUNKS: usize = 512;
 /// What a `u32` of granules reaches.
 const MAX_RESERVE: usize = (u32::MAX as usize + 1) * GRANULE;
 
