@@ -25,6 +25,7 @@ skipped=(
     memory_is_given_back_after_a_spike                     # counts its shadow as well
     locked_memory_gets_guards_by_mprotect                  # it makes `mlock` do nothing
     the_mapping_limit_is_named                             # takes for ever with 65 000 mappings
+    a_child_ends_when_the_coroutine_that_forked_returns    # the leaks of a child change its exit code
 )
 skips=()
 for name in "${skipped[@]}"; do
@@ -34,6 +35,6 @@ done
 case ${1-} in
 '') set -- --lib --test shared_switching --test shared_frames --test shared_waits \
     --test shared_hooks --test spawn_join --test locals --test ending ;;
---all) set -- --lib --tests ;;
+--all) set -- --no-fail-fast --lib --tests ;;
 esac
 exec cargo test --features sanitizer --target "$target" "$@" -- "${skips[@]}"
