@@ -14,6 +14,8 @@
 
 mod args;
 mod deep;
+#[path = "../echo/digits.rs"]
+mod digits;
 mod process;
 mod report;
 

@@ -19,7 +19,7 @@ use std::ptr;
 use self::shared::Shared;
 use super::counters::Counters;
 use crate::stack::arena::{Arena, ArenaConfig};
-use crate::stack::{Reuse, StackId, closed};
+use crate::stack::{Reuse, StackBounds, StackId, closed};
 use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
@@ -110,6 +110,11 @@ impl Stacks {
         self.own_carrier(slot)
     }
 
+    /// Where the stack of a task is that has it alone.
+    pub(super) fn bounds(&self, slot: &Slot) -> StackBounds {
+        self.arena.borrow().bounds(alone(slot))
+    }
+
     /// A task has suspended, for the first time or again.
     #[inline(always)]
     pub(super) fn suspended(&self, slot: &Slot, first: bool) {
@@ -148,6 +153,32 @@ impl Stacks {
             return shared.as_mut().expect(STARTED).abandon(slots, slot);
         }
         self.arena.borrow_mut().abandon(alone(slot));
+    }
+
+    /// Runs `f` on the stack of a suspended task if that has `room` bytes to
+    /// spare; whether it had.
+    pub(super) fn visit(
+        &self,
+        slots: &Slots,
+        slot: &Slot,
+        room: usize,
+        f: &mut dyn FnMut(),
+    ) -> bool {
+        let carrier = self.carrier(slots, slot);
+        let limit = if self.copied(slot) {
+            self.shared.borrow().as_ref().expect(STARTED).limit(slot)
+        } else {
+            self.arena.borrow().bounds(alone(slot)).limit.get()
+        };
+        // SAFETY: the task is suspended on that carrier, its frames in place
+        // and its stack open; the worker runs on its own stack.
+        let has_room = unsafe { (*carrier).sp() } >= limit + room;
+        if has_room {
+            // SAFETY: as above, with the room just seen.
+            unsafe { Carrier::visit(carrier, f) };
+        }
+        self.suspended(slot, false);
+        has_room
     }
 
     /// Asks the processor for what resuming a suspended task will touch.

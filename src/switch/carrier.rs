@@ -10,6 +10,7 @@ use std::ptr::{self, NonNull};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use super::visit::receive;
 use crate::stack::StackBounds;
 
 /// What a carrier runs: the head of a larger allocation that `run` knows.
@@ -34,6 +35,8 @@ pub(crate) enum Event {
     Panicked,
     /// The job must never be resumed: its frames are to be forgotten.
     Abandoned,
+    /// A suspended job was visited, and is suspended as before.
+    Visited,
 }
 
 type Input = *const Job;
@@ -47,6 +50,17 @@ pub(crate) struct YielderPtr(*const Link);
 impl YielderPtr {
     /// No job runs.
     pub(crate) const NONE: Self = Self(ptr::null());
+
+    /// Leaves the running job; returns what it is resumed with.
+    ///
+    /// # Safety
+    ///
+    /// - As [`suspend`].
+    #[inline(always)]
+    pub(super) unsafe fn leave(self, event: Event) -> *const Job {
+        // SAFETY: the yielder lives at the base of the running stack.
+        unsafe { (*self.0).suspend(event) }
+    }
 }
 
 /// The place of the suspended stack pointer among the words of a [`Coro`].
@@ -125,7 +139,7 @@ impl Carrier {
     ///
     /// - `this` was installed, its memory has been left alone since.
     /// - Called on the worker's own stack, on the thread that installed it.
-    /// - `job` is non-null exactly if the carrier is idle.
+    /// - `job` is non-null exactly if the carrier is idle, but for a visit.
     #[inline(always)]
     pub(crate) unsafe fn resume(this: *mut Self, job: *const Job) -> Event {
         // SAFETY: as the caller promises.
@@ -182,8 +196,33 @@ impl Carrier {
 /// - `yielder` is the running job's, and this code runs on its stack.
 #[inline(always)]
 pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
-    // SAFETY: the yielder lives at the base of the running stack.
-    unsafe { (*yielder.0).suspend(event) };
+    // SAFETY: the caller's word; what comes back is null or a visit.
+    unsafe {
+        let asked = yielder.leave(event);
+        if !asked.is_null() {
+            receive(asked);
+        }
+    }
+}
+
+/// Sets the cut. Never inlined, as [`set_panic`]: [`body`] lives on while
+/// blocks of thread-locals change under it (`sched/own.rs`), and must not keep
+/// the address of one.
+#[inline(never)]
+fn set_cut(cut: usize) {
+    CUT.set(cut);
+}
+
+#[cold]
+#[inline(never)]
+fn set_panic(payload: Box<dyn Any + Send>) {
+    PANIC.set(Some(payload));
+}
+
+#[cold]
+#[inline(never)]
+fn set_link(yielder: &Link) {
+    LINK.set(YielderPtr(yielder));
 }
 
 /// The carrier's life. Its frames own nothing that needs dropping, so a
@@ -191,14 +230,14 @@ pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
 /// after a job was called and that differs from job to job, so that on a shared
 /// stack the root of one job serves every other.
 fn body(yielder: &Link, _: Input) {
-    LINK.set(YielderPtr(yielder));
+    set_link(yielder);
     let mut event = Event::Finished;
     loop {
         let job = yielder.suspend(event);
         event = match catch_unwind(AssertUnwindSafe(move || call(job))) {
             Ok(()) => Event::Finished,
             Err(payload) => {
-                PANIC.set(Some(payload));
+                set_panic(payload);
                 Event::Panicked
             }
         };
@@ -209,7 +248,7 @@ fn body(yielder: &Link, _: Input) {
 /// that a job's frames begin right below the stack pointer read here.
 #[inline(always)]
 fn call(job: *const Job) {
-    CUT.set(stack_pointer() - Carrier::RETURN_ADDRESS);
+    set_cut(stack_pointer() - Carrier::RETURN_ADDRESS);
     // SAFETY: `resume` passes a valid job to an idle carrier.
     unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
     // Something to do after the call, so that it is one: a jump in its place

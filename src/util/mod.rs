@@ -1,5 +1,9 @@
 //! Floor 0: small helpers that know nothing of coroutines.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+pub(crate) mod section;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs foreign code that must not unwind into ours. Its panic was reported by

@@ -89,6 +89,7 @@ impl Chunks {
             match Reserve::new((limit + 1) * chunk) {
                 Ok(reserve) => break reserve,
                 Err(error) if limit <= FEWEST_CHUNKS => return Err(error),
+                // As many as the system lets us, as with stacks.
                 Err(_) => limit /= 2,
             }
         };
