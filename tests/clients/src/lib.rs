@@ -3,6 +3,7 @@
 //! each protocol; `docs/COMPATIBILITY.md` says what they found.
 
 mod crowd;
+pub mod allocator;
 pub mod hiredis;
 pub mod libpq;
 mod listen;
