@@ -2,8 +2,8 @@
 //! coroutines on one kernel thread. The tests are in `tests/`, a file for
 //! each protocol; `docs/COMPATIBILITY.md` says what they found.
 
-mod crowd;
 pub mod allocator;
+mod crowd;
 pub mod hiredis;
 pub mod libpq;
 mod listen;
