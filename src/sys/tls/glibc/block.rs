@@ -160,11 +160,6 @@ impl Block {
         }
     }
 
-    /// What stands for a thread's number.
-    pub(crate) fn number(&self) -> u32 {
-        self.tid
-    }
-
     /// Its thread pointer.
     pub(crate) fn pointer(&self) -> ThreadPointer {
         self.pointer
@@ -217,6 +212,11 @@ impl Block {
 
     pub(super) fn node(&self) -> usize {
         self.pointer.0 + self.known.facts.list
+    }
+
+    /// What stands for a thread's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.tid
     }
 
     /// Words of libc's thread-locals, for the check of what is new in them.
@@ -398,7 +398,7 @@ mod numbers {
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
-    const FIRST: u32 = 1 << 22;
+    const FIRST: u32 = crate::sys::tls::FIRST_NUMBER;
     const COUNT: u32 = (1 << 30) - FIRST;
 
     struct Numbers {
