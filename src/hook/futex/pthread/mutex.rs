@@ -54,10 +54,8 @@ macro_rules! part {
 /// - A valid mutex.
 unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
     // SAFETY: the caller's promise.
-    matches!(
-        unsafe { part!(mutex, kind) } & KIND,
-        RECURSIVE | ERROR_CHECKING
-    )
+    let kind = unsafe { part!(mutex, kind) } & KIND;
+    kind == RECURSIVE || kind == ERROR_CHECKING
 }
 
 /// Whether whoever holds the mutex is suspended; asked when it was just found
