@@ -7,7 +7,7 @@
 //! and channels. ARCHITECTURE.md has the floors and the invariants.
 
 // The hooks are who uses all that the floors below offer.
-#![cfg_attr(not(feature = "hook"), allow(dead_code))]
+#![cfg_attr(not(all(feature = "hook", feature = "futex")), allow(dead_code))]
 
 pub mod blocking;
 mod builder;

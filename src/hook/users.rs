@@ -42,8 +42,17 @@ fn ask<E: Movable + 'static>(
     })
 }
 
+/// A number is its own.
+///
+/// # Safety
+///
+/// - None; `unsafe` as [`owned`] is, in whose place it stands.
+unsafe fn number(id: uid_t) -> uid_t {
+    id
+}
+
 macro_rules! users {
-    ($($name:ident($what:ident: $ty:ty, $own:expr, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
+    ($($name:ident($what:ident: $ty:ty, $own:path, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
         $(
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($what: $ty) -> *mut $entry {
@@ -51,10 +60,11 @@ macro_rules! users {
                     // SAFETY: the caller's argument.
                     return unsafe { real::$name($what) };
                 };
-                let $what = $own;
+                // SAFETY: the caller's argument.
+                let question = unsafe { $own($what) };
                 // SAFETY: our own question and places.
                 let found = ask(cx, move |(e, b, n, o, _)| unsafe {
-                    real::$with_place($asked(&$what), e, b, n, o)
+                    real::$with_place($asked(&question), e, b, n, o)
                 });
                 $latest(found)
             }
@@ -92,10 +102,9 @@ kept! {
     keep_group: group;
 }
 
-// SAFETY: the callers' strings.
 users! {
-    getpwnam(name: *const c_char, unsafe { owned(name) }, pointer) -> passwd = getpwnam_r, keep_user;
-    getpwuid(id: uid_t, id, uid_t::clone) -> passwd = getpwuid_r, keep_user;
-    getgrnam(name: *const c_char, unsafe { owned(name) }, pointer) -> group = getgrnam_r, keep_group;
-    getgrgid(id: gid_t, id, gid_t::clone) -> group = getgrgid_r, keep_group;
+    getpwnam(name: *const c_char, owned, pointer) -> passwd = getpwnam_r, keep_user;
+    getpwuid(id: uid_t, number, uid_t::clone) -> passwd = getpwuid_r, keep_user;
+    getgrnam(name: *const c_char, owned, pointer) -> group = getgrnam_r, keep_group;
+    getgrgid(id: gid_t, number, gid_t::clone) -> group = getgrgid_r, keep_group;
 }

@@ -110,8 +110,8 @@ impl Block {
         };
         if made.is_null() {
             // Without a vector glibc can't free it.
-            // SAFETY: the lock is held; `with` inserted it.
             let lists = self.known.lists;
+            // SAFETY: the lock is held; `with` inserted it.
             lists.locked(|| unsafe { lists.remove(self.node()) });
             std::mem::forget(self);
             return Err(no_memory());
