@@ -110,9 +110,7 @@ impl Block {
         };
         if made.is_null() {
             // Without a vector glibc can't free it.
-            // SAFETY: the lock is held; `with` inserted it.
-            let lists = self.known.lists;
-            lists.locked(|| unsafe { lists.remove(self.node()) });
+            self.unlist();
             std::mem::forget(self);
             return Err(no_memory());
         }
@@ -215,6 +213,12 @@ impl Block {
         unsafe { self.known.lists.insert(self.node()) };
     }
 
+    fn unlist(&self) {
+        let lists = self.known.lists;
+        // SAFETY: the lock is held; `with` inserted it.
+        lists.locked(|| unsafe { lists.remove(self.node()) });
+    }
+
     pub(super) fn node(&self) -> usize {
         self.pointer.0 + self.known.facts.list
     }
@@ -230,9 +234,7 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let lists = self.known.lists;
-        // SAFETY: the lock is held; `with` inserted it.
-        lists.locked(|| unsafe { lists.remove(self.node()) });
+        self.unlist();
         let at = ptr::with_exposed_provenance_mut(self.pointer.0);
         // SAFETY: glibc's function made it; whoever owns the block does not
         // run on it any more.
