@@ -50,6 +50,7 @@
 //! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
 //! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
 //! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
+//! | `pthread_getattr_np`, `pthread_{get,set}affinity_np`, `pthread_{get,set}schedparam`, `pthread_setschedprio pthread_getcpuclockid pthread_sigqueue set*uid set*gid setgroups initgroups` | as libc; from a coroutine with its own thread-locals, with its thread's number, or as its thread |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
 //! | `vfork` | `fork` |
 //! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
