@@ -31,7 +31,7 @@ mod switch;
 pub mod sync;
 mod sys;
 mod task;
-mod time;
+pub mod time;
 mod timeout;
 mod util;
 
@@ -46,7 +46,7 @@ pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use shutdown::StillRunning;
 pub use task::JoinError;
-pub use time::{park, park_timeout, sleep, sleep_until, yield_now};
+pub use time::wait::{park, park_timeout, sleep, sleep_until, yield_now};
 pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 
 // The examples on these pages are tested.

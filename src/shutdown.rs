@@ -173,6 +173,10 @@ impl Handle {
         let mut coroutines = self.dump();
         coroutines.retain(|info| Some(info.0.identity) != me);
         let alive = self.pool().load().saturating_sub(spared);
+        if alive == 0 && coroutines.is_empty() && !self.is_crowded(spared) {
+            // The last ones have ended while they were counted.
+            return Ok(());
+        }
         Err(StillRunning {
             alive: alive.max(coroutines.len() as u64),
             coroutines,
@@ -198,17 +202,18 @@ impl Handle {
             if block_on_deadline(&few, deadline).is_none() {
                 return false;
             }
-            // The sum of the counters misses whom a worker is just taking out
-            // of a mailbox. It has him by the time it answers twice.
-            let crowd = (0..2).any(|_| self.pool().load() > spared || self.count() > spared);
-            if !crowd {
+            if !self.is_crowded(spared) {
                 return true;
             }
         }
     }
 
-    fn count(&self) -> u64 {
-        self.ask(Asked::Names).len() as u64
+    /// Whether more than `spared` are alive. The sum of the counters misses
+    /// whom a worker is just taking out of a mailbox. It has him by the time
+    /// it answers twice.
+    fn is_crowded(&self, spared: u64) -> bool {
+        let named = || self.ask(Asked::Names).len() as u64;
+        (0..2).any(|_| self.pool().load() > spared || named() > spared)
     }
 }
 

@@ -128,9 +128,11 @@ fn sockets_and_timers_of_tokio_s_polled_by_coroutines_themselves() {
 #[test]
 fn a_refused_connection_is_an_error_in_the_coroutine() {
     let runtime = tokio_runtime(1);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    // Taken, so that nobody else can listen there.
+    let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    taken.bind(&any.into()).unwrap();
+    let address = taken.local_addr().unwrap().as_socket().unwrap();
     crore::run(|| {
         let error = block_on(runtime.spawn(converse(address, *b"012345678")));
         assert_eq!(

@@ -219,13 +219,19 @@ fn a_listener_times_out_too() {
     });
 }
 
+/// An address that is taken, so that nobody else can listen there.
+fn refusing() -> (socket2::Socket, std::net::SocketAddr) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address)
+}
+
 #[test]
 fn refused_and_unreachable_peers() {
     same(|_| {
-        let gone = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let (_taken, gone) = refusing();
         let by_timeout = TcpStream::connect_timeout(&gone, Duration::from_secs(1));
         let nowhere = UnixStream::connect("/nonexistent/crore");
         (

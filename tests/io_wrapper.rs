@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use crore::io::{Io, readable, writable};
+use socket2::{Domain, Socket, Type};
 
 /// Runs the scenario in a coroutine and on a plain thread.
 fn everywhere(scenario: fn(Go)) {
@@ -161,10 +162,11 @@ fn datagrams() {
 #[test]
 fn refused_connections_are_errors() {
     everywhere(|_| {
-        let gone: SocketAddr = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // Taken, so that nobody else can listen there.
+        let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        taken.bind(&any.into()).unwrap();
+        let gone = taken.local_addr().unwrap().as_socket().unwrap();
         let error = Io::<TcpStream>::connect(gone).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     });

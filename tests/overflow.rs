@@ -49,7 +49,8 @@ fn a_named_coroutine() {
         crore::run(|| {
             let builder = Builder::new().name("deep").stack_size(128 << 10);
             let deep = builder.spawn(|| recurse(0)).unwrap();
-            println!("id {}", deep.coroutine().id());
+            // A line of its own: the runner may have begun one.
+            println!("\nid {}", deep.coroutine().id());
             deep.join().unwrap();
         })
         .unwrap();

@@ -132,16 +132,19 @@ fn a_panic_of_a_child_is_the_scopes_unless_joined() {
 fn a_panic_of_the_closure_cancels_the_children_and_waits_for_them() {
     for workers in [1, 2] {
         on_workers(workers, || {
-            let ended = AtomicU32::new(0);
+            let (begun, ended) = (AtomicU32::new(0), AtomicU32::new(0));
             let unwound = catch_unwind(AssertUnwindSafe(|| {
                 crore::scope(|s| {
                     for _ in 0..10 {
                         s.spawn(|| {
                             let _ended = OnDrop(|| _ = ended.fetch_add(1, Relaxed));
+                            begun.fetch_add(1, Relaxed);
                             crore::sleep(LONG);
                         });
                     }
-                    crore::sleep(Duration::from_millis(5));
+                    while begun.load(Relaxed) < 10 {
+                        crore::yield_now();
+                    }
                     panic!("parent");
                 })
             }));
@@ -205,19 +208,26 @@ fn cancelling_a_parent_inside_its_closure_cancels_them() {
 #[test]
 fn a_timeout_around_a_scope_ends_its_children() {
     on_workers(1, || {
-        let ended = Cell::new(0);
-        let result = crore::timeout(Duration::from_millis(5), || {
-            crore::scope(|s| {
-                for _ in 0..3 {
-                    s.spawn_local(|| {
-                        let _ended = OnDrop(|| ended.set(ended.get() + 1));
-                        crore::sleep(LONG);
-                    });
-                }
+        // Those that could not begin in time never do: a slow machine needs
+        // more of it.
+        let all_began = (0..12).any(|i| {
+            let (begun, ended) = (Cell::new(0), Cell::new(0));
+            let result = crore::timeout(Duration::from_millis(5 << i), || {
+                crore::scope(|s| {
+                    for _ in 0..3 {
+                        s.spawn_local(|| {
+                            let _ended = OnDrop(|| ended.set(ended.get() + 1));
+                            begun.set(begun.get() + 1);
+                            crore::sleep(LONG);
+                        });
+                    }
+                });
             });
+            assert!(result.is_err());
+            assert_eq!(ended.get(), begun.get());
+            begun.get() == 3
         });
-        assert!(result.is_err());
-        assert_eq!(ended.get(), 3);
+        assert!(all_began);
         crore::sleep(Duration::from_millis(1)); // nothing is left of it
     });
 }

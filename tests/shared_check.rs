@@ -85,7 +85,9 @@ fn a_scoped_thread_that_borrows_a_local() {
             });
             crore::yield_now();
             go.send(()).unwrap();
-            thread::park();
+            loop {
+                thread::park();
+            }
         });
     });
     assert_caught(&output, "thread 'borrower'", "lender");

@@ -106,6 +106,10 @@ fn an_earlier_handler_is_still_called() {
             waiter.join().unwrap();
         })
         .unwrap();
+        // On whichever thread, and after those who wait have heard.
+        while CALLS.load(Relaxed) == 0 {
+            std::thread::yield_now();
+        }
         assert_eq!(CALLS.load(Relaxed), SIGUSR1 as u32);
     });
 }

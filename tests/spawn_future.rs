@@ -253,8 +253,10 @@ fn the_end_of_the_runtime_drops_what_waits() {
         for handle in handles {
             assert!(handle.join().unwrap_err().is_cancelled());
         }
+        // Of those in mailboxes at the end nobody has heard.
         let metrics = runtime.metrics();
-        assert!(metrics.spawned > 1 && metrics.spawned == metrics.ended);
+        assert!((1..=1_001).contains(&metrics.spawned), "{metrics:?}");
+        assert_eq!(metrics.spawned, metrics.ended);
     }
 }
 

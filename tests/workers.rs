@@ -492,32 +492,31 @@ mod descriptors {
     #[test]
     fn closing_on_one_worker_wakes_those_who_wait_on_another() {
         use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-        runtime(2)
-            .run(|| {
+        // In a process of its own: the reader may be about to wait only, and
+        // then nobody else may have taken the number.
+        let name = "descriptors::closing_on_one_worker_wakes_those_who_wait_on_another";
+        let output = in_child(name, || {
+            let close_under_readers = || {
                 for _ in 0..20 {
                     let (one, peer) = pair();
                     let fd = one.as_raw_fd();
                     std::mem::forget(one);
-                    let waiting = Arc::new(AtomicBool::new(false));
-                    let theirs = Arc::clone(&waiting);
                     let reader = elsewhere(move || {
                         // SAFETY: the number is open until somebody closes it,
                         // which is the point; only this view is forgotten.
                         let mut stream =
                             std::mem::ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(fd) });
-                        theirs.store(true, Relaxed);
                         stream.read(&mut [0]).map_err(|error| error.raw_os_error())
                     });
-                    while !waiting.load(Relaxed) {
-                        crore::yield_now();
-                    }
                     // SAFETY: the owner was forgotten above.
                     drop(unsafe { OwnedFd::from_raw_fd(fd) });
                     assert_eq!(reader.join().unwrap(), Err(Some(libc::EBADF)));
                     drop(peer);
                 }
-            })
-            .unwrap();
+            };
+            runtime(2).run(close_under_readers).unwrap();
+        });
+        assert!(output.status.success(), "{}", stderr(&output));
     }
 }
 
@@ -565,11 +564,11 @@ fn failures_until_it_runs(
         };
         let text = error.to_string();
         assert!(words.iter().any(|word| text.contains(word)), "{text}");
-        assert_eq!(
-            (count("fd"), count("task")),
-            (descriptors, threads),
-            "{text}"
-        );
+        assert_eq!(count("fd"), descriptors, "{text}");
+        // The kernel lists a thread for a moment after it was joined.
+        while count("task") > threads {
+            thread::yield_now();
+        }
         // All workers were there, only `main` got no stack: that is no failed
         // start, and the others have run.
         begun |= text.contains("coroutine could not start");

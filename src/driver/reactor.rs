@@ -233,7 +233,7 @@ impl Reactor {
             result => result?,
         }
         self.serial = serial;
-        self.table.registered(fd, word, epoch, serial, self.now);
+        self.table.registered(fd, word, epoch, serial);
         Ok(())
     }
 
@@ -308,7 +308,7 @@ impl Reactor {
             result => result,
         };
         match result {
-            Ok(()) => self.table.set_checked(fd, self.now),
+            Ok(()) => self.table.set_checked(fd),
             Err(e) if e.raw_os_error() == Some(EBADF) => {
                 self.table.release(fd, Outcome::Closed, woken);
             }

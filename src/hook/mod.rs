@@ -45,16 +45,19 @@
 //! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
 //! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
 //! | `sched_yield` | yields to other coroutines |
-//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}_r getgr{nam,gid}_r` | helper thread; not in statically linked programs |
+//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}[_r] getgr{nam,gid}[_r]` | helper thread; not in statically linked programs |
 //! | `waitpid wait4 waitid` for one child | parks on a pidfd |
 //! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
 //! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
 //! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
 //! | `vfork` | `fork` |
-//! | `__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk` | the checks of `_FORTIFY_SOURCE`, then as above |
+//! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
 //! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
-//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice`, locks of pthreads | libc's own: they block the thread |
+//! | `syscall(SYS_futex)`: locks of std and others | parks in a table by address; no cancellation ends it |
+//! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_*` | the same; not in statically linked programs |
+//! | other `syscall`s | as libc |
+//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice pthread_once pthread_barrier_wait` | libc's own: they block the thread |
 //!
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
@@ -93,9 +96,8 @@
 //! - Flags that are changed behind libc's back, or by another process, are
 //!   noticed at the next event, not at once.
 //! - A signal handler that runs while a coroutine does must not block.
-//! - Code that holds a lock of pthreads around a call that parks (`fsync`, a
-//!   cold `pread`) blocks the thread of whoever wants the lock; on one worker,
-//!   for ever. Such code runs in [`unhooked`] or [`crate::spawn_blocking`].
+//! - Which locks park a coroutine, which block its thread, and which are one per
+//!   thread: docs/LOCKS.md. Without the feature `futex` all block the thread.
 //!
 //! # What is not reached
 //!
@@ -120,6 +122,14 @@ mod fdflags;
 mod file;
 #[cfg(all(feature = "hook", target_env = "gnu"))]
 mod fortify;
+#[cfg(feature = "futex")]
+mod futex;
+#[cfg(all(
+    feature = "hook",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod itself;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]
@@ -134,6 +144,8 @@ mod names;
 mod net;
 #[cfg(feature = "hook")]
 mod open;
+#[cfg(feature = "hook")]
+mod outside;
 #[cfg(feature = "hook")]
 mod pauses;
 #[cfg(feature = "hook")]
@@ -150,6 +162,8 @@ mod thread;
 mod time;
 #[cfg(feature = "hook")]
 mod transfer;
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+mod users;
 #[cfg(feature = "hook")]
 mod vector;
 
@@ -241,20 +255,46 @@ mod self_test {
     /// A descriptor that nobody can have, for the probing `close`.
     pub(super) const PROBE: libc::c_int = libc::c_int::MIN + 0x00c0_70e1;
 
-    static ARRIVED: AtomicBool = AtomicBool::new(false);
+    /// Whether a probing call came to us.
+    pub(super) struct Probe(AtomicBool);
 
-    #[cold]
-    pub(super) fn probe_arrived() {
-        ARRIVED.store(true, Ordering::Relaxed);
+    impl Probe {
+        #[cold]
+        pub(super) fn arrived(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+
+        fn has_arrived(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    pub(super) static CLOSE: Probe = Probe(AtomicBool::new(false));
+    #[cfg(feature = "futex")]
+    pub(super) static SYSCALL: Probe = Probe(AtomicBool::new(false));
+
+    /// Whether `syscall` is ours, where it should be.
+    #[cfg(feature = "futex")]
+    fn syscall_arrives() -> bool {
+        // SAFETY: there is no such call.
+        unsafe { libc::syscall(super::futex::PROBE) };
+        SYSCALL.has_arrived()
+    }
+
+    #[cfg(not(feature = "futex"))]
+    fn syscall_arrives() -> bool {
+        true
     }
 
     pub(super) fn self_test() -> Status {
         // SAFETY: no pointers; the descriptor is not open.
         unsafe { libc::close(PROBE) };
-        let why = if !ARRIVED.load(Ordering::Relaxed) {
+        let why = if !CLOSE.has_arrived() {
             "libc's `close` was called, not ours: is crore linked in dynamically?"
         } else if super::real::next_definition(c"read").addr() == (libc::read as *const ()).addr() {
             "`read` is bound to libc: is another library loaded before this program?"
+        } else if !syscall_arrives() {
+            "libc's `syscall` was called, not ours: locks of std would block the thread"
         } else {
             return Status::Active;
         };
@@ -262,4 +302,10 @@ mod self_test {
     }
 }
 #[cfg(feature = "hook")]
-use self_test::{PROBE, probe_arrived, self_test};
+use self_test::{PROBE, self_test};
+
+/// A thread becomes a worker.
+pub(crate) fn worker_begins() {
+    #[cfg(feature = "futex")]
+    futex::thread_begins();
+}

@@ -360,8 +360,51 @@ real_only! {
     fn gethostbyname_r(name: *const c_char, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
     fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
     fn gethostbyaddr_r(addr: *const c_void, addr_len: socklen_t, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
+    fn getpwnam(name: *const c_char) -> *mut passwd;
+    fn getpwuid(id: libc::uid_t) -> *mut passwd;
+    fn getgrnam(name: *const c_char) -> *mut group;
+    fn getgrgid(id: libc::gid_t) -> *mut group;
     fn getpwnam_r(name: *const c_char, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
     fn getpwuid_r(id: libc::uid_t, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
     fn getgrnam_r(name: *const c_char, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
     fn getgrgid_r(id: libc::gid_t, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
+}
+
+// Locks of glibc.
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+use libc::{pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, sem_t};
+
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+real_only! {
+    fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int;
+    fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_cond_timedwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int;
+    fn pthread_cond_clockwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_timedrdlock(rwlock: *mut pthread_rwlock_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_clockrdlock(rwlock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_tryrdlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_timedwrlock(rwlock: *mut pthread_rwlock_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_clockwrlock(rwlock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_trywrlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_unlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn sem_wait(sem: *mut sem_t) -> c_int;
+    fn sem_timedwait(sem: *mut sem_t, time: *const timespec) -> c_int;
+    fn sem_clockwait(sem: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn sem_post(sem: *mut sem_t) -> c_int;
 }

@@ -5,12 +5,12 @@ use std::os::fd::RawFd;
 
 use libc::{iovec, size_t, ssize_t};
 
-use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
+use super::engine::{Mode, event, gate, inside_int, inside_maybe_file, poll_now};
 use super::file::{Access, HERE};
 use super::lock::kind;
-use super::raw::{Answer, errno, set_errno, sys, syscall};
+use super::raw::{Answer, Errno, errno, set_errno, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
-use super::{fdflags, real};
+use super::{fdflags, outside, real};
 use crate::driver::Direction;
 use crate::sched::Cx;
 
@@ -59,6 +59,39 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
 fn refuses(fd: RawFd) -> bool {
     // SAFETY: no byte is written.
     unsafe { sys!(SYS_read, fd, std::ptr::null::<u8>(), 0) == Err(libc::EINVAL) }
+}
+
+/// `read` of no bytes: what says that it wants some says so (eventfds), which
+/// `readv` never does. Only inotify makes it wait, for something to refuse.
+///
+/// # Safety
+///
+/// - As for `read` of no bytes.
+#[cold]
+unsafe fn read_nothing(fd: RawFd, buf: *mut c_void) -> Answer {
+    let ready = poll_now(fd, event(Direction::Read)) != 0;
+    if ready || kind(fd) != 0 || !notifies(fd) {
+        // SAFETY: no byte is written.
+        return unsafe { sys!(SYS_read, fd, buf, 0) };
+    }
+    Ok(0)
+}
+
+/// Whether it is one of those, as its name in `/proc` says.
+fn notifies(fd: RawFd) -> bool {
+    let link = format!("/proc/self/fd/{fd}\0");
+    let mut name = [0_u8; 64];
+    // SAFETY: a path with its nul, and a place for the answer.
+    let len = unsafe {
+        sys!(
+            SYS_readlinkat,
+            libc::AT_FDCWD,
+            link.as_ptr(),
+            name.as_mut_ptr(),
+            name.len()
+        )
+    };
+    len.is_ok_and(|len| name[..len].windows(6).any(|part| part == b"notify"))
 }
 
 /// # Safety
@@ -150,19 +183,57 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     unsafe {
         match gate() {
             None => real::read(fd, buf, n),
-            Some(cx) => read_vector(
-                cx,
-                fd,
-                Buffers::new(
-                    &iovec {
-                        iov_base: buf,
-                        iov_len: n,
-                    },
-                    1,
-                ),
-            ),
+            Some(cx) if n == 0 => inside_int(cx, || read_nothing(fd, buf)) as ssize_t,
+            Some(_) if fdflags::known(fd, fdflags::NOT_A_FILE) => read_waiting(fd, buf, n),
+            Some(cx) => read_usual(cx, fd, buf, n),
         }
     }
+}
+
+/// # Safety
+///
+/// - As for `read`.
+#[inline(never)]
+unsafe fn read_usual(cx: Cx, fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer.
+    unsafe { read_vector(cx, fd, Buffers::new(&one(buf, n), 1)) }
+}
+
+fn one(buf: *mut c_void, n: size_t) -> iovec {
+    iovec {
+        iov_base: buf,
+        iov_len: n,
+    }
+}
+
+/// `read` of some bytes from what is not a file. Its frame is all of ours that
+/// the coroutine keeps while it waits.
+///
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_waiting(fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    outside::wait(
+        fd,
+        // SAFETY: the caller's arguments.
+        move |saved| unsafe { read_or_wait(fd, buf, n, saved) },
+        // SAFETY: the same.
+        move |cx| unsafe { read_usual(cx, fd, buf, n) },
+    )
+}
+
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_or_wait(fd: RawFd, buf: *mut c_void, n: size_t, saved: Errno) -> ssize_t {
+    outside::inside(saved, move |cx| {
+        Transfer::waited_for(fd, n, 0).run(cx, move |_, mode| {
+            // SAFETY: the caller's buffer.
+            unsafe { vector(fd, Direction::Read, Buffers::new(&one(buf, n), 1), mode) }
+        })
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -183,17 +254,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t 
         match writer_gate(fd) {
             None => real::write(fd, buf, n),
             Some(_) if n == 0 => write_nothing(fd, buf),
-            Some(cx) => write_vector(
-                cx,
-                fd,
-                Buffers::new(
-                    &iovec {
-                        iov_base: buf.cast_mut(),
-                        iov_len: n,
-                    },
-                    1,
-                ),
-            ),
+            Some(cx) => write_vector(cx, fd, Buffers::new(&one(buf.cast_mut(), n), 1)),
         }
     }
 }

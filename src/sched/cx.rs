@@ -18,6 +18,7 @@ use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
 use crate::switch::{self, Event};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
+use crate::util::section::Section;
 
 /// How long a descriptor that the kernel does not watch is left alone.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -47,7 +48,7 @@ impl Cx {
     /// then the caller blocks the thread for real.
     #[inline(always)]
     pub(crate) fn parkable() -> Option<Self> {
-        Self::running().filter(|_| !std::thread::panicking())
+        Self::running().filter(|cx| cx.may_park())
     }
 
     #[inline(always)]
@@ -63,7 +64,7 @@ impl Cx {
 
     /// The coroutine's address.
     #[inline(always)]
-    fn addr(self) -> Addr {
+    pub(crate) fn addr(self) -> Addr {
         self.worker().addr(self.slot())
     }
 
@@ -78,10 +79,28 @@ impl Cx {
         wake::waker(self.addr())
     }
 
+    /// Whether this coroutine is the only one that its worker has.
+    pub(crate) fn is_alone(self) -> bool {
+        self.worker().slots.live() <= 1
+    }
+
     /// Whether this coroutine's frames may be copied away while it is parked.
     #[inline(always)]
     pub(crate) fn is_shared(self) -> bool {
         self.slot().has(Flags::SHARED)
+    }
+
+    /// Whether this coroutine may park now. While it unwinds it may not: it
+    /// would show its panic count to all others on this thread (I10). Unless
+    /// the count is its own; and it is not ending, which nobody could tell it.
+    #[inline(always)]
+    pub(crate) fn may_park(self) -> bool {
+        !std::thread::panicking() || self.may_park_panicking()
+    }
+
+    #[cold]
+    fn may_park_panicking(self) -> bool {
+        self.has_own_locals() && !self.is_ending()
     }
 
     /// Back to the worker; returns when the coroutine is resumed. Wake-ups may
@@ -93,7 +112,8 @@ impl Cx {
     /// any panic while unwinding does, with a message that says why.
     #[inline(always)]
     pub(crate) fn suspend(self, event: Event) {
-        if std::thread::panicking() {
+        debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
+        if std::thread::panicking() && !self.may_park_panicking() {
             refuse_while_panicking();
         }
         // SAFETY: this code runs in the coroutine whose yielder the worker set
@@ -126,6 +146,14 @@ impl Cx {
         timer.inspect(|&key| self.stop_timer(key));
     }
 
+    /// As [`Cx::park_until`], but no `timeout` around this ends it early: for
+    /// waits whose callers could not tell.
+    pub(crate) fn park_regardless_until(self, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.start_timer(at));
+        self.suspend(Event::Parked);
+        timer.inspect(|&key| self.stop_timer(key));
+    }
+
     /// Lets the other runnable coroutines run.
     #[inline(always)]
     pub(crate) fn yield_now(self) {
@@ -138,7 +166,7 @@ impl Cx {
     pub(crate) fn spend(self) {
         let budget = &self.worker().budget;
         budget.set(budget.get().saturating_sub(1));
-        if budget.get() == 0 && !std::thread::panicking() {
+        if budget.get() == 0 && self.may_park() {
             self.yield_now();
         }
     }
@@ -257,6 +285,32 @@ impl Cx {
         }
     }
 
+    /// Nothing ends the coroutine, no `timeout` is around this, and it may park.
+    #[inline(always)]
+    pub(crate) fn waits_without_limit(self) -> bool {
+        !self.slot().has(Flags::ENDING) && !std::thread::panicking()
+    }
+
+    /// The first half of a wait that keeps as little on the stack as can be:
+    /// then comes [`Cx::suspend_until_woken`], then [`Cx::end_wait`].
+    ///
+    /// `None` if the descriptor can't be waited for, and [`Cx::wait`] would say
+    /// why.
+    #[inline(always)]
+    pub(crate) fn begin_wait(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
+        self.start_wait(fd, direction).ok()
+    }
+
+    /// Back to the worker, as [`Cx::suspend`] where
+    /// [`Cx::waits_without_limit`].
+    #[inline(always)]
+    pub(crate) fn suspend_until_woken() {
+        debug_assert!(Self::running().is_some_and(Self::waits_without_limit));
+        // SAFETY: the yielder is that of the coroutine that runs, which is who
+        // calls this: nobody else has begun a wait.
+        unsafe { switch::suspend(Worker::yielder(), Event::Parked) };
+    }
+
     /// Parks until any of the descriptors may be ready, or closed. Errors as
     /// [`Cx::wait`], but for `EPERM` and `EBADF` which the caller's next try
     /// will meet.
@@ -337,8 +391,9 @@ impl Cx {
         driver.wait_again(fd, direction, self.waker())
     }
 
+    /// What became of a wait.
     #[inline(always)]
-    fn end_wait(self, key: WaitKey) -> Outcome {
+    pub(crate) fn end_wait(self, key: WaitKey) -> Outcome {
         self.worker().driver.borrow_mut().finish(key)
     }
 

@@ -5,10 +5,11 @@
 //! that goes to sleep lets the others end, and then its alarm must have rung.
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 
 use super::mailbox::{Mailbox, Owner};
+use super::watchers::Watchers;
 
 /// A mailbox with an alarm that can be looked at.
 struct Bed {
@@ -278,5 +279,57 @@ fn loom_a_switch_against_a_wake() {
             let second = unsafe { Carrier::resume(carrier, ptr::null()) };
             assert_eq!(second, Event::Finished, "woken too early");
         }
+    });
+}
+
+/// One counts an end and tells who watches; the other watches, then looks. It
+/// must see the end or be woken.
+fn watcher_and_end(
+    watch: impl Fn(&Watchers, std::task::Waker, &AtomicU64) -> u64 + Send + Sync + 'static,
+) {
+    loom::model(move || {
+        let shared = Arc::new((Watchers::new(), AtomicU64::new(0)));
+        let worker = Arc::clone(&shared);
+        let worker = thread::spawn(move || {
+            let (watchers, ended) = &*worker;
+            ended.store(1, Ordering::Relaxed);
+            if watchers.any() {
+                watchers.tell();
+            }
+        });
+        let woken = std::sync::Arc::new(Woken::default());
+        let seen = watch(&shared.0, std::sync::Arc::clone(&woken).into(), &shared.1);
+        worker.join().unwrap();
+        assert!(
+            seen == 1 || woken.0.load(std::sync::atomic::Ordering::Relaxed),
+            "overslept"
+        );
+    });
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn loom_an_end_is_seen_or_told() {
+    watcher_and_end(|watchers, waker, ended| {
+        watchers.add(waker);
+        ended.load(Ordering::Relaxed)
+    });
+}
+
+#[test]
+#[should_panic(expected = "overslept")]
+fn loom_catches_a_watcher_that_looks_first() {
+    watcher_and_end(|watchers, waker, ended| {
+        let seen = ended.load(Ordering::Relaxed);
+        watchers.add(waker);
+        seen
     });
 }

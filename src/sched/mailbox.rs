@@ -138,6 +138,12 @@ impl<M, J> Mailbox<M, J> {
         self.offered.load(Ordering::Relaxed)
     }
 
+    /// Whether an idle worker had better not sleep. Cheap, may lag.
+    #[inline(always)]
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_mail() || self.has_jobs() || !self.idle.load(Ordering::Relaxed)
+    }
+
     /// Moves the messages into `into`, which is empty.
     pub(crate) fn read(&self, into: &mut Vec<M>) {
         debug_assert!(into.is_empty());

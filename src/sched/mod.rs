@@ -15,12 +15,14 @@ mod describe;
 mod forked;
 mod locals;
 mod mailbox;
+mod own;
 mod poll;
 mod pool;
 mod remote;
 mod run;
 mod stacks;
 mod wake;
+mod watchers;
 mod worker;
 
 #[cfg(all(test, loom))]
@@ -37,10 +39,12 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use locals::{Found, coroutine, shared_coroutine};
+#[cfg(feature = "hook")]
+pub(crate) use own::on_thread;
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
-pub(crate) use wake::ask;
+pub(crate) use wake::{ask, wake};
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.
@@ -49,6 +53,9 @@ pub(crate) struct Config {
     pub(crate) max_coroutines: u32,
     pub(crate) arena: ArenaConfig,
     pub(crate) shared: SharedConfig,
+    /// Whether coroutines have thread-locals of their own unless they or who
+    /// spawns them say otherwise.
+    pub(crate) own_locals: bool,
 }
 
 /// A file descriptor's number is about to end or to change its meaning: its

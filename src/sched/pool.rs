@@ -11,8 +11,8 @@ use std::task::Waker;
 use super::counters::Counters;
 use super::mailbox::Owner;
 use super::remote::{Message, Remote, Unstarted};
-use crate::shim::Lock;
-use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use super::watchers::Watchers;
+use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Tasks that a worker may have more than its neighbour without being passed
 /// over.
@@ -31,8 +31,7 @@ pub(crate) struct Pool {
     /// Counts the begins and ends of runs: odd while one is on.
     runs: AtomicU64,
     /// Who wants to hear when tasks have ended.
-    watchers: Lock<Vec<Waker>>,
-    watched: AtomicBool,
+    pub(super) watchers: Watchers,
 }
 
 impl Pool {
@@ -49,8 +48,7 @@ impl Pool {
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             runs: AtomicU64::new(0),
-            watchers: Lock::new(Vec::new()),
-            watched: AtomicBool::new(false),
+            watchers: Watchers::new(),
         };
         // What is claimed already is given back if the pool is dropped half-way.
         for _ in 0..workers {
@@ -139,7 +137,7 @@ impl Pool {
         impl Drop for End<'_> {
             fn drop(&mut self) {
                 self.0.runs.fetch_add(1, Ordering::Relaxed);
-                self.0.tell_watchers();
+                self.0.watchers.tell();
             }
         }
         self.stopping.store(false, Ordering::Relaxed);
@@ -166,24 +164,7 @@ impl Pool {
     /// Wakes the waker when a worker has nothing to do and tasks have ended
     /// since; look at [`Pool::load`] after this.
     pub(crate) fn watch(&self, waker: Waker) {
-        self.watchers.lock().push(waker);
-        self.watched.store(true, Ordering::Relaxed);
-        // Partner of the one in `is_watched`: either the worker sees that it
-        // is watched, or we see what it has counted.
-        fence(Ordering::SeqCst);
-    }
-
-    /// Whether anybody watches. A worker asks when it has counted.
-    pub(super) fn is_watched(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.watched.load(Ordering::Relaxed)
-    }
-
-    /// Wakes all who watch; they watch again if they have to.
-    pub(super) fn tell_watchers(&self) {
-        self.watched.store(false, Ordering::Relaxed);
-        let watchers = std::mem::take(&mut *self.watchers.lock());
-        watchers.into_iter().for_each(Waker::wake);
+        self.watchers.add(waker);
     }
 
     /// Tells every worker something.

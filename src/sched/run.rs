@@ -1,5 +1,6 @@
 //! The worker's loop: what runs next, and when the worker sleeps.
 
+use std::hint;
 use std::io;
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::{ERA_BITS, Worker};
 use crate::driver::Turn;
-use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::switch::{Carrier, Event, Job};
 use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
 use crate::util::{contain, prefetch};
@@ -34,6 +35,14 @@ const AHEAD: usize = 8;
 /// everybody has run who was woken the last time: those woken now would only
 /// stand behind them.
 const POLL_EVERY: Duration = Duration::from_micros(200);
+
+/// For how long a worker looks out for mail before it sleeps, if its last
+/// sleep was ended by mail within this time: about what a sleep and a wake-up
+/// cost, so it never loses more than it could have saved, and that only once.
+const SPIN: Duration = Duration::from_micros(20);
+
+/// Looks at the mailbox for each look at the clock.
+const GLANCES: u32 = 16;
 
 /// Room in the run queue that an idle worker keeps.
 const QUEUE_KEPT: usize = 1 << 16;
@@ -148,9 +157,9 @@ impl Worker {
     /// since. They may be ours, so there may be something to do after `true`.
     fn tell_of_ends(&self) -> bool {
         let ended = self.remote.counters.ended.get();
-        let tell = self.pool.is_watched() && self.told.replace(ended) != ended;
+        let tell = self.pool.watchers.any() && self.told.replace(ended) != ended;
         if tell {
-            self.pool.tell_watchers();
+            self.pool.watchers.tell();
         }
         tell
     }
@@ -170,14 +179,45 @@ impl Worker {
             self.adopt_or_return(task);
             return Ok(());
         }
-        let result = if mailbox.may_sleep(self.slots.has_room()) {
-            self.turn(Turn::Park)
-        } else {
+        let result = if self.mail_came_soon() || !mailbox.may_sleep(self.slots.has_room()) {
             Ok(())
+        } else {
+            self.sleep()
         };
         mailbox.awake();
         self.read_mail();
         result
+    }
+
+    /// Sleeps in the driver, and notes whether mail ended that soon.
+    fn sleep(&self) -> io::Result<()> {
+        let begun = Instant::now();
+        let result = self.turn(Turn::Park);
+        let short = begun.elapsed() < SPIN;
+        self.spins.set(short && self.remote.mailbox.has_mail());
+        result
+    }
+
+    /// Looks out for mail for a moment, if the last time it came at once:
+    /// two workers that answer each other do so without sleeping. Whoever
+    /// writes may need our core, so it is given away between the looks. Where
+    /// nothing comes, the next sleep is a true one again.
+    fn mail_came_soon(&self) -> bool {
+        if !self.spins.get() {
+            return false;
+        }
+        let begun = Instant::now();
+        while begun.elapsed() < SPIN {
+            for _ in 0..GLANCES {
+                if self.remote.mailbox.has_news() {
+                    return true;
+                }
+                hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+        self.spins.set(false);
+        false
     }
 
     /// Asks the driver what has happened and wakes those who wait for it.
@@ -211,14 +251,19 @@ impl Worker {
         };
         slot.set_state(State::Running);
         self.budget.set(BUDGET);
-        RUNNING.set(slot);
         // SAFETY: the carrier was installed on this thread, at the top of the
         // stack that the slot holds; it is idle exactly if the task is new (I3).
         let event = unsafe {
-            Self::set_yielder((*carrier).yielder());
-            Carrier::resume(carrier, job)
+            if slot.has(Flags::OWN) {
+                self.resume_own(slot, carrier, job)
+            } else {
+                RUNNING.set(slot);
+                Self::set_yielder((*carrier).yielder());
+                let event = Carrier::resume(carrier, job);
+                RUNNING.set(ptr::null());
+                event
+            }
         };
-        RUNNING.set(ptr::null());
         self.remote.counters.resumed.add(1);
         if !matches!(event, Event::Finished | Event::Panicked) {
             self.suspended(slot, !job.is_null());
@@ -231,7 +276,7 @@ impl Worker {
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
             Event::Panicked if Self::current().is_none() => fork::end_child(101),
-            Event::Panicked => self.end(index, slot, Some(why_unwound(take_panic()))),
+            Event::Panicked => self.end(index, slot, Some(why_unwound(self.payload(slot)))),
             Event::Abandoned => self.abandon(index, slot),
             Event::Visited => unreachable!("a visit is over before its worker goes on"),
         }
@@ -272,6 +317,13 @@ impl Worker {
         let who = Who { worker: self, slot };
         let carrier = self.stacks.start(&self.slots, slot, &who);
         let carrier = carrier.map_err(JoinError::not_started)?;
+        if slot.has(Flags::OWN) {
+            let stack = self.stacks.bounds(slot);
+            self.own.take(slot, stack).map_err(|error| {
+                self.stacks.end(slot);
+                JoinError::not_started(error)
+            })?;
+        }
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).job() }))
     }
@@ -279,6 +331,9 @@ impl Worker {
     /// A task has ended: stack, slot and packet go, the joiner is woken.
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         self.stacks.end(slot);
+        if slot.has(Flags::OWN) {
+            self.own.give(slot);
+        }
         // A shared coroutine that unwound has not ended its locals itself.
         self.end_locals(slot);
         let packet = self.free_slot(index, slot);
@@ -340,6 +395,9 @@ impl Worker {
         }
         self.remote.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
+        if slot.has(Flags::OWN) {
+            self.own.abandon(slot);
+        }
         let packet = self.free_slot(index, slot);
         // SAFETY: as in `end`.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {

@@ -4,11 +4,10 @@
 //! is in `run.rs`, how a coroutine waits in `cx.rs`, how it is cancelled in
 //! `cancel.rs`.
 //!
-//! Everything is plain memory behind `Cell`s and short `RefCell` borrows. The
-//! rule that makes the borrows safe from panics: no foreign code (a waker, a
+//! Everything is plain memory behind `Cell`s and short borrows. The rule that makes the borrows safe from panics: no foreign code (a waker, a
 //! destructor, a closure) runs while one is held (I5).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
@@ -20,6 +19,7 @@ use slab::Slab;
 
 use super::cancel::Limit;
 use super::locals::Locals;
+use super::own::OwnBlocks;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
@@ -28,6 +28,7 @@ use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
 use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
+use crate::util::section::{Section, SectionCell};
 
 thread_local! {
     static LOCAL: Local = const {
@@ -58,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) name: Option<Arc<str>>,
     /// Hooks let its calls through to libc.
     pub(crate) unhooked: bool,
+    /// Whether it has thread-locals of its own; `None`: as the runtime says.
+    pub(crate) own_locals: Option<bool>,
     pub(crate) site: &'static Location<'static>,
 }
 
@@ -86,11 +89,14 @@ pub(crate) struct Worker {
     pub(super) place: usize,
     pub(super) remote: &'static Remote,
     pub(super) slots: Slots,
-    pub(super) queue: RefCell<VecDeque<u32>>,
+    pub(super) queue: SectionCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
-    pub(super) driver: RefCell<Driver>,
-    pub(super) extras: RefCell<Slab<Extra>>,
-    pub(super) sites: RefCell<Sites>,
+    pub(super) own: OwnBlocks,
+    /// Whether a task that may have thread-locals of its own has them.
+    own_by_default: bool,
+    pub(super) driver: SectionCell<Driver>,
+    pub(super) extras: SectionCell<Slab<Extra>>,
+    pub(super) sites: SectionCell<Sites>,
     /// When the driver turned last, for those who park now: its ticks, without
     /// the lower [`ERA_BITS`].
     pub(super) era: Cell<u32>,
@@ -103,6 +109,8 @@ pub(crate) struct Worker {
     pub(super) mail: Cell<Vec<Message>>,
     /// Tasks that had ended when the pool's watchers were last told.
     pub(super) told: Cell<u64>,
+    /// Mail came so soon after the last look that it pays to look out for it.
+    pub(super) spins: Cell<bool>,
 }
 
 /// The error of a spawn that finds all slots taken.
@@ -143,17 +151,20 @@ impl Worker {
             place,
             remote,
             slots,
-            queue: RefCell::default(),
+            queue: SectionCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
-            driver: RefCell::new(driver),
-            extras: RefCell::new(extras),
-            sites: RefCell::default(),
+            own: OwnBlocks::new(config.arena.keep_warm),
+            own_by_default: config.own_locals,
+            driver: SectionCell::new(driver),
+            extras: SectionCell::new(extras),
+            sites: SectionCell::default(),
             era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
             woken: Cell::default(),
             mail: Cell::default(),
             told: Cell::new(0),
+            spins: Cell::new(false),
         })
     }
 
@@ -191,6 +202,14 @@ impl Worker {
     #[inline(always)]
     pub(super) fn set_yielder(yielder: YielderPtr) {
         LOCAL.with(|local| local.yielder.set(yielder));
+    }
+
+    /// Makes a block of thread-locals that is entered know who runs.
+    pub(super) fn set_local(worker: &Self, yielder: YielderPtr) {
+        LOCAL.with(|local| {
+            local.worker.set(worker);
+            local.yielder.set(yielder);
+        });
     }
 
     /// The running coroutine's way back to its worker.
@@ -295,7 +314,12 @@ impl Worker {
         let polled = unsafe { (*packet).is_polled() };
         match plan.stack {
             _ if polled => slot.set(Flags::POLLED),
-            StackPlan::Dedicated(bytes) => slot.stack.set(bytes.div_ceil(PAGE) as u32),
+            StackPlan::Dedicated(bytes) => {
+                slot.stack.set(bytes.div_ceil(PAGE) as u32);
+                if plan.own_locals.unwrap_or(self.own_by_default) {
+                    slot.set(Flags::OWN);
+                }
+            }
             StackPlan::Shared => slot.set(Flags::SHARED),
         }
         slot.site.set(self.sites.borrow_mut().intern(plan.site));
@@ -365,6 +389,9 @@ impl Worker {
 
     /// Reads the mail.
     pub(super) fn read_mail(&self) {
+        // A coroutine that asks whether it is cancelled comes here: parked half-way
+        // through, it would keep the others' messages.
+        let _section = Section::enter();
         let mut mail = self.mail.take();
         self.remote.mailbox.read(&mut mail);
         for message in mail.drain(..) {

@@ -1,11 +1,12 @@
 //! The slot: a parked coroutine's 32 bytes, at an address that never changes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::ptr;
 
 use super::{Addr, Header};
 use crate::sys::mem::Reserve;
+use crate::util::section::SectionCell;
 
 thread_local! {
     /// The slot of the coroutine that runs on this thread right now; null on
@@ -49,6 +50,8 @@ impl Flags {
     pub(crate) const POLLED: Self = Self(32);
     /// Runs inside a `timeout` that has not ended yet.
     pub(crate) const LIMITED: Self = Self(64);
+    /// Has thread-locals of its own ([`Slot::frame_len`]).
+    pub(crate) const OWN: Self = Self(128);
     /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
     pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
 }
@@ -80,7 +83,8 @@ pub(crate) struct Slot {
     /// elsewhere than on the stack; 0 for none. All others: when the task
     /// parked last, in the worker's eras.
     pub(crate) frame: Cell<u32>,
-    /// Bytes in that block. In a free slot: the next free one.
+    /// Bytes in that block. In a free slot: the next free one. Of a started
+    /// task with its own thread-locals: which they are, among the worker's.
     pub(crate) frame_len: Cell<u32>,
     /// Rare things (name, locals): an index into the worker's extras, 0 for none.
     pub(crate) extra: Cell<u32>,
@@ -147,7 +151,7 @@ impl Slot {
 pub(crate) struct Slots {
     base: *const Slot,
     capacity: u32,
-    book: RefCell<Book>,
+    book: SectionCell<Book>,
 }
 
 #[derive(Debug)]
@@ -197,7 +201,7 @@ impl Slots {
         Ok(Self {
             base: reserve.base().wrapping_add(offset).cast(),
             capacity,
-            book: RefCell::new(Book {
+            book: SectionCell::new(Book {
                 reserve,
                 offset,
                 segments: Vec::new(),
@@ -408,6 +412,7 @@ mod tests {
     fn stale_addresses_are_never_found() {
         let slots = Slots::new(3 * SEGMENT_SLOTS, 5).unwrap();
         let mut live: HashMap<u32, Addr> = HashMap::new();
+        let mut order: Vec<u32> = Vec::new();
         let mut stale: Vec<Addr> = Vec::new();
         let mut random = 0x9E37_79B9_7F4A_7C15_u64;
         for step in 0..400_000_u32 {
@@ -419,14 +424,15 @@ mod tests {
             if random % 8 < grow || live.is_empty() {
                 let index = slots.alloc().expect("room");
                 let fresh = addr(&slots, index);
+                order.push(index);
                 assert!(
                     live.insert(index, fresh).is_none(),
                     "slot {index} handed out twice"
                 );
                 assert_ne!(stale.last(), Some(&fresh));
             } else {
-                let nth = (random >> 8) as usize % live.len().min(8);
-                let index = *live.keys().nth(nth).unwrap();
+                let nth = (random >> 8) as usize % live.len();
+                let index = order.swap_remove(nth);
                 stale.push(live.remove(&index).unwrap());
                 slots.free(index);
             }

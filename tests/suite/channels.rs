@@ -9,7 +9,8 @@ use crore::sync::channel::*;
 
 use super::{Random, Spawner};
 
-const LONG: Duration = Duration::from_secs(60);
+/// As good as for ever, and no test waits for it.
+const LONG: Duration = Duration::from_secs(3600);
 const SHORT: Duration = Duration::from_millis(2);
 
 pub(crate) fn fifo_for_every_capacity<S: Spawner>(s: &S) {

@@ -6,6 +6,9 @@ use crore::sync::channel::*;
 
 use super::{Random, Spawner};
 
+/// As good as for ever, and no test waits for it.
+const LONG: Duration = Duration::from_secs(3600);
+
 /// Both sides of a rendezvous wait in a select, with a second case each.
 pub(crate) fn two_selects_meet<S: Spawner>(s: &S) {
     let (tx, rx) = rendezvous();
@@ -158,15 +161,12 @@ pub(crate) fn default_and_timeout<S: Spawner>(s: &S) {
     assert_eq!(late, None);
     let sender = s.spawn(move || {
         let mut case = tx.case(7);
-        assert_eq!(
-            select_timeout(&mut [&mut case], Duration::from_secs(60)),
-            Some(0)
-        );
+        assert_eq!(select_timeout(&mut [&mut case], LONG), Some(0));
         case.take()
     });
     let got = crore::select! {
         recv(rx) -> value => value.ok(),
-        default(Duration::from_secs(60)) => None,
+        default(LONG) => None,
     };
     assert_eq!(got, Some(7));
     assert_eq!(s.join(sender), Some(Ok(())));

@@ -5,6 +5,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
+use socket2::{Domain, Socket, Type};
+
 use super::*;
 
 /// Answers what connection number `n` got; false closes the connection.
@@ -29,10 +31,14 @@ fn serve(answer: Answer) -> SocketAddr {
 }
 
 fn run(server: SocketAddr, connections: usize, size: usize) -> Report {
+    run_for(Duration::from_millis(200), server, connections, size)
+}
+
+fn run_for(load: Duration, server: SocketAddr, connections: usize, size: usize) -> Report {
     let config = Config {
         server,
         connections,
-        load: Duration::from_millis(200),
+        load,
         size,
         server_pid: None,
     };
@@ -46,13 +52,18 @@ fn echo(_: usize, stream: &mut TcpStream, bytes: &[u8]) -> bool {
 #[test]
 fn a_right_server_makes_no_errors() {
     for (connections, size) in [(1, 1), (150, 64), (3, 10_000), (2, MAX_SIZE)] {
-        let report = run(serve(echo), connections, size);
-        assert_eq!(report.errors, BTreeMap::new());
-        assert_eq!(report.connections, connections);
-        assert!(
-            report.requests > 0,
-            "{connections} connections, {size} bytes"
-        );
+        // A busy machine may need longer until something has come back.
+        let report = [100, 1_000, 10_000]
+            .into_iter()
+            .map(|millis| {
+                let load = Duration::from_millis(millis);
+                let report = run_for(load, serve(echo), connections, size);
+                assert_eq!(report.errors, BTreeMap::new());
+                assert_eq!(report.connections, connections);
+                report
+            })
+            .find(|report| report.requests > 0);
+        let report = report.unwrap_or_else(|| panic!("{connections} connections, {size} bytes"));
         // Those on their way at the end are measured, but not in the rate.
         let measured = report.latency.len();
         assert_eq!(
@@ -81,10 +92,8 @@ fn the_server_process_is_measured() {
     let report = drive(&config, &mut |_| {}).unwrap();
     assert_eq!(report.errors, BTreeMap::new());
     let server = report.server.unwrap();
-    assert!(
-        server.before > 0 && server.idle >= server.before,
-        "{server:?}"
-    );
+    // Which of them is more depends on the other tests of this process.
+    assert!(server.before > 0 && server.idle > 0, "{server:?}");
 }
 
 #[test]
@@ -172,11 +181,12 @@ fn a_closed_connection_is_an_error() {
 
 #[test]
 fn nobody_listening_is_an_error_for_each() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let report = run(free, 10, 64);
+    // Taken, so that nobody else can listen there.
+    let taken = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    taken.bind(&any.into()).unwrap();
+    let refusing = taken.local_addr().unwrap().as_socket().unwrap();
+    let report = run(refusing, 10, 64);
     assert_eq!((report.connections, report.requests), (0, 0));
     let (why, count) = report.errors.first_key_value().unwrap();
     assert!(why.starts_with("connecting: Connection refused"), "{why}");
@@ -185,20 +195,27 @@ fn nobody_listening_is_an_error_for_each() {
 
 #[test]
 fn silence_is_an_error() {
-    let addr = serve(|n, stream, bytes| n == 3 || stream.write_all(bytes).is_ok());
-    let config = Config {
-        server: addr,
-        connections: 5,
-        load: Duration::from_millis(1),
-        size: 64,
-        server_pid: None,
+    let errors_within = |patience: Duration| {
+        let config = Config {
+            server: serve(|n, stream, bytes| n == 3 || stream.write_all(bytes).is_ok()),
+            connections: 5,
+            load: Duration::from_millis(1),
+            size: 64,
+            server_pid: None,
+        };
+        let watch = &mut |_| {};
+        let mut driver = Driver::new(&config, watch).unwrap();
+        driver.patience = patience;
+        driver.connect(5);
+        let errors: Vec<_> = driver.errors.into_iter().collect();
+        let [(why, silent)] = &errors[..] else {
+            panic!("{errors:?}")
+        };
+        assert_eq!(*why, format!("connecting: no reply within {patience:?}"));
+        *silent
     };
-    let watch = &mut |_| {};
-    let mut driver = Driver::new(&config, watch).unwrap();
-    driver.patience = Duration::from_millis(300);
-    driver.connect(5);
-    assert_eq!(
-        driver.errors.into_iter().collect::<Vec<_>>(),
-        [("connecting: no reply within 300ms".into(), 1)]
-    );
+    // On a busy machine the other four need longer to be heard.
+    let silent = [200, 2_000, 20_000].map(Duration::from_millis);
+    let silent = silent.into_iter().map(errors_within).find(|&n| n == 1);
+    assert_eq!(silent, Some(1));
 }

@@ -124,8 +124,14 @@ fn gather<T>(
 /// not depend on time at all is tested by counting.
 #[track_caller]
 pub fn overlapped(what: &str, n: usize, took: Duration) {
-    let serial = MOMENT * u32::try_from(n).expect("a crowd of sane size");
-    println!("{what}: {n} waits of {MOMENT:?} took {took:?}");
+    overlapped_by(what, n, MOMENT, took);
+}
+
+/// As [`overlapped`], for waits of another length.
+#[track_caller]
+pub fn overlapped_by(what: &str, n: usize, wait: Duration, took: Duration) {
+    let serial = wait * u32::try_from(n).expect("a crowd of sane size");
+    println!("{what}: {n} waits of {wait:?} took {took:?}");
     assert!(took < serial / 2, "{took:?}, one by one is {serial:?}");
 }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crore_clients::hiredis::blpop;
-use crore_clients::{crowd, each, on_one_thread, overlapped, redis_server};
+use crore_clients::{crowd, each, on_one_thread, overlapped, overlapped_by, redis_server};
+
+/// A limit for answers that those of two hundred at a time keep to.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_thousand_waits_end_together() {
@@ -63,10 +66,9 @@ fn its_timeout_holds() {
         let address = server.address();
         let (answers, took) = crowd(200, move |i| {
             let (own, value) = (format!("own {i}"), i.to_string());
-            let patience = Some(Duration::from_millis(100));
-            blpop(address, (&own, &value), ("never", "0"), patience)
+            blpop(address, (&own, &value), ("never", "0"), Some(PATIENCE))
         });
         each(&answers, |_| Err("Resource temporarily unavailable".into()));
-        overlapped("hiredis redisSetTimeout", 200, took);
+        overlapped_by("hiredis redisSetTimeout", 200, PATIENCE, took);
     });
 }

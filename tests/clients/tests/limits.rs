@@ -1,7 +1,9 @@
 //! What does not work, kept here so that the page says so as long as it holds.
 
 use std::convert::Infallible;
+use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ impl r2d2::ManageConnection for Nothing {
 fn pool(connections: u32) -> r2d2::Pool<Nothing> {
     r2d2::Pool::builder()
         .max_size(connections)
-        .connection_timeout(Duration::from_millis(200))
+        .connection_timeout(Duration::from_secs(600))
         .build(Nothing)
         .unwrap()
 }
@@ -58,7 +60,10 @@ fn r2d2_with_fewer_connections_times_out() {
         let pool = pool(1);
         let held = pool.get().unwrap();
         let another = pool.clone();
-        let waiter = crore::spawn_local(move || another.get().is_err());
+        let waiter = crore::spawn_local(move || {
+            let patience = Duration::from_millis(200);
+            another.get_timeout(patience).is_err()
+        });
         // The waiter runs, and the thread stops with it.
         crore::sleep(Duration::from_millis(1));
         drop(held);
@@ -81,10 +86,10 @@ fn r2d2_behind_a_semaphore_works() {
     });
 }
 
-/// A client of `reqwest::blocking` that has waited for two seconds at most.
-fn get(url: &str) -> Result<String, String> {
+/// What a client of `reqwest::blocking` gets that waits so long at most.
+fn get(url: &str, patience: Duration) -> Result<String, String> {
     let client = reqwest::blocking::Client::builder()
-        .timeout(Duration::from_secs(2))
+        .timeout(patience)
         .build()
         .unwrap();
     let answer = client.get(url).send().and_then(|it| it.text());
@@ -112,7 +117,8 @@ fn reqwest_blocking_works_one_after_the_other() {
         }
     });
     on_one_thread(|| {
-        let (mut answers, _) = crowd(10, move |_| get(&url).unwrap());
+        let patience = Duration::from_secs(600);
+        let (mut answers, _) = crowd(10, move |_| get(&url, patience).unwrap());
         answers.sort_unstable();
         each(&answers, |i| i.to_string());
     });
@@ -124,7 +130,63 @@ fn reqwest_blocking_works_one_after_the_other() {
 fn reqwest_blocking_stops_the_thread() {
     on_one_thread(|| {
         let server = SlowHttp::start(0);
-        let error = get(&server.url("delay/1/word")).expect_err("it works: say so on the page");
+        let url = server.url("delay/1/word");
+        let error = get(&url, Duration::from_secs(2)).expect_err("it works: say so on the page");
         assert!(error.contains("TimedOut"), "{error}");
+    });
+}
+
+/// A lock of `parking_lot` queues threads by a thread-local that all coroutines
+/// of a thread have in common: whoever waits for one stops the thread, and a
+/// report says so before anything else can happen.
+#[test]
+fn parking_lot_stops_the_thread_and_says_so() {
+    const CHILD: &str = "CRORE_CLIENTS_CHILD";
+    const NAME: &str = "parking_lot_stops_the_thread_and_says_so";
+    if env::var_os(CHILD).is_some() {
+        return on_one_thread(|| {
+            let mutex = Arc::new(parking_lot::Mutex::new(0));
+            let all: Vec<_> = (0..3)
+                .map(|_| {
+                    let mutex = mutex.clone();
+                    crore::spawn_local(move || {
+                        let mut held = mutex.lock();
+                        crore::sleep(Duration::from_millis(1));
+                        *held += 1;
+                    })
+                })
+                .collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+        });
+    }
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let report = lines.find_map(|line| line.ok().filter(|line| line.starts_with("crore: ")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = report.expect("it works: say so on the page");
+    assert!(report.contains("those of parking_lot do"), "{report}");
+    assert!(report.contains("spawned at tests/limits.rs:"), "{report}");
+}
+
+/// One after the other no coroutine waits.
+#[test]
+fn parking_lot_works_where_nobody_holds_it_across_a_wait() {
+    on_one_thread(|| {
+        let mutex = Arc::new(parking_lot::Mutex::new(0));
+        let theirs = mutex.clone();
+        crowd(100, move |_| {
+            for _ in 0..10 {
+                *theirs.lock() += 1;
+                crore::yield_now();
+            }
+        });
+        assert_eq!(*mutex.lock(), 1_000);
     });
 }

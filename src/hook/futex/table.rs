@@ -1,0 +1,354 @@
+//! The table of parked coroutines, by the address that each waits at.
+//!
+//! ```text
+//!   buckets[hash(address)]
+//!   ┌─────────────────────────────────────────┐
+//!   │ parked   coroutines that are queued     │  hints: written under the
+//!   │ blocked  threads that wait in the kernel│  lock or around the wait,
+//!   │ owed     wake-ups that a section holds  │  read by whoever wakes
+//!   │ lock { queues by address }              │
+//!   └─────────────────────────────────────────┘
+//! ```
+//!
+//! Lives here: who waits where, and the two promises that everything above
+//! rests on (README.md has the proof). *Queueing looks again*: whether to wait
+//! is decided under the bucket's lock, after the waiter has been counted.
+//! *Waking looks after changing*: whoever wakes has changed what the waiter
+//! looks at, then a fence, then reads the count. Does not live here: what is
+//! looked at (a futex word, a lock of C), parking, and waking.
+//!
+//! Under a bucket's lock nothing waits and nothing allocates: the allocator's
+//! lock may be the one that is waited for here. Nodes are the table's, never
+//! the waiter's frame's (I8).
+
+use std::io;
+
+use super::nodes::{Chain, Nodes, Number};
+use crate::shim::Lock;
+use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::task::Addr;
+
+/// See the [module](self).
+pub(super) struct Table {
+    nodes: Nodes,
+    buckets: Box<[Bucket]>,
+}
+
+/// A line of its own, so that addresses don't slow each other down.
+#[repr(align(64))]
+struct Bucket {
+    /// Coroutines that are queued here.
+    parked: AtomicU32,
+    /// Threads that wait in the kernel at an address of this bucket.
+    blocked: AtomicU32,
+    /// Somebody in a section wanted to wake: all are to be woken.
+    owed: AtomicBool,
+    queues: Lock<Chain>,
+}
+
+/// A place in a queue; its owner gives it up with [`Table::leave`].
+#[must_use = "a place that is not given up stays"]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    address: usize,
+    node: Number,
+}
+
+/// A thread waits in the kernel while this lives.
+pub(super) struct Blocked<'a>(&'a AtomicU32);
+
+impl Drop for Blocked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How a place was when it was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Somebody had taken it off the queue.
+    Woken,
+    Queued,
+}
+
+/// Coroutines that were taken off their queues: to be woken outside the lock.
+pub(super) struct Batch {
+    waiters: [Addr; Self::ROOM],
+    len: usize,
+}
+
+impl Batch {
+    const ROOM: usize = 16;
+
+    pub(super) fn new() -> Self {
+        Self {
+            waiters: [Addr::from_bits(0); Self::ROOM],
+            len: 0,
+        }
+    }
+
+    fn fill(&mut self, mut next: impl FnMut() -> Option<Addr>) {
+        while let Some(waiter) = (self.len < Self::ROOM).then(&mut next).flatten() {
+            self.waiters[self.len] = waiter;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn waiters(&self) -> &[Addr] {
+        &self.waiters[..self.len]
+    }
+
+    /// Whether there may be more where these came from.
+    pub(super) fn is_full(&self) -> bool {
+        self.len == Self::ROOM
+    }
+}
+
+impl Table {
+    /// A table of so many buckets, a power of two, for so many waiters.
+    ///
+    /// # Errors
+    ///
+    /// No address space is left.
+    pub(super) fn new(buckets: usize, waiters: u32) -> io::Result<Self> {
+        assert!(buckets.is_power_of_two());
+        let bucket = || Bucket {
+            parked: AtomicU32::new(0),
+            blocked: AtomicU32::new(0),
+            owed: AtomicBool::new(false),
+            queues: Lock::new(Chain::default()),
+        };
+        Ok(Self {
+            nodes: Nodes::new(waiters)?,
+            buckets: std::iter::repeat_with(bucket).take(buckets).collect(),
+        })
+    }
+
+    #[inline]
+    fn bucket(&self, address: usize) -> &Bucket {
+        // Fibonacci hashing; the upper half of the product is mixed well.
+        let hash = (address >> 2) as u64;
+        let hash = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        &self.buckets[hash as usize & (self.buckets.len() - 1)]
+    }
+
+    /// Queues the caller behind all others, if `still` says that it has to
+    /// wait. That is asked under the lock, so it must neither wait nor wake.
+    #[inline]
+    pub(super) fn queue(
+        &self,
+        address: usize,
+        bits: u32,
+        waiter: Addr,
+        still: impl FnOnce() -> bool,
+    ) -> Option<Place> {
+        let bucket = self.bucket(address);
+        let mut queues = bucket.queues.lock();
+        if !bucket.count_in(still) {
+            return None;
+        }
+        let Some(node) = queues.make(&self.nodes, waiter, bits) else {
+            // As if it need not wait: it will look again, and come again.
+            bucket.count_out();
+            return None;
+        };
+        queues.push(&self.nodes, node, address, false);
+        Some(Place { address, node })
+    }
+
+    /// Queues a place that was woken again, before all others, if `still` says
+    /// so; otherwise it stays woken.
+    #[must_use]
+    pub(super) fn requeue(&self, place: Place, still: impl FnOnce() -> bool) -> bool {
+        let bucket = self.bucket(place.address);
+        let mut queues = bucket.queues.lock();
+        let again = bucket.count_in(still);
+        if again {
+            queues.push(&self.nodes, place.node, place.address, true);
+        }
+        again
+    }
+
+    /// Gives the place up if it was woken, or in any case if `regardless`;
+    /// `None`: it is still queued.
+    #[inline]
+    pub(super) fn leave(&self, place: Place, regardless: bool) -> Option<Left> {
+        let bucket = self.bucket(place.address);
+        let mut queues = bucket.queues.lock();
+        let queued = queues.is_queued(&self.nodes, place.node);
+        if queued {
+            if !regardless {
+                return None;
+            }
+            queues.unlink(&self.nodes, place.node);
+            bucket.count_out();
+        }
+        queues.free(&self.nodes, place.node);
+        Some(if queued { Left::Queued } else { Left::Woken })
+    }
+
+    /// Whether the place is still queued. It stays the caller's.
+    pub(super) fn is_queued(&self, place: Place) -> bool {
+        let queues = self.bucket(place.address).queues.lock();
+        queues.is_queued(&self.nodes, place.node)
+    }
+
+    /// How many may be waiting at this address, none for sure if 0. To be
+    /// asked after a change and a SeqCst fence: then 0 means that nobody who
+    /// saw the state before the change will be queued.
+    #[inline(always)]
+    pub(super) fn may_wait(&self, address: usize) -> usize {
+        self.bucket(address).parked.load(Ordering::Relaxed) as usize
+    }
+
+    /// Takes up to `most` off the queue, first come first served, whose bits
+    /// meet `bits`; no more than a batch holds.
+    #[inline]
+    pub(super) fn take(&self, address: usize, most: usize, bits: u32) -> Batch {
+        let mut batch = Batch::new();
+        let bucket = self.bucket(address);
+        let mut queues = bucket.queues.lock();
+        let mut left = most;
+        batch.fill(|| {
+            left = left.checked_sub(1)?;
+            let waiter = queues.pop(&self.nodes, address, bits)?;
+            bucket.count_out();
+            Some(waiter)
+        });
+        batch
+    }
+
+    /// The calling thread goes to wait in the kernel.
+    pub(super) fn block(&self, address: usize) -> Blocked<'_> {
+        let blocked = &self.bucket(address).blocked;
+        blocked.fetch_add(1, Ordering::Relaxed);
+        // Before the kernel looks at the word. Partner: the fence of whoever
+        // has changed the word, before `has_blocked`.
+        fence(Ordering::SeqCst);
+        Blocked(blocked)
+    }
+
+    /// Whether a thread may be waiting in the kernel at this address. Asked as
+    /// [`may_wait`](Self::may_wait).
+    #[inline(always)]
+    pub(super) fn has_blocked(&self, address: usize) -> bool {
+        self.bucket(address).blocked.load(Ordering::Relaxed) != 0
+    }
+
+    /// Leaves a wake-up to [`pay`](Self::pay): the caller may not take locks.
+    pub(super) fn owe(&self, address: usize) {
+        self.bucket(address).owed.store(true, Ordering::Release);
+    }
+
+    /// Takes off everybody in buckets of which somebody is owed a wake-up, and
+    /// hands them to `wake`. One wake-up too many is allowed at any time, one
+    /// too few never.
+    pub(super) fn pay(&self, mut wake: impl FnMut(&Batch)) {
+        for bucket in &self.buckets {
+            // The plain load spares a thousand lines from being written to.
+            if bucket.owed.load(Ordering::Relaxed) && bucket.owed.swap(false, Ordering::Acquire) {
+                let mut left = bucket.parked.load(Ordering::Relaxed) as usize;
+                while left > 0 {
+                    let mut batch = Batch::new();
+                    let mut queues = bucket.queues.lock();
+                    batch.fill(|| {
+                        left = left.checked_sub(1)?;
+                        let waiter = queues.pop_any(&self.nodes)?;
+                        bucket.count_out();
+                        Some(waiter)
+                    });
+                    drop(queues);
+                    wake(&batch);
+                    if !batch.is_full() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+// All under the bucket's lock.
+impl Bucket {
+    /// Counts one in who has to wait, which `still` says.
+    fn count_in(&self, still: impl FnOnce() -> bool) -> bool {
+        let counted = self.parked.load(Ordering::Relaxed);
+        self.parked.store(counted + 1, Ordering::Relaxed);
+        // Between counting and looking. Partner: the fence of whoever has
+        // changed what is looked at, before `may_wait`.
+        fence(Ordering::SeqCst);
+        let waits = still();
+        if !waits {
+            self.parked.store(counted, Ordering::Relaxed);
+        }
+        waits
+    }
+
+    fn count_out(&self) {
+        let counted = self.parked.load(Ordering::Relaxed);
+        self.parked.store(counted - 1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table::new(1, 100).unwrap()
+    }
+
+    fn queue(table: &Table, address: usize, bits: u32) -> Place {
+        let waiter = Addr::from_bits(address as u64);
+        table.queue(address, bits, waiter, || true).unwrap()
+    }
+
+    #[test]
+    fn who_need_not_wait_is_not_counted() {
+        let table = table();
+        let none = table.queue(8, 1, Addr::from_bits(1), || false);
+        assert!(none.is_none() && table.may_wait(8) == 0);
+    }
+
+    #[test]
+    fn a_place_may_be_taken_again_in_front() {
+        let table = table();
+        let [a, b, c] = [1, 2, 3].map(|bits| queue(&table, 8, bits));
+        assert_eq!(table.take(8, 1, 2).waiters().len(), 1);
+        assert_eq!(table.leave(b, false), Some(Left::Woken));
+        assert_eq!(table.leave(a, false), None);
+        assert_eq!(table.take(8, 2, 2).waiters().len(), 1);
+        assert!(!table.is_queued(c) && table.requeue(c, || true));
+        // It is the first now, though it came last.
+        assert_eq!(table.take(8, 1, u32::MAX).waiters().len(), 1);
+        assert_eq!(table.leave(c, false), Some(Left::Woken));
+        assert_eq!(table.leave(a, true), Some(Left::Queued));
+        assert_eq!(table.may_wait(8), 0);
+    }
+
+    #[test]
+    fn what_is_owed_wakes_the_whole_bucket() {
+        let table = table();
+        let places: Vec<_> = (1..=40)
+            .map(|n| queue(&table, 8 * (n % 3 + 1), 1))
+            .collect();
+        let mut woken = 0;
+        table.pay(|batch| woken += batch.waiters().len());
+        assert_eq!(woken, 0);
+        table.owe(8);
+        table.pay(|batch| woken += batch.waiters().len());
+        assert_eq!(woken, 40);
+        for place in places {
+            assert_eq!(table.leave(place, false), Some(Left::Woken));
+        }
+    }
+
+    #[test]
+    fn threads_in_the_kernel_are_counted() {
+        let table = table();
+        let blocked = table.block(8);
+        assert!(table.has_blocked(8));
+        drop(blocked);
+        assert!(!table.has_blocked(8));
+    }
+}
