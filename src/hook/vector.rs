@@ -171,10 +171,12 @@ fn retried(
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
-/// thread while it writes, so nobody else may run meanwhile.
+/// thread while it writes, so nobody else may run meanwhile; unless the
+/// coroutine is a thread to it.
 #[inline(always)]
 fn writer_gate(fd: RawFd) -> Option<Cx> {
-    gate().filter(|_| fd != libc::STDOUT_FILENO && fd != libc::STDERR_FILENO)
+    let std = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
+    gate().filter(|cx| !std || cx.has_own_locals())
 }
 
 #[unsafe(no_mangle)]

@@ -263,11 +263,7 @@ impl Cx {
     ) -> io::Result<()> {
         loop {
             self.check_parkable()?;
-            let started = if again {
-                self.restart_wait(fd, direction)
-            } else {
-                self.start_wait(fd, direction)
-            };
+            let started = self.begin_wait(fd, direction, again);
             again = true;
             let key = match started {
                 Ok(key) => key,
@@ -294,11 +290,19 @@ impl Cx {
     /// The first half of a wait that keeps as little on the stack as can be:
     /// then comes [`Cx::suspend_until_woken`], then [`Cx::end_wait`].
     ///
-    /// `None` if the descriptor can't be waited for, and [`Cx::wait`] would say
-    /// why.
+    /// `again`: the call has waited before, see [`Cx::wait_or_again`].
     #[inline(always)]
-    pub(crate) fn begin_wait(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
-        self.start_wait(fd, direction).ok()
+    pub(crate) fn begin_wait(
+        self,
+        fd: RawFd,
+        direction: Direction,
+        again: bool,
+    ) -> io::Result<WaitKey> {
+        if again {
+            self.restart_wait(fd, direction)
+        } else {
+            self.start_wait(fd, direction)
+        }
     }
 
     /// Back to the worker, as [`Cx::suspend`] where

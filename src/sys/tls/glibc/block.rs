@@ -214,18 +214,17 @@ impl Block {
         self.pointer.0 + self.known.facts.list
     }
 
+    /// What stands for a thread's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.tid
+    }
+
     /// Words of libc's thread-locals, for the check of what is new in them.
     pub(super) fn libc_words(&self) -> Vec<usize> {
         let (at, len) = self.known.facts.libc;
         let words = (0..len / size_of::<usize>()).map(|i| self.pointer.word(at + word(i)));
         // SAFETY: inside the block's static TLS, which nobody uses.
         words.map(|at| unsafe { at.read() }).collect()
-    }
-
-    /// What stands for a thread's number.
-    #[cfg(test)]
-    pub(super) fn number(&self) -> u32 {
-        self.tid
     }
 }
 
@@ -399,7 +398,7 @@ mod numbers {
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
-    const FIRST: u32 = 1 << 22;
+    const FIRST: u32 = crate::sys::tls::FIRST_NUMBER;
     const COUNT: u32 = (1 << 30) - FIRST;
 
     struct Numbers {
