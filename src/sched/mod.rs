@@ -39,6 +39,8 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use locals::{Found, coroutine, shared_coroutine};
+#[cfg(feature = "futex")]
+pub(crate) use own::is_suspended;
 #[cfg(feature = "hook")]
 pub(crate) use own::on_thread;
 pub(crate) use pool::Pool;

@@ -83,6 +83,9 @@ pub(crate) struct Remote {
     pub(crate) mailbox: Mailbox<Message, Unstarted>,
     /// What the worker counts.
     pub(crate) counters: Counters,
+    /// By which number locks know the coroutine with thread-locals of its own
+    /// that runs here; 0 if none does.
+    pub(super) own_number: AtomicU32,
 }
 
 /// All remotes ever made, by index; index 0 is not used.
@@ -164,6 +167,7 @@ fn install(entry: &AtomicPtr<Remote>, index: u32) -> &'static Remote {
         next_generation: AtomicU32::new(0),
         mailbox: Mailbox::closed(),
         counters: Counters::default(),
+        own_number: AtomicU32::new(0),
     }));
     match entry.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: just made, and never freed from here on.

@@ -24,6 +24,7 @@ use std::{ptr, thread};
 
 use super::table::{Left, Place, Table};
 use super::{ALL_BITS, table};
+use crate::hook::raw::sys;
 use crate::sched::{Cx, Worker};
 use crate::task::Addr;
 use crate::util::section::Section;
@@ -79,10 +80,10 @@ pub(super) fn way(word: usize, value: u32) -> Option<Result<Cx, Why>> {
 }
 
 /// Whether the coroutine has thread-locals of its own, so that what is one per
-/// thread is one per coroutine. None has yet.
+/// thread is one per coroutine.
 #[inline(always)]
-pub(super) fn has_own_thread_locals(_: Cx) -> bool {
-    false
+pub(super) fn has_own_thread_locals(cx: Cx) -> bool {
+    cx.has_own_locals()
 }
 
 thread_local! {
@@ -145,7 +146,12 @@ fn learn(word: usize, value: u32) {
 }
 
 /// The number of this worker's thread.
-pub(super) fn thread() -> c_int {
+pub(super) fn thread(cx: Cx) -> c_int {
+    if has_own_thread_locals(cx) {
+        // What is remembered is among the thread's own.
+        // SAFETY: no arguments.
+        return unsafe { sys!(SYS_gettid) }.unwrap_or(0) as c_int;
+    }
     THREAD.get()
 }
 

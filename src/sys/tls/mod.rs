@@ -68,3 +68,6 @@ pub(crate) use absent::{Block, ThreadPointer, end_of_thread_locals, support, wit
 
 /// Why there can be no thread-locals of one's own here, in words.
 pub(crate) type Why = String;
+
+/// The numbers of threads from here on are those of blocks.
+pub(crate) const FIRST_NUMBER: u32 = 1 << 22;

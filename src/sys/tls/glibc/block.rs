@@ -3,8 +3,6 @@
 use std::ffi::c_void;
 use std::io;
 use std::ptr;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use super::check::{Known, known};
 use super::facts::{Offset, thread_pointer};
@@ -216,18 +214,17 @@ impl Block {
         self.pointer.0 + self.known.facts.list
     }
 
+    /// What stands for a thread's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.tid
+    }
+
     /// Words of libc's thread-locals, for the check of what is new in them.
     pub(super) fn libc_words(&self) -> Vec<usize> {
         let (at, len) = self.known.facts.libc;
         let words = (0..len / size_of::<usize>()).map(|i| self.pointer.word(at + word(i)));
         // SAFETY: inside the block's static TLS, which nobody uses.
         words.map(|at| unsafe { at.read() }).collect()
-    }
-
-    /// What stands for a thread's number.
-    #[cfg(test)]
-    pub(super) fn number(&self) -> u32 {
-        self.tid
     }
 }
 
@@ -395,11 +392,13 @@ fn no_memory() -> io::Error {
 /// What stands for the number of a thread: no two blocks have the same, and
 /// the kernel never gives one like it.
 mod numbers {
-    use super::{Mutex, PoisonError, io};
+    use std::io;
+
+    use crate::util::section::SectionMutex;
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
-    const FIRST: u32 = 1 << 22;
+    const FIRST: u32 = crate::sys::tls::FIRST_NUMBER;
     const COUNT: u32 = (1 << 30) - FIRST;
 
     struct Numbers {
@@ -407,13 +406,13 @@ mod numbers {
         free: Vec<u32>,
     }
 
-    static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
+    static NUMBERS: SectionMutex<Numbers> = SectionMutex::new(Numbers {
         used: 0,
         free: Vec::new(),
     });
 
     pub(super) fn take() -> io::Result<u32> {
-        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = NUMBERS.lock();
         if let Some(number) = numbers.free.pop() {
             return Ok(number);
         }
@@ -430,7 +429,7 @@ mod numbers {
     }
 
     pub(super) fn give(number: u32) {
-        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = NUMBERS.lock();
         numbers.free.push(number);
     }
 }
