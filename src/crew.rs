@@ -5,12 +5,14 @@ use std::process::abort;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle as Thread};
 
+use crate::hook;
 use crate::sched::{Config, Pool, Worker};
 use crate::stack::overflow;
 use crate::task::JoinRef;
 
 /// Runs the worker of this thread until the runtime stops.
 pub(crate) fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
+    hook::worker_begins();
     if let Err(error) = worker.run(main) {
         eprintln!("crore: a worker's reactor failed: {error}");
         abort();

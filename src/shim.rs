@@ -40,6 +40,8 @@ mod real {
 
     use atomic::{AtomicBool, Ordering};
 
+    use crate::util::section::Section;
+
     /// `std`'s cell with loom's access functions.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -74,7 +76,8 @@ mod real {
     /// The lock inside the primitives: a spinning one.
     ///
     /// It is held for a few dozen instructions that neither call foreign code
-    /// (no waker is called, cloned or dropped under it) nor suspend. Letting
+    /// (no waker is called, cloned or dropped under it) nor suspend: whoever
+    /// holds it is in a [`Section`]. Letting
     /// go is a plain store, which is why an operation costs half of what a
     /// `std::sync::Mutex` would cost. A contender that meets a holder which
     /// was preempted gives up its time slice, past the hooks.
@@ -99,10 +102,14 @@ mod real {
 
         #[inline]
         pub(crate) fn lock(&self) -> LockGuard<'_, T> {
+            let section = Section::enter();
             if !self.try_hold() {
                 self.contend();
             }
-            LockGuard { lock: self }
+            LockGuard {
+                lock: self,
+                _section: section,
+            }
         }
 
         #[inline(always)]
@@ -129,6 +136,8 @@ mod real {
     /// Exclusive access to the value of a [`Lock`].
     pub(crate) struct LockGuard<'a, T> {
         lock: &'a Lock<T>,
+        /// Ends after the lock was let go: fields are dropped after `drop`.
+        _section: Section,
     }
 
     // SAFETY: a shared guard gives shared access to the value only.

@@ -30,7 +30,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
@@ -38,6 +38,7 @@ use slab::Slab;
 
 use crate::future::block_on;
 use crate::sys::arrivals;
+use crate::util::section::{Held, SectionMutex};
 
 /// Hang-up of the terminal; often used for "read the configuration again".
 pub const SIGHUP: i32 = 1;
@@ -112,15 +113,14 @@ struct Waiting {
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static DESK: Mutex<Desk> = Mutex::new(Desk {
+static DESK: SectionMutex<Desk> = SectionMutex::new(Desk {
     served: false,
     kept: 0,
     waiting: Slab::new(),
 });
 
-fn desk() -> MutexGuard<'static, Desk> {
-    // Nothing panics half-way through a change.
-    DESK.lock().unwrap_or_else(PoisonError::into_inner)
+fn desk() -> Held<MutexGuard<'static, Desk>> {
+    DESK.lock()
 }
 
 /// Makes sure that each of the signals is noted.

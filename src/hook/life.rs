@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 
 use super::engine::gate;
 use super::raw::sys;
-use super::{PROBE, fdflags, listener, lock, probe_arrived, real};
+use super::{PROBE, fdflags, listener, lock, real, self_test};
 use crate::sched::{self, Cx};
 
 /// Passes a fresh descriptor (or an error) through.
@@ -33,7 +33,7 @@ fn ends(fd: RawFd) {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
     if fd == PROBE {
-        probe_arrived();
+        self_test::CLOSE.arrived();
     }
     ends(fd);
     // SAFETY: no pointers.

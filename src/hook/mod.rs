@@ -120,6 +120,8 @@ mod fdflags;
 mod file;
 #[cfg(all(feature = "hook", target_env = "gnu"))]
 mod fortify;
+#[cfg(feature = "futex")]
+mod futex;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]
@@ -241,20 +243,46 @@ mod self_test {
     /// A descriptor that nobody can have, for the probing `close`.
     pub(super) const PROBE: libc::c_int = libc::c_int::MIN + 0x00c0_70e1;
 
-    static ARRIVED: AtomicBool = AtomicBool::new(false);
+    /// Whether a probing call came to us.
+    pub(super) struct Probe(AtomicBool);
 
-    #[cold]
-    pub(super) fn probe_arrived() {
-        ARRIVED.store(true, Ordering::Relaxed);
+    impl Probe {
+        #[cold]
+        pub(super) fn arrived(&self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+
+        fn has_arrived(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    pub(super) static CLOSE: Probe = Probe(AtomicBool::new(false));
+    #[cfg(feature = "futex")]
+    pub(super) static SYSCALL: Probe = Probe(AtomicBool::new(false));
+
+    /// Whether `syscall` is ours, where it should be.
+    #[cfg(feature = "futex")]
+    fn syscall_arrives() -> bool {
+        // SAFETY: there is no such call.
+        unsafe { libc::syscall(super::futex::PROBE) };
+        SYSCALL.has_arrived()
+    }
+
+    #[cfg(not(feature = "futex"))]
+    fn syscall_arrives() -> bool {
+        true
     }
 
     pub(super) fn self_test() -> Status {
         // SAFETY: no pointers; the descriptor is not open.
         unsafe { libc::close(PROBE) };
-        let why = if !ARRIVED.load(Ordering::Relaxed) {
+        let why = if !CLOSE.has_arrived() {
             "libc's `close` was called, not ours: is crore linked in dynamically?"
         } else if super::real::next_definition(c"read").addr() == (libc::read as *const ()).addr() {
             "`read` is bound to libc: is another library loaded before this program?"
+        } else if !syscall_arrives() {
+            "libc's `syscall` was called, not ours: locks of std would block the thread"
         } else {
             return Status::Active;
         };
@@ -262,4 +290,10 @@ mod self_test {
     }
 }
 #[cfg(feature = "hook")]
-use self_test::{PROBE, probe_arrived, self_test};
+use self_test::{PROBE, self_test};
+
+/// A thread becomes a worker.
+pub(crate) fn worker_begins() {
+    #[cfg(feature = "futex")]
+    futex::thread_begins();
+}

@@ -95,7 +95,8 @@ unsafe extern "C" fn clock_nanosleep(
     0
 }
 
-fn now(clock: clockid_t) -> Duration {
+/// What the clock says; zero for one that there is not.
+pub(super) fn now(clock: clockid_t) -> Duration {
     let mut now = timespec {
         tv_sec: 0,
         tv_nsec: 0,

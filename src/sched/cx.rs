@@ -17,6 +17,7 @@ use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
 use crate::switch::{self, Event};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
+use crate::util::section::Section;
 
 /// "This code runs in a coroutine." Valid until the coroutine ends; it never
 /// leaves the coroutine's thread.
@@ -74,6 +75,11 @@ impl Cx {
         wake::waker(self.addr())
     }
 
+    /// Whether this coroutine is the only one that its worker has.
+    pub(crate) fn is_alone(self) -> bool {
+        self.worker().slots.live() <= 1
+    }
+
     /// Whether this coroutine's frames may be copied away while it is parked.
     #[inline(always)]
     pub(crate) fn is_shared(self) -> bool {
@@ -89,6 +95,7 @@ impl Cx {
     /// any panic while unwinding does, with a message that says why.
     #[inline(always)]
     pub(crate) fn suspend(self, event: Event) {
+        debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
         if std::thread::panicking() {
             refuse_while_panicking();
         }
@@ -118,6 +125,14 @@ impl Cx {
     pub(crate) fn park_until(self, deadline: Option<Instant>) {
         let first = deadline.into_iter().chain(self.deadline()).min();
         let timer = first.map(|at| self.start_timer(at));
+        self.suspend(Event::Parked);
+        timer.inspect(|&key| self.stop_timer(key));
+    }
+
+    /// As [`Cx::park_until`], but no `timeout` around this ends it early: for
+    /// waits whose callers could not tell.
+    pub(crate) fn park_regardless_until(self, deadline: Option<Instant>) {
+        let timer = deadline.map(|at| self.start_timer(at));
         self.suspend(Event::Parked);
         timer.inspect(|&key| self.stop_timer(key));
     }

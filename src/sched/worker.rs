@@ -4,11 +4,10 @@
 //! is in `run.rs`, how a coroutine waits in `cx.rs`, how it is cancelled in
 //! `cancel.rs`.
 //!
-//! Everything is plain memory behind `Cell`s and short `RefCell` borrows. The
-//! rule that makes the borrows safe from panics: no foreign code (a waker, a
+//! Everything is plain memory behind `Cell`s and short borrows. The rule that makes the borrows safe from panics: no foreign code (a waker, a
 //! destructor, a closure) runs while one is held (I5).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::panic::Location;
@@ -27,6 +26,7 @@ use crate::driver::Driver;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
+use crate::util::section::{Section, SectionCell};
 use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
 
 thread_local! {
@@ -82,11 +82,11 @@ pub(crate) struct Worker {
     pub(super) place: usize,
     pub(super) remote: &'static Remote,
     pub(super) slots: Slots,
-    pub(super) queue: RefCell<VecDeque<u32>>,
+    pub(super) queue: SectionCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
-    pub(super) driver: RefCell<Driver>,
-    pub(super) extras: RefCell<Slab<Extra>>,
-    pub(super) sites: RefCell<Sites>,
+    pub(super) driver: SectionCell<Driver>,
+    pub(super) extras: SectionCell<Slab<Extra>>,
+    pub(super) sites: SectionCell<Sites>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: everybody else is cancelled.
@@ -138,11 +138,11 @@ impl Worker {
             place,
             remote,
             slots,
-            queue: RefCell::default(),
+            queue: SectionCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
-            driver: RefCell::new(driver),
-            extras: RefCell::new(extras),
-            sites: RefCell::default(),
+            driver: SectionCell::new(driver),
+            extras: SectionCell::new(extras),
+            sites: SectionCell::default(),
             budget: Cell::new(0),
             stopping: Cell::new(false),
             woken: Cell::default(),
@@ -360,6 +360,9 @@ impl Worker {
 
     /// Reads the mail.
     pub(super) fn read_mail(&self) {
+        // A coroutine that asks whether it is cancelled comes here: parked half-way
+        // through, it would keep the others' messages.
+        let _section = Section::enter();
         let mut mail = self.mail.take();
         self.remote.mailbox.read(&mut mail);
         for message in mail.drain(..) {

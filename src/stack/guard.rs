@@ -17,11 +17,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
 use std::{fs, ptr};
 
 use super::GUARD;
 use crate::sys::mem::{GuardKind, Reserve};
+use crate::util::section::SectionMutex;
 
 /// Which kind of guards to make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,7 +111,7 @@ struct Entry {
 static FIRST: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
 
 /// Held by whoever changes the list. Readers do not take it.
-static WRITERS: Mutex<()> = Mutex::new(());
+static WRITERS: SectionMutex<()> = SectionMutex::new(());
 
 fn entries() -> impl Iterator<Item = &'static Entry> {
     // SAFETY: published entries are leaked boxes: valid and shared for ever.
@@ -134,7 +134,7 @@ impl Registered {
     /// bytes whose lowest [`GUARD`] bytes are their guards.
     pub(super) fn new(base: usize, len: usize, stride: usize) -> Self {
         debug_assert!(stride > GUARD && len >= stride && base.checked_add(len).is_some());
-        let _writing = WRITERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = WRITERS.lock();
         let vacant = entries().find(|entry| entry.version.load(Ordering::Relaxed) % 2 == 1);
         let entry = vacant.unwrap_or_else(|| {
             let entry = Box::leak(Box::new(Entry {
@@ -160,7 +160,7 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let _writing = WRITERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = WRITERS.lock();
         self.0.change();
     }
 }

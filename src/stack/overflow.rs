@@ -121,14 +121,14 @@ pub(crate) struct SignalWriter {
 }
 
 impl SignalWriter {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffer: [0; 512],
             len: 0,
         }
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         signal::write_stderr(&self.buffer[..mem::take(&mut self.len)]);
     }
 }

@@ -30,7 +30,7 @@ mod poison;
 mod raw_mutex;
 mod rwlock;
 mod semaphore;
-mod waiters;
+pub(crate) mod waiters;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};

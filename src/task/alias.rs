@@ -8,11 +8,12 @@
 //! the true address once there is one. The alias stays the task's identity to
 //! its end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 use slab::Slab;
 
 use super::Addr;
+use crate::util::section::{Held, SectionMutex};
 
 /// What an alias stands for.
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +32,13 @@ struct Table {
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static TABLE: Mutex<Table> = Mutex::new(Table {
+static TABLE: SectionMutex<Table> = SectionMutex::new(Table {
     entries: Slab::new(),
     made: 0,
 });
 
-fn table() -> MutexGuard<'static, Table> {
-    // Nothing panics half-way through a change.
-    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+fn table() -> Held<MutexGuard<'static, Table>> {
+    TABLE.lock()
 }
 
 /// What is asked of a task by its address.

@@ -1,11 +1,12 @@
 //! The slot: a parked coroutine's 32 bytes, at an address that never changes.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::ptr;
 
 use super::{Addr, Header};
 use crate::sys::mem::Reserve;
+use crate::util::section::SectionCell;
 
 thread_local! {
     /// The slot of the coroutine that runs on this thread right now; null on
@@ -146,7 +147,7 @@ impl Slot {
 pub(crate) struct Slots {
     base: *const Slot,
     capacity: u32,
-    book: RefCell<Book>,
+    book: SectionCell<Book>,
 }
 
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Slots {
         Ok(Self {
             base: reserve.base().wrapping_add(offset).cast(),
             capacity,
-            book: RefCell::new(Book {
+            book: SectionCell::new(Book {
                 reserve,
                 offset,
                 segments: Vec::new(),

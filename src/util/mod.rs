@@ -1,5 +1,7 @@
 //! Floor 0: small helpers that know nothing of coroutines.
 
+pub(crate) mod section;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs foreign code that must not unwind into ours. Its panic was reported by

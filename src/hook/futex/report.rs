@@ -1,0 +1,80 @@
+//! What is said when a wait stops more than it should. To standard error, past
+//! std: its lock may be what is waited for.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::own::Why;
+use crate::sched::{Cx, describe_running};
+use crate::stack::overflow::SignalWriter;
+
+/// Once for each reason.
+static SAID: AtomicU8 = AtomicU8::new(0);
+
+fn first(bit: u8) -> bool {
+    SAID.fetch_or(1 << bit, Ordering::Relaxed) & 1 << bit == 0
+}
+
+/// Says, once for each reason, that a wait stops the thread.
+pub(super) fn stopped(why: Why, word: usize) {
+    // A coroutine that is alone stops nobody.
+    if Cx::running().is_some_and(Cx::is_alone) || !first(why as u8) {
+        return;
+    }
+    let (what, instead) = match why {
+        Why::Parker => (
+            "in `std::thread::park`, which all coroutines of a thread have in common (std's \
+             channels, scoped threads and clients with a thread of their own use it)",
+            "use crore::sync, crore::park or crore::scope",
+        ),
+        Why::ThreadLocal => (
+            "for a lock that queues threads by their thread-locals, as those of parking_lot do",
+            "use locks of std or of crore::sync",
+        ),
+        Why::Unwinding => (
+            "for a lock, while it unwinds from a panic or a cancellation",
+            "let destructors try without waiting",
+        ),
+        Why::Section => (
+            "for a lock that the runtime's own code came to, in the global allocator for one",
+            "build the allocator with spinning locks",
+        ),
+        Why::Worker | Why::Unhooked => (
+            "for a lock in code that is no coroutine's, such as a future that is polled",
+            "hold no lock of std across a wait that a future may meet; use crore::sync",
+        ),
+    };
+    say(|out| {
+        let _ = out.write_str("crore: ");
+        if !describe_running(out) {
+            let _ = out.write_str("a worker");
+        }
+        let _ = writeln!(
+            out,
+            " waits {what} (at {word:#x}), and its thread with all its other coroutines waits, \
+             too: if one of them is to end the wait, that is a deadlock; {instead}, or have such \
+             code run in crore::spawn_blocking. (Said once.)"
+        );
+    });
+}
+
+/// Says that a coroutine which is to end waits for something that it can't be
+/// unwound out of.
+pub(super) fn uncancellable(cx: Cx, word: usize) {
+    debug_assert!(cx.is_ending());
+    say(|out| {
+        let _ = out.write_str("crore: ");
+        describe_running(out);
+        let _ = writeln!(
+            out,
+            " is cancelled and waits for a lock of std or of C (at {word:#x}), which can't be \
+             told; it ends when the wait does. Use crore::sync for waits that must end early."
+        );
+    });
+}
+
+fn say(what: impl FnOnce(&mut SignalWriter)) {
+    let mut out = SignalWriter::new();
+    what(&mut out);
+    out.flush();
+}

@@ -1,0 +1,205 @@
+//! How a coroutine waits at a futex word, and how a thread does.
+//!
+//! std takes no error from a wait but the end of its time: a cancelled
+//! coroutine would be sent back here at once, for ever. So a wait in the table
+//! goes on until somebody wakes it or its own time is over, whatever becomes
+//! of the coroutine; a report says so if that takes long.
+
+use std::ffi::{c_int, c_long};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::own::{self, Why};
+use super::table::Left;
+use super::{AGAIN, Call, WAIT_BITSET, long, report, table, table_or_new, time_at};
+use crate::hook::engine::after;
+use crate::hook::raw::{Answer, Errno, answer_c, errno};
+use crate::hook::time::{duration, now};
+use crate::sched::{Cx, Worker};
+
+/// How long a coroutine waits at a word that other processes may know. They
+/// can't reach the table, so it returns as if woken, and its caller looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How long a wait may take before somebody is told that nothing can end it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A wait of the caller's: parks the coroutine or blocks the thread.
+///
+/// # Safety
+///
+/// - As for the system call.
+pub(super) unsafe fn wait(call: Call) -> c_long {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        // What the kernel refuses, it is to refuse.
+        let well_formed = call.word != 0 && call.word.is_multiple_of(4) && call.bits() != 0;
+        match own::way(call.word).filter(|_| well_formed) {
+            None => blocked(call),
+            Some(Err(why)) => stopped(call, why),
+            Some(Ok(cx)) => match limit(call) {
+                Ok(limit) => {
+                    let saved = errno();
+                    let answer = park(cx, call, limit.map(after));
+                    answer_c(answer, saved) as c_long
+                }
+                Err(_) => blocked(call),
+            },
+        }
+    }
+}
+
+/// How long the caller wants to wait from now on; `None` for ever.
+///
+/// # Errors
+///
+/// The time is none: the kernel says so, too.
+///
+/// # Safety
+///
+/// - The call's time is null or valid.
+unsafe fn limit(call: Call) -> Result<Option<Duration>, Errno> {
+    // SAFETY: the caller's promise.
+    let Some(time) = (unsafe { time_at(call.fourth) }) else {
+        return Ok(None);
+    };
+    let time = duration(&time).ok_or(libc::EINVAL)?;
+    let clock = if call.op & libc::FUTEX_CLOCK_REALTIME != 0 {
+        libc::CLOCK_REALTIME
+    } else {
+        libc::CLOCK_MONOTONIC
+    };
+    let absolute = call.command() == WAIT_BITSET;
+    Ok(Some(if absolute {
+        time.saturating_sub(now(clock))
+    } else {
+        time
+    }))
+}
+
+/// Parks until woken, or until `deadline`.
+///
+/// # Safety
+///
+/// - The word can be read.
+#[inline(never)]
+unsafe fn park(cx: Cx, call: Call, deadline: Option<Instant>) -> Answer {
+    let word = std::ptr::with_exposed_provenance_mut(call.word);
+    // SAFETY: a readable, aligned word, which others change atomically.
+    let still = || unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Relaxed) == call.value;
+    let table = table_or_new();
+    let Some(place) = table.queue(call.word, call.bits(), cx.waker(), still) else {
+        // Whoever comes back at once lets others run now and then.
+        cx.spend();
+        return Err(AGAIN);
+    };
+    let look_again = call.is_shared().then(|| after(LOOK_AGAIN));
+    let mut complain = None;
+    loop {
+        let next = [deadline, look_again, complain].into_iter().flatten().min();
+        cx.park_regardless_until(next);
+        if table.leave(place, false).is_some() {
+            return Ok(0);
+        }
+        // A time is over, or the coroutine is to end.
+        let now = Instant::now();
+        let over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if over(deadline) || over(look_again) {
+            return match table.leave(place, true) {
+                Some(Left::Queued) if over(deadline) => Err(libc::ETIMEDOUT),
+                _ => Ok(0),
+            };
+        }
+        if over(complain) {
+            report::uncancellable(cx, call.word);
+            complain = Some(after(Duration::MAX));
+        } else if complain.is_none() && cx.is_ending() {
+            complain = Some(now + PATIENCE);
+        }
+    }
+}
+
+/// The thread waits in the kernel, and wake-ups know of it.
+///
+/// # Safety
+///
+/// - As for the system call.
+unsafe fn blocked(call: Call) -> c_long {
+    // Somebody who wakes a coroutine must wake the thread of a worker, too.
+    let worker = Worker::current().is_some();
+    let table = if worker { Some(table_or_new()) } else { table() };
+    let _blocked = table.map(|table| table.block(call.word));
+    // SAFETY: the caller's promise.
+    long(unsafe { call.in_kernel() })
+}
+
+/// As [`blocked`], where a coroutine or a worker stops its thread.
+///
+/// # Safety
+///
+/// - As for the system call.
+#[cold]
+unsafe fn stopped(call: Call, why: Why) -> c_long {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if why.is_for_sure() {
+            report::stopped(why, call.word);
+        } else if !why.is_wanted() {
+            let limit = match limit(call) {
+                Ok(limit) => limit,
+                Err(_) => return blocked(call),
+            };
+            if limit.is_none_or(|limit| limit > PATIENCE) {
+                let answer = patiently(call);
+                if answer != Err(libc::ETIMEDOUT) {
+                    return long(answer);
+                }
+                report::stopped(why, call.word);
+                return for_the_rest(call, limit.map(|limit| limit - PATIENCE));
+            }
+        }
+        blocked(call)
+    }
+}
+
+/// Waits for [`PATIENCE`] and no longer.
+///
+/// # Safety
+///
+/// - As for the system call.
+unsafe fn patiently(call: Call) -> Answer {
+    let until = now(libc::CLOCK_MONOTONIC) + PATIENCE;
+    // SAFETY: the caller's promise.
+    unsafe { until_monotonic(call, Some(until)) }
+}
+
+/// Waits for what is left of the caller's time.
+///
+/// # Safety
+///
+/// - As for the system call.
+unsafe fn for_the_rest(call: Call, left: Option<Duration>) -> c_long {
+    let until = left.map(|left| now(libc::CLOCK_MONOTONIC).saturating_add(left));
+    // SAFETY: the caller's promise.
+    long(unsafe { until_monotonic(call, until) })
+}
+
+/// # Safety
+///
+/// - As for the system call.
+unsafe fn until_monotonic(call: Call, until: Option<Duration>) -> Answer {
+    let time = until.map(|until| libc::timespec {
+        tv_sec: until.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: until.subsec_nanos().into(),
+    });
+    let private: c_int = call.op & libc::FUTEX_PRIVATE_FLAG;
+    let call = Call {
+        op: WAIT_BITSET | private,
+        third_value: call.bits(),
+        fourth: time.as_ref().map_or(0, |time| std::ptr::from_ref(time).expose_provenance()),
+        ..call
+    };
+    let _blocked = table_or_new().block(call.word);
+    // SAFETY: the caller's promise, and a time of our own.
+    unsafe { call.in_kernel() }
+}
