@@ -6,70 +6,16 @@
 //! blocked the thread would never end.
 #![cfg(feature = "futex")]
 
+mod locks_common;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{
-    Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, TryLockError,
-};
+use std::sync::{Arc, Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, TryLockError};
 use std::time::{Duration, Instant};
+
+use locks_common::{Who, others};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(2);
-
-/// Who runs the bodies.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Coroutines,
-    /// On shared stacks.
-    Shared,
-    /// Every second one is a plain thread.
-    Mixed,
-}
-
-enum Handle<T> {
-    Coroutine(crore::JoinHandle<T>),
-    Thread(std::thread::JoinHandle<T>),
-}
-
-impl<T> Handle<T> {
-    fn join(self) -> Option<T> {
-        match self {
-            Self::Coroutine(handle) => handle.join().ok(),
-            Self::Thread(handle) => handle.join().ok(),
-        }
-    }
-}
-
-impl Who {
-    /// Starts the body number `i`.
-    fn go<T: Send + 'static>(self, i: usize, f: impl FnOnce() -> T + Send + 'static) -> Handle<T> {
-        match self {
-            Self::Mixed if i % 2 == 1 => Handle::Thread(std::thread::spawn(f)),
-            // SAFETY: the bodies own all they use (`'static`), and what they
-            // lend out lies on the heap.
-            Self::Shared => Handle::Coroutine(unsafe { crore::spawn_shared(f) }),
-            _ => Handle::Coroutine(crore::spawn(f)),
-        }
-    }
-
-    /// Runs `f(0)` to `f(n - 1)` beside each other to the end.
-    fn fan<T: Send + 'static>(
-        self,
-        n: usize,
-        f: impl Fn(usize) -> T + Clone + Send + 'static,
-    ) -> Vec<T> {
-        let start = |i| {
-            let f = f.clone();
-            self.go(i, move || f(i))
-        };
-        let handles: Vec<_> = (0..n).map(start).collect();
-        handles.into_iter().map(|h| h.join().unwrap()).collect()
-    }
-}
-
-/// Lets others run, on a plain thread too.
-fn others() {
-    std::thread::yield_now();
-}
 
 fn mutex_counts(who: Who) {
     let mutex = Arc::new(Mutex::new(0));
@@ -118,7 +64,9 @@ fn mutex_serves_all_who_wait(who: Who) {
         })
     };
     let theirs = mutex.clone();
-    who.fan(4, move |_| (0..5).for_each(|_| drop(theirs.lock().unwrap())));
+    who.fan(4, move |_| {
+        (0..5).for_each(|_| drop(theirs.lock().unwrap()))
+    });
     *mutex.lock().unwrap() = true;
     greedy.join().unwrap();
 }
@@ -145,7 +93,9 @@ fn try_lock_while_held(who: Who) {
     let mutex = Arc::new(Mutex::new(()));
     let held = mutex.lock().unwrap();
     let theirs = mutex.clone();
-    let failed = who.go(0, move || matches!(theirs.try_lock(), Err(TryLockError::WouldBlock)));
+    let failed = who.go(0, move || {
+        matches!(theirs.try_lock(), Err(TryLockError::WouldBlock))
+    });
     assert!(failed.join().unwrap());
     drop(held);
     assert!(mutex.try_lock().is_ok());
@@ -266,7 +216,9 @@ fn rwlock_writer_waits_for_readers(who: Who) {
 
 fn barrier_has_one_leader_a_round(who: Who) {
     let barrier = Arc::new(Barrier::new(5));
-    let leaders = who.fan(5, move |_| (0..20).filter(|_| barrier.wait().is_leader()).count());
+    let leaders = who.fan(5, move |_| {
+        (0..20).filter(|_| barrier.wait().is_leader()).count()
+    });
     assert_eq!(leaders.into_iter().sum::<usize>(), 20);
 }
 
@@ -333,39 +285,20 @@ fn a_crowd_moves_tokens(who: Who) {
     assert_eq!(sum, 8_000);
 }
 
-fn on(workers: usize, who: Who, body: fn(Who)) {
-    let runtime = crore::Runtime::builder().workers(workers).shared_stacks(2, 256 * 1024);
-    runtime.build().unwrap().run(|| body(who)).unwrap();
-}
-
-macro_rules! suite {
-    ($($kind:ident: $workers:expr, $who:ident;)*) => {
-        $(
-            mod $kind {
-                suite!(@ $workers, $who:
-                    mutex_counts, mutex_is_held_across_a_sleep, mutex_serves_all_who_wait,
-                    mutex_poisons, try_lock_while_held, condvar_ping_pong, condvar_wakes_all,
-                    condvar_times_out, rwlock_has_readers_together, rwlock_excludes,
-                    rwlock_writer_waits_for_readers, barrier_has_one_leader_a_round,
-                    once_runs_once, once_lock_and_lazy_lock_are_made_once, a_crowd_moves_tokens);
-            }
-        )*
-    };
-    (@ $workers:expr, $who:ident: $($name:ident),*) => {
-        $(
-            #[test]
-            fn $name() {
-                crate::on($workers, crate::Who::$who, crate::$name);
-            }
-        )*
-    };
-}
-
-suite! {
-    one_worker: 1, Coroutines;
-    one_worker_shared_stacks: 1, Shared;
-    one_worker_and_threads: 1, Mixed;
-    four_workers: 4, Coroutines;
-    four_workers_shared_stacks: 4, Shared;
-    four_workers_and_threads: 4, Mixed;
-}
+locks!(
+    mutex_counts,
+    mutex_is_held_across_a_sleep,
+    mutex_serves_all_who_wait,
+    mutex_poisons,
+    try_lock_while_held,
+    condvar_ping_pong,
+    condvar_wakes_all,
+    condvar_times_out,
+    rwlock_has_readers_together,
+    rwlock_excludes,
+    rwlock_writer_waits_for_readers,
+    barrier_has_one_leader_a_round,
+    once_runs_once,
+    once_lock_and_lazy_lock_are_made_once,
+    a_crowd_moves_tokens,
+);

@@ -54,7 +54,10 @@
 //! | `vfork` | `fork` |
 //! | `__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk` | the checks of `_FORTIFY_SOURCE`, then as above |
 //! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
-//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice`, locks of pthreads | libc's own: they block the thread |
+//! | `syscall(SYS_futex)`: locks of std and others | parks in a table by address; no cancellation ends it |
+//! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_*` | the same; not in statically linked programs |
+//! | other `syscall`s | as libc |
+//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice pthread_once pthread_barrier_wait` | libc's own: they block the thread |
 //!
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
@@ -93,9 +96,8 @@
 //! - Flags that are changed behind libc's back, or by another process, are
 //!   noticed at the next event, not at once.
 //! - A signal handler that runs while a coroutine does must not block.
-//! - Code that holds a lock of pthreads around a call that parks (`fsync`, a
-//!   cold `pread`) blocks the thread of whoever wants the lock; on one worker,
-//!   for ever. Such code runs in [`unhooked`] or [`crate::spawn_blocking`].
+//! - Which locks park a coroutine, which block its thread, and which are one per
+//!   thread: docs/LOCKS.md. Without the feature `futex` all block the thread.
 //!
 //! # What is not reached
 //!

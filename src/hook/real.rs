@@ -365,3 +365,42 @@ real_only! {
     fn getgrnam_r(name: *const c_char, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
     fn getgrgid_r(id: libc::gid_t, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
 }
+
+// Locks of glibc.
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+use libc::{pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, sem_t};
+
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+real_only! {
+    fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int;
+    fn pthread_mutex_clocklock(mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_cond_timedwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int;
+    fn pthread_cond_clockwait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_rwlock_rdlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_timedrdlock(rwlock: *mut pthread_rwlock_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_clockrdlock(rwlock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_tryrdlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_wrlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_timedwrlock(rwlock: *mut pthread_rwlock_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_clockwrlock(rwlock: *mut pthread_rwlock_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn pthread_rwlock_trywrlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn pthread_rwlock_unlock(rwlock: *mut pthread_rwlock_t) -> c_int;
+    fn sem_wait(sem: *mut sem_t) -> c_int;
+    fn sem_timedwait(sem: *mut sem_t, time: *const timespec) -> c_int;
+    fn sem_clockwait(sem: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int;
+    fn sem_post(sem: *mut sem_t) -> c_int;
+}

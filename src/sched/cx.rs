@@ -60,7 +60,7 @@ impl Cx {
 
     /// The coroutine's address.
     #[inline(always)]
-    fn addr(self) -> Addr {
+    pub(crate) fn addr(self) -> Addr {
         self.worker().addr(self.slot())
     }
 

@@ -26,8 +26,8 @@ use crate::driver::Driver;
 use crate::switch::YielderPtr;
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
-use crate::util::section::{Section, SectionCell};
 use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
+use crate::util::section::{Section, SectionCell};
 
 thread_local! {
     static LOCAL: Local = const {

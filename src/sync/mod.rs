@@ -30,7 +30,7 @@ mod poison;
 mod raw_mutex;
 mod rwlock;
 mod semaphore;
-pub(crate) mod waiters;
+mod waiters;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};

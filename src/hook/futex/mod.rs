@@ -9,7 +9,10 @@
 //! Lives here: the hook itself, and which calls are whose. How a coroutine
 //! waits is in [`wait`], when it must not is in [`own`].
 
+mod nodes;
 mod own;
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+mod pthread;
 mod report;
 mod table;
 mod wait;
@@ -25,17 +28,18 @@ use std::sync::atomic::{AtomicPtr, Ordering, fence};
 use libc::timespec;
 
 use super::raw::{self, Answer, Errno, answer_c, errno, set_errno};
-use crate::sched::Cx;
+use crate::sched::{self, Cx};
 use crate::shim;
-use crate::sync::waiters::WakeList;
 use crate::sys::fork;
 use crate::util::section::{self, Section};
-use table::Table;
+use table::{Batch, Table};
 
-pub(super) use own::begin as thread_begins;
-
-/// Buckets of the table: 64 KiB, made when the first coroutine waits.
+/// Buckets of the table: 64 KiB.
 const BUCKETS: usize = 1024;
+
+/// Waiters that it has room for: address space, of which only what is used is
+/// ever touched; and less of it where there is a limit.
+const WAITERS: [u32; 2] = [1 << 26, 1 << 18];
 
 /// One in so many wake-ups is followed by a yield, see [`give_way`].
 const YIELD_EVERY: usize = 8;
@@ -52,7 +56,7 @@ struct OfProcess {
 
 static TABLE: AtomicPtr<OfProcess> = AtomicPtr::new(null_mut());
 
-/// The table, unless nobody has ever waited.
+/// The table, unless no worker has ever begun.
 #[inline(always)]
 fn table() -> Option<&'static Table> {
     // SAFETY: null, or a table that is never freed.
@@ -60,17 +64,30 @@ fn table() -> Option<&'static Table> {
     (known.generation == fork::generation()).then_some(&known.table)
 }
 
-fn table_or_new() -> &'static Table {
-    table().unwrap_or_else(make_table)
+/// The calling thread becomes a worker. (Not when the first coroutine waits: it
+/// may be the allocator that it waits for.)
+pub(super) fn thread_begins() {
+    if table().is_none() {
+        make_table();
+    }
+    let Some(table) = table() else { return };
+    own::begin(table);
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    pthread::begin();
 }
 
+/// Without address space there is no table, and waits block their threads.
 #[cold]
-fn make_table() -> &'static Table {
+fn make_table() {
     section::pay_with(pay);
     let known = TABLE.load(Ordering::Acquire);
+    let sizes = WAITERS.into_iter();
+    let Some(table) = sizes.flat_map(|most| Table::new(BUCKETS, most)).next() else {
+        return;
+    };
     let fresh = Box::into_raw(Box::new(OfProcess {
         generation: fork::generation(),
-        table: Table::new(BUCKETS),
+        table,
     }));
     if TABLE
         .compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire)
@@ -79,14 +96,20 @@ fn make_table() -> &'static Table {
         // SAFETY: just made, and not published.
         drop(unsafe { Box::from_raw(fresh) });
     }
-    table().expect("just made, by us or by another thread")
 }
 
 /// Makes the wake-ups that were owed when this thread's section ended.
 fn pay() {
     if let Some(table) = table() {
-        table.pay(&mut WakeList::new());
+        table.pay(deliver);
     }
+}
+
+fn deliver(batch: &Batch) {
+    batch
+        .waiters()
+        .iter()
+        .for_each(|&waiter| sched::wake(waiter));
 }
 
 /// A number that no system call has, for the probing call of `hook::status`.
@@ -205,6 +228,10 @@ unsafe fn futex(
     // SAFETY: the caller's arguments.
     unsafe {
         match call.command() {
+            // Refused, but the kernels may come to differ.
+            other if other != WAIT_BITSET && op & libc::FUTEX_CLOCK_REALTIME != 0 => {
+                long(call.in_kernel())
+            }
             WAIT | WAIT_BITSET => wait::wait(call),
             libc::FUTEX_WAKE | libc::FUTEX_WAKE_BITSET => wake(call),
             libc::FUTEX_REQUEUE | libc::FUTEX_CMP_REQUEUE => requeue(call, &[word]),
@@ -214,53 +241,94 @@ unsafe fn futex(
     }
 }
 
-/// Wakes coroutines first, then threads.
+/// Wakes coroutines, and threads.
 ///
 /// # Safety
 ///
 /// - As for the system call.
 unsafe fn wake(call: Call) -> c_long {
-    // The caller has changed the word. Partner: the fence in `Table::queue`,
+    // The caller has changed the word. Partners: the fences in the table,
     // between counting the waiter and looking at the word.
     fence(Ordering::SeqCst);
-    let here = table().filter(|table| table.may_wake(call.word));
+    let here = table().filter(|table| table.may_wait(call.word) > 0);
     let Some(table) = here.filter(|_| call.bits() != 0) else {
         // SAFETY: the caller's arguments.
         return long(unsafe { call.in_kernel() });
     };
     let saved = errno();
     // The kernel wakes one if asked for none, or for fewer.
-    let most = (call.value as c_int).max(1);
-    let woken = wake_here(table, call.word, most as usize, call.bits());
+    let most = (call.value as c_int).max(1) as usize;
+    let mut waking = Waking::begin(table, call.word, most, call.bits());
     // Threads are woken as if there were no table: who is queued in the kernel
-    // may be the very worker that has to run the coroutine just woken.
+    // may be the very worker that has to run the coroutine. And they are woken
+    // first: one may hold what delivering needs.
     let all = call.is_shared() || table.has_blocked(call.word);
-    let rest = if all { most } else { most - woken as c_int };
-    let mut answer = Ok(woken);
+    let rest = if all { most } else { most - waking.so_far() };
+    let mut threads = Ok(0);
     if rest > 0 {
-        let call = Call {
-            value: rest as u32,
-            ..call
-        };
+        let value = rest as u32;
         // SAFETY: the caller's arguments.
-        answer = unsafe { call.in_kernel() }.map(|more| (woken + more).min(most as usize));
+        threads = unsafe { Call { value, ..call }.in_kernel() };
     }
+    let woken = waking.deliver();
     if woken > 0 {
         give_way();
     }
+    let answer = threads.map(|threads| (threads + woken).min(most));
     answer_c(answer, saved) as c_long
 }
 
-/// Wakes up to `most` coroutines at this address; how many.
-#[inline]
-fn wake_here(table: &Table, address: usize, most: usize, bits: u32) -> usize {
-    if Section::is_here() {
-        table.owe(address);
-        section::owe();
-        return 0;
+/// Coroutines on their way off a queue.
+struct Waking<'a> {
+    table: &'a Table,
+    address: usize,
+    /// How many more may be woken.
+    most: usize,
+    bits: u32,
+    batch: Batch,
+}
+
+impl<'a> Waking<'a> {
+    /// Takes the first ones off. In a section nobody: they will be woken when
+    /// it ends.
+    #[inline]
+    fn begin(table: &'a Table, address: usize, most: usize, bits: u32) -> Self {
+        let mut waking = Self {
+            table,
+            address,
+            // Not those who come back while others are woken.
+            most: most.min(table.may_wait(address)),
+            bits,
+            batch: Batch::new(),
+        };
+        if Section::is_here() {
+            table.owe(address);
+            section::owe();
+            waking.most = 0;
+        } else {
+            waking.batch = table.take(address, waking.most, bits);
+        }
+        waking
     }
-    let mut wakes = WakeList::new();
-    table.wake(address, most, bits, &mut wakes)
+
+    fn so_far(&self) -> usize {
+        self.batch.waiters().len()
+    }
+
+    /// Wakes them, and those behind them; how many.
+    #[inline]
+    fn deliver(&mut self) -> usize {
+        let mut woken = 0;
+        loop {
+            deliver(&self.batch);
+            woken += self.so_far();
+            let more = self.most - woken;
+            if more == 0 || !self.batch.is_full() {
+                return woken;
+            }
+            self.batch = self.table.take(self.address, more, self.bits);
+        }
+    }
 }
 
 /// Whoever lets go of a lock may take it again before the one that it has
@@ -291,8 +359,8 @@ unsafe fn requeue(call: Call, words: &[usize]) -> c_long {
     let mut answer = unsafe { call.in_kernel() };
     fence(Ordering::SeqCst);
     if let (Ok(count), Some(table)) = (&mut answer, table()) {
-        for &word in words.iter().filter(|&&word| table.may_wake(word)) {
-            *count += wake_here(table, word, usize::MAX, ALL_BITS);
+        for &word in words.iter().filter(|&&word| table.may_wait(word) > 0) {
+            *count += Waking::begin(table, word, usize::MAX, ALL_BITS).deliver();
         }
     }
     answer_c(answer, saved) as c_long

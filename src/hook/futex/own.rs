@@ -18,10 +18,14 @@
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
-use std::thread;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use std::{ptr, thread};
 
+use super::table::{Left, Place, Table};
+use super::{ALL_BITS, table};
 use crate::sched::{Cx, Worker};
+use crate::task::Addr;
 use crate::util::section::Section;
 
 /// Why a wait stops the thread.
@@ -56,10 +60,10 @@ impl Why {
 /// How a wait at this word is to be done: by parking this coroutine, or by
 /// stopping the thread although it has others. `None`: a plain thread.
 #[inline]
-pub(super) fn way(word: usize) -> Option<Result<Cx, Why>> {
+pub(super) fn way(word: usize, value: u32) -> Option<Result<Cx, Why>> {
     let Some(cx) = Cx::running() else {
         if PARKER.get() == LEARNING {
-            PARKER.set(word);
+            learn(word, value);
         }
         return Worker::current().map(|_| Err(Why::Worker));
     };
@@ -84,43 +88,81 @@ pub(super) fn has_own_thread_locals(_: Cx) -> bool {
 thread_local! {
     /// The word of this thread's parker; 0 and [`LEARNING`] are none.
     static PARKER: Cell<usize> = const { Cell::new(0) };
+    /// While it is learnt.
+    static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
+    /// The thread's number, as glibc's mutexes note it.
+    static THREAD: Cell<c_int> = const { Cell::new(0) };
     static BLOCKS: RefCell<Blocks> = const { RefCell::new(Blocks::UNKNOWN) };
 }
 
 /// No address of a word.
 const LEARNING: usize = 1;
 
+/// A stale alias.
+const NOBODY: Addr = Addr::from_bits(0);
+
 /// This thread becomes a worker: learns what is one per thread.
-pub(in crate::hook) fn begin() {
+pub(super) fn begin(table: &Table) {
+    // SAFETY: no preconditions.
+    THREAD.set(unsafe { libc::gettid() });
     PARKER.set(LEARNING);
-    // Waits once at the parker's word, unless there is a token: then again.
+    let mut unparked = false;
+    // It waits at the parker's word, unless there is a token: then again.
     for _ in 0..2 {
         thread::park_timeout(Duration::ZERO);
         if PARKER.get() != LEARNING {
             break;
         }
+        unparked = true;
     }
     if PARKER.get() == LEARNING {
         PARKER.set(0);
     }
-    // A token that came meanwhile was taken; a park may always return early.
-    thread::current().unpark();
+    if let Some(place) = PLACE.take() {
+        unparked |= table.leave(place, true) == Some(Left::Woken);
+    }
+    // Whatever token there was, or came meanwhile, was taken: give it back.
+    if unparked {
+        thread::current().unpark();
+    }
     let _ = in_own_blocks(0);
+}
+
+/// Whether this wait is the one by which [`begin`] learns of the parker. It is
+/// queued, as a coroutine that there is not, to notice who unparks meanwhile.
+#[cold]
+fn learn(word: usize, value: u32) {
+    PARKER.set(word);
+    let at = ptr::with_exposed_provenance_mut(word);
+    // SAFETY: std waits here, with the value that it expects.
+    let still = || unsafe { AtomicU32::from_ptr(at) }.load(Ordering::Relaxed) == value;
+    let place = table().and_then(|table| table.queue(word, ALL_BITS, NOBODY, still));
+    if place.is_none() {
+        // Changed already: that was a token, which the next round will not see.
+        PARKER.set(LEARNING);
+    }
+    PLACE.set(place);
+}
+
+/// The number of this worker's thread.
+pub(super) fn thread() -> c_int {
+    THREAD.get()
 }
 
 /// Whether `at` lies in a TLS block of the calling thread.
 fn in_own_blocks(at: usize) -> bool {
     // Entered again only if the dynamic linker allocates with a lock of std.
-    BLOCKS.try_with(|blocks| match blocks.try_borrow_mut() {
-        Ok(mut blocks) => {
-            if !blocks.are_all() {
-                *blocks = Blocks::look();
+    BLOCKS
+        .try_with(|blocks| match blocks.try_borrow_mut() {
+            Ok(mut blocks) => {
+                if !blocks.are_all() {
+                    *blocks = Blocks::look();
+                }
+                blocks.contain(at)
             }
-            blocks.contain(at)
-        }
-        Err(_) => Blocks::look().contain(at),
-    })
-    .unwrap_or_else(|_| Blocks::look().contain(at))
+            Err(_) => Blocks::look().contain(at),
+        })
+        .unwrap_or_else(|_| Blocks::look().contain(at))
 }
 
 /// TLS blocks that are remembered; a program with more is asked each time.
@@ -212,7 +254,9 @@ impl Blocks {
 
     #[inline]
     fn contain(&self, at: usize) -> bool {
-        self.known[..self.count].iter().any(|block| block.contains(&at))
+        self.known[..self.count]
+            .iter()
+            .any(|block| block.contains(&at))
             || (self.count == MOST && Self::search(at))
     }
 
@@ -244,7 +288,10 @@ impl Blocks {
 
     fn add(&mut self, block: Range<usize>, module: usize) {
         self.found |= block.contains(&self.wanted);
-        if self.stamp.is_some_and(|stamp| stamp.block(module) != block.start) {
+        if self
+            .stamp
+            .is_some_and(|stamp| stamp.block(module) != block.start)
+        {
             // The vector is not what we take it for: ask each time.
             self.stamp = None;
         }
@@ -313,7 +360,10 @@ mod tests {
     fn blocks_are_remembered() {
         let blocks = Blocks::look();
         assert!(blocks.count > 0, "this program has thread-locals");
-        assert!(blocks.stamp.is_some(), "the vector is not what we take it for");
+        assert!(
+            blocks.stamp.is_some(),
+            "the vector is not what we take it for"
+        );
         assert!(blocks.missing || blocks.are_all());
     }
 
@@ -324,8 +374,12 @@ mod tests {
                 if token {
                     thread::current().unpark();
                 }
-                begin();
+                crate::hook::worker_begins();
                 assert!(PARKER.get() > LEARNING);
+                // A token is kept, and none is made.
+                let begin = std::time::Instant::now();
+                thread::park_timeout(Duration::from_millis(20));
+                assert!(token || begin.elapsed() >= Duration::from_millis(20));
             }
         })
         .join()

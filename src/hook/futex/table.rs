@@ -6,10 +6,8 @@
 //!   │ parked   coroutines that are queued     │  hints: written under the
 //!   │ blocked  threads that wait in the kernel│  lock or around the wait,
 //!   │ owed     wake-ups that a section holds  │  read by whoever wakes
-//!   │ lock { queues }                         │
-//!   └───────────┬─────────────────────────────┘
-//!               ├─► address a: coroutine → coroutine → …   (FIFO)
-//!               └─► address b: coroutine
+//!   │ lock { queues by address }              │
+//!   └─────────────────────────────────────────┘
 //! ```
 //!
 //! Lives here: who waits where, and the two promises that everything above
@@ -17,24 +15,22 @@
 //! is decided under the bucket's lock, after the waiter has been counted.
 //! *Waking looks after changing*: whoever wakes has changed what the waiter
 //! looks at, then a fence, then reads the count. Does not live here: what is
-//! looked at (a futex word, a lock of C), and parking.
+//! looked at (a futex word, a lock of C), parking, and waking.
 //!
-//! Nodes are the table's, never the waiter's frame's (I8).
+//! Under a bucket's lock nothing waits and nothing allocates: the allocator's
+//! lock may be the one that is waited for here. Nodes are the table's, never
+//! the waiter's frame's (I8).
 
-use std::task::Waker;
+use std::io;
 
+use super::nodes::{Chain, Nodes, Number};
 use crate::shim::Lock;
 use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use crate::sync::waiters::{Key, WakeList, Waiters};
-
-/// Queues of a bucket that keep their memory for the next address.
-const SPARE: usize = 4;
-
-/// Nodes that an empty queue may keep.
-const ROOM_KEPT: u32 = 64;
+use crate::task::Addr;
 
 /// See the [module](self).
 pub(super) struct Table {
+    nodes: Nodes,
     buckets: Box<[Bucket]>,
 }
 
@@ -47,24 +43,7 @@ struct Bucket {
     blocked: AtomicU32,
     /// Somebody in a section wanted to wake: all are to be woken.
     owed: AtomicBool,
-    queues: Lock<Vec<Queue>>,
-}
-
-/// Who waits at one address.
-struct Queue {
-    /// 0: a spare one.
-    address: usize,
-    /// Nodes, those included that were taken off and not yet looked at.
-    nodes: u32,
-    /// The most there have been.
-    peak: u32,
-    waiters: Waiters<Waiting>,
-}
-
-struct Waiting {
-    /// Wakers must have one of these bits in common.
-    bits: u32,
-    woken: bool,
+    queues: Lock<Chain>,
 }
 
 /// A place in a queue; its owner gives it up with [`Table::leave`].
@@ -72,7 +51,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     address: usize,
-    key: Key,
+    node: Number,
 }
 
 /// A thread waits in the kernel while this lives.
@@ -84,19 +63,65 @@ impl Drop for Blocked<'_> {
     }
 }
 
+/// How a place was when it was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Somebody had taken it off the queue.
+    Woken,
+    Queued,
+}
+
+/// Coroutines that were taken off their queues: to be woken outside the lock.
+pub(super) struct Batch {
+    waiters: [Addr; Self::ROOM],
+    len: usize,
+}
+
+impl Batch {
+    const ROOM: usize = 16;
+
+    pub(super) fn new() -> Self {
+        Self {
+            waiters: [Addr::from_bits(0); Self::ROOM],
+            len: 0,
+        }
+    }
+
+    fn fill(&mut self, mut next: impl FnMut() -> Option<Addr>) {
+        while let Some(waiter) = (self.len < Self::ROOM).then(&mut next).flatten() {
+            self.waiters[self.len] = waiter;
+            self.len += 1;
+        }
+    }
+
+    pub(super) fn waiters(&self) -> &[Addr] {
+        &self.waiters[..self.len]
+    }
+
+    /// Whether there may be more where these came from.
+    pub(super) fn is_full(&self) -> bool {
+        self.len == Self::ROOM
+    }
+}
+
 impl Table {
-    /// A table of so many buckets, a power of two.
-    pub(super) fn new(buckets: usize) -> Self {
+    /// A table of so many buckets, a power of two, for so many waiters.
+    ///
+    /// # Errors
+    ///
+    /// No address space is left.
+    pub(super) fn new(buckets: usize, waiters: u32) -> io::Result<Self> {
         assert!(buckets.is_power_of_two());
         let bucket = || Bucket {
             parked: AtomicU32::new(0),
             blocked: AtomicU32::new(0),
             owed: AtomicBool::new(false),
-            queues: Lock::new(Vec::new()),
+            queues: Lock::new(Chain::default()),
         };
-        Self {
+        Ok(Self {
+            nodes: Nodes::new(waiters)?,
             buckets: std::iter::repeat_with(bucket).take(buckets).collect(),
-        }
+        })
     }
 
     #[inline]
@@ -114,44 +139,32 @@ impl Table {
         &self,
         address: usize,
         bits: u32,
-        waker: Waker,
+        waiter: Addr,
         still: impl FnOnce() -> bool,
     ) -> Option<Place> {
         let bucket = self.bucket(address);
         let mut queues = bucket.queues.lock();
-        let counted = bucket.parked.load(Ordering::Relaxed);
-        bucket.parked.store(counted + 1, Ordering::Relaxed);
-        // Between counting and looking. Partner: the fence before `may_wake`.
-        fence(Ordering::SeqCst);
-        if !still() {
-            bucket.parked.store(counted, Ordering::Relaxed);
+        if !bucket.count_in(still) {
             return None;
         }
-        let queue = Queue::at(&mut queues, address);
-        queue.nodes += 1;
-        queue.peak = queue.peak.max(queue.nodes);
-        let waiting = Waiting { bits, woken: false };
-        let key = queue.waiters.enqueue(waiting, Some(waker));
-        Some(Place { address, key })
+        let Some(node) = queues.make(&self.nodes, waiter, bits) else {
+            // As if it need not wait: it will look again, and come again.
+            bucket.count_out();
+            return None;
+        };
+        queues.push(&self.nodes, node, address, false);
+        Some(Place { address, node })
     }
 
     /// Queues a place that was woken again, before all others, if `still` says
     /// so; otherwise it stays woken.
     #[must_use]
-    pub(super) fn requeue(&self, place: Place, waker: Waker, still: impl FnOnce() -> bool) -> bool {
+    pub(super) fn requeue(&self, place: Place, still: impl FnOnce() -> bool) -> bool {
         let bucket = self.bucket(place.address);
         let mut queues = bucket.queues.lock();
-        let counted = bucket.parked.load(Ordering::Relaxed);
-        bucket.parked.store(counted + 1, Ordering::Relaxed);
-        // As in `queue`.
-        fence(Ordering::SeqCst);
-        let again = still();
+        let again = bucket.count_in(still);
         if again {
-            let queue = Queue::at(&mut queues, place.address);
-            queue.waiters.payload(place.key).woken = false;
-            queue.waiters.requeue_first(place.key, waker);
-        } else {
-            bucket.parked.store(counted, Ordering::Relaxed);
+            queues.push(&self.nodes, place.node, place.address, true);
         }
         again
     }
@@ -162,70 +175,61 @@ impl Table {
     pub(super) fn leave(&self, place: Place, regardless: bool) -> Option<Left> {
         let bucket = self.bucket(place.address);
         let mut queues = bucket.queues.lock();
-        let queue = Queue::at(&mut queues, place.address);
-        let woken = queue.waiters.payload(place.key).woken;
-        if !woken && !regardless {
-            return None;
+        let queued = queues.is_queued(&self.nodes, place.node);
+        if queued {
+            if !regardless {
+                return None;
+            }
+            queues.unlink(&self.nodes, place.node);
+            bucket.count_out();
         }
-        let removed = queue.waiters.remove(place.key);
-        queue.nodes -= 1;
-        if !woken {
-            bucket.count_down(1);
-        }
-        if queue.nodes == 0 {
-            Queue::free(&mut queues, place.address);
-        }
-        drop(queues);
-        drop(removed);
-        Some(if woken { Left::Woken } else { Left::Queued })
+        queues.free(&self.nodes, place.node);
+        Some(if queued { Left::Queued } else { Left::Woken })
     }
 
-    /// Whether the place was woken. It stays the caller's.
-    pub(super) fn is_woken(&self, place: Place) -> bool {
-        let mut queues = self.bucket(place.address).queues.lock();
-        let queue = Queue::at(&mut queues, place.address);
-        queue.waiters.payload(place.key).woken
+    /// Whether the place is still queued. It stays the caller's.
+    pub(super) fn is_queued(&self, place: Place) -> bool {
+        let queues = self.bucket(place.address).queues.lock();
+        queues.is_queued(&self.nodes, place.node)
     }
 
-    /// Whether [`wake`](Self::wake) may find somebody. After a change and a
-    /// SeqCst fence by the caller: then "no" means that nobody who saw the
-    /// state before the change will be queued.
+    /// How many may be waiting at this address, none for sure if 0. To be
+    /// asked after a change and a SeqCst fence: then 0 means that nobody who
+    /// saw the state before the change will be queued.
     #[inline(always)]
-    pub(super) fn may_wake(&self, address: usize) -> bool {
-        self.bucket(address).parked.load(Ordering::Relaxed) != 0
+    pub(super) fn may_wait(&self, address: usize) -> usize {
+        self.bucket(address).parked.load(Ordering::Relaxed) as usize
     }
 
     /// Takes up to `most` off the queue, first come first served, whose bits
-    /// meet `bits`. They are woken when `wakes` is dropped.
+    /// meet `bits`; no more than a batch holds.
     #[inline]
-    pub(super) fn wake(
-        &self,
-        address: usize,
-        most: usize,
-        bits: u32,
-        wakes: &mut WakeList,
-    ) -> usize {
+    pub(super) fn take(&self, address: usize, most: usize, bits: u32) -> Batch {
+        let mut batch = Batch::new();
         let bucket = self.bucket(address);
         let mut queues = bucket.queues.lock();
-        let Some(queue) = queues.iter_mut().find(|queue| queue.address == address) else {
-            return 0;
-        };
-        let taken = queue.take(most, bits, wakes);
-        bucket.count_down(taken);
-        taken
+        let mut left = most;
+        batch.fill(|| {
+            left = left.checked_sub(1)?;
+            let waiter = queues.pop(&self.nodes, address, bits)?;
+            bucket.count_out();
+            Some(waiter)
+        });
+        batch
     }
 
     /// The calling thread goes to wait in the kernel.
     pub(super) fn block(&self, address: usize) -> Blocked<'_> {
         let blocked = &self.bucket(address).blocked;
         blocked.fetch_add(1, Ordering::Relaxed);
-        // Before the kernel looks at the word. Partner: the fence before
-        // `has_blocked`, after the word's change.
+        // Before the kernel looks at the word. Partner: the fence of whoever
+        // has changed the word, before `has_blocked`.
         fence(Ordering::SeqCst);
         Blocked(blocked)
     }
 
-    /// Whether a thread may be waiting in the kernel at this address.
+    /// Whether a thread may be waiting in the kernel at this address. Asked as
+    /// [`may_wait`](Self::may_wait).
     #[inline(always)]
     pub(super) fn has_blocked(&self, address: usize) -> bool {
         self.bucket(address).blocked.load(Ordering::Relaxed) != 0
@@ -236,187 +240,115 @@ impl Table {
         self.bucket(address).owed.store(true, Ordering::Release);
     }
 
-    /// Wakes everybody in buckets of which somebody is owed a wake-up. One
-    /// wake-up too many is allowed at any time, one too few never.
-    pub(super) fn pay(&self, wakes: &mut WakeList) {
+    /// Takes off everybody in buckets of which somebody is owed a wake-up, and
+    /// hands them to `wake`. One wake-up too many is allowed at any time, one
+    /// too few never.
+    pub(super) fn pay(&self, mut wake: impl FnMut(&Batch)) {
         for bucket in &self.buckets {
             // The plain load spares a thousand lines from being written to.
             if bucket.owed.load(Ordering::Relaxed) && bucket.owed.swap(false, Ordering::Acquire) {
-                let mut queues = bucket.queues.lock();
-                let queues = queues.iter_mut().filter(|queue| queue.address != 0);
-                let taken: usize = queues.map(|q| q.take(usize::MAX, u32::MAX, wakes)).sum();
-                bucket.count_down(taken);
+                let mut left = bucket.parked.load(Ordering::Relaxed) as usize;
+                while left > 0 {
+                    let mut batch = Batch::new();
+                    let mut queues = bucket.queues.lock();
+                    batch.fill(|| {
+                        left = left.checked_sub(1)?;
+                        let waiter = queues.pop_any(&self.nodes)?;
+                        bucket.count_out();
+                        Some(waiter)
+                    });
+                    drop(queues);
+                    wake(&batch);
+                    if !batch.is_full() {
+                        break;
+                    }
+                }
             }
         }
     }
 }
 
-/// How a place was when it was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// Somebody had taken it off the queue.
-    Woken,
-    Queued,
-}
-
+// All under the bucket's lock.
 impl Bucket {
-    /// Under the lock.
-    fn count_down(&self, gone: usize) {
+    /// Counts one in who has to wait, which `still` says.
+    fn count_in(&self, still: impl FnOnce() -> bool) -> bool {
         let counted = self.parked.load(Ordering::Relaxed);
-        self.parked.store(counted - gone as u32, Ordering::Relaxed);
-    }
-}
-
-impl Queue {
-    /// The queue of an address; made if there is none.
-    fn at(queues: &mut Vec<Self>, address: usize) -> &mut Self {
-        let place = |address| queues.iter().position(|queue: &Self| queue.address == address);
-        // Room for one more: a spare queue, or a new one.
-        let at = place(address).or_else(|| place(0)).unwrap_or_else(|| {
-            queues.push(Self::spare());
-            queues.len() - 1
-        });
-        queues[at].address = address;
-        &mut queues[at]
+        self.parked.store(counted + 1, Ordering::Relaxed);
+        // Between counting and looking. Partner: the fence of whoever has
+        // changed what is looked at, before `may_wait`.
+        fence(Ordering::SeqCst);
+        let waits = still();
+        if !waits {
+            self.parked.store(counted, Ordering::Relaxed);
+        }
+        waits
     }
 
-    fn spare() -> Self {
-        Self {
-            address: 0,
-            nodes: 0,
-            peak: 0,
-            waiters: Waiters::new(),
-        }
-    }
-
-    /// Makes the queue of an address, which is empty, a spare one.
-    fn free(queues: &mut Vec<Self>, address: usize) {
-        let at = queues.iter().position(|queue| queue.address == address);
-        let at = at.expect("only a queue that is there is freed");
-        if queues[at].peak > ROOM_KEPT {
-            queues[at] = Self::spare();
-        }
-        queues[at].address = 0;
-        if queues.len() > SPARE {
-            queues.swap_remove(at);
-        }
-    }
-
-    fn take(&mut self, most: usize, bits: u32, wakes: &mut WakeList) -> usize {
-        let mut taken = 0;
-        let mut next = self.waiters.first_key();
-        while let Some(key) = next.filter(|_| taken < most) {
-            next = self.waiters.key_after(key);
-            if self.waiters.payload(key).bits & bits != 0 {
-                self.waiters.take(key, wakes).woken = true;
-                taken += 1;
-            }
-        }
-        taken
+    fn count_out(&self) {
+        let counted = self.parked.load(Ordering::Relaxed);
+        self.parked.store(counted - 1, Ordering::Relaxed);
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::collections::VecDeque;
 
-    #[test]
-    fn who_need_not_wait_is_not_counted() {
-        let table = Table::new(2);
-        assert!(table.queue(8, 1, Waker::noop().clone(), || false).is_none());
-        assert!(!table.may_wake(8));
+    fn table() -> Table {
+        Table::new(1, 100).unwrap()
+    }
+
+    fn queue(table: &Table, address: usize, bits: u32) -> Place {
+        let waiter = Addr::from_bits(address as u64);
+        table.queue(address, bits, waiter, || true).unwrap()
     }
 
     #[test]
-    fn bits_choose_and_order_holds() {
-        let table = Table::new(1);
-        let queue = |bits| table.queue(8, bits, Waker::noop().clone(), || true).unwrap();
-        let [a, b, c] = [queue(1), queue(2), queue(3)];
-        assert_eq!(table.wake(8, 1, 2, &mut WakeList::new()), 1);
+    fn who_need_not_wait_is_not_counted() {
+        let table = table();
+        let none = table.queue(8, 1, Addr::from_bits(1), || false);
+        assert!(none.is_none() && table.may_wait(8) == 0);
+    }
+
+    #[test]
+    fn a_place_may_be_taken_again_in_front() {
+        let table = table();
+        let [a, b, c] = [1, 2, 3].map(|bits| queue(&table, 8, bits));
+        assert_eq!(table.take(8, 1, 2).waiters().len(), 1);
         assert_eq!(table.leave(b, false), Some(Left::Woken));
         assert_eq!(table.leave(a, false), None);
-        assert!(table.requeue(
-            {
-                assert_eq!(table.wake(8, 2, 2, &mut WakeList::new()), 1);
-                c
-            },
-            Waker::noop().clone(),
-            || true
-        ));
+        assert_eq!(table.take(8, 2, 2).waiters().len(), 1);
+        assert!(!table.is_queued(c) && table.requeue(c, || true));
         // It is the first now, though it came last.
-        assert_eq!(table.wake(8, 1, u32::MAX, &mut WakeList::new()), 1);
+        assert_eq!(table.take(8, 1, u32::MAX).waiters().len(), 1);
         assert_eq!(table.leave(c, false), Some(Left::Woken));
         assert_eq!(table.leave(a, true), Some(Left::Queued));
-        assert!(!table.may_wake(8));
+        assert_eq!(table.may_wait(8), 0);
     }
 
     #[test]
     fn what_is_owed_wakes_the_whole_bucket() {
-        let table = Table::new(1);
-        let queue = |at| table.queue(at, 1, Waker::noop().clone(), || true).unwrap();
-        let [a, b] = [queue(8), queue(16)];
-        table.pay(&mut WakeList::new());
-        assert!(!table.is_woken(a));
+        let table = table();
+        let places: Vec<_> = (1..=40)
+            .map(|n| queue(&table, 8 * (n % 3 + 1), 1))
+            .collect();
+        let mut woken = 0;
+        table.pay(|batch| woken += batch.waiters().len());
+        assert_eq!(woken, 0);
         table.owe(8);
-        table.pay(&mut WakeList::new());
-        assert_eq!(table.leave(a, false), Some(Left::Woken));
-        assert_eq!(table.leave(b, false), Some(Left::Woken));
+        table.pay(|batch| woken += batch.waiters().len());
+        assert_eq!(woken, 40);
+        for place in places {
+            assert_eq!(table.leave(place, false), Some(Left::Woken));
+        }
     }
 
-    /// Random operations beside a `VecDeque` for each address.
     #[test]
-    fn queues_like_deques() {
-        const ADDRESSES: usize = 12;
-        let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        let mut next = move |below: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random as usize % below
-        };
-        let table = Table::new(2);
-        let mut queued: Vec<VecDeque<Place>> = vec![VecDeque::new(); ADDRESSES];
-        let mut woken = Vec::new();
-        let mut rounds = [0; 3];
-        for _ in 0..50_000 {
-            let n = next(ADDRESSES);
-            let address = 8 * (n + 1);
-            match next(5) {
-                0 | 1 => {
-                    let place = table.queue(address, 1, Waker::noop().clone(), || true);
-                    queued[n].push_back(place.unwrap());
-                }
-                2 => {
-                    let most = next(3);
-                    let taken = table.wake(address, most, 1, &mut WakeList::new());
-                    assert_eq!(taken, most.min(queued[n].len()));
-                    woken.extend(queued[n].drain(..taken));
-                    rounds[0] += taken;
-                }
-                3 if !woken.is_empty() => {
-                    let place: Place = woken.swap_remove(next(woken.len()));
-                    assert_eq!(table.leave(place, next(2) == 0), Some(Left::Woken));
-                    rounds[1] += 1;
-                }
-                4 if !queued[n].is_empty() => {
-                    let at = next(queued[n].len());
-                    let place = queued[n].remove(at).unwrap();
-                    assert_eq!(table.leave(place, false), None);
-                    assert_eq!(table.leave(place, true), Some(Left::Queued));
-                    rounds[2] += 1;
-                }
-                _ => {}
-            }
-            if !queued[n].is_empty() {
-                assert!(table.may_wake(address));
-            }
-        }
-        assert!(rounds.iter().all(|&n| n > 1_000), "{rounds:?}");
-        for (n, queued) in queued.iter().enumerate() {
-            let taken = table.wake(8 * (n + 1), usize::MAX, 1, &mut WakeList::new());
-            assert_eq!(taken, queued.len());
-        }
-        assert!((0..ADDRESSES).all(|n| !table.may_wake(8 * (n + 1))));
+    fn threads_in_the_kernel_are_counted() {
+        let table = table();
+        let blocked = table.block(8);
+        assert!(table.has_blocked(8));
+        drop(blocked);
+        assert!(!table.has_blocked(8));
     }
 }

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::own::{self, Why};
-use super::table::Left;
-use super::{AGAIN, Call, WAIT_BITSET, long, report, table, table_or_new, time_at};
+use super::table::{Left, Table};
+use super::{AGAIN, Call, WAIT_BITSET, long, report, table, time_at};
 use crate::hook::engine::after;
 use crate::hook::raw::{Answer, Errno, answer_c, errno};
 use crate::hook::time::{duration, now};
-use crate::sched::{Cx, Worker};
+use crate::sched::Cx;
 
 /// How long a coroutine waits at a word that other processes may know. They
 /// can't reach the table, so it returns as if woken, and its caller looks.
@@ -23,6 +23,39 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How long a wait may take before somebody is told that nothing can end it.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Says so, once, if a coroutine that is to end goes on waiting for long.
+pub(super) struct Patience {
+    /// When it is over.
+    over: Option<Instant>,
+    said: bool,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self {
+            over: None,
+            said: false,
+        }
+    }
+
+    /// When to check next.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.over.filter(|_| !self.said)
+    }
+
+    /// After each wake-up.
+    pub(super) fn check(&mut self, cx: Cx, address: usize) {
+        match self.over {
+            None if cx.is_ending() => self.over = Some(after(PATIENCE)),
+            Some(over) if !self.said && Instant::now() >= over => {
+                self.said = true;
+                report::uncancellable(cx, address);
+            }
+            _ => {}
+        }
+    }
+}
 
 /// A wait of the caller's: parks the coroutine or blocks the thread.
 ///
@@ -34,16 +67,16 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
     unsafe {
         // What the kernel refuses, it is to refuse.
         let well_formed = call.word != 0 && call.word.is_multiple_of(4) && call.bits() != 0;
-        match own::way(call.word).filter(|_| well_formed) {
+        match own::way(call.word, call.value).filter(|_| well_formed) {
             None => blocked(call),
             Some(Err(why)) => stopped(call, why),
-            Some(Ok(cx)) => match limit(call) {
-                Ok(limit) => {
+            Some(Ok(cx)) => match (limit(call), table()) {
+                (Ok(limit), Some(table)) => {
                     let saved = errno();
-                    let answer = park(cx, call, limit.map(after));
+                    let answer = park(cx, table, call, limit.map(after));
                     answer_c(answer, saved) as c_long
                 }
-                Err(_) => blocked(call),
+                _ => blocked(call),
             },
         }
     }
@@ -83,20 +116,22 @@ unsafe fn limit(call: Call) -> Result<Option<Duration>, Errno> {
 ///
 /// - The word can be read.
 #[inline(never)]
-unsafe fn park(cx: Cx, call: Call, deadline: Option<Instant>) -> Answer {
+unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> Answer {
     let word = std::ptr::with_exposed_provenance_mut(call.word);
     // SAFETY: a readable, aligned word, which others change atomically.
     let still = || unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Relaxed) == call.value;
-    let table = table_or_new();
-    let Some(place) = table.queue(call.word, call.bits(), cx.waker(), still) else {
+    let Some(place) = table.queue(call.word, call.bits(), cx.addr(), still) else {
         // Whoever comes back at once lets others run now and then.
         cx.spend();
         return Err(AGAIN);
     };
     let look_again = call.is_shared().then(|| after(LOOK_AGAIN));
-    let mut complain = None;
+    let mut patience = Patience::new();
     loop {
-        let next = [deadline, look_again, complain].into_iter().flatten().min();
+        let next = [deadline, look_again, patience.next()]
+            .into_iter()
+            .flatten()
+            .min();
         cx.park_regardless_until(next);
         if table.leave(place, false).is_some() {
             return Ok(0);
@@ -110,12 +145,7 @@ unsafe fn park(cx: Cx, call: Call, deadline: Option<Instant>) -> Answer {
                 _ => Ok(0),
             };
         }
-        if over(complain) {
-            report::uncancellable(cx, call.word);
-            complain = Some(after(Duration::MAX));
-        } else if complain.is_none() && cx.is_ending() {
-            complain = Some(now + PATIENCE);
-        }
+        patience.check(cx, call.word);
     }
 }
 
@@ -125,10 +155,7 @@ unsafe fn park(cx: Cx, call: Call, deadline: Option<Instant>) -> Answer {
 ///
 /// - As for the system call.
 unsafe fn blocked(call: Call) -> c_long {
-    // Somebody who wakes a coroutine must wake the thread of a worker, too.
-    let worker = Worker::current().is_some();
-    let table = if worker { Some(table_or_new()) } else { table() };
-    let _blocked = table.map(|table| table.block(call.word));
+    let _blocked = table().map(|table| table.block(call.word));
     // SAFETY: the caller's promise.
     long(unsafe { call.in_kernel() })
 }
@@ -196,10 +223,12 @@ unsafe fn until_monotonic(call: Call, until: Option<Duration>) -> Answer {
     let call = Call {
         op: WAIT_BITSET | private,
         third_value: call.bits(),
-        fourth: time.as_ref().map_or(0, |time| std::ptr::from_ref(time).expose_provenance()),
+        fourth: time
+            .as_ref()
+            .map_or(0, |time| std::ptr::from_ref(time).expose_provenance()),
         ..call
     };
-    let _blocked = table_or_new().block(call.word);
+    let _blocked = table().map(|table| table.block(call.word));
     // SAFETY: the caller's promise, and a time of our own.
     unsafe { call.in_kernel() }
 }

@@ -1,7 +1,9 @@
 //! What does not work, kept here so that the page says so as long as it holds.
 
 use std::convert::Infallible;
+use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,5 +133,60 @@ fn reqwest_blocking_stops_the_thread() {
         let url = server.url("delay/1/word");
         let error = get(&url, Duration::from_secs(2)).expect_err("it works: say so on the page");
         assert!(error.contains("TimedOut"), "{error}");
+    });
+}
+
+/// A lock of `parking_lot` queues threads by a thread-local that all coroutines
+/// of a thread have in common: whoever waits for one stops the thread, and a
+/// report says so before anything else can happen.
+#[test]
+fn parking_lot_stops_the_thread_and_says_so() {
+    const CHILD: &str = "CRORE_CLIENTS_CHILD";
+    const NAME: &str = "parking_lot_stops_the_thread_and_says_so";
+    if env::var_os(CHILD).is_some() {
+        return on_one_thread(|| {
+            let mutex = Arc::new(parking_lot::Mutex::new(0));
+            let all: Vec<_> = (0..3)
+                .map(|_| {
+                    let mutex = mutex.clone();
+                    crore::spawn_local(move || {
+                        let mut held = mutex.lock();
+                        crore::sleep(Duration::from_millis(1));
+                        *held += 1;
+                    })
+                })
+                .collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+        });
+    }
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", NAME, "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let report = lines.find_map(|line| line.ok().filter(|line| line.starts_with("crore: ")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = report.expect("it works: say so on the page");
+    assert!(report.contains("those of parking_lot do"), "{report}");
+    assert!(report.contains("spawned at tests/limits.rs:"), "{report}");
+}
+
+/// One after the other no coroutine waits.
+#[test]
+fn parking_lot_works_where_nobody_holds_it_across_a_wait() {
+    on_one_thread(|| {
+        let mutex = Arc::new(parking_lot::Mutex::new(0));
+        let theirs = mutex.clone();
+        crowd(100, move |_| {
+            for _ in 0..10 {
+                *theirs.lock() += 1;
+                crore::yield_now();
+            }
+        });
+        assert_eq!(*mutex.lock(), 1_000);
     });
 }

@@ -1,0 +1,199 @@
+//! `pthread_cond_…`.
+//!
+//! A coroutine queues at the condition variable before it lets go of the
+//! mutex, so whoever changes the condition under the mutex afterwards finds
+//! it. Threads wait in glibc as ever. A signal wakes one coroutine *and* does
+//! what glibc does: one waiter too many may wake, as POSIX allows; none of
+//! either kind is ever passed over for the other.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
+
+use super::{ALL_BITS, Table, inside, moment, wake};
+use crate::hook::futex::table::Left;
+use crate::hook::futex::wait::Patience;
+use crate::hook::raw::{errno, set_errno};
+use crate::hook::real;
+use crate::sched::Cx;
+
+/// Waits, with the mutex let go of meanwhile.
+///
+/// # Safety
+///
+/// - A valid condition variable, a mutex that the caller has locked.
+unsafe fn wait(
+    (cx, table): (Cx, &Table),
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    deadline: Option<Instant>,
+) -> c_int {
+    let saved = errno();
+    let address = cond.addr();
+    let Some(place) = table.queue(address, ALL_BITS, cx.addr(), || true) else {
+        // No room to wait: as if woken.
+        cx.yield_now();
+        return 0;
+    };
+    // SAFETY: the caller's mutex.
+    let unlocked = unsafe { libc::pthread_mutex_unlock(mutex) };
+    if unlocked != 0 {
+        if table.leave(place, true) == Some(Left::Woken) {
+            wake(address, 1);
+        }
+        return unlocked;
+    }
+    let mut patience = Patience::new();
+    let left = loop {
+        if let Some(left) = table.leave(place, false) {
+            break left;
+        }
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            break table.leave(place, true).unwrap_or(Left::Queued);
+        }
+        let next = deadline.into_iter().chain(patience.next()).min();
+        cx.park_regardless_until(next);
+        patience.check(cx, address);
+    };
+    // SAFETY: the caller's mutex.
+    let locked = unsafe { libc::pthread_mutex_lock(mutex) };
+    set_errno(saved);
+    match left {
+        _ if locked != 0 => locked,
+        Left::Woken => 0,
+        Left::Queued => libc::ETIMEDOUT,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_wait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match inside() {
+            Some(here) => wait(here, cond, mutex, None),
+            None => real::pthread_cond_wait(cond, mutex),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_timedwait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        let here = inside().and_then(|here| Some((here, moment(clock_of(cond)?, time)?)));
+        match here {
+            Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
+            None => real::pthread_cond_timedwait(cond, mutex, time),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_clockwait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match inside().and_then(|here| Some((here, moment(clock, time)?))) {
+            Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
+            None => real::pthread_cond_clockwait(cond, mutex, clock, time),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
+    // SAFETY: the caller's condition variable.
+    let answer = unsafe { real::pthread_cond_signal(cond) };
+    wake(cond.addr(), 1);
+    answer
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
+    // SAFETY: the caller's condition variable.
+    let answer = unsafe { real::pthread_cond_broadcast(cond) };
+    wake(cond.addr(), usize::MAX);
+    answer
+}
+
+/// Where a condition variable says that its clock is the monotonic one: the
+/// offset of a word, and the bit in it; 0 before it was learnt.
+static CLOCK_WORD: AtomicUsize = AtomicUsize::new(0);
+static CLOCK_BIT: AtomicUsize = AtomicUsize::new(0);
+
+const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
+
+/// Finds out how glibc notes the clock of a condition variable (it may move
+/// from version to version): what differs between one of each kind.
+pub(super) fn learn_clock() {
+    let [plain, monotonic] = [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC].map(words);
+    let mut differing = (0..WORDS).filter(|&i| plain[i] != monotonic[i]);
+    if let (Some(word), None) = (differing.next(), differing.next()) {
+        let bit = plain[word] ^ monotonic[word];
+        CLOCK_WORD.store(word, Ordering::Relaxed);
+        CLOCK_BIT.store(bit as usize, Ordering::Release);
+    }
+}
+
+/// A fresh condition variable of this clock.
+fn words(clock: clockid_t) -> [u32; WORDS] {
+    let mut attributes = MaybeUninit::uninit();
+    let mut cond = MaybeUninit::<[u32; WORDS]>::zeroed();
+    // SAFETY: places for what is made; any bytes are words.
+    unsafe {
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setclock(attributes.as_mut_ptr(), clock);
+        libc::pthread_cond_init(cond.as_mut_ptr().cast(), attributes.as_ptr());
+        libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+        cond.assume_init()
+    }
+}
+
+/// The clock of a condition variable, if we can tell.
+///
+/// # Safety
+///
+/// - A valid condition variable.
+unsafe fn clock_of(cond: *const pthread_cond_t) -> Option<clockid_t> {
+    let bit = CLOCK_BIT.load(Ordering::Acquire) as u32;
+    if bit == 0 {
+        return None;
+    }
+    let word = CLOCK_WORD.load(Ordering::Relaxed);
+    // SAFETY: in the caller's condition variable.
+    let word = unsafe { cond.cast::<u32>().add(word).read_volatile() };
+    Some(if word & bit == 0 {
+        libc::CLOCK_REALTIME
+    } else {
+        libc::CLOCK_MONOTONIC
+    })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_are_told_apart() {
+        learn_clock();
+        for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
+            let cond = words(clock);
+            // SAFETY: a fresh one.
+            assert_eq!(unsafe { clock_of(cond.as_ptr().cast()) }, Some(clock));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Locks of C: mutexes, condition variables, rwlocks and semaphores of pthreads.
+//!
+//! glibc's wait by system calls of their own, past the symbol `syscall`, so
+//! the functions themselves are ours. A plain thread's calls go on to glibc,
+//! and those that let go of something look at one count afterwards. A
+//! coroutine tries without waiting; if that fails it queues in the table at
+//! the lock's address, tries once more, and parks. Whoever lets go wakes one.
+//!
+//! Some let go unseen: a plain thread inside glibc's `pthread_cond_wait`,
+//! another process. So who is queued also tries on its own, less and less
+//! often, every [`LONGEST`] at last.
+//!
+//! No cancellation ends these waits: callers take errors for bugs of theirs.
+//!
+//! Not hooked, as they wait inside of glibc: `pthread_once`,
+//! `pthread_barrier_wait`, locks of `FILE`s.
+
+mod cond;
+mod holders;
+mod mutex;
+mod rwlock;
+mod sem;
+
+use std::ffi::c_int;
+use std::time::{Duration, Instant};
+
+use libc::{clockid_t, timespec};
+
+use super::table::{Left, Place, Table};
+use super::wait::Patience;
+use super::{ALL_BITS, Waking, give_way, may_suspend, own, table};
+use crate::hook::engine::after;
+use crate::hook::raw::{errno, set_errno};
+use crate::hook::time::{duration, now};
+use crate::sched::Cx;
+
+/// A worker begins.
+pub(super) fn begin() {
+    cond::learn_clock();
+    holders::begin();
+}
+
+const SHORTEST: Duration = Duration::from_micros(200);
+const LONGEST: Duration = Duration::from_millis(10);
+
+/// The coroutine that may wait here, and where.
+fn inside() -> Option<(Cx, &'static Table)> {
+    Some((may_suspend()?, table()?))
+}
+
+/// The moment that a caller means; `None` if it is none: glibc says so.
+///
+/// # Safety
+///
+/// - A valid time.
+unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<Instant> {
+    // SAFETY: the caller's promise.
+    let time = unsafe { time.as_ref() }.and_then(duration)?;
+    matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
+        .then(|| after(time.saturating_sub(now(clock))))
+}
+
+/// Something was let go of. Partner: the fence in `Table::queue`.
+///
+/// On x86_64 letting go is a locked instruction, and so is the fence; where it
+/// is a plain store, the process has one thread, and program order will do.
+#[inline(always)]
+fn after_release() {
+    #[cfg(target_arch = "x86_64")]
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    #[cfg(not(target_arch = "x86_64"))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Wakes up to `most` coroutines that wait at this address; how many.
+#[inline(always)]
+fn wake(address: usize, most: usize) -> usize {
+    after_release();
+    match table() {
+        Some(table) if table.may_wait(address) > 0 => wake_slowly(table, address, most),
+        _ => 0,
+    }
+}
+
+#[cold]
+fn wake_slowly(table: &Table, address: usize, most: usize) -> usize {
+    let saved = errno();
+    let woken = Waking::begin(table, address, most, ALL_BITS).deliver();
+    set_errno(saved);
+    woken
+}
+
+/// What [`acquire`] is told by a look: not to queue but to try.
+const TRY: c_int = -1;
+
+/// Waits until `attempt` says something else than `EBUSY`, or `ETIMEDOUT`.
+///
+/// `look` is asked with the table locked, where nobody allocates or waits:
+/// `None`, it is taken; an answer, of an attempt; or [`TRY`].
+#[inline(never)]
+fn acquire(
+    (cx, table): (Cx, &Table),
+    address: usize,
+    deadline: Option<Instant>,
+    attempt: &mut dyn FnMut() -> c_int,
+    look: &mut dyn FnMut() -> Option<c_int>,
+) -> c_int {
+    let saved = errno();
+    let mut wait = Wait {
+        cx,
+        table,
+        address,
+        place: None,
+        pause: SHORTEST,
+        patience: Patience::new(),
+    };
+    let answer = loop {
+        if let Some(answer) = wait.queue(look).filter(|&answer| answer != TRY) {
+            break answer;
+        }
+        if wait.place.is_some() {
+            wait.park(deadline);
+        } else {
+            cx.spend();
+        }
+        let answer = attempt();
+        if answer != libc::EBUSY {
+            break answer;
+        }
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            break libc::ETIMEDOUT;
+        }
+    };
+    // Woken, and gone without it: that was meant for somebody.
+    if wait.leave() == Some(Left::Woken) && answer != 0 {
+        wake(address, 1);
+    }
+    set_errno(saved);
+    answer
+}
+
+struct Wait<'a> {
+    cx: Cx,
+    table: &'a Table,
+    address: usize,
+    place: Option<Place>,
+    pause: Duration,
+    patience: Patience,
+}
+
+impl Wait<'_> {
+    /// Makes sure to be queued, unless a look says otherwise: its answer.
+    fn queue(&mut self, look: &mut dyn FnMut() -> Option<c_int>) -> Option<c_int> {
+        let mut answer = None;
+        let still = || {
+            answer = look();
+            answer.is_none()
+        };
+        match self.place {
+            None => {
+                self.place = self
+                    .table
+                    .queue(self.address, ALL_BITS, self.cx.addr(), still)
+            }
+            Some(place) if self.table.is_queued(place) => {}
+            // Woken, but somebody else was faster.
+            Some(place) => {
+                let _ = self.table.requeue(place, still);
+            }
+        }
+        answer
+    }
+
+    /// Parks until woken, but not for long.
+    fn park(&mut self, deadline: Option<Instant>) {
+        let until = after(self.pause);
+        self.pause = (self.pause * 2).min(LONGEST);
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        self.cx.park_regardless_until(Some(until));
+        self.patience.check(self.cx, self.address);
+    }
+
+    fn leave(&mut self) -> Option<Left> {
+        self.table.leave(self.place.take()?, true)
+    }
+}
