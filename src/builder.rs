@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::handle::JoinHandle;
 use crate::runtime::Handle;
-use crate::sched::{Plan, StackPlan, Worker, coroutine, shared_coroutine};
+use crate::sched::{Cx, Plan, StackPlan, Worker, coroutine, shared_coroutine};
 
 /// The stack that a coroutine gets unless its builder says otherwise: 64 KiB.
 ///
@@ -36,6 +36,7 @@ pub struct Builder {
     name: Option<Arc<str>>,
     stack_size: usize,
     unhooked: bool,
+    own_locals: Option<bool>,
 }
 
 impl Default for Builder {
@@ -51,6 +52,7 @@ impl Builder {
             name: None,
             stack_size: DEFAULT_STACK_SIZE,
             unhooked: false,
+            own_locals: None,
         }
     }
 
@@ -76,11 +78,51 @@ impl Builder {
         self
     }
 
+    /// Whether the coroutine has thread-locals of its own: every library takes
+    /// it for a thread then. `thread_local!` and C's `_Thread_local`, errno,
+    /// [`std::thread::current`], pthread keys begin anew and end with it;
+    /// locks that know their owner tell it from others. What goes in and comes
+    /// out is [`Send`], as with [`std::thread::spawn`].
+    ///
+    /// It costs about 5 KB a coroutine and 20 to 40 ns a switch. docs/KINDS.md
+    /// says when it is worth it, and what still is the thread's.
+    ///
+    /// Default: what the runtime's builder says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    ///
+    /// thread_local!(static SEEN: Cell<u32> = const { Cell::new(0) });
+    ///
+    /// crore::run(|| {
+    ///     SEEN.set(1);
+    ///     if let Err(why) = crore::local::own_thread_locals() {
+    ///         eprintln!("{why}");
+    ///         return Ok(());
+    ///     }
+    ///     let other = crore::Builder::new()
+    ///         .own_thread_locals(true)
+    ///         .spawn(|| SEEN.replace(2))?;
+    ///     assert_eq!(other.join().unwrap(), 0);
+    ///     assert_eq!(SEEN.get(), 1);
+    ///     Ok::<(), std::io::Error>(())
+    /// })?
+    /// # ;Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn own_thread_locals(mut self, yes: bool) -> Self {
+        self.own_locals = Some(yes);
+        self
+    }
+
     /// Spawns a coroutine on this thread's runtime. With several workers, any
     /// of them may run it.
     ///
     /// # Errors
     ///
+    /// `Unsupported` where there are no [own thread-locals](Self::own_thread_locals)
+    /// and they were asked for;
     /// [`QuotaExceeded`](io::ErrorKind::QuotaExceeded) when the worker has as
     /// many coroutines as it may; `NotConnected` outside
     /// a runtime; `InvalidInput` for a stack size over 1 GiB. That no memory
@@ -100,14 +142,17 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`Builder::spawn`].
+    /// As [`Builder::spawn`]. `InvalidInput` with [own
+    /// thread-locals](Self::own_thread_locals), and inside a coroutine that has
+    /// them: what is not `Send` would get from one's thread-locals to
+    /// another's.
     #[track_caller]
     pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        let (plan, worker) = self.here()?;
+        let (plan, worker) = self.local()?;
         Ok(JoinHandle::new(worker.spawn_local(coroutine(f), plan)?))
     }
 
@@ -117,7 +162,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`Builder::spawn`].
+    /// As [`Builder::spawn_local`].
     ///
     /// # Safety
     ///
@@ -128,11 +173,11 @@ impl Builder {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
+        let (plan, worker) = self.local()?;
         let plan = Plan {
             stack: StackPlan::Shared,
-            ..self.plan(Location::caller())?
+            ..plan
         };
-        let worker = Worker::current().ok_or_else(outside)?;
         Ok(JoinHandle::new(
             worker.spawn_local(shared_coroutine(f), plan)?,
         ))
@@ -160,6 +205,18 @@ impl Builder {
         Ok((plan, Worker::current().ok_or_else(outside)?))
     }
 
+    /// As [`Builder::here`], for what is not `Send`: it stays with the thread's
+    /// own thread-locals.
+    #[track_caller]
+    pub(crate) fn local(self) -> io::Result<(Plan, &'static Worker)> {
+        if self.own_locals == Some(true) || Cx::running().is_some_and(Cx::has_own_locals) {
+            return Err(not_send());
+        }
+        let (plan, worker) = self.here()?;
+        let own_locals = Some(false);
+        Ok((Plan { own_locals, ..plan }, worker))
+    }
+
     #[inline]
     pub(crate) fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
@@ -171,13 +228,27 @@ impl Builder {
                 ),
             ));
         }
+        if self.own_locals == Some(true) {
+            crate::local::own_thread_locals()?;
+        }
         Ok(Plan {
             stack: StackPlan::Dedicated(self.stack_size),
             name: self.name,
             unhooked: self.unhooked,
+            own_locals: self.own_locals,
             site,
         })
     }
+}
+
+#[cold]
+fn not_send() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "a coroutine with thread-locals of its own is to others as a thread: what goes there or \
+         comes from there must be Send, so it is spawned with spawn, and inside it spawn_local \
+         and spawn_shared can't be used",
+    )
 }
 
 #[cold]

@@ -7,10 +7,12 @@
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::ptr;
 use std::thread;
 
 use crate::sched::{Cx, Found};
+use crate::sys::tls;
 
 /// Declares statics of which every coroutine has its own, after
 /// [`std::thread_local!`]; each name is a [`LocalKey`](crate::local::LocalKey).
@@ -75,6 +77,30 @@ macro_rules! __coroutine_local {
             $crate::local::LocalKey::__new(&OUTSIDE, begin)
         };
     };
+}
+
+/// Whether coroutines can have [thread-locals of their
+/// own](crate::Builder::own_thread_locals) here.
+///
+/// The first call makes a few threads that end at once, to see what glibc
+/// makes of a thread.
+///
+/// # Errors
+///
+/// `Unsupported`, with words that say why not: another platform or C library,
+/// static linking, a glibc that is not as expected, a processor or kernel
+/// without the instructions, a sanitizer.
+///
+/// # Examples
+///
+/// ```
+/// match crore::local::own_thread_locals() {
+///     Ok(()) => println!("every coroutine can be as a thread"),
+///     Err(why) => println!("{why}"),
+/// }
+/// ```
+pub fn own_thread_locals() -> io::Result<()> {
+    tls::support().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 /// A value for each coroutine, declared by [`coroutine_local!`](crate::coroutine_local),

@@ -176,6 +176,15 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whether coroutines have [thread-locals of their
+    /// own](crate::Builder::own_thread_locals), unless their builder says
+    /// otherwise. The main coroutine, and those spawned with `spawn_local` and
+    /// `spawn_shared`, have the thread's. Default: no.
+    pub fn own_thread_locals(mut self, yes: bool) -> Self {
+        self.config.own_locals = yes;
+        self
+    }
+
     /// How long the others have to end on their own when the closure of
     /// [`Runtime::run`] has returned; then they are cancelled. If it panicked
     /// they are cancelled at once. Default: not at all.
@@ -205,9 +214,14 @@ impl RuntimeBuilder {
     /// # Errors
     ///
     /// When the kernel's pages are not 4 KiB, when a handler for stack
-    /// overflows can't be installed, or when the process has 1 023 workers.
+    /// overflows can't be installed, or when the process has 1 023 workers;
+    /// `Unsupported` where there are no own thread-locals and they were asked
+    /// for.
     pub fn build(self) -> io::Result<Runtime> {
         crate::sys::mem::check_page_size()?;
+        if self.config.own_locals {
+            crate::local::own_thread_locals()?;
+        }
         overflow::install()?;
         overflow::set_describer(crate::sched::describe_running);
         Ok(Runtime {
@@ -230,6 +244,7 @@ impl Runtime {
             drain: Duration::ZERO,
             config: Config {
                 max_coroutines: 1 << 24,
+                own_locals: false,
                 arena: ArenaConfig::default(),
                 shared: SharedConfig {
                     stacks: 8,
@@ -291,6 +306,8 @@ impl Runtime {
             stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
             unhooked: false,
+            // `f` need not be `Send`: it stays with its thread's.
+            own_locals: Some(false),
             site,
         };
         let main = worker.enter(|| {

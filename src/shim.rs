@@ -202,9 +202,13 @@ mod real {
     /// Some number below `n`, another one each time: where a fair choice starts.
     pub(crate) fn pick(n: usize) -> usize {
         use std::cell::Cell;
-        thread_local!(static LAST: Cell<u32> = const { Cell::new(0x9e37_79b9) });
+        thread_local!(static LAST: Cell<u32> = const { Cell::new(0) });
         LAST.with(|last| {
             let mut x = last.get();
+            if x == 0 {
+                // Where it is differs from thread to thread.
+                x = 0x9e37_79b9 ^ std::ptr::from_ref(last).addr() as u32 | 1;
+            }
             x ^= x << 13;
             x ^= x >> 17;
             x ^= x << 5;

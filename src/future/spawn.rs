@@ -119,7 +119,7 @@ impl Builder {
     where
         F: Future<Output: 'static> + 'static,
     {
-        let (plan, worker) = self.here()?;
+        let (plan, worker) = self.local()?;
         Ok(JoinHandle::new(worker.spawn_local(Polled(future), plan)?))
     }
 

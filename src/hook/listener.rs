@@ -17,7 +17,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::fdflags;
 use super::raw::{errno, set_errno, sys};
@@ -48,15 +48,17 @@ impl Acceptor {
     }
 }
 
-/// A number for this thread that no other has; never 0.
+/// The kernel's number of this thread: the same for all its coroutines, those
+/// with thread-locals of their own, too. Never 0.
 fn thread() -> u32 {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
     thread_local! {
         static OWN: Cell<u32> = const { Cell::new(0) };
     }
     OWN.with(|own| {
         if own.get() == 0 {
-            own.set(NEXT.fetch_add(1, Ordering::Relaxed).max(1));
+            // SAFETY: no arguments.
+            let tid = unsafe { sys!(SYS_gettid) };
+            own.set(tid.expect("every thread has a number") as u32);
         }
         own.get()
     })

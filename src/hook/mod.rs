@@ -124,6 +124,12 @@ mod file;
 mod fortify;
 #[cfg(feature = "futex")]
 mod futex;
+#[cfg(all(
+    feature = "hook",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod itself;
 #[cfg(feature = "hook")]
 mod life;
 #[cfg(feature = "hook")]

@@ -138,10 +138,11 @@ fn retried(
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
-/// thread while it writes, so nobody else may run meanwhile.
+/// thread while it writes, so nobody else of that thread may run meanwhile.
 #[inline(always)]
 fn writer_gate(fd: RawFd) -> Option<Cx> {
-    gate().filter(|_| fd != libc::STDOUT_FILENO && fd != libc::STDERR_FILENO)
+    let by_thread = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
+    gate().filter(|cx| !by_thread || cx.has_own_locals())
 }
 
 #[unsafe(no_mangle)]

@@ -112,7 +112,7 @@ impl Cx {
     /// [`Cx::check`] where the next step is to park, which nobody may while it
     /// unwinds (it would show its panic count to all others on this thread).
     pub(crate) fn check_parkable(self) -> io::Result<()> {
-        if panicking() {
+        if !self.may_park() {
             return Err(io::Error::from_raw_os_error(errno::ECANCELED));
         }
         self.check()
@@ -192,8 +192,9 @@ impl Cx {
     #[cold]
     fn unwind_closely(self) {
         // A second unwind out of a destructor would abort; if this one has to
-        // wait, `suspend` aborts and says why.
-        if panicking() {
+        // wait, `suspend` aborts and says why. Nor may destructors of
+        // thread-locals unwind: there nothing ends a wait early.
+        if panicking() || self.ends_own_locals() {
             return;
         }
         let Some(ending) = self.ending() else { return };

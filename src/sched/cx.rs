@@ -44,7 +44,7 @@ impl Cx {
     /// then the caller blocks the thread for real.
     #[inline(always)]
     pub(crate) fn parkable() -> Option<Self> {
-        Self::running().filter(|_| !std::thread::panicking())
+        Self::running().filter(|cx| cx.may_park())
     }
 
     #[inline(always)]
@@ -86,6 +86,19 @@ impl Cx {
         self.slot().has(Flags::SHARED)
     }
 
+    /// Whether this coroutine may park now. While it unwinds it may not: it
+    /// would show its panic count to all others on this thread (I10). Unless
+    /// the count is its own; and it is not ending, which nobody could tell it.
+    #[inline(always)]
+    pub(crate) fn may_park(self) -> bool {
+        !std::thread::panicking() || self.may_park_panicking()
+    }
+
+    #[cold]
+    fn may_park_panicking(self) -> bool {
+        self.has_own_locals() && !self.is_ending()
+    }
+
     /// Back to the worker; returns when the coroutine is resumed. Wake-ups may
     /// be spurious.
     ///
@@ -96,7 +109,7 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn suspend(self, event: Event) {
         debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
-        if std::thread::panicking() {
+        if std::thread::panicking() && !self.may_park_panicking() {
             refuse_while_panicking();
         }
         // SAFETY: this code runs in the coroutine whose yielder the worker set
@@ -149,7 +162,7 @@ impl Cx {
     pub(crate) fn spend(self) {
         let budget = &self.worker().budget;
         budget.set(budget.get().saturating_sub(1));
-        if budget.get() == 0 && !std::thread::panicking() {
+        if budget.get() == 0 && self.may_park() {
             self.yield_now();
         }
     }

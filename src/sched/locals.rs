@@ -121,6 +121,10 @@ pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T
             // In a forked child there is no coroutine any more.
             if let Some(cx) = Cx::running() {
                 cx.worker().end_locals(cx.slot());
+                // What unwinds ends them later (`Worker::resume_own`).
+                if cx.has_own_locals() && !std::thread::panicking() {
+                    cx.end_own_locals();
+                }
             }
         }
     }

@@ -15,6 +15,7 @@ mod describe;
 mod forked;
 mod locals;
 mod mailbox;
+mod own;
 mod poll;
 mod pool;
 mod remote;
@@ -38,6 +39,8 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use locals::{Found, coroutine, shared_coroutine};
+#[cfg(feature = "hook")]
+pub(crate) use own::on_thread;
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
@@ -50,6 +53,9 @@ pub(crate) struct Config {
     pub(crate) max_coroutines: u32,
     pub(crate) arena: ArenaConfig,
     pub(crate) shared: SharedConfig,
+    /// Whether coroutines have thread-locals of their own unless they or who
+    /// spawns them say otherwise.
+    pub(crate) own_locals: bool,
 }
 
 /// A file descriptor's number is about to end or to change its meaning: its

@@ -10,7 +10,7 @@ use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::Worker;
 use crate::driver::Turn;
-use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::switch::{Carrier, Event, Job};
 use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
 use crate::util::{contain, prefetch};
@@ -248,14 +248,19 @@ impl Worker {
         };
         slot.set_state(State::Running);
         self.budget.set(BUDGET);
-        RUNNING.set(slot);
         // SAFETY: the carrier was installed on this thread, at the top of the
         // stack that the slot holds; it is idle exactly if the task is new (I3).
         let event = unsafe {
-            Self::set_yielder((*carrier).yielder());
-            Carrier::resume(carrier, job)
+            if slot.has(Flags::OWN) {
+                self.resume_own(slot, carrier, job)
+            } else {
+                RUNNING.set(slot);
+                Self::set_yielder((*carrier).yielder());
+                let event = Carrier::resume(carrier, job);
+                RUNNING.set(ptr::null());
+                event
+            }
         };
-        RUNNING.set(ptr::null());
         self.remote.counters.resumed.add(1);
         if !matches!(event, Event::Finished | Event::Panicked) {
             self.suspended(slot, !job.is_null());
@@ -268,7 +273,7 @@ impl Worker {
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
             Event::Panicked if Self::current().is_none() => fork::end_child(101),
-            Event::Panicked => self.end(index, slot, Some(why_unwound(take_panic()))),
+            Event::Panicked => self.end(index, slot, Some(why_unwound(self.payload(slot)))),
             Event::Abandoned => self.abandon(index, slot),
         }
     }
@@ -299,6 +304,13 @@ impl Worker {
         let who = Who { worker: self, slot };
         let carrier = self.stacks.start(&self.slots, slot, &who);
         let carrier = carrier.map_err(JoinError::not_started)?;
+        if slot.has(Flags::OWN) {
+            let stack = self.stacks.bounds(slot);
+            self.own.take(slot, stack).map_err(|error| {
+                self.stacks.end(slot);
+                JoinError::not_started(error)
+            })?;
+        }
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).job() }))
     }
@@ -306,6 +318,9 @@ impl Worker {
     /// A task has ended: stack, slot and packet go, the joiner is woken.
     fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         self.stacks.end(slot);
+        if slot.has(Flags::OWN) {
+            self.own.give(slot);
+        }
         // A shared coroutine that unwound has not ended its locals itself.
         self.end_locals(slot);
         let packet = self.free_slot(index, slot);

@@ -19,7 +19,7 @@ use std::ptr;
 use self::shared::Shared;
 use super::counters::Counters;
 use crate::stack::arena::{Arena, ArenaConfig};
-use crate::stack::{Reuse, StackId, closed};
+use crate::stack::{Reuse, StackBounds, StackId, closed};
 use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
@@ -108,6 +108,11 @@ impl Stacks {
             self.open(slot);
         }
         self.own_carrier(slot)
+    }
+
+    /// Where the stack of a task is that has it alone.
+    pub(super) fn bounds(&self, slot: &Slot) -> StackBounds {
+        self.arena.borrow().bounds(alone(slot))
     }
 
     /// A task has suspended, for the first time or again.

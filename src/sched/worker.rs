@@ -19,6 +19,7 @@ use slab::Slab;
 
 use super::cancel::Limit;
 use super::locals::Locals;
+use super::own::OwnBlocks;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
@@ -58,6 +59,8 @@ pub(crate) struct Plan {
     pub(crate) name: Option<Arc<str>>,
     /// Hooks let its calls through to libc.
     pub(crate) unhooked: bool,
+    /// Whether it has thread-locals of its own; `None`: as the runtime says.
+    pub(crate) own_locals: Option<bool>,
     pub(crate) site: &'static Location<'static>,
 }
 
@@ -84,6 +87,9 @@ pub(crate) struct Worker {
     pub(super) slots: Slots,
     pub(super) queue: SectionCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
+    pub(super) own: OwnBlocks,
+    /// Whether a task that may have thread-locals of its own has them.
+    own_by_default: bool,
     pub(super) driver: SectionCell<Driver>,
     pub(super) extras: SectionCell<Slab<Extra>>,
     pub(super) sites: SectionCell<Sites>,
@@ -140,6 +146,8 @@ impl Worker {
             slots,
             queue: SectionCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
+            own: OwnBlocks::new(config.arena.keep_warm),
+            own_by_default: config.own_locals,
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),
             sites: SectionCell::default(),
@@ -186,6 +194,14 @@ impl Worker {
     #[inline(always)]
     pub(super) fn set_yielder(yielder: YielderPtr) {
         LOCAL.with(|local| local.yielder.set(yielder));
+    }
+
+    /// Makes a block of thread-locals that is entered know who runs.
+    pub(super) fn set_local(worker: &Self, yielder: YielderPtr) {
+        LOCAL.with(|local| {
+            local.worker.set(worker);
+            local.yielder.set(yielder);
+        });
     }
 
     /// The running coroutine's way back to its worker.
@@ -290,7 +306,12 @@ impl Worker {
         let polled = unsafe { (*packet).is_polled() };
         match plan.stack {
             _ if polled => slot.set(Flags::POLLED),
-            StackPlan::Dedicated(bytes) => slot.stack.set(bytes.div_ceil(PAGE) as u32),
+            StackPlan::Dedicated(bytes) => {
+                slot.stack.set(bytes.div_ceil(PAGE) as u32);
+                if plan.own_locals.unwrap_or(self.own_by_default) {
+                    slot.set(Flags::OWN);
+                }
+            }
             StackPlan::Shared => slot.set(Flags::SHARED),
         }
         slot.site.set(self.sites.borrow_mut().intern(plan.site));

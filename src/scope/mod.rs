@@ -426,7 +426,7 @@ impl Builder {
         F: FnOnce() -> T + 'scope,
         T: 'scope,
     {
-        let (plan, worker) = self.here()?;
+        let (plan, worker) = self.local()?;
         let (child, handle) = child::prepare(&scope.shared, f);
         let join = worker.spawn_local(coroutine(move || child.run()), plan)?;
         Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))

@@ -186,19 +186,39 @@ pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
     unsafe { (*yielder.0).suspend(event) };
 }
 
+/// Sets the cut. Never inlined, as [`set_panic`]: [`body`] lives on while
+/// blocks of thread-locals change under it (`sched/own.rs`), and must not keep
+/// the address of one.
+#[inline(never)]
+fn set_cut(cut: usize) {
+    CUT.set(cut);
+}
+
+#[cold]
+#[inline(never)]
+fn set_panic(payload: Box<dyn Any + Send>) {
+    PANIC.set(Some(payload));
+}
+
+#[cold]
+#[inline(never)]
+fn set_link(yielder: &Link) {
+    LINK.set(YielderPtr(yielder));
+}
+
 /// The carrier's life. Its frames own nothing that needs dropping, so a
 /// suspended carrier can be forgotten; and they hold nothing that is needed
 /// after a job was called and that differs from job to job, so that on a shared
 /// stack the root of one job serves every other.
 fn body(yielder: &Link, _: Input) {
-    LINK.set(YielderPtr(yielder));
+    set_link(yielder);
     let mut event = Event::Finished;
     loop {
         let job = yielder.suspend(event);
         event = match catch_unwind(AssertUnwindSafe(move || call(job))) {
             Ok(()) => Event::Finished,
             Err(payload) => {
-                PANIC.set(Some(payload));
+                set_panic(payload);
                 Event::Panicked
             }
         };
@@ -209,7 +229,7 @@ fn body(yielder: &Link, _: Input) {
 /// that a job's frames begin right below the stack pointer read here.
 #[inline(always)]
 fn call(job: *const Job) {
-    CUT.set(stack_pointer() - Carrier::RETURN_ADDRESS);
+    set_cut(stack_pointer() - Carrier::RETURN_ADDRESS);
     // SAFETY: `resume` passes a valid job to an idle carrier.
     unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
     // Something to do after the call, so that it is one: a jump in its place

@@ -14,23 +14,27 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Makes `in_child` run in the child of every later fork. One function for
-/// the process: later calls do nothing.
+/// Makes `before` run before every later fork, then `in_parent` and `in_child`.
+/// One set of functions for the process: later calls do nothing.
 ///
 /// `in_child` runs where only async-signal-safe things are allowed.
-pub(crate) fn watch(in_child: extern "C" fn()) {
+pub(crate) fn watch(
+    before: extern "C" fn(),
+    in_parent: extern "C" fn(),
+    in_child: extern "C" fn(),
+) {
     extern "C" fn count() {
         GENERATION.fetch_add(1, Ordering::Relaxed);
     }
     if WATCHING.swap(true, Ordering::Relaxed) {
         return;
     }
-    // SAFETY: `count` only adds to an atomic, `in_child` keeps to what a fork
-    // handler may do. The only error is ENOMEM: then a fork goes unnoticed, as
+    // SAFETY: `count` only adds to an atomic, the others keep to what fork
+    // handlers may do. The only error is ENOMEM: then a fork goes unnoticed, as
     // without us.
     unsafe {
         libc::pthread_atfork(None, None, Some(count));
-        libc::pthread_atfork(None, None, Some(in_child));
+        libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child));
     }
 }
 
@@ -58,7 +62,7 @@ mod tests {
     #[test]
     fn only_the_child_has_another_generation() {
         extern "C" fn nothing() {}
-        watch(nothing);
+        watch(nothing, nothing, nothing);
         let ours = generation();
         // SAFETY: the child calls nothing but `_exit`.
         let pid = unsafe { libc::fork() };

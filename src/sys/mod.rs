@@ -13,3 +13,4 @@ pub(crate) mod ready;
 pub(crate) mod signal;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod tls;

@@ -79,10 +79,10 @@ pub(super) fn way(word: usize, value: u32) -> Option<Result<Cx, Why>> {
 }
 
 /// Whether the coroutine has thread-locals of its own, so that what is one per
-/// thread is one per coroutine. None has yet.
+/// thread is one per coroutine.
 #[inline(always)]
-pub(super) fn has_own_thread_locals(_: Cx) -> bool {
-    false
+pub(super) fn has_own_thread_locals(cx: Cx) -> bool {
+    cx.has_own_locals()
 }
 
 thread_local! {

@@ -1,0 +1,311 @@
+//! Coroutines with thread-locals of their own.
+//!
+//! Lives here: which block such a coroutine has, the one place where a worker
+//! changes to it and back, and the end of what is in it. Does not live here:
+//! what a block is and why libc takes it for a thread's (`sys/tls`).
+//!
+//! The rule that keeps the compiler out of it: **no frame outlives a change of
+//! block and uses a thread-local on both sides.** A coroutine's frames see one
+//! block only. The worker's loop sees the thread's own, before and after. What
+//! is in between is one function that is never inlined and touches no
+//! thread-local itself, [`change`]; and the carrier, which says so.
+//!
+//! What this crate keeps in thread-locals, and where it is looked for:
+//!
+//! | what | in a block |
+//! |---|---|
+//! | `RUNNING`, the worker, the yielder | written on every resume, by [`enter`] |
+//! | a panic's payload on its way to the worker | taken out before the change back |
+//! | the link of a new carrier, the cut of a shared stack | not used |
+//! | whose listener it is, the last host that was found, a random number | each coroutine's own |
+//!
+//! The thread keeps what the kernel knows it by, and malloc's caches: these
+//! travel with it from block to block.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ptr::{self, NonNull};
+
+use super::cx::Cx;
+use super::worker::Worker;
+use crate::stack::StackBounds;
+use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::sys::tls::{self, Block, ThreadPointer};
+use crate::task::{Flags, RUNNING, Slot};
+
+/// A coroutine's block, and what is to be done with it. On the heap: its
+/// address is in the slot.
+pub(super) struct Own {
+    block: Block,
+    /// What the carrier is to run next, instead of going on.
+    job: Cell<*const Job>,
+    /// Set once the coroutine's closure has unwound: with what.
+    payload: Cell<Option<Box<dyn Any + Send>>>,
+    /// Destructors of thread-locals run: they must not be unwound.
+    ending: Cell<bool>,
+}
+
+/// The blocks that wait for a coroutine, the one used last at the end.
+pub(super) struct OwnBlocks {
+    /// This thread's own.
+    thread: ThreadPointer,
+    free: RefCell<Vec<Box<Own>>>,
+    most: usize,
+}
+
+impl OwnBlocks {
+    /// Made on the thread that uses it.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            thread: ThreadPointer::current(),
+            free: RefCell::default(),
+            most,
+        }
+    }
+
+    /// A block for a task that starts on this stack.
+    ///
+    /// # Errors
+    ///
+    /// No memory, or there are none here.
+    pub(super) fn take(&self, slot: &Slot, stack: StackBounds) -> io::Result<()> {
+        let free = self.free.borrow_mut().pop();
+        let (limit, base) = (stack.limit.get(), stack.base.get());
+        let block = match free {
+            Some(own) => own.block,
+            None => Block::new()?,
+        };
+        // SAFETY: a block in the pool is nobody's: its coroutine has ended. We
+        // are on the worker's stack, and use no thread-local here.
+        let block = unsafe { block.renew((limit, base - limit)) }?;
+        let own = Box::new(Own {
+            block,
+            job: Cell::new(ptr::null()),
+            payload: Cell::default(),
+            ending: Cell::new(false),
+        });
+        slot.set_own(Some(NonNull::from(Box::leak(own)).cast()));
+        Ok(())
+    }
+
+    /// The task has ended, destructors and all.
+    pub(super) fn give(&self, slot: &Slot) {
+        let own = slot.own().expect("a task with its own thread-locals");
+        slot.set_own(None);
+        // SAFETY: leaked by `take`, and not given back since.
+        let own = unsafe { Box::from_raw(own.cast::<Own>().as_ptr()) };
+        let mut free = self.free.borrow_mut();
+        if free.len() < self.most {
+            free.push(own);
+        }
+    }
+}
+
+impl Worker {
+    /// Runs a coroutine that has thread-locals of its own, until it suspends
+    /// or ends.
+    ///
+    /// # Safety
+    ///
+    /// - As [`Carrier::resume`].
+    #[inline(never)]
+    pub(super) unsafe fn resume_own(
+        &self,
+        slot: &Slot,
+        carrier: *mut Carrier,
+        job: *const Job,
+    ) -> Event {
+        let own = own(slot);
+        let job = if job.is_null() {
+            own.job.replace(ptr::null())
+        } else {
+            job
+        };
+        // SAFETY: the caller's promises; the block is this coroutine's.
+        let event = unsafe { change(own, self, slot, carrier, job) };
+        match event {
+            // The destructors have run already, or this was them.
+            Event::Panicked if own.ending.get() => Event::Panicked,
+            // A child that the coroutine forked: there is no worker any more.
+            Event::Panicked if Self::current().is_none() => Event::Panicked,
+            // They run where nothing unwinds, on the coroutine's stack.
+            Event::Panicked => {
+                own.job.set(&END);
+                Event::Yielded
+            }
+            Event::Finished if self.has_unwound(slot) => Event::Panicked,
+            event => event,
+        }
+    }
+
+    fn has_unwound(&self, slot: &Slot) -> bool {
+        let own = own(slot);
+        let payload = own.payload.take();
+        let has = payload.is_some();
+        own.payload.set(payload);
+        has
+    }
+
+    /// The payload that came with [`Event::Panicked`].
+    pub(super) fn payload(&self, slot: &Slot) -> Box<dyn Any + Send> {
+        if !slot.has(Flags::OWN) {
+            return take_panic();
+        }
+        own(slot).payload.take().expect("`change` kept it")
+    }
+}
+
+/// Runs `f` as the thread, if this is a coroutine with thread-locals of its
+/// own: for what must find its caller among glibc's threads. errno comes along.
+/// Of the program no code may run in `f`.
+#[inline(never)]
+pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
+    let Some(cx) = Cx::running().filter(|cx| cx.has_own_locals()) else {
+        return f();
+    };
+    let (slot, worker) = (cx.slot(), cx.worker());
+    // SAFETY: this coroutine runs here; no thread-local is used in this frame
+    // after the first change.
+    unsafe { to_thread(slot, worker) };
+    let result = f();
+    // SAFETY: as above.
+    unsafe { to_block(slot) };
+    result
+}
+
+/// From a running coroutine's block to its thread's.
+///
+/// # Safety
+///
+/// - The coroutine runs, with its own block. [`to_block`] follows.
+#[inline(never)]
+pub(super) unsafe fn to_thread(slot: &Slot, worker: &Worker) {
+    let (block, thread) = (&own(slot).block, worker.own.thread);
+    // SAFETY: the thread's own block, which nobody else uses.
+    unsafe {
+        block.give_malloc_to(thread);
+        thread.enter();
+    }
+}
+
+/// Back, with errno, which says how it went.
+///
+/// # Safety
+///
+/// - [`to_thread`] left the coroutine's block.
+#[inline(never)]
+pub(super) unsafe fn to_block(slot: &Slot) {
+    let block = &own(slot).block;
+    let thread = ThreadPointer::current();
+    // SAFETY: the coroutine's block, complete, which nobody else uses.
+    unsafe {
+        block.take_malloc_from(thread);
+        block.take_errno_from(thread);
+        block.pointer().enter();
+    }
+}
+
+/// In a forked child: makes glibc know the block that is in use.
+///
+/// # Safety
+///
+/// - The child has one thread, with the coroutine's block.
+pub(super) unsafe fn enlist_in_child(slot: &Slot) {
+    // SAFETY: forwarded.
+    unsafe { own(slot).block.enlist_in_child() };
+}
+
+/// Changes to the coroutine's block, resumes, and changes back.
+///
+/// # Safety
+///
+/// - As [`Carrier::resume`], for a coroutine of this worker that has `own`.
+#[inline(never)]
+unsafe fn change(
+    own: &Own,
+    worker: &Worker,
+    slot: &Slot,
+    carrier: *mut Carrier,
+    job: *const Job,
+) -> Event {
+    let thread = worker.own.thread;
+    // SAFETY: we run on the thread whose block is `thread`; the coroutine's is
+    // complete, and used by it alone. No thread-local is used in this frame.
+    unsafe {
+        own.block.take_malloc_from(thread);
+        own.block.pointer().enter();
+        enter(worker, slot, carrier);
+        let event = Carrier::resume(carrier, job);
+        if event == Event::Panicked {
+            keep_payload(own);
+        }
+        own.block.give_malloc_to(thread);
+        thread.enter();
+        event
+    }
+}
+
+/// Tells the block's thread-locals who runs.
+///
+/// # Safety
+///
+/// - The carrier is that of the slot's task, which this worker resumes.
+#[inline(never)]
+unsafe fn enter(worker: &Worker, slot: &Slot, carrier: *mut Carrier) {
+    RUNNING.set(slot);
+    // SAFETY: an installed carrier.
+    Worker::set_local(worker, unsafe { (*carrier).yielder() });
+}
+
+#[cold]
+#[inline(never)]
+fn keep_payload(own: &Own) {
+    let second = own.payload.replace(Some(take_panic()));
+    // Of two the first is the reason; destructors of thread-locals abort
+    // rather than unwind, so there is hardly ever a second.
+    if second.is_some() {
+        drop(own.payload.replace(second));
+    }
+}
+
+/// Ends the thread-locals of a coroutine that has unwound.
+static END: Job = Job { run: end };
+
+unsafe fn end(_: NonNull<Job>) {
+    if let Some(cx) = Cx::running() {
+        cx.end_own_locals();
+    }
+}
+
+impl Cx {
+    /// Whether this coroutine has thread-locals of its own, so that libraries
+    /// take it for a thread.
+    #[inline(always)]
+    pub(crate) fn has_own_locals(self) -> bool {
+        self.slot().has(Flags::OWN)
+    }
+
+    /// Whether destructors of thread-locals run: waits must not unwind then.
+    pub(super) fn ends_own_locals(self) -> bool {
+        self.has_own_locals() && own(self.slot()).ending.get()
+    }
+
+    /// Runs the destructors of this coroutine's thread-locals. Not while it
+    /// unwinds: they would be told so.
+    pub(super) fn end_own_locals(self) {
+        own(self.slot()).ending.set(true);
+        // SAFETY: the coroutine's block is entered, and its closure is done.
+        unsafe { tls::end_of_thread_locals() };
+    }
+}
+
+/// What a task has, that has started.
+#[inline(always)]
+fn own(slot: &Slot) -> &Own {
+    let own = slot
+        .own()
+        .expect("a started task with its own thread-locals");
+    // SAFETY: leaked by `take`; `give` is called when the task has ended.
+    unsafe { own.cast::<Own>().as_ref() }
+}

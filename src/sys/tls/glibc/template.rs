@@ -1,0 +1,235 @@
+//! What a new block has to contain, learnt from two threads.
+
+use std::ops::Range;
+
+use super::facts::{Facts, Offset};
+use super::probe::{Pair, Seen};
+use crate::sys::tls::Why;
+
+const WORD: usize = size_of::<usize>();
+
+/// A word of `struct pthread` in a new block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The same in every thread.
+    Same(usize),
+    /// Points so far from the block's own thread pointer.
+    Own(Offset),
+    /// The lowest address of the stack.
+    Stack,
+    /// The length of the stack.
+    StackLen,
+    /// Not ours to write: the list's links, the vector.
+    Keep,
+    /// The thread's number (and four bytes that are zero).
+    Tid,
+}
+
+/// A new thread's block, apart from its static TLS.
+#[derive(Debug)]
+pub(super) struct Template {
+    words: Vec<Word>,
+    /// The same once more, ready to be copied: runs of words that are
+    /// [`Word::Same`], their values at their places, and those that are
+    /// [`Word::Own`].
+    pub(super) same: Vec<Range<usize>>,
+    pub(super) values: Vec<usize>,
+    pub(super) own: Vec<(usize, Offset)>,
+    /// Where libc keeps what malloc has cached for the thread.
+    pub(super) malloc: Vec<Offset>,
+    /// Where libc keeps memory that it allocates when asked for a name.
+    pub(super) names: Vec<Offset>,
+    /// Where of a kernel's registration for restartable sequences "none" has
+    /// to be written: the processor's number.
+    pub(super) no_cpu: Option<Offset>,
+    /// libc's thread-locals of a thread that has only begun: word by word, and
+    /// which of them are its own.
+    pub(super) libc: Vec<Word>,
+}
+
+impl Template {
+    pub(super) fn learn(facts: &Facts, pair: &Pair) -> Result<Self, Why> {
+        let [a, b] = &pair.seen;
+        let words = (0..a.at[0].thread.len())
+            .map(|i| explain(facts, pair, i))
+            .collect::<Result<Vec<_>, _>>()?;
+        let one = |what: Word| words.iter().filter(|&&word| word == what).count() == 1;
+        if !one(Word::Stack) || !one(Word::StackLen) || !one(Word::Tid) {
+            return Err("a thread's stack or number is not where it is expected".into());
+        }
+        if words[0] != Word::Own(0) || words[2] != Word::Own(0) {
+            return Err("a thread's block does not begin with its own address".into());
+        }
+        let libc = a.at[0].libc.iter().zip(&b.at[0].libc).map(|(&x, &y)| {
+            common(a, b, x, y).ok_or("libc keeps something unknown for each thread".to_owned())
+        });
+        let same = |word: &Word| matches!(word, Word::Same(_));
+        let mut runs = Vec::new();
+        let mut begin = 0;
+        for chunk in words.chunk_by(|a, b| same(a) == same(b)) {
+            let run = begin..begin + chunk.len();
+            begin = run.end;
+            runs.extend(same(&chunk[0]).then_some(run));
+        }
+        let value = |word: &Word| {
+            if let Word::Same(value) = *word {
+                value
+            } else {
+                0
+            }
+        };
+        let own = words
+            .iter()
+            .enumerate()
+            .filter_map(|(i, word)| match *word {
+                Word::Own(at) => Some((i, at)),
+                _ => None,
+            });
+        Ok(Self {
+            same: runs,
+            values: words.iter().map(value).collect(),
+            own: own.collect(),
+            words,
+            malloc: malloc_words(facts, pair)?,
+            names: name_words(facts, pair)?,
+            no_cpu: facts.rseq.map(|at| at + size_of::<u32>() as Offset),
+            libc: libc.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl Template {
+    /// Where in `struct pthread` the one word of this kind is.
+    pub(super) fn place(&self, what: Word) -> usize {
+        let at = self.words.iter().position(|&word| word == what);
+        at.expect("`learn` has counted it")
+    }
+}
+
+/// What word `i` of `struct pthread` is.
+fn explain(facts: &Facts, pair: &Pair, i: usize) -> Result<Word, Why> {
+    let [a, b] = &pair.seen;
+    let (x, y, at) = (a.at[0].thread[i], b.at[0].thread[i], i * WORD);
+    if is_link(facts, at) || at == facts.dtv {
+        return Ok(Word::Keep);
+    }
+    if at == facts.tid && (x as u32, y as u32) == (a.tid, b.tid) {
+        return Ok(Word::Tid);
+    }
+    // The kernel writes there, now and then, until the thread has ended.
+    if is_kernels(facts, at) {
+        return Ok(Word::Same(0));
+    }
+    if (x, y) == (a.stack, b.stack) {
+        return Ok(Word::Stack);
+    }
+    if x == pair.stack_len && y == x {
+        return Ok(Word::StackLen);
+    }
+    if let Some(word) = common(a, b, x, y) {
+        return Ok(word);
+    }
+    // Frames of the thread's start, where `pthread_exit` would unwind to.
+    let inside = |seen: &Seen, value| (seen.stack..seen.pointer).contains(&value);
+    if inside(a, x) && inside(b, y) {
+        return Ok(Word::Same(0));
+    }
+    Err(format!(
+        "byte {at} of a thread's block differs between two new threads, and nothing is known of it"
+    ))
+}
+
+/// What two threads' words have in common: their value, or its distance from
+/// the thread's own block.
+fn common(a: &Seen, b: &Seen, x: usize, y: usize) -> Option<Word> {
+    let own = |seen: &Seen, value: usize| {
+        (seen.pointer..seen.pointer + seen.at[0].thread.len() * WORD)
+            .contains(&value)
+            .then(|| value.wrapping_sub(seen.pointer) as Offset)
+    };
+    match (own(a, x), own(b, y)) {
+        (None, None) if x == y => Some(Word::Same(x)),
+        (Some(from_a), Some(from_b)) if from_a == from_b => Some(Word::Own(from_a)),
+        _ => None,
+    }
+}
+
+/// Whether the byte is part of the list's links: others change them.
+fn is_link(facts: &Facts, at: usize) -> bool {
+    (facts.list..facts.list + 2 * WORD).contains(&at)
+}
+
+/// Whether the byte is the kernel's: it writes where the thread runs.
+fn is_kernels(facts: &Facts, at: usize) -> bool {
+    /// Bytes of `struct rseq` that it may write.
+    const RSEQ: Offset = 32;
+    let at = at as Offset;
+    facts
+        .rseq
+        .is_some_and(|rseq| (rseq..rseq + RSEQ).contains(&at))
+}
+
+/// The words that the first use of the heap has changed.
+fn malloc_words(facts: &Facts, pair: &Pair) -> Result<Vec<Offset>, Why> {
+    let words = changed(facts, pair, 0, 1)?;
+    // The cache and the arena. None, if malloc is not libc's.
+    if words.len() > 2 {
+        return Err(format!(
+            "its malloc keeps {} words for each thread where two are expected",
+            words.len()
+        ));
+    }
+    Ok(words.into_iter().map(|word| word.at).collect())
+}
+
+/// The words that asking for names has set: for an error, and for a signal.
+fn name_words(facts: &Facts, pair: &Pair) -> Result<Vec<Offset>, Why> {
+    let mut words = changed(facts, pair, 1, 2)?;
+    words.retain(|word| word.at != facts.errno & -(WORD as Offset));
+    if words.len() != 2 || words.iter().any(|word| word.was != 0 || word.is == 0) {
+        return Err("the names of unknown errors and signals are not kept as expected".into());
+    }
+    Ok(words.into_iter().map(|word| word.at).collect())
+}
+
+/// A word of a thread's block that has changed.
+struct Changed {
+    at: Offset,
+    was: usize,
+    is: usize,
+}
+
+/// The words of libc's thread-locals and of `struct pthread` that differ
+/// between two moments, in the first thread; in the second they must, too.
+fn changed(facts: &Facts, pair: &Pair, from: usize, to: usize) -> Result<Vec<Changed>, Why> {
+    let of = |seen: &Seen| -> Vec<Changed> {
+        let differing = |base: Offset, from: &[usize], to: &[usize]| {
+            let words = from.iter().zip(to).enumerate();
+            words
+                .filter(|(_, (was, is))| was != is)
+                .map(|(i, (&was, &is))| Changed {
+                    at: base + (i * WORD) as Offset,
+                    was,
+                    is,
+                })
+                .collect::<Vec<_>>()
+        };
+        let (from, to) = (&seen.at[from], &seen.at[to]);
+        let mut words = differing(facts.libc.0, &from.libc, &to.libc);
+        words.extend(differing(0, &from.thread, &to.thread));
+        words.retain(|word| {
+            let in_thread = usize::try_from(word.at);
+            !in_thread.is_ok_and(|at| is_link(facts, at) || is_kernels(facts, at))
+        });
+        words
+    };
+    let [a, b] = [of(&pair.seen[0]), of(&pair.seen[1])];
+    if !a
+        .iter()
+        .map(|word| word.at)
+        .eq(b.iter().map(|word| word.at))
+    {
+        return Err("two new threads use libc's thread-locals differently".into());
+    }
+    Ok(a)
+}
