@@ -16,6 +16,7 @@ mod driver;
 mod future;
 mod handle;
 pub mod hook;
+mod info;
 pub mod io;
 pub mod local;
 mod metrics;
@@ -39,10 +40,11 @@ pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared}
 pub use future::{block_on, spawn_future, spawn_future_local};
 pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
+pub use info::{Awaited, CoroutineInfo, CoroutineState};
 pub use metrics::Metrics;
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use shutdown::{CoroutineInfo, CoroutineState, StillRunning};
+pub use shutdown::StillRunning;
 pub use task::JoinError;
 pub use time::wait::{park, park_timeout, sleep, sleep_until, yield_now};
 pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
@@ -65,5 +67,10 @@ pub mod __fuzz {
     /// Operations on the bytes of shared stacks.
     pub fn shared_bytes(input: &[u8]) {
         crate::stack::fuzz_ops::shared_bytes(input);
+    }
+
+    /// Operations on the timer wheel.
+    pub fn wheel(input: &[u8]) {
+        crate::driver::fuzz_ops::run(input);
     }
 }

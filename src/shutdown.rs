@@ -1,116 +1,32 @@
 //! Ending a runtime in good order, and seeing who is in it.
 //!
 //! Lives here: what a [`Handle`] can do about all coroutines at once. Does not
-//! live here: how one is cancelled (`sched/cancel.rs`), and that the end of
-//! the main coroutine cancels all others (`sched/run.rs`).
+//! live here: what is said of each (`info.rs`), how one is cancelled
+//! (`sched/cancel.rs`), and that the end of the main coroutine cancels all
+//! others (`sched/run.rs`).
 
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::future::block_on_deadline;
-use crate::handle::CoroutineId;
+use crate::info::CoroutineInfo;
 use crate::runtime::{Handle, Runtime};
-use crate::sched::{Census, Cx, Message, Person, Pool, Worker};
-use crate::task::State;
+use crate::sched::{Asked, Census, Cx, Message, Person, Pool, Worker};
 
 /// How long a worker has to answer [`Handle::dump`].
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// What a coroutine is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CoroutineState {
-    /// It has never run.
-    New,
-    /// It waits for its turn.
-    Runnable,
-    /// It runs: the one that asked.
-    Running,
-    /// It waits for something: a descriptor, a time, a lock, another coroutine.
-    Parked,
-}
-
-/// One coroutine of [`Handle::dump`].
-#[derive(Clone)]
-pub struct CoroutineInfo(Person);
-
-impl CoroutineInfo {
-    /// Its id, by which it can be unparked and cancelled.
-    pub fn id(&self) -> CoroutineId {
-        CoroutineId::of(self.0.identity)
-    }
-
-    /// The name that its [`Builder`](crate::Builder) gave it.
-    pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
-    }
-
-    /// Where it was spawned.
-    pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.0.site
-    }
-
-    /// What it was doing when its worker was asked.
-    pub fn state(&self) -> CoroutineState {
-        match self.0.state {
-            State::Free | State::New => CoroutineState::New,
-            State::Queued => CoroutineState::Runnable,
-            State::Running => CoroutineState::Running,
-            State::Parked => CoroutineState::Parked,
-        }
-    }
-
-    /// Whether it has been cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.cancelled
-    }
-
-    /// Whether it has a [shared stack](crate::spawn_shared).
-    pub fn is_shared(&self) -> bool {
-        self.0.shared
-    }
-}
-
-impl fmt::Display for CoroutineInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "coroutine ")?;
-        if let Some(name) = self.name() {
-            write!(f, "'{name}' ")?;
-        }
-        let state = match self.state() {
-            CoroutineState::New => "not started",
-            CoroutineState::Runnable => "runnable",
-            CoroutineState::Running => "running",
-            CoroutineState::Parked => "parked",
-        };
-        let cancelled = if self.is_cancelled() {
-            ", cancelled"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "(id {}), spawned at {}, {state}{cancelled}",
-            self.id(),
-            self.spawned_at()
-        )
-    }
-}
-
-impl fmt::Debug for CoroutineInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CoroutineInfo({self})")
-    }
-}
-
 /// A [`Handle::shutdown`] has given up: these still run.
+///
+/// `{}` lists them, with what each waits for and since when; `{:#}` adds where
+/// each is in its code, which resolves symbols and takes its time.
 #[derive(Clone, Debug)]
 pub struct StillRunning {
     coroutines: Vec<CoroutineInfo>,
@@ -139,6 +55,9 @@ impl fmt::Display for StillRunning {
         )?;
         for info in &self.coroutines {
             write!(f, "\n  {info}")?;
+            if let Some(trace) = info.backtrace().filter(|_| f.alternate()) {
+                write!(f, "\n{trace}")?;
+            }
         }
         let silent = self.alive.saturating_sub(self.coroutines.len() as u64);
         if silent > 0 {
@@ -173,6 +92,10 @@ impl Handle {
     /// A worker answers between two coroutines. One that does not within a
     /// second is left out.
     ///
+    /// Of each that is parked it says what for, how long, and (of the first
+    /// thousand on each worker) where in its code. The last takes the worker
+    /// some ten microseconds for each, during which it runs nobody.
+    ///
     /// # Examples
     ///
     /// ```
@@ -188,11 +111,16 @@ impl Handle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn dump(&self) -> Vec<CoroutineInfo> {
-        let Some(census) = Census::begin(self.pool()) else {
+        let people = self.ask(Asked::Waits);
+        people.into_iter().map(CoroutineInfo).collect()
+    }
+
+    fn ask(&self, asked: Asked) -> Vec<Person> {
+        let Some(census) = Census::begin(self.pool(), asked) else {
             return Vec::new();
         };
         let _ = block_on_deadline(&census, Instant::now().checked_add(ANSWER));
-        census.people().into_iter().map(CoroutineInfo).collect()
+        census.people()
     }
 
     /// Ends all coroutines but the one that calls this: gives them `grace` to
@@ -207,7 +135,8 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// Who still runs after both times. They go on; the runtime is as before.
+    /// Who still runs after both times, and where: see [`Handle::dump`]. They
+    /// go on; the runtime is as before.
     ///
     /// # Examples
     ///
@@ -283,7 +212,8 @@ impl Handle {
     /// whom a worker is just taking out of a mailbox. It has him by the time
     /// it answers twice.
     fn is_crowded(&self, spared: u64) -> bool {
-        (0..2).any(|_| self.pool().load() > spared || self.dump().len() as u64 > spared)
+        let named = || self.ask(Asked::Names).len() as u64;
+        (0..2).any(|_| self.pool().load() > spared || named() > spared)
     }
 }
 
@@ -313,5 +243,46 @@ impl Future for &Few<'_> {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_to_cancel_all_is_for_one_run() {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        let pool = Arc::clone(runtime.handle().pool());
+        let parked = || {
+            let one = crate::spawn(crate::park);
+            crate::yield_now();
+            one
+        };
+        let first = runtime.run(|| pool.run().expect("it runs")).unwrap();
+        let order = |run| pool.tell_all(|| Message::CancelAll { run, spared: None });
+        order(first); // between two runs
+        runtime
+            .run(|| {
+                let present = pool.run().expect("it runs");
+                assert_ne!(first, present);
+                let one = parked();
+                order(first);
+                // The order has been read when a later question is answered.
+                assert!(!runtime.handle().dump().is_empty());
+                assert!(!crate::is_cancelled() && !one.is_finished());
+                one.coroutine().unpark();
+                one.join().unwrap();
+                let spared = Cx::running().map(Cx::identity);
+                let two = parked();
+                let order = || Message::CancelAll {
+                    run: present,
+                    spared,
+                };
+                pool.tell_all(order);
+                assert!(two.join().unwrap_err().is_cancelled());
+                assert!(!crate::is_cancelled());
+            })
+            .unwrap();
     }
 }

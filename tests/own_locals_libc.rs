@@ -508,11 +508,7 @@ fn each_has_its_locale_and_the_programs_to_begin_with() {
                             libc::uselocale(c);
                         }
                         crore::yield_now();
-                        let expected = if i % 2 == 0 {
-                            c
-                        } else {
-                            GLOBAL_LOCALE
-                        };
+                        let expected = if i % 2 == 0 { c } else { GLOBAL_LOCALE };
                         assert_eq!(libc::uselocale(ptr::null_mut()), expected);
                         libc::uselocale(GLOBAL_LOCALE);
                         libc::freelocale(c);

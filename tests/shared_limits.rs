@@ -158,6 +158,29 @@ fn spikes() {
 }
 
 #[test]
+fn a_limit_of_address_space_leaves_room_for_shared_stacks() {
+    let name = "a_limit_of_address_space_leaves_room_for_shared_stacks";
+    let output = in_child(name, || {
+        let limit = libc::rlimit {
+            rlim_cur: 8 << 30,
+            rlim_max: 8 << 30,
+        };
+        // SAFETY: the struct is alive, and lowering a limit touches no memory.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+        let builder = Runtime::builder().shared_stacks(1, 1 << 20);
+        let metrics = counted(builder, || {
+            let all = [(); 100].map(|()| shared(park_with::<1000>));
+            crore::yield_now();
+            all.iter().for_each(|handle| handle.coroutine().unpark());
+            let right = all.into_iter().all(|handle| handle.join().unwrap() == 5);
+            assert!(right);
+        });
+        assert!(metrics.frame_saves >= 99, "{metrics:?}");
+    });
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
 fn many_runtimes_one_after_the_other_leak_no_address_space() {
     // Each reserves a terabyte for its stacks; the processor has 128.
     for _ in 0..300 {

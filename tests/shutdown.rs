@@ -4,13 +4,18 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crore::{Builder, CoroutineState, Handle, Runtime};
+use crore::{Awaited, Builder, CoroutineInfo, CoroutineState, Handle, Runtime};
+
+mod common;
+use common::{in_child, stderr};
 
 const SHORT: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_secs(3600);
@@ -235,4 +240,181 @@ fn a_shutdown_that_comes_late_harms_no_later_run() {
             );
         }
     }
+}
+
+#[inline(never)]
+fn waits_for_a_byte(stream: &mut UnixStream) -> u8 {
+    let mut byte = [0];
+    stream.read_exact(&mut byte).unwrap();
+    byte[0]
+}
+
+/// Whatever stack it has: a parked coroutine says what it waits for, since
+/// when and where, as often as it is asked, and is none the worse for it.
+#[test]
+fn who_is_parked_says_where_and_how_long() {
+    for check in [false, true] {
+        for workers in [1, 3] {
+            let runtime = Runtime::builder()
+                .workers(workers)
+                .check_shared(check)
+                .build();
+            let runtime = runtime.unwrap();
+            let handle = runtime.handle();
+            runtime.run(|| parked_ones_tell(&handle)).unwrap();
+        }
+    }
+}
+
+fn parked_ones_tell(handle: &Handle) {
+    let (mut far, readers): (Vec<_>, Vec<_>) = (0..30_u8)
+        .map(|i| {
+            let (mut near, far) = UnixStream::pair().unwrap();
+            let fd = near.as_raw_fd();
+            let body = move || {
+                let local = [i; 100];
+                let byte = waits_for_a_byte(&mut near);
+                (byte, std::hint::black_box(local))
+            };
+            let reader = match i % 2 {
+                0 => crore::spawn(body),
+                // SAFETY: the closure hands out no reference to its frames.
+                _ => unsafe { crore::spawn_shared(body) },
+            };
+            (far, (fd, reader))
+        })
+        .unzip();
+    let long = Duration::from_millis(200);
+    let sleeper = crore::spawn(|| crore::sleep(LONG));
+    let future = crore::spawn_future(std::future::pending::<()>());
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        let theirs = handle.clone();
+        // From a coroutine, and from a thread.
+        let all = match rounds % 2 {
+            0 => handle.dump(),
+            _ => crore::spawn_blocking(move || theirs.dump()).join().unwrap(),
+        };
+        let find = |id| all.iter().find(|info| info.id() == id);
+        let tells = readers.iter().all(|(fd, reader)| {
+            // A worker has to take it first, and run it.
+            let info = find(reader.coroutine().id());
+            let Some(info) = info.filter(|info| info.state() == CoroutineState::Parked) else {
+                return false;
+            };
+            let awaits: Vec<_> = info.awaits().collect();
+            assert_eq!(awaits, [Awaited::Readable(*fd)]);
+            let trace = info.backtrace().expect("its stack has room").to_string();
+            assert!(trace.contains("waits_for_a_byte"), "{trace}");
+            assert!(trace.contains("crore::sched::run"), "{trace}");
+            let time = info.parked_for().unwrap();
+            assert!(!info.is_shared() || time < LONG);
+            let text = info.to_string();
+            assert!(text.contains(" s, to read fd "), "{text}");
+            time >= long
+        });
+        if tells {
+            let sleeper = find(sleeper.coroutine().id()).unwrap().to_string();
+            assert!(sleeper.contains(" s, for a time 3"), "{sleeper}");
+            let future = find(future.coroutine().id()).unwrap();
+            assert!(future.backtrace().is_none() && future.parked_for() >= Some(long));
+            break;
+        }
+        crore::sleep(Duration::from_millis(20));
+    }
+    for (i, far) in far.iter_mut().enumerate() {
+        far.write_all(&[i as u8 + 1]).unwrap();
+    }
+    for (i, (_, reader)) in (0..).zip(readers) {
+        assert_eq!(reader.join().unwrap(), (i + 1, [i; 100]));
+    }
+    sleeper.cancel();
+    future.cancel();
+}
+
+/// A scope waits for its children, cancelled or not.
+#[test]
+fn the_error_of_a_shutdown_says_where_who_hangs() {
+    #[inline(never)]
+    fn waits_for_its_child(child: impl FnOnce() + Send) {
+        crore::scope(|scope| _ = scope.spawn(child));
+    }
+    for runtime in runtimes() {
+        let release = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&release);
+        let deaf = move || {
+            while !theirs.load(Relaxed) {
+                let _ = catch_unwind(|| crore::sleep(LONG));
+                // Slower than the patience with those who ignore.
+                crore::unhooked(|| thread::sleep(Duration::from_millis(1)));
+            }
+        };
+        runtime
+            .run(|| {
+                let hung = crore::spawn(move || waits_for_its_child(deaf));
+                let error = Handle::current().unwrap().shutdown(SHORT).unwrap_err();
+                assert_eq!(error.coroutines().len(), 2, "{error}");
+                let is_hung = |info: &&CoroutineInfo| info.id() == hung.coroutine().id();
+                let info = error.coroutines().iter().find(is_hung).unwrap();
+                let line = info.to_string();
+                assert!(line.contains(", parked for ") && line.contains(", cancelled"));
+                assert!(error.to_string().contains(&line), "{error}");
+                let trace = info.backtrace().unwrap().to_string();
+                assert!(trace.contains("waits_for_its_child"), "{trace}");
+                assert!(
+                    !error.to_string().contains("waits_for_its_child"),
+                    "{error}"
+                );
+                assert!(format!("{error:#}").contains(&trace), "{error:#}");
+                release.store(true, Relaxed);
+                // With a result, or cancelled: when it looks again it has a choice.
+                let _ = hung.join();
+            })
+            .unwrap();
+    }
+}
+
+/// At any depth: where the room is too small, nobody looks.
+#[test]
+fn a_backtrace_never_overflows_the_stack_it_is_of() {
+    #[inline(never)]
+    fn deep(levels: usize) -> usize {
+        let local = std::hint::black_box([levels; 32]);
+        if levels == 0 {
+            crore::park();
+        } else {
+            deep(levels - 1);
+        }
+        local[levels % 32]
+    }
+    let output = in_child("a_backtrace_never_overflows_the_stack_it_is_of", || {
+        crore::run(|| {
+            // Some 300 bytes a level and more: beyond half of 32 KiB.
+            let parked: Vec<_> = (0..50)
+                .map(|levels| {
+                    let builder = Builder::new().stack_size(32 << 10);
+                    builder.spawn(move || deep(levels)).unwrap()
+                })
+                .collect();
+            crore::yield_now();
+            let all = Handle::current().unwrap().dump();
+            let traced = |id| {
+                let info = all.iter().find(|info| info.id() == id).unwrap();
+                info.backtrace().is_some()
+            };
+            let traced: Vec<_> = parked
+                .iter()
+                .map(|one| traced(one.coroutine().id()))
+                .collect();
+            assert!(traced[0] && !traced[49], "{traced:?}");
+            assert!(traced.is_sorted_by(|a, b| a >= b), "{traced:?}");
+            for (levels, one) in parked.into_iter().enumerate() {
+                one.coroutine().unpark();
+                assert_eq!(one.join().unwrap(), levels);
+            }
+        })
+        .unwrap();
+    });
+    assert!(output.status.success(), "{}", stderr(&output));
 }

@@ -1,7 +1,8 @@
 //! Messages through channels; see `messages.rs` of the library.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use crore_benches::messages::{on_crore, on_flume, on_std, on_tokio};
+use crore_benches::messages as on_crore;
+use crore_peers::messages::{on_flume, on_std, on_tokio};
 
 /// Criterion's unit is a round trip: two messages.
 fn ping_pong(c: &mut Criterion) {

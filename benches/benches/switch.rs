@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use crore_benches::{on_crore, on_tokio, raw};
+use crore_benches::on_crore::{self, Own};
+use crore_peers::{on_tokio, raw};
 
 /// One iteration: each of the tasks yields once.
 fn yields(c: &mut Criterion) {
     type Workload = fn(u64, u64) -> Duration;
     let workloads: [(&str, Workload); 3] = [
-        ("crore", on_crore::yields),
-        ("tokio current_thread", on_tokio::yields),
+        ("crore", on_crore::yields::<Own>),
+        ("tokio current_thread", |tasks, rounds| {
+            on_tokio::yields(1, tasks, rounds)
+        }),
         ("corosensei raw", raw::switches),
     ];
     for tasks in [2, 1_000, 100_000] {

@@ -1,13 +1,14 @@
 //! Waking: two that unpark each other in turns.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use crore_benches::{on_crore, on_tokio};
+use crore_benches::on_crore::{self, Own};
+use crore_peers::on_tokio;
 
 fn ping_pong(c: &mut Criterion) {
     let mut group = c.benchmark_group("unpark + park/there and back");
-    group.bench_function("crore", |b| b.iter_custom(on_crore::ping_pong));
+    group.bench_function("crore", |b| b.iter_custom(on_crore::ping_pong::<Own>));
     group.bench_function("tokio current_thread", |b| {
-        b.iter_custom(on_tokio::ping_pong)
+        b.iter_custom(|n| on_tokio::ping_pong(1, n))
     });
 }
 

@@ -3,8 +3,9 @@
 //!
 //! - `server` is the point of it: what crore makes of blocking code;
 //! - `drive` is the load: mio, no crore, usable by benches;
-//! - `options`, `progress`, `report` talk to people.
+//! - `options`, `progress`, `report`, `digits` talk to people.
 
+mod digits;
 mod drive;
 mod options;
 mod progress;
@@ -16,6 +17,7 @@ use std::process::{Command, ExitCode};
 use std::{env, io, thread};
 
 use options::{HELP, Mode, Options};
+use server::Service;
 
 /// Open files that are not connections: stdio, epoll, the runtime's own.
 const OTHER_FILES: u64 = 64;
@@ -34,10 +36,10 @@ fn main() -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
         Mode::Drive(addr) => drive(addr, &options),
-        Mode::Serve(addr) => serve(addr, options.shared, None),
+        Mode::Serve(addr) => serve(addr, options.service, None),
         Mode::Both => {
             let free = SocketAddr::from(([127, 0, 0, 1], 0));
-            serve(free, options.shared, Some(&options))
+            serve(free, options.service, Some(&options))
         }
     };
     done.unwrap_or_else(|e| {
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
 
 /// Serves on this thread; where `load` is given, starts a second process that
 /// drives, and ends as that one ends.
-fn serve(addr: SocketAddr, shared: bool, load: Option<&Options>) -> io::Result<ExitCode> {
+fn serve(addr: SocketAddr, service: Service, load: Option<&Options>) -> io::Result<ExitCode> {
     let room = raise_open_files()?;
     let listener = TcpListener::bind(addr)
         .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {addr}: {e}")))?;
@@ -64,7 +66,7 @@ fn serve(addr: SocketAddr, shared: bool, load: Option<&Options>) -> io::Result<E
             std::process::exit(status.ok().and_then(|s| s.code()).unwrap_or(1));
         });
     }
-    server::serve(&listener, shared)?;
+    server::serve(&listener, service)?;
     Ok(ExitCode::SUCCESS)
 }
 

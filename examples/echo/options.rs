@@ -7,6 +7,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use crate::drive::MAX_SIZE;
+use crate::server::Service;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -23,7 +24,8 @@ Usage: echo [OPTIONS]
   --connections N    connections to open [10000]
   --seconds S        how long the load lasts [5]
   --size BYTES       bytes in a message [64]
-  --shared           serve on shared stacks: a fifth of the memory a connection
+  --shared           serve on shared stacks: an eighth of the memory a connection
+  --lean             the same, without a buffer while a connection is idle
   --json             print one JSON object as the last line of stdout
   --help             print this
 ";
@@ -54,8 +56,8 @@ pub(crate) struct Options {
     pub(crate) load: Duration,
     /// Bytes in a message.
     pub(crate) size: usize,
-    /// Whether connections are served on shared stacks.
-    pub(crate) shared: bool,
+    /// How connections are served.
+    pub(crate) service: Service,
     /// Whether the last line is a JSON object.
     pub(crate) json: bool,
 }
@@ -73,7 +75,7 @@ impl Options {
             connections: 10_000,
             load: Duration::from_secs(5),
             size: 64,
-            shared: false,
+            service: Service::Dedicated,
             json: false,
         };
         while let Some(arg) = args.next()? {
@@ -86,7 +88,8 @@ impl Options {
                     options.load = Duration::from_secs(value(&mut args, "--seconds")?)
                 }
                 Long("size") => options.size = value(&mut args, "--size")?,
-                Long("shared") => options.shared = true,
+                Long("shared") => options.service = Service::Shared,
+                Long("lean") => options.service = Service::Lean,
                 Long("json") => options.json = true,
                 Long("help") | Short('h') => {
                     return Ok(Self {
@@ -120,8 +123,8 @@ impl Options {
         if !(1..=MAX_SIZE).contains(&self.size) {
             return Err(format!("--size must be from 1 to {MAX_SIZE} bytes").into());
         }
-        if self.shared && matches!(self.mode, Mode::Drive(_)) {
-            return Err("--shared is for the server, not for --drive".into());
+        if self.service != Service::Dedicated && matches!(self.mode, Mode::Drive(_)) {
+            return Err("--shared and --lean are for the server, not for --drive".into());
         }
         if self.server_pid.is_some() && !matches!(self.mode, Mode::Drive(_)) {
             return Err("--server-pid goes with --drive".into());
@@ -177,7 +180,7 @@ mod tests {
             connections: 3,
             load: Duration::from_secs(2),
             size: 9,
-            shared: false,
+            service: Service::Dedicated,
             json: true,
         };
         assert_eq!(parse(line), Ok(expected));
@@ -185,7 +188,8 @@ mod tests {
             parse("--serve [::1]:8").unwrap().mode,
             Mode::Serve("[::1]:8".parse().unwrap())
         );
-        assert!(parse("--shared").unwrap().shared);
+        assert_eq!(parse("--shared").unwrap().service, Service::Shared);
+        assert_eq!(parse("--lean").unwrap().service, Service::Lean);
         assert_eq!(parse("--size 5 --help").unwrap().mode, Mode::Help);
     }
 
@@ -203,6 +207,7 @@ mod tests {
             ("--serve 127.0.0.1:1 --drive 127.0.0.1:1", "one of"),
             ("--server-pid 7", "--drive"),
             ("--shared --drive 127.0.0.1:1", "--shared"),
+            ("--lean --drive 127.0.0.1:1", "--lean"),
             ("--json=yes", "--json"),
             ("--fast", "--fast"),
             ("127.0.0.1:7", "127.0.0.1:7"),
@@ -222,6 +227,7 @@ mod tests {
             "seconds",
             "size",
             "shared",
+            "lean",
             "json",
             "help",
         ] {

@@ -1,9 +1,10 @@
 //! The result, for people and for programs.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::digits::grouped;
 use crate::drive::{Config, Report};
 
 /// A report and what was asked for.
@@ -124,19 +125,6 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-/// Digits in groups of three.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            let _ = out.write_char(' ');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -250,18 +238,5 @@ mod tests {
             text.contains("25 000 a second (50 000 in 2.00 s)"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn digits_are_grouped() {
-        let groups = [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1 000"),
-            (1_234_567, "1 234 567"),
-        ];
-        for (number, text) in groups {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

@@ -14,6 +14,8 @@
 
 mod args;
 mod deep;
+#[path = "../echo/digits.rs"]
+mod digits;
 mod process;
 mod report;
 
@@ -62,7 +64,11 @@ fn measure(args: &Args, runtime: &Handle) -> io::Result<Report> {
 
     let mut ids = spawn_all(args, &mut report);
     report.verified &= Tally::take().is_all(n);
-    crore::sleep(Duration::from_millis(1)); // The counters are of the last look at the kernel.
+    // The counters are of the last look at the kernel.
+    let turns = runtime.metrics().turns;
+    while runtime.metrics().turns == turns {
+        crore::sleep(Duration::from_millis(1));
+    }
     let metrics = runtime.metrics();
     report.parked(process::resident()?, &metrics);
 
@@ -84,7 +90,11 @@ fn measure(args: &Args, runtime: &Handle) -> io::Result<Report> {
     report.verified &= deep::returned() == n as u64;
     progress.finish();
     drop(ids);
-    crore::sleep(Duration::from_millis(1)); // An idle worker lets go of its queue.
+    // An idle worker lets go of its queue.
+    let turns = runtime.metrics().turns;
+    while runtime.metrics().turns == turns {
+        crore::sleep(Duration::from_millis(1));
+    }
     report.after = process::resident()?;
     Ok(report)
 }

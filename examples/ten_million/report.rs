@@ -10,6 +10,7 @@ use crore::Metrics;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Args;
+use crate::digits::grouped;
 
 /// Bytes of a coroutine's slot.
 const SLOT: u64 = 32;
@@ -202,17 +203,4 @@ fn rounds(times: &[f64]) -> String {
     sorted.sort_by(f64::total_cmp);
     let all: Vec<String> = sorted.iter().map(|time| format!("{time:.1}")).collect();
     format!("{:8.1}   (rounds: {})", sorted[0], all.join(", "))
-}
-
-/// 10000000 as "10 000 000".
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
 }

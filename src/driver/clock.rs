@@ -40,6 +40,13 @@ impl Clock {
         self.origin.checked_add(Duration::new(secs, rest))
     }
 
+    /// How long so many ticks take.
+    pub(super) fn span(ticks: u64) -> Duration {
+        let nanos = u128::from(ticks) << SHIFT;
+        let secs = u64::try_from(nanos / NANOS_PER_SEC).unwrap_or(u64::MAX);
+        Duration::new(secs, (nanos % NANOS_PER_SEC) as u32)
+    }
+
     fn tick(nanos: u128) -> u64 {
         u64::try_from(nanos >> SHIFT).unwrap_or(u64::MAX)
     }

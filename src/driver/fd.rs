@@ -100,8 +100,6 @@ pub(super) enum Kind {
 struct Entry {
     /// The epoch word of this number; `None` before the first registration.
     word: Option<&'static AtomicU32>,
-    /// The tick of the registration or of its latest check.
-    checked: u64,
     /// What `word` held before the registration was made.
     epoch: u32,
     /// The number of the registration, which its events carry.
@@ -135,6 +133,8 @@ struct Waiter {
     since: u32,
     direction: Direction,
     outcome: Outcome,
+    /// The registration was made or checked since.
+    checked: bool,
 }
 
 impl Direction {
@@ -147,7 +147,6 @@ impl Direction {
 impl Entry {
     const NEW: Entry = Entry {
         word: None,
-        checked: 0,
         epoch: 0,
         serial: 0,
         waiters: [List::EMPTY; 2],
@@ -268,7 +267,6 @@ impl FdTable {
         word: &'static AtomicU32,
         epoch: u32,
         serial: u32,
-        tick: u64,
     ) {
         let index = fd as u32 as usize;
         if index >= self.entries.len() {
@@ -276,10 +274,8 @@ impl FdTable {
         }
         let entry = &mut self.entries[index];
         let (waiters, queued) = (entry.waiters, entry.queued);
-        let (word, checked) = (Some(word), tick);
         *entry = Entry {
-            word,
-            checked,
+            word: Some(word),
             epoch,
             serial,
             waiters,
@@ -287,6 +283,7 @@ impl FdTable {
             registered: true,
             ..Entry::NEW
         };
+        self.set_checked(fd);
     }
 
     /// The registration, if it is current.
@@ -302,16 +299,16 @@ impl FdTable {
     /// How many ticks ago those parked first whose registration was neither
     /// made nor checked since; `None` if there are none.
     pub(super) fn longest_unchecked(&self, fd: RawFd, now: u64) -> Option<u64> {
-        let entry = self.entry(fd)?;
-        let checked = now.saturating_sub(entry.checked);
-        let waiters = entry
+        let waiters = self
+            .entry(fd)?
             .waiters
             .iter()
-            .flat_map(|list| self.waiters.iter(list));
+            .flat_map(|list| self.waiters.iter(list))
+            .filter(|waiter| !waiter.checked);
         // Who has been parked for three days is taken for younger than he is,
-        // and may be checked once more.
+        // and is checked a little later.
         let ages = waiters.map(|waiter| u64::from((now as u32).wrapping_sub(waiter.since)));
-        ages.filter(|&age| age <= checked).max()
+        ages.max()
     }
 
     /// The descriptor is not queued any more.
@@ -321,9 +318,13 @@ impl FdTable {
         }
     }
 
-    pub(super) fn set_checked(&mut self, fd: RawFd, tick: u64) {
-        if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
-            entry.checked = tick;
+    /// The registration was made or checked just now: that goes for all who
+    /// wait.
+    pub(super) fn set_checked(&mut self, fd: RawFd) {
+        if let Some(entry) = self.entries.get(fd as u32 as usize) {
+            for list in &entry.waiters {
+                self.waiters.for_each(list, |waiter| waiter.checked = true);
+            }
         }
     }
 
@@ -392,6 +393,15 @@ impl FdTable {
         (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
     }
 
+    /// Everybody who still waits: for what, and the tick of parking, without
+    /// its upper half.
+    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
+        self.waiters.values().filter_map(|waiter| {
+            let waker = waiter.waker.as_ref()?;
+            Some((waker, waiter.fd, waiter.direction, waiter.since))
+        })
+    }
+
     /// Whether nobody waits on any descriptor.
     pub(super) fn is_idle(&self) -> bool {
         self.waiters.len() == 0
@@ -444,6 +454,7 @@ fn add_waiter(
         since: now as u32,
         direction,
         outcome: Outcome::Pending,
+        checked: false,
     };
     let key = waiters.append(&mut entry.waiters[direction as usize], waiter);
     let to_queue = !std::mem::replace(&mut entry.queued, true);
@@ -467,8 +478,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_and_a_waiter_fit_a_cache_line_each() {
-        assert!(size_of::<Entry>() <= 48);
+    fn descriptors_and_waiters_stay_small() {
+        assert!(size_of::<Entry>() <= 40);
         assert!(size_of::<Waiter>() <= 32);
     }
 }

@@ -40,6 +40,8 @@ mod wheel;
 
 #[cfg(test)]
 mod bench;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_ops;
 #[cfg(test)]
 mod rng;
 #[cfg(test)]
@@ -49,7 +51,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clock::Clock;
 use reactor::Reactor;
@@ -68,6 +70,13 @@ pub(crate) enum Turn {
     Poll,
     /// Until an event, a timer or the remote waker, unless something is due.
     Park,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Descriptor(RawFd, Direction),
+    Time(Instant),
 }
 
 /// See the [module](self).
@@ -175,6 +184,37 @@ impl Driver {
     /// Takes a timer back; false if it has fired.
     pub(crate) fn remove_timer(&mut self, key: TimerKey) -> bool {
         self.timers.remove(key).is_some()
+    }
+
+    /// The tick of the latest turn, which is about now for a worker that turns.
+    #[inline(always)]
+    pub(crate) fn now(&self) -> u64 {
+        self.reactor.now()
+    }
+
+    /// Everybody who waits here, with what for and, for descriptors, since when.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (&Waker, Awaited, Option<Duration>)> {
+        let now = self.present();
+        let descriptors = self.reactor.pending_all();
+        let descriptors = descriptors.map(move |(waker, fd, direction, since)| {
+            let ticks = u64::from((now as u32).wrapping_sub(since));
+            let awaited = Awaited::Descriptor(fd, direction);
+            (waker, awaited, Some(Clock::span(ticks)))
+        });
+        let timers = self.timers.all().filter_map(|(tick, waker)| {
+            let at = self.clock.instant(tick)?;
+            Some((waker, Awaited::Time(at), None))
+        });
+        descriptors.chain(timers)
+    }
+
+    /// How long ago a tick was.
+    pub(crate) fn ago(&self, tick: u64) -> Duration {
+        Clock::span(self.present().saturating_sub(tick))
+    }
+
+    fn present(&self) -> u64 {
+        self.clock.floor(Instant::now())
     }
 
     /// A time at or before which no timer is due.

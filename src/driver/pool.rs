@@ -12,19 +12,21 @@
 //! ```
 //!
 //! A [`Key`] is a node's number and its generation, which no other insertion
-//! shares until 2³² more have been made: a stale key is recognised, and also
+//! shares until 2³² − 1 more have been made: a stale key is recognised, and also
 //! when the memory went back to the allocator in between.
+
+use std::num::NonZeroU32;
 
 /// "No node" in links and heads.
 const NIL: u32 = u32::MAX;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// Names one insertion into a [`Pool`].
+/// Names one insertion into a [`Pool`]. Eight bytes, also as an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     index: u32,
-    generation: u32,
+    generation: NonZeroU32,
 }
 
 #[derive(Debug)]
@@ -103,14 +105,15 @@ impl<T> Pool<T> {
     /// Stores `value`, on no list.
     #[inline]
     pub(super) fn insert(&mut self, value: T) -> Key {
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
+        let next = self.generation.wrapping_add(1);
+        let generation = NonZeroU32::new(next).unwrap_or(NonZeroU32::MIN);
+        self.generation = generation.get();
         let index = match self.free {
             NIL => self.take_fresh(),
             index => index,
         };
         let node = self.node(index);
-        node.generation = generation;
+        node.generation = generation.get();
         node.value = Some(value);
         let next = node.next;
         self.free = next;
@@ -141,7 +144,7 @@ impl<T> Pool<T> {
     pub(super) fn index(&self, key: Key) -> Option<u32> {
         let chunk = self.chunks.get((key.index >> CHUNK_BITS) as usize)?;
         let node = &chunk[key.index as usize % CHUNK];
-        (node.generation == key.generation && node.value.is_some()).then_some(key.index)
+        (node.generation == key.generation.get() && node.value.is_some()).then_some(key.index)
     }
 
     /// Takes the value of a node that is on no list any more. The last one
@@ -242,6 +245,22 @@ impl<T> Pool<T> {
         })
     }
 
+    /// Calls `f` with the list's values, from the front.
+    pub(super) fn for_each(&mut self, list: &List, mut f: impl FnMut(&mut T)) {
+        let mut at = list.head;
+        while at != NIL {
+            let node = self.node(at);
+            at = node.next;
+            node.value.as_mut().map(&mut f);
+        }
+    }
+
+    /// All values, on whatever list.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        let nodes = self.chunks.iter().flat_map(|chunk| chunk.iter());
+        nodes.filter_map(|node| node.value.as_ref())
+    }
+
     /// How many nodes there is memory for.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {
@@ -328,6 +347,7 @@ mod tests {
     #[test]
     fn nodes_stay_small() {
         assert_eq!(size_of::<Key>(), 8);
+        assert_eq!(size_of::<Option<Key>>(), 8);
         assert_eq!(size_of::<Node<(u64, std::task::Waker)>>(), 40);
     }
 }

@@ -38,7 +38,8 @@ use super::fd::{Direction, FdTable, Hint, Kind, Outcome, Ready, Registration, Wa
 use crate::sys::fd::{EBADF, TimerFd, is_tcp_stream};
 
 /// How long a waiter is parked before its registration is checked, in ticks.
-const RECHECK: u64 = clock::ticks(Duration::from_millis(50));
+/// (Soon, for the fuzzer: it has much to see.)
+const RECHECK: u64 = clock::ticks(Duration::from_millis(if cfg!(fuzzing) { 1 } else { 50 }));
 /// Checks in one turn: a crowd that parks together is not checked in one go.
 const CHECKS_A_TURN: u64 = 128;
 /// Ticks that pass for each check before the next ones are made. A check is a
@@ -215,7 +216,7 @@ impl Reactor {
             result => result?,
         }
         self.serial = serial;
-        self.table.registered(fd, word, epoch, serial, self.now);
+        self.table.registered(fd, word, epoch, serial);
         Ok(())
     }
 
@@ -290,7 +291,7 @@ impl Reactor {
             result => result,
         };
         match result {
-            Ok(()) => self.table.set_checked(fd, self.now),
+            Ok(()) => self.table.set_checked(fd),
             Err(e) if e.raw_os_error() == Some(EBADF) => {
                 self.table.release(fd, Outcome::Closed, woken);
             }
@@ -298,6 +299,11 @@ impl Reactor {
             // error is theirs when they wait once more.
             Err(_) => self.table.release(fd, Outcome::Ready, woken),
         }
+    }
+
+    /// See [`FdTable::pending_all`].
+    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
+        self.table.pending_all()
     }
 
     /// The tick of the latest turn.

@@ -30,7 +30,7 @@ const SLOTS: usize = 1 << DIGIT;
 /// Eleven digits of 6 bits hold any `u64`.
 const LEVELS: usize = u64::BITS.div_ceil(DIGIT) as usize;
 /// How far [`Wheel::next_deadline`] looks into a slot for its exact minimum.
-const PEEK: usize = 8;
+pub(super) const PEEK: usize = 8;
 
 /// Names a timer; a key whose timer fired or was removed is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl<T> Wheel<T> {
     }
 
     /// How many timers there are.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.timers.len()
     }
@@ -139,6 +139,12 @@ impl<T> Wheel<T> {
         } else {
             Some(begin)
         }
+    }
+
+    /// All timers with their deadlines, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (u64, &T)> {
+        let timers = self.timers.values();
+        timers.map(|timer| (timer.deadline, &timer.value))
     }
 
     /// The slot that comes first (W1, W2), and its first tick.
@@ -207,138 +213,7 @@ impl<T> Wheel<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::rng::Rng;
-    use std::collections::BTreeMap;
-
-    /// A wheel beside a map from (deadline, insertion number).
-    struct Pair {
-        wheel: Wheel<u64>,
-        model: BTreeMap<(u64, u64), TimerKey>,
-        now: u64,
-        count: u64,
-    }
-
-    impl Pair {
-        fn new() -> Self {
-            Self {
-                wheel: Wheel::new(),
-                model: BTreeMap::new(),
-                now: 0,
-                count: 0,
-            }
-        }
-
-        fn insert(&mut self, deadline: u64) -> TimerKey {
-            let key = self.wheel.insert(deadline, self.count);
-            self.model.insert((deadline.max(self.now), self.count), key);
-            self.count += 1;
-            key
-        }
-
-        fn remove(&mut self, nth: usize) -> Option<TimerKey> {
-            let (&id, &key) = self.model.iter().nth(nth)?;
-            self.model.remove(&id);
-            assert_eq!(self.wheel.remove(key), Some(id.1));
-            Some(key)
-        }
-
-        fn advance(&mut self, now: u64) {
-            self.now = self.now.max(now);
-            let mut fired = Vec::new();
-            self.wheel.advance(now, &mut |value| fired.push(value));
-            let mut expected = Vec::new();
-            while let Some(entry) = self.model.first_entry() {
-                if entry.key().0 > self.now {
-                    break;
-                }
-                expected.push(entry.remove_entry().0.1);
-            }
-            assert_eq!(fired, expected);
-        }
-
-        fn check(&self) {
-            assert_eq!(self.wheel.len(), self.model.len());
-            let earliest = self
-                .model
-                .first_key_value()
-                .map(|(&(deadline, _), _)| deadline);
-            let next = self.wheel.next_deadline();
-            assert_eq!(next.is_some(), earliest.is_some());
-            if let (Some(next), Some(earliest)) = (next, earliest) {
-                assert!(next <= earliest, "{next} is later than {earliest}");
-                assert!(
-                    next > self.now || next == earliest,
-                    "{next} wakes for nothing"
-                );
-                assert!(next == earliest || self.model.len() > PEEK);
-            }
-        }
-    }
-
-    /// Spans of all magnitudes, often the same ones.
-    fn span(rng: &mut Rng) -> u64 {
-        match rng.below(4) {
-            0 => rng.below(4),
-            1 => rng.below(200),
-            2 => 1 << rng.below(64),
-            _ => rng.next() >> rng.below(64),
-        }
-    }
-
-    #[test]
-    fn agrees_with_a_sorted_map() {
-        for seed in 1..=20 {
-            let mut rng = Rng::new(seed);
-            let mut pair = Pair::new();
-            let mut stale = Vec::new();
-            for _ in 0..20_000 {
-                match rng.below(16) {
-                    0..=6 => {
-                        let deadline = match rng.below(8) {
-                            0 => pair.now.saturating_sub(span(&mut rng)),
-                            1 => u64::MAX - rng.below(2),
-                            _ => pair.now.saturating_add(span(&mut rng)),
-                        };
-                        pair.insert(deadline);
-                    }
-                    7..=10 => {
-                        let nth = rng.below(pair.model.len().min(40) as u64 + 1) as usize;
-                        stale.extend(pair.remove(nth));
-                    }
-                    11 => {
-                        let now = pair.now;
-                        pair.advance(now.saturating_sub(3));
-                    }
-                    12 => {
-                        if let Some(next) = pair.wheel.next_deadline() {
-                            // Not to the end of time, where all is over.
-                            pair.advance(next.min(u64::MAX - 5));
-                        }
-                    }
-                    13..=14 => {
-                        let now = pair.now.saturating_add(rng.below(100)).min(u64::MAX - 5);
-                        pair.advance(now);
-                    }
-                    _ => {
-                        if let Some(&key) = stale.last() {
-                            assert_eq!(pair.wheel.remove(key), None);
-                        }
-                        let far = pair.now.saturating_add(span(&mut rng) >> 12);
-                        pair.advance(far.min(u64::MAX - 5));
-                    }
-                }
-                pair.check();
-            }
-            pair.advance(u64::MAX);
-            pair.check();
-            assert_eq!(pair.wheel.len(), 0);
-            pair.insert(u64::MAX);
-            pair.insert(0);
-            pair.check();
-            pair.advance(0);
-            assert_eq!(pair.wheel.len(), 0);
-        }
-    }
+    use crate::driver::fuzz_ops::Pair;
 
     #[test]
     fn a_crowded_far_slot_costs_few_visits() {
@@ -347,7 +222,7 @@ mod tests {
             pair.insert((1 << 40) + 1_000_000 + i % 10);
         }
         let mut visits = 0;
-        while let Some(next) = pair.wheel.next_deadline() {
+        while let Some(next) = pair.next_deadline() {
             pair.advance(next);
             pair.check();
             visits += 1;

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use super::fdflags::{self, Question};
 use super::listener;
+use super::outside::WAIT;
 use super::pauses::Pauses;
-use super::raw::{Answer, Errno, answer_c, errno, sys};
+use super::raw::{Answer, Errno, answer_c, errno, sys, uninterrupted};
 use crate::blocking;
 use crate::driver::Direction;
 use crate::sched::Cx;
@@ -57,22 +58,27 @@ pub(super) fn gate_to_park() -> Option<Cx> {
 #[inline(always)]
 pub(super) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
     let saved = errno();
-    let answer = match cx.check() {
+    finish(checked(cx, call), saved)
+}
+
+/// [`inside`], before the answer is made C's.
+#[inline(always)]
+pub(super) fn checked(cx: Cx, call: impl FnOnce() -> Answer) -> Answer {
+    match cx.check() {
         Ok(()) => {
             let answer = call();
             cx.spend();
             answer
         }
         Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-    };
-    finish(answer, saved)
+    }
 }
 
 /// Returns as C does. What the scheduler tells apart (the caller's own time
 /// limit, which each call reports in its way, and that of a
 /// [`timeout`](crate::timeout) around it) is one error to the caller.
 #[inline]
-fn finish(answer: Answer, saved: Errno) -> isize {
+pub(super) fn finish(answer: Answer, saved: Errno) -> isize {
     match answer {
         Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
         answer => answer_c(answer, saved),
@@ -116,6 +122,9 @@ pub(super) fn inside_int(cx: Cx, call: impl FnOnce() -> Answer) -> c_int {
 pub(super) struct Asker {
     pub(super) fd: RawFd,
     pub(super) dir: Direction,
+    /// Whether who called waits himself, where there is no limit to it: see
+    /// `outside.rs`.
+    outside: bool,
     /// Asked at the first park only: most calls never need it.
     limit: Option<Limit>,
 }
@@ -131,8 +140,15 @@ impl Asker {
         Self {
             fd,
             dir,
+            outside: false,
             limit: None,
         }
+    }
+
+    /// For a call that may answer [`WAIT`].
+    #[inline(always)]
+    pub(super) fn outside(self, outside: bool) -> Self {
+        Self { outside, ..self }
     }
 
     /// When waiting must end.
@@ -309,6 +325,9 @@ pub(super) fn until_done(
         asker.deadline()?;
         cx.drained(fd, dir);
     }
+    if asker.outside && cx.waits_without_limit() && asker.deadline()?.is_none() {
+        return Err(WAIT);
+    }
     let mut pauses = Pauses::new();
     loop {
         let parked = if eventless(fd, dir) {
@@ -359,7 +378,7 @@ fn pause(cx: Cx, asker: &mut Asker, pauses: &mut Pauses) -> Result<Parked, Errno
 }
 
 #[cold]
-fn note_pollable(fd: RawFd) {
+pub(super) fn note_pollable(fd: RawFd) {
     Question::begin(fd).learned(fdflags::NOT_A_FILE);
 }
 
@@ -383,8 +402,9 @@ pub(super) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
         tv_sec: 0,
         tv_nsec: 0,
     };
+    let at = &raw mut entry;
     // SAFETY: one entry and a time, both live across the call.
-    match unsafe { sys!(SYS_ppoll, &raw mut entry, 1, &raw const zero, 0, 0) } {
+    match uninterrupted(|| unsafe { sys!(SYS_ppoll, at, 1, &raw const zero, 0, 0) }) {
         Ok(_) => entry.revents,
         // No answer: let the call itself say what is wrong.
         Err(_) => events,

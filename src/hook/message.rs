@@ -6,9 +6,9 @@ use std::ffi::{c_int, c_void};
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use super::engine::{Mode, gate, inside};
-use super::raw::{Answer, sys};
-use super::real;
+use super::raw::{Answer, Errno, sys};
 use super::transfer::{Buffers, Transfer, no_buffer};
+use super::{outside, real};
 use crate::sched::Cx;
 
 /// The flags of one try.
@@ -25,9 +25,48 @@ unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) 
     unsafe {
         match gate() {
             None => real::recv(fd, buf, n, flags),
-            Some(cx) => receive(cx, fd, buf, n, flags, None),
+            Some(cx) if n == 0 || flags & !libc::MSG_PEEK != 0 => {
+                receive(cx, fd, buf, n, flags, None)
+            }
+            Some(_) => receive_waiting(fd, buf, n, flags),
         }
     }
+}
+
+/// `recv` of some bytes without flags, or of what stays there. Its frame is all
+/// of ours that the coroutine keeps while it waits.
+///
+/// # Safety
+///
+/// - As for `recv`, in a coroutine.
+#[inline(never)]
+unsafe fn receive_waiting(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
+    outside::wait(
+        fd,
+        // SAFETY: the caller's arguments.
+        move |saved| unsafe { receive_or_wait(fd, buf, n, flags, saved) },
+        // SAFETY: the same.
+        move |cx| unsafe { receive(cx, fd, buf, n, flags, None) },
+    )
+}
+
+/// # Safety
+///
+/// - As for `recv`, in a coroutine.
+#[inline(never)]
+unsafe fn receive_or_wait(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    flags: c_int,
+    saved: Errno,
+) -> ssize_t {
+    outside::inside(saved, move |cx| {
+        Transfer::waited_for(fd, n, flags).run(cx, move |_, mode| {
+            // SAFETY: the caller's buffer.
+            unsafe { sys!(SYS_recvfrom, fd, buf, n, with(flags, mode), 0, 0) }
+        })
+    })
 }
 
 #[unsafe(no_mangle)]

@@ -145,6 +145,8 @@ mod net;
 #[cfg(feature = "hook")]
 mod open;
 #[cfg(feature = "hook")]
+mod outside;
+#[cfg(feature = "hook")]
 mod pauses;
 #[cfg(feature = "hook")]
 mod poll;

@@ -8,7 +8,7 @@ use libc::{c_short, nfds_t, pollfd, timespec};
 
 use super::engine::{after, gate, inside_int};
 use super::pauses::pause_until;
-use super::raw::{Answer, Errno, sys};
+use super::raw::{Answer, Errno, sys, uninterrupted};
 use super::{real, time};
 use crate::driver::Direction;
 use crate::sched::Cx;
@@ -87,6 +87,12 @@ unsafe fn poll_inside(
             mask,
             KERNEL_SIGSET_BYTES
         )
+    };
+    // Who lets signals in by a mask wants to hear of them. Nobody else does: a
+    // signal is the thread's, and would be news to whoever happens to ask.
+    let ask = || match mask.is_null() {
+        true => uninterrupted(ask),
+        false => ask(),
     };
     let first = ask();
     if first != Ok(0) || limit == Some(Duration::ZERO) {

@@ -42,6 +42,18 @@ pub(super) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
     }
 }
 
+/// Asks again as long as signals interrupt: a question that does not wait can
+/// be interrupted, too (`poll` with no time left says `EINTR`), and has no
+/// answer then.
+pub(super) fn uninterrupted(mut ask: impl FnMut() -> Answer) -> Answer {
+    loop {
+        match ask() {
+            Err(libc::EINTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {

@@ -9,7 +9,7 @@ use libc::{fd_set, sigset_t, timespec, timeval};
 
 use super::engine::{after, gate, inside_int};
 use super::poll::{KERNEL_SIGSET_BYTES, Waits};
-use super::raw::{Answer, sys};
+use super::raw::{Answer, sys, uninterrupted};
 use super::{real, time};
 use crate::sched::Cx;
 
@@ -104,6 +104,11 @@ unsafe fn select_inside(
     });
     // SAFETY: the caller's sets and mask.
     let ask = || unsafe { select_now(n, sets, mask) };
+    // As for `poll`.
+    let ask = || match mask.is_null() {
+        true => uninterrupted(ask),
+        false => ask(),
+    };
     let first = ask();
     if first != Ok(0) || limit == Some(Duration::ZERO) {
         return first;

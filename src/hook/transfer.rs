@@ -37,6 +37,8 @@ pub(super) struct Transfer {
     flags: c_int,
     /// Not done before `total` bytes are moved.
     whole: bool,
+    /// See `outside.rs`.
+    outside: bool,
 }
 
 impl Transfer {
@@ -52,6 +54,20 @@ impl Transfer {
             total,
             flags,
             whole: collect,
+            outside: false,
+        }
+    }
+
+    /// An incoming one that takes what is there, and is waited for outside.
+    #[inline(always)]
+    pub(super) fn waited_for(fd: RawFd, total: usize, flags: c_int) -> Self {
+        Self {
+            fd,
+            dir: Direction::Read,
+            total,
+            flags,
+            whole: false,
+            outside: true,
         }
     }
 
@@ -63,6 +79,7 @@ impl Transfer {
             total,
             flags,
             whole: true,
+            outside: false,
         }
     }
 
@@ -77,7 +94,7 @@ impl Transfer {
         if self.flags & at_once != 0 {
             return piece(0, Mode::Plain);
         }
-        let mut asker = Asker::new(self.fd, self.dir);
+        let mut asker = Asker::new(self.fd, self.dir).outside(self.outside);
         let moved = until_done(cx, &mut asker, self.total > 0, |mode| piece(0, mode))?;
         if self.settle(cx, moved, moved) {
             return Ok(moved);

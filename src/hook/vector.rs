@@ -8,9 +8,9 @@ use libc::{iovec, size_t, ssize_t};
 use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
 use super::file::{Access, HERE};
 use super::lock::kind;
-use super::raw::{Answer, errno, set_errno, sys, syscall};
+use super::raw::{Answer, Errno, errno, set_errno, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
-use super::{fdflags, real};
+use super::{fdflags, outside, real};
 use crate::driver::Direction;
 use crate::sched::Cx;
 
@@ -151,19 +151,56 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     unsafe {
         match gate() {
             None => real::read(fd, buf, n),
-            Some(cx) => read_vector(
-                cx,
-                fd,
-                Buffers::new(
-                    &iovec {
-                        iov_base: buf,
-                        iov_len: n,
-                    },
-                    1,
-                ),
-            ),
+            Some(_) if n > 0 && fdflags::known(fd, fdflags::NOT_A_FILE) => read_waiting(fd, buf, n),
+            Some(cx) => read_usual(cx, fd, buf, n),
         }
     }
+}
+
+/// # Safety
+///
+/// - As for `read`.
+#[inline(never)]
+unsafe fn read_usual(cx: Cx, fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer.
+    unsafe { read_vector(cx, fd, Buffers::new(&one(buf, n), 1)) }
+}
+
+fn one(buf: *mut c_void, n: size_t) -> iovec {
+    iovec {
+        iov_base: buf,
+        iov_len: n,
+    }
+}
+
+/// `read` of some bytes from what is not a file. Its frame is all of ours that
+/// the coroutine keeps while it waits.
+///
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_waiting(fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    outside::wait(
+        fd,
+        // SAFETY: the caller's arguments.
+        move |saved| unsafe { read_or_wait(fd, buf, n, saved) },
+        // SAFETY: the same.
+        move |cx| unsafe { read_usual(cx, fd, buf, n) },
+    )
+}
+
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_or_wait(fd: RawFd, buf: *mut c_void, n: size_t, saved: Errno) -> ssize_t {
+    outside::inside(saved, move |cx| {
+        Transfer::waited_for(fd, n, 0).run(cx, move |_, mode| {
+            // SAFETY: the caller's buffer.
+            unsafe { vector(fd, Direction::Read, Buffers::new(&one(buf, n), 1), mode) }
+        })
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -184,17 +221,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t 
         match writer_gate(fd) {
             None => real::write(fd, buf, n),
             Some(_) if n == 0 => write_nothing(fd, buf),
-            Some(cx) => write_vector(
-                cx,
-                fd,
-                Buffers::new(
-                    &iovec {
-                        iov_base: buf.cast_mut(),
-                        iov_len: n,
-                    },
-                    1,
-                ),
-            ),
+            Some(cx) => write_vector(cx, fd, Buffers::new(&one(buf.cast_mut(), n), 1)),
         }
     }
 }

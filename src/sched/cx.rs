@@ -258,6 +258,32 @@ impl Cx {
         }
     }
 
+    /// Nothing ends the coroutine, no `timeout` is around this, and it may park.
+    #[inline(always)]
+    pub(crate) fn waits_without_limit(self) -> bool {
+        !self.slot().has(Flags::ENDING) && !std::thread::panicking()
+    }
+
+    /// The first half of a wait that keeps as little on the stack as can be:
+    /// then comes [`Cx::suspend_until_woken`], then [`Cx::end_wait`].
+    ///
+    /// `None` if the descriptor can't be waited for, and [`Cx::wait`] would say
+    /// why.
+    #[inline(always)]
+    pub(crate) fn begin_wait(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
+        self.start_wait(fd, direction).ok()
+    }
+
+    /// Back to the worker, as [`Cx::suspend`] where
+    /// [`Cx::waits_without_limit`].
+    #[inline(always)]
+    pub(crate) fn suspend_until_woken() {
+        debug_assert!(Self::running().is_some_and(Self::waits_without_limit));
+        // SAFETY: the yielder is that of the coroutine that runs, which is who
+        // calls this: nobody else has begun a wait.
+        unsafe { switch::suspend(Worker::yielder(), Event::Parked) };
+    }
+
     /// Parks until any of the descriptors may be ready, or closed. Errors as
     /// [`Cx::wait`], but for `EPERM` and `EBADF` which the caller's next try
     /// will meet.
@@ -308,8 +334,9 @@ impl Cx {
         self.worker().driver.borrow_mut().wait(fd, direction, waker)
     }
 
+    /// What became of a wait.
     #[inline(always)]
-    fn end_wait(self, key: WaitKey) -> Outcome {
+    pub(crate) fn end_wait(self, key: WaitKey) -> Outcome {
         self.worker().driver.borrow_mut().finish(key)
     }
 

@@ -34,7 +34,7 @@ use crate::driver::epoch;
 use crate::stack::arena::ArenaConfig;
 
 pub(crate) use cancel::{Late, Limit, why_unwound};
-pub(crate) use census::{Census, Person};
+pub(crate) use census::{Asked, Census, Person};
 pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;

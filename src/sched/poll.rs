@@ -33,7 +33,7 @@ impl Worker {
         self.remote.counters.resumed.add(1);
         match step {
             Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
-            Ok(Poll::Pending) => slot.set_state(State::Parked),
+            Ok(Poll::Pending) => self.park(slot),
             Ok(Poll::Ready(())) => {
                 let packet = self.free_slot(index, slot);
                 // SAFETY: the slot gave the task's side up.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cancel::{PATIENCE, why_unwound};
 use super::describe::Who;
 use super::remote::Unstarted;
-use super::worker::Worker;
+use super::worker::{ERA_BITS, Worker};
 use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job};
 use crate::sys::fork;
@@ -223,7 +223,10 @@ impl Worker {
     /// Asks the driver what has happened and wakes those who wait for it.
     fn turn(&self, mode: Turn) -> io::Result<()> {
         let mut woken = self.woken.take();
-        let result = self.driver.borrow_mut().turn(mode, &mut woken);
+        let mut driver = self.driver.borrow_mut();
+        let result = driver.turn(mode, &mut woken);
+        self.era.set((driver.now() >> ERA_BITS) as u32);
+        drop(driver);
         self.remote.counters.turns.add(1);
         self.stacks.count();
         self.wake_all(woken);
@@ -269,13 +272,23 @@ impl Worker {
             Event::Yielded => self.requeue(index, slot),
             Event::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             // Only now, with the frames at rest, may a wake-up resume it (D4).
-            Event::Parked => slot.set_state(State::Parked),
+            Event::Parked => self.park(slot),
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
             Event::Panicked if Self::current().is_none() => fork::end_child(101),
             Event::Panicked => self.end(index, slot, Some(why_unwound(self.payload(slot)))),
             Event::Abandoned => self.abandon(index, slot),
+            Event::Visited => unreachable!("a visit is over before its worker goes on"),
         }
+    }
+
+    /// A task waits from now on. (The slot's line is being written anyway.)
+    #[inline(always)]
+    pub(super) fn park(&self, slot: &Slot) {
+        if !slot.has(Flags::SHARED) {
+            slot.frame.set(self.era.get());
+        }
+        slot.set_state(State::Parked);
     }
 
     /// A task has suspended, for the first time or again.

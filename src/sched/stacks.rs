@@ -155,6 +155,32 @@ impl Stacks {
         self.arena.borrow_mut().abandon(alone(slot));
     }
 
+    /// Runs `f` on the stack of a suspended task if that has `room` bytes to
+    /// spare; whether it had.
+    pub(super) fn visit(
+        &self,
+        slots: &Slots,
+        slot: &Slot,
+        room: usize,
+        f: &mut dyn FnMut(),
+    ) -> bool {
+        let carrier = self.carrier(slots, slot);
+        let limit = if self.copied(slot) {
+            self.shared.borrow().as_ref().expect(STARTED).limit(slot)
+        } else {
+            self.arena.borrow().bounds(alone(slot)).limit.get()
+        };
+        // SAFETY: the task is suspended on that carrier, its frames in place
+        // and its stack open; the worker runs on its own stack.
+        let has_room = unsafe { (*carrier).sp() } >= limit + room;
+        if has_room {
+            // SAFETY: as above, with the room just seen.
+            unsafe { Carrier::visit(carrier, f) };
+        }
+        self.suspended(slot, false);
+        has_room
+    }
+
     /// Asks the processor for what resuming a suspended task will touch.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {

@@ -46,6 +46,11 @@ fn elsewhere(what: Ask, addr: Addr) {
     }
 }
 
+/// The task that a waker of ours wakes.
+pub(super) fn whom(waker: &Waker) -> Option<Addr> {
+    ptr::eq(waker.vtable(), &VTABLE).then(|| addr(waker.data()))
+}
+
 fn raw(addr: Addr) -> RawWaker {
     RawWaker::new(ptr::without_provenance(addr.to_bits() as usize), &VTABLE)
 }

@@ -64,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) site: &'static Location<'static>,
 }
 
+/// Ticks (65.5 µs) of an era, as a power of two: 67 ms. Eras since the start of
+/// a worker fit 32 bits for nine years.
+pub(super) const ERA_BITS: u32 = 10;
+
 /// What few tasks have.
 #[derive(Debug, Default)]
 pub(super) struct Extra {
@@ -93,6 +97,9 @@ pub(crate) struct Worker {
     pub(super) driver: SectionCell<Driver>,
     pub(super) extras: SectionCell<Slab<Extra>>,
     pub(super) sites: SectionCell<Sites>,
+    /// When the driver turned last, for those who park now: its ticks, without
+    /// the lower [`ERA_BITS`].
+    pub(super) era: Cell<u32>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: everybody else is cancelled.
@@ -151,6 +158,7 @@ impl Worker {
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),
             sites: SectionCell::default(),
+            era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
             woken: Cell::default(),
@@ -392,7 +400,7 @@ impl Worker {
                 Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks at the pool.
                 Message::Stop => {}
-                Message::Count(ballot) => ballot.cast(self.people()),
+                Message::Count(ballot) => ballot.cast(self),
                 Message::CancelAll { run, spared } => {
                     if self.pool.is_run(run) {
                         self.cancel_all(spared);

@@ -6,6 +6,10 @@
 //!
 //! Under `cfg(asan)` the copy is an inline instruction, since the sanitizer
 //! watches `memcpy` and ordinary loads, and rightly complains of red zones.
+//! Valgrind follows `memcpy`, so that what was undefined in a frame still is
+//! when the frame is back; it only has to be told that there is a stack again.
+
+use crate::sys::valgrind;
 
 /// What the region that a saved frame has left is filled with in builds with
 /// debug assertions.
@@ -81,7 +85,7 @@ pub(super) unsafe fn leave(at: *mut u8, len: usize) {
     }
 }
 
-/// Tells AddressSanitizer that all of the region may be used.
+/// Tells AddressSanitizer and valgrind that all of the region may be used.
 ///
 /// # Safety
 ///
@@ -96,8 +100,7 @@ pub(super) unsafe fn unpoison(at: *const u8, len: usize) {
         // SAFETY: changes the sanitizer's shadow only.
         unsafe { __asan_unpoison_memory_region(at.cast(), len) };
     }
-    #[cfg(not(asan))]
-    let _ = (at, len);
+    valgrind::undefined(at, len);
 }
 
 /// Asks for the first cache lines of `[at, at + len)`; no access, so any

@@ -6,9 +6,9 @@ use std::ptr::with_exposed_provenance_mut;
 use std::time::Instant;
 
 use super::copy;
-use super::fuzz_ops::Random;
 use super::pool::{Pool, PoolConfig};
 use super::shared::{Resident, Saved, SharedStack};
+use crate::util::fuzz::Random;
 
 /// Nanoseconds a round, the best of several runs.
 fn best(rounds: u32, mut run: impl FnMut()) -> f64 {

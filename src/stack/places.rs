@@ -21,6 +21,7 @@ use super::arena::ArenaConfig;
 use super::guard::{GuardMaker, Registered};
 use super::{GUARD, Kept, MAX_PLACES, StackBounds};
 use crate::sys::mem::Reserve;
+use crate::sys::valgrind;
 
 /// Tops of neighbouring places are staggered by a cache line, this many in a
 /// turn. All tops at the same offset of a page would compete for one set of a
@@ -49,6 +50,8 @@ pub(super) struct Places {
     /// it belongs to us. Both are dropped only if no stack is in use.
     registered: ManuallyDrop<Registered>,
     reserve: ManuallyDrop<Reserve>,
+    /// Those that were used; they end with the reserve.
+    known: ManuallyDrop<valgrind::Stacks>,
     /// Usable bytes of each.
     size: usize,
     /// How many there can be.
@@ -84,6 +87,7 @@ impl Places {
         Ok(Self {
             registered: ManuallyDrop::new(registered),
             reserve: ManuallyDrop::new(reserve),
+            known: ManuallyDrop::default(),
             size,
             max: max as u32,
             fresh: 0,
@@ -120,6 +124,8 @@ impl Places {
         // SAFETY: the place is new, nobody has seen its addresses.
         unsafe { guards.make(&self.reserve, self.offset(place)) }?;
         self.fresh += 1;
+        let low = self.reserve.base().addr() + self.offset(place) + GUARD;
+        self.known.add(low, self.size);
         Ok(Some(place))
     }
 
@@ -228,6 +234,7 @@ impl Drop for Places {
             // SAFETY: dropped here once, and not used after.
             unsafe {
                 ManuallyDrop::drop(&mut self.registered);
+                ManuallyDrop::drop(&mut self.known);
                 ManuallyDrop::drop(&mut self.reserve);
             }
             return;

@@ -58,7 +58,8 @@ const FREED: u8 = 0xdf;
 /// Sizes and limits of a pool.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PoolConfig {
-    /// Address space to reserve; at most 64 GiB are used.
+    /// Address space to reserve, or as much as the system lets us; at most
+    /// 64 GiB are used.
     pub(crate) reserve_bytes: usize,
     /// Limit for the sum of the lengths of all saved frames.
     pub(crate) max_saved_bytes: u64,

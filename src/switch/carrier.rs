@@ -10,6 +10,7 @@ use std::ptr::{self, NonNull};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use super::visit::receive;
 use crate::stack::StackBounds;
 
 /// What a carrier runs: the head of a larger allocation that `run` knows.
@@ -34,6 +35,8 @@ pub(crate) enum Event {
     Panicked,
     /// The job must never be resumed: its frames are to be forgotten.
     Abandoned,
+    /// A suspended job was visited, and is suspended as before.
+    Visited,
 }
 
 type Input = *const Job;
@@ -47,6 +50,17 @@ pub(crate) struct YielderPtr(*const Link);
 impl YielderPtr {
     /// No job runs.
     pub(crate) const NONE: Self = Self(ptr::null());
+
+    /// Leaves the running job; returns what it is resumed with.
+    ///
+    /// # Safety
+    ///
+    /// - As [`suspend`].
+    #[inline(always)]
+    pub(super) unsafe fn leave(self, event: Event) -> *const Job {
+        // SAFETY: the yielder lives at the base of the running stack.
+        unsafe { (*self.0).suspend(event) }
+    }
 }
 
 /// The place of the suspended stack pointer among the words of a [`Coro`].
@@ -125,7 +139,7 @@ impl Carrier {
     ///
     /// - `this` was installed, its memory has been left alone since.
     /// - Called on the worker's own stack, on the thread that installed it.
-    /// - `job` is non-null exactly if the carrier is idle.
+    /// - `job` is non-null exactly if the carrier is idle, but for a visit.
     #[inline(always)]
     pub(crate) unsafe fn resume(this: *mut Self, job: *const Job) -> Event {
         // SAFETY: as the caller promises.
@@ -182,8 +196,13 @@ impl Carrier {
 /// - `yielder` is the running job's, and this code runs on its stack.
 #[inline(always)]
 pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
-    // SAFETY: the yielder lives at the base of the running stack.
-    unsafe { (*yielder.0).suspend(event) };
+    // SAFETY: the caller's word; what comes back is null or a visit.
+    unsafe {
+        let asked = yielder.leave(event);
+        if !asked.is_null() {
+            receive(asked);
+        }
+    }
 }
 
 /// Sets the cut. Never inlined, as [`set_panic`]: [`body`] lives on while

@@ -26,5 +26,6 @@
 //! root, so only what lies below the cut has to be copied.
 
 mod carrier;
+mod visit;
 
 pub(crate) use carrier::{Carrier, Event, Job, YielderPtr, suspend, take_panic};

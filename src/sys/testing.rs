@@ -8,6 +8,9 @@ use std::{env, mem, process, ptr};
 
 const CHILD: &str = "CRORE_TEST_CHILD";
 
+/// As in `tests/common`.
+const RUNNER: &str = "CRORE_TEST_RUNNER";
+
 /// Runs `body` in a child process: the test binary once more, with only the
 /// test `name` (`concat!(module_path!(), "::name")`), which comes here again.
 pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
@@ -16,7 +19,17 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
         process::exit(0);
     }
     let (_crate_name, test) = name.split_once("::").expect("a full path");
-    Command::new(env::current_exe().expect("a test binary"))
+    let binary = env::current_exe().expect("a test binary");
+    let runner = env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        Some(program) => Command::new(program),
+        None => Command::new(&binary),
+    };
+    if !runner.is_empty() {
+        command.args(words).arg(binary);
+    }
+    command
         .args(["--exact", test, "--nocapture", "--include-ignored"])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")

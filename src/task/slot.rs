@@ -80,7 +80,8 @@ pub(crate) struct Slot {
     /// stack (of the arena, or of the shared ones, by [`Flags::SHARED`]).
     pub(crate) stack: Cell<u32>,
     /// Shared stacks: the block that holds the frames while they are
-    /// elsewhere than on the stack; 0 for none.
+    /// elsewhere than on the stack; 0 for none. All others: when the task
+    /// parked last, in the worker's eras.
     pub(crate) frame: Cell<u32>,
     /// Bytes in that block. In a free slot: the next free one. Both together,
     /// of a task with its own thread-locals: see [`Slot::own`].

@@ -1,5 +1,7 @@
 //! Floor 0: small helpers that know nothing of coroutines.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod section;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +10,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// the panic hook; there is nobody else to tell.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // Dropping the payload could panic again.
-        std::mem::forget(payload);
+        // The payload is foreign as well, and so is what it panics with.
+        if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(again);
+        }
     }
 }
 

@@ -6,6 +6,10 @@ use std::{env, process};
 
 const CHILD: &str = "CRORE_TEST_CHILD";
 
+/// The program and arguments, divided by spaces, that run the test binary
+/// where the kernel can't: an emulator's.
+const RUNNER: &str = "CRORE_TEST_RUNNER";
+
 /// Runs `body` in a child process: the test binary once more, with only the
 /// test `name`, which comes here again.
 pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
@@ -13,7 +17,17 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
         body();
         process::exit(0);
     }
-    Command::new(env::current_exe().expect("a test binary"))
+    let binary = env::current_exe().expect("a test binary");
+    let runner = env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let mut command = match words.next() {
+        Some(program) => Command::new(program),
+        None => Command::new(&binary),
+    };
+    if !runner.is_empty() {
+        command.args(words).arg(binary);
+    }
+    command
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")

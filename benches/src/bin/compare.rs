@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crore_benches::{on_crore, on_tokio, raw};
+use crore_benches::on_crore::{self, Own};
+use crore_peers::{on_tokio, raw};
 
 struct Pair {
     name: &'static str,
@@ -18,62 +19,62 @@ const PAIRS: [Pair; 10] = [
     Pair {
         name: "yield, 2 runnable",
         operations: 2_000_000,
-        ours: || on_crore::yields(2, 1_000_000),
-        theirs: || on_tokio::yields(2, 1_000_000),
+        ours: || on_crore::yields::<Own>(2, 1_000_000),
+        theirs: || on_tokio::yields(1, 2, 1_000_000),
     },
     Pair {
         name: "yield, 1 000 runnable",
         operations: 2_000_000,
-        ours: || on_crore::yields(1_000, 2_000),
-        theirs: || on_tokio::yields(1_000, 2_000),
+        ours: || on_crore::yields::<Own>(1_000, 2_000),
+        theirs: || on_tokio::yields(1, 1_000, 2_000),
     },
     Pair {
         name: "yield, 100 000 runnable",
         operations: 2_000_000,
-        ours: || on_crore::yields(100_000, 20),
-        theirs: || on_tokio::yields(100_000, 20),
+        ours: || on_crore::yields::<Own>(100_000, 20),
+        theirs: || on_tokio::yields(1, 100_000, 20),
     },
     Pair {
         name: "the same, floor (corosensei raw)",
         operations: 2_000_000,
         ours: || raw::switches(1_000, 2_000),
-        theirs: || on_tokio::yields(1_000, 2_000),
+        theirs: || on_tokio::yields(1, 1_000, 2_000),
     },
     Pair {
         name: "spawn + join, one by one",
         operations: 500_000,
-        ours: || on_crore::spawn_join(500_000),
-        theirs: || on_tokio::spawn_join(500_000),
+        ours: || on_crore::spawn_join::<Own>(500_000),
+        theirs: || on_tokio::spawn_join(1, 500_000),
     },
     Pair {
         name: "spawn + join, batches of 1 000",
         operations: 500_000,
-        ours: || on_crore::spawn_join_batch(1_000, 500),
-        theirs: || on_tokio::spawn_join_batch(1_000, 500),
+        ours: || on_crore::spawn_join_batch::<Own>(1_000, 500),
+        theirs: || on_tokio::spawn_join_batch(1, 1_000, 500),
     },
     Pair {
         name: "join of the ended",
         operations: 4_000,
-        ours: || on_crore::joins(4_000),
-        theirs: || on_tokio::joins(4_000),
+        ours: || on_crore::joins::<Own>(4_000),
+        theirs: || on_tokio::joins(1, 4_000),
     },
     Pair {
         name: "unpark + park, there and back",
         operations: 500_000,
-        ours: || on_crore::ping_pong(500_000),
-        theirs: || on_tokio::ping_pong(500_000),
+        ours: || on_crore::ping_pong::<Own>(500_000),
+        theirs: || on_tokio::ping_pong(1, 500_000),
     },
     Pair {
         name: "the same, each with a timer",
         operations: 200_000,
-        ours: || on_crore::timer_cancel(200_000),
-        theirs: || on_tokio::timer_cancel(200_000),
+        ours: || on_crore::timer_cancel::<Own>(200_000),
+        theirs: || on_tokio::timer_cancel(1, 200_000),
     },
     Pair {
         name: "spawn, sleep, wake, join",
         operations: 4_000,
-        ours: || on_crore::sleepers(4_000),
-        theirs: || on_tokio::sleepers(4_000),
+        ours: || on_crore::sleepers::<Own>(4_000),
+        theirs: || on_tokio::sleepers(1, 4_000),
     },
 ];
 

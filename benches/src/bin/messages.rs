@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use crore_benches::messages::{on_crore, on_flume, on_std, on_tokio};
+use crore_benches::messages as on_crore;
+use crore_peers::messages::{on_flume, on_std, on_tokio};
 
 struct Contest {
     name: &'static str,

@@ -62,7 +62,7 @@ impl Pair {
         let word = epoch::track(Self::number(fd)).unwrap();
         let epoch = word.load(Ordering::Acquire);
         self.table
-            .registered(Self::number(fd), word, epoch, self.serial, 0);
+            .registered(Self::number(fd), word, epoch, self.serial);
         let bumps = self.files[fd].bumps;
         self.files[fd] = File {
             bumps,

@@ -29,6 +29,7 @@ struct Place {
     stack: SharedStack,
     carrier: *mut Carrier,
     idle_sp: usize,
+    limit: usize,
     /// Whether it is in [`Shared::idle`].
     listed: bool,
 }
@@ -121,6 +122,11 @@ impl Shared {
             (*place.carrier).set_sp(sp);
         }
         place.carrier
+    }
+
+    /// The lowest address of a started task's stack.
+    pub(super) fn limit(&self, slot: &Slot) -> usize {
+        self.places[slot.stack.get() as usize].limit
     }
 
     /// Saves the frames of the stack's owner, if it has one.
@@ -219,6 +225,7 @@ impl Place {
                 stack,
                 carrier,
                 idle_sp,
+                limit: bounds.limit.get(),
                 listed: true,
             })
         }

@@ -1,7 +1,7 @@
 //! The pool against a model that keeps a copy of each frame.
 
-use super::{Op, Random, ops};
 use crate::stack::pool::{FrameRef, Pool, PoolConfig};
+use crate::util::fuzz::{Op, Random, ops};
 
 /// Small, so that an input of a few hundred operations fills and empties them.
 const CHUNK: usize = 4096;

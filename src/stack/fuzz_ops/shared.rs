@@ -3,9 +3,9 @@
 //! The model plays the carrier: it writes the bytes that a start, a park, or
 //! an end would leave on the stack.
 
-use super::{Op, Random, ops};
 use crate::stack::pool::{Pool, PoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedStack};
+use crate::util::fuzz::{Op, Random, ops};
 
 const STACK: usize = 1024;
 const STACKS: usize = 2;

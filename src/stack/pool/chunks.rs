@@ -49,6 +49,9 @@ impl Chunk {
     }
 }
 
+/// With fewer chunks than this a pool is not worth having.
+const FEWEST_CHUNKS: usize = 16;
+
 /// See the module.
 pub(super) struct Chunks {
     /// Start of chunk 0, aligned to a chunk.
@@ -72,6 +75,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
+    /// Room for what is asked, or for as much as the system lets us.
     pub(super) fn new(config: &PoolConfig) -> io::Result<Self> {
         let chunk = config.chunk_bytes;
         assert!(
@@ -79,9 +83,16 @@ impl Chunks {
             "a chunk of {chunk} bytes is not a power of two from {PAGE} to {}",
             1 << MAX_CHUNK_SHIFT
         );
-        let limit = config.reserve_bytes.clamp(2 * chunk, MAX_RESERVE) / chunk;
-        // One chunk more, to align the base.
-        let reserve = Reserve::new((limit + 1) * chunk)?;
+        let mut limit = config.reserve_bytes.clamp(2 * chunk, MAX_RESERVE) / chunk;
+        let reserve = loop {
+            // One chunk more, to align the base.
+            match Reserve::new((limit + 1) * chunk) {
+                Ok(reserve) => break reserve,
+                Err(error) if limit <= FEWEST_CHUNKS => return Err(error),
+                // As many as the system lets us, as with stacks.
+                Err(_) => limit /= 2,
+            }
+        };
         // Where huge pages are the system's default, a class with one small
         // frame would otherwise hold 2 MiB.
         reserve.forbid_huge(0, reserve.len());

@@ -3,8 +3,8 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::stack::fuzz_ops::Random;
 use crate::sys::mem::PAGE;
+use crate::util::fuzz::Random;
 
 const MIB: usize = 1 << 20;
 

@@ -1,0 +1,3 @@
+module crore/benches/go
+
+go 1.19

@@ -1,0 +1,95 @@
+//! crore beside its peers, side by side, each in a process of its own:
+//!
+//! ```text
+//! scripts/peers.sh [work,echo,calls,plots] [OPTIONS]
+//! ```
+//!
+//! Every round runs every contender in turn, so that what else the machine does
+//! hits all of them alike; and in each round another one is first. Each figure
+//! is compared round by round with that of the same round's yardstick: crore for
+//! the work of a runtime, a minimal edge-triggered epoll loop for echo servers.
+//! Processor time rather than requests a second says what a request costs,
+//! because it does not depend on how busy the driver's processor is.
+//!
+//! - `contests` who does what · `options` the command line
+//! - `subjects` the programs that are measured, and how they are started
+//! - `work` switches, spawns, messages, timers, memory
+//! - `measure` one run of one echo server · `drive` its load, from the example
+//! - `paired` all servers at once, the load in turn, for a busy machine
+//! - `results` what is written and read · `report` the tables · `plot` the plots
+
+mod contests;
+#[path = "../../../../../examples/echo/drive/mod.rs"]
+#[expect(dead_code, reason = "the example uses all of it, we don't")]
+mod drive;
+mod measure;
+mod options;
+mod paired;
+mod plot;
+mod report;
+mod results;
+mod subjects;
+mod work;
+
+use std::process::ExitCode;
+use std::{env, fs, io};
+
+use options::{HELP, Options, Part};
+use results::Results;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(env::args_os().skip(1)) {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("error: {why}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the parts; what an earlier run wrote of the others is kept.
+fn run(options: &Options) -> io::Result<()> {
+    let has = |part| options.parts.contains(&part);
+    fs::create_dir_all(&options.out)?;
+    let path = options.out.join("results.json");
+    let mut results = Results::read(&path)?;
+    if options.subjects.iter().all(|subject| subject.name != "go") {
+        eprintln!("no Go here: left out");
+    }
+    if has(Part::Work) {
+        work::run(options, |contest| {
+            println!("{}", report::contest(&contest));
+            results.put_contest(contest);
+            results.write(&path)
+        })?;
+    }
+    if has(Part::Echo) {
+        measure::echoes(options, |echo| {
+            println!("{}", report::echo(&echo));
+            results.put_echo(echo);
+            results.write(&path)
+        })?;
+    }
+    if has(Part::Paired) {
+        for &connections in &options.connections {
+            let rounds = paired::run(connections, options)?;
+            println!("{}", report::pairs(connections, options, &rounds));
+        }
+    }
+    if has(Part::Calls) {
+        results.calls = measure::calls(options)?;
+        println!("{}", report::calls(&results.calls));
+        results.write(&path)?;
+    }
+    if has(Part::Plots) {
+        plot::all(&results, &options.plots)?;
+    }
+    Ok(())
+}

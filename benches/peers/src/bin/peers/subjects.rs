@@ -1,0 +1,131 @@
+//! The programs that are measured, and how they are started.
+
+use std::env;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crore_peers::subject::Work;
+
+/// A runtime, in the program that has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) name: &'static str,
+    program: PathBuf,
+    /// More tasks than this it can't have: a thread or a guarded stack takes two
+    /// memory mappings, of which a process may have 65 530.
+    pub(crate) most: u64,
+    /// Operations are divided by this, because each takes so long.
+    pub(crate) slow: u64,
+}
+
+impl Subject {
+    /// All there are; Go where its program is given.
+    pub(crate) fn all(go: Option<&PathBuf>) -> io::Result<Vec<Self>> {
+        let beside = env::current_exe()?;
+        let named = |names: &[&'static str], program: PathBuf| -> Vec<Self> {
+            let subject = |&name: &&'static str| Self {
+                name,
+                program: program.clone(),
+                most: match name {
+                    "threads" => 10_000,
+                    "may" => 30_000,
+                    _ => u64::MAX,
+                },
+                slow: if name == "threads" { 50 } else { 1 },
+            };
+            names.iter().map(subject).collect()
+        };
+        let mut all = named(
+            &["crore", "crore-shared", "crore-2"],
+            beside.with_file_name("subject_crore"),
+        );
+        all.extend(named(
+            &[
+                "corosensei",
+                "epoll",
+                "tokio",
+                "tokio-2",
+                "may",
+                "monoio",
+                "smol",
+                "threads",
+            ],
+            beside.with_file_name("subject_peers"),
+        ));
+        all.extend(go.iter().flat_map(|&go| named(&["go"], go.clone())));
+        match all.iter().find(|subject| !subject.program.is_file()) {
+            None => Ok(all),
+            Some(missing) => Err(io::Error::other(format!(
+                "{} is missing; scripts/peers.sh builds it",
+                missing.program.display()
+            ))),
+        }
+    }
+
+    /// Does some work in a process of its own; the figure that it prints.
+    pub(crate) fn work(&self, work: Work, count: u64, operations: u64) -> io::Result<f64> {
+        let [count, operations] = [count, operations].map(|number| number.to_string());
+        let mut program = Command::new(&self.program);
+        program.args(["work", self.name, work.name(), &count, &operations]);
+        let output = program.stderr(Stdio::inherit()).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        match text.trim().parse() {
+            Ok(figure) if output.status.success() => Ok(figure),
+            _ => Err(io::Error::other(format!(
+                "{} {work} ended with {} and said {text:?}",
+                self.name, output.status
+            ))),
+        }
+    }
+
+    /// Starts its echo server, behind `prefix`, and waits until it listens.
+    pub(crate) fn serve(&self, prefix: Option<Command>) -> io::Result<(Running, SocketAddr)> {
+        let mut program = match prefix {
+            Some(mut prefix) => {
+                prefix.arg(&self.program);
+                prefix
+            }
+            None => Command::new(&self.program),
+        };
+        program.args(["serve", self.name]).stdout(Stdio::piped());
+        let mut child = program.spawn()?;
+        let pid = child.id();
+        let out = child.stdout.take().expect("it was piped");
+        let mut running = Running { child, pid };
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let said = line.trim().split_once(' ');
+        let said = said.and_then(|(pid, addr)| Some((pid.parse().ok()?, addr.parse().ok()?)));
+        let (pid, addr) = said
+            .ok_or_else(|| io::Error::other(format!("the {} server did not start", self.name)))?;
+        running.pid = pid;
+        Ok((running, addr))
+    }
+}
+
+/// A server process; it ends with this value.
+pub(crate) struct Running {
+    /// The server itself, or strace around it.
+    child: Child,
+    /// The server.
+    pub(crate) pid: u32,
+}
+
+impl Running {
+    /// Ends the server, and waits until strace has written what it counted.
+    pub(crate) fn stop(mut self) -> io::Result<()> {
+        // SAFETY: no pointers; the server lives, so the number is its.
+        unsafe { libc::kill(self.pid as libc::pid_t, libc::SIGTERM) };
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,35 @@
+//! What crore is compared with: workloads and echo servers on other runtimes.
+//! Nothing here, and no program of this package, links crore, whose hooks bind
+//! in the whole program.
+//!
+//! A workload takes the number of operations, does them in a runtime of its
+//! own that is warm by then, checks what came out, and returns the time of the
+//! operations alone. So criterion, `compare` and `peers` time the same code.
+//!
+//! - `on_tokio`, `on_may`, `on_threads`, `raw`, `messages` the workloads
+//! - `serve` the echo servers
+//! - `subject` the command line of the programs that `peers` starts: those of
+//!   this package, of `crore-benches` and of `benches/go`
+//! - `clock` how time is taken · `process` what a process uses
+
+use std::time::{Duration, Instant};
+
+pub mod clock;
+pub mod messages;
+pub mod on_may;
+pub mod on_threads;
+pub mod on_tokio;
+pub mod process;
+pub mod raw;
+pub mod serve;
+pub mod subject;
+
+/// So far away that no timer of it ever fires.
+pub const NEVER: Duration = Duration::from_secs(3600);
+
+/// The deadline of the i-th of many sleepers: on one of twenty milliseconds,
+/// because that is how finely tokio tells deadlines apart (crore: 66 µs), and
+/// late enough for all to be asleep by then.
+pub fn deadline(begin: Instant, i: u64) -> Instant {
+    begin + Duration::from_millis(10 + i * 7 % 20)
+}

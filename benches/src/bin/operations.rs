@@ -1,0 +1,196 @@
+//! A fixed number of each key operation, for `scripts/callgrind.sh`, which
+//! counts the instructions of each. Prints a line for each: its name and how
+//! many there are. Nothing here depends on time but `timer`, whose deadline is
+//! far enough away for all sleepers to be asleep by then.
+//!
+//! Each runs three times: a tenth as often, to be warm; a tenth as often again;
+//! and as often as it says. What the last two differ by is the cost of nine
+//! tenths, without that of the runtime around them. Each ends with a call of
+//! [`crore_count`], where callgrind writes what it has counted since the last.
+
+use std::hint::black_box;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use crore::Runtime;
+use crore::sync::channel::bounded;
+use crore_benches::on_crore::{Kind, Own, Shared};
+
+/// What is counted, and how often it is done.
+const OPERATIONS: [(&str, u64, fn(u64)); 13] = [
+    ("yield, 2 runnable", 40_000, |n| yields::<Own>(2, n)),
+    ("yield, 1000 runnable", 40_000, |n| yields::<Own>(1_000, n)),
+    ("spawn and join, one by one", 10_000, spawn_join),
+    ("spawn and join, batches of 100", 10_000, spawn_batches),
+    ("unpark and park, there and back", 10_000, |n| {
+        wakes(n, crore::park)
+    }),
+    ("the same, each with a timer", 10_000, |n| {
+        wakes(n, || crore::park_timeout(Duration::from_secs(3600)));
+    }),
+    ("message there and back", 10_000, messages),
+    ("lock and unlock", 40_000, locks),
+    ("timer, set and fired", 1_000, timers),
+    ("resume on a shared stack, displaced", 40_000, |n| {
+        yields::<Shared>(2, n);
+    }),
+    ("hooked write and read, ready", 10_000, |n| {
+        inside(move || ready(n));
+    }),
+    (
+        "hooked write and read, parked, there and back",
+        5_000,
+        parked,
+    ),
+    ("hooked write and read on a plain thread", 10_000, ready),
+];
+
+fn main() {
+    for (name, count, operation) in OPERATIONS {
+        for n in [count / 10, count / 10, count] {
+            operation(n);
+            crore_count();
+        }
+        println!("{}\t{name}", count - count / 10);
+    }
+}
+
+/// Callgrind is told to write its counts here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn crore_count() {
+    black_box(());
+}
+
+fn inside<T>(f: impl FnOnce() -> T) -> T {
+    let runtime = Runtime::builder()
+        // Valgrind has little address space.
+        .max_stacks(2_048)
+        // One, so that two coroutines displace each other.
+        .shared_stacks(1, 1 << 20)
+        .build()
+        .expect("a worker can be had");
+    runtime.run(f).expect("this thread can run coroutines")
+}
+
+/// `n` yields of so many together.
+fn yields<K: Kind>(tasks: u64, n: u64) {
+    inside(|| {
+        let each = n / tasks;
+        let task = |_| K::spawn(move || (0..each).for_each(|_| crore::yield_now()));
+        let all: Vec<_> = (0..tasks).map(task).collect();
+        all.into_iter().for_each(|task| task.join().unwrap());
+    });
+}
+
+fn spawn_join(n: u64) {
+    inside(|| {
+        let sum: u64 = (0..n)
+            .map(|i| crore::spawn(move || i).join().unwrap())
+            .sum();
+        assert_eq!(sum, n * (n - 1) / 2);
+    });
+}
+
+fn spawn_batches(n: u64) {
+    inside(|| {
+        for _ in 0..n / 100 {
+            let all: Vec<_> = (0..100).map(|i| crore::spawn(move || i)).collect();
+            let sum: u64 = all.into_iter().map(|task| task.join().unwrap()).sum();
+            assert_eq!(sum, 4_950);
+        }
+    });
+}
+
+fn wakes(n: u64, wait: fn()) {
+    inside(|| {
+        let (send, receive) = bounded::<crore::CoroutineId>(1);
+        let pong = crore::spawn(move || {
+            let peer = receive.recv().unwrap();
+            for _ in 0..n {
+                wait();
+                peer.unpark();
+            }
+        });
+        let peer = pong.coroutine().id();
+        let ping = crore::spawn(move || {
+            for _ in 0..n {
+                peer.unpark();
+                wait();
+            }
+        });
+        send.send(ping.coroutine().id()).unwrap();
+        ping.join().unwrap();
+        pong.join().unwrap();
+    });
+}
+
+fn messages(n: u64) {
+    inside(|| {
+        let (to, inbox) = bounded(1);
+        let (back, outbox) = bounded(1);
+        let pong = crore::spawn(move || {
+            (0..n).for_each(|_| back.send(inbox.recv().unwrap() + 1).unwrap());
+        });
+        for i in 0..n {
+            to.send(i).unwrap();
+            assert_eq!(outbox.recv().unwrap(), i + 1);
+        }
+        pong.join().unwrap();
+    });
+}
+
+fn locks(n: u64) {
+    inside(|| {
+        let mutex = crore::sync::Mutex::new(0);
+        (0..n).for_each(|_| *mutex.lock().unwrap() += 1);
+        assert_eq!(mutex.into_inner().unwrap(), n);
+    });
+}
+
+fn timers(n: u64) {
+    inside(|| {
+        let at = Instant::now() + Duration::from_millis(500);
+        let sleeper = |_| {
+            crore::spawn(move || {
+                crore::sleep_until(at);
+                assert!(Instant::now() >= at);
+            })
+        };
+        let all: Vec<_> = (0..n).map(sleeper).collect();
+        all.into_iter().for_each(|task| task.join().unwrap());
+    });
+}
+
+/// What was written is there to be read.
+fn ready(n: u64) {
+    let (mut one, mut other) = UnixStream::pair().unwrap();
+    let mut bytes = [0; 8];
+    for i in 0..n {
+        one.write_all(&i.to_ne_bytes()).unwrap();
+        other.read_exact(&mut bytes).unwrap();
+        assert_eq!(u64::from_ne_bytes(bytes), i);
+    }
+}
+
+/// Each read waits for the other's write.
+fn parked(n: u64) {
+    inside(|| {
+        let (mut one, mut other) = UnixStream::pair().unwrap();
+        let pong = crore::spawn(move || {
+            let mut bytes = [0; 8];
+            for _ in 0..n {
+                other.read_exact(&mut bytes).unwrap();
+                other.write_all(&bytes).unwrap();
+            }
+        });
+        let mut bytes = [0; 8];
+        for i in 0..n {
+            one.write_all(&i.to_ne_bytes()).unwrap();
+            one.read_exact(&mut bytes).unwrap();
+            assert_eq!(u64::from_ne_bytes(bytes), i);
+        }
+        pong.join().unwrap();
+    });
+}

@@ -1,0 +1,9 @@
+//! Descriptors that are closed and replaced under their waiters, with a model.
+#![no_main]
+
+#[path = "../../tests/fd_ops/mod.rs"]
+mod ops;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    ops::run(input);
+});

@@ -1,0 +1,9 @@
+//! Lists of scheduler operations against a model that predicts every result.
+#![no_main]
+
+#[path = "../../tests/sched_ops/mod.rs"]
+mod ops;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    ops::run(input);
+});
