@@ -16,15 +16,15 @@ use std::cell::Cell;
 use std::ptr;
 
 use super::cx::Cx;
-use super::own;
+use super::own::{self, Own};
 use super::remote::Remote;
 use super::worker::Worker;
 use crate::sys::fork;
-use crate::task::{RUNNING, Slot};
+use crate::task::RUNNING;
 
 thread_local! {
     /// The coroutine that forks now, if its thread-locals are its own.
-    static FORKING: Cell<*const Slot> = const { Cell::new(ptr::null()) };
+    static FORKING: Cell<*const Own> = const { Cell::new(ptr::null()) };
 }
 
 /// Makes later forks be noticed; every worker calls it before it begins.
@@ -35,8 +35,8 @@ pub(super) fn watch() {
 extern "C" fn before() {
     if let Some(cx) = Cx::running().filter(|cx| cx.has_own_locals()) {
         // SAFETY: this coroutine runs here; `back` follows on the same thread.
-        unsafe { own::to_thread(cx.slot(), cx.worker()) };
-        forking(cx.slot());
+        let own = unsafe { own::to_thread(cx.worker(), cx.slot()) };
+        forking(own);
     }
 }
 
@@ -47,26 +47,26 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     forget();
     Remote::forget_all();
-    if let Some(slot) = back() {
+    if let Some(own) = back() {
         forget();
         // SAFETY: the child has one thread.
-        unsafe { own::enlist_in_child(slot) };
+        unsafe { own::enlist_in_child(own) };
     }
 }
 
 /// To the block that `before` has left, if it has: whose it is.
-fn back() -> Option<&'static Slot> {
-    // SAFETY: the coroutine that forks is alive, and slots stay where they are.
-    let slot = unsafe { forking(ptr::null()).as_ref() }?;
+fn back() -> Option<&'static Own> {
+    // SAFETY: the coroutine that forks is alive, and so is what it has.
+    let own = unsafe { forking(ptr::null()).as_ref() }?;
     // SAFETY: the thread's block is in use since `before`.
-    unsafe { own::to_block(slot) };
-    Some(slot)
+    unsafe { own::to_block(own) };
+    Some(own)
 }
 
 // What is called between two changes of block must not be inlined.
 
 #[inline(never)]
-fn forking(now: *const Slot) -> *const Slot {
+fn forking(now: *const Own) -> *const Own {
     FORKING.replace(now)
 }
 

@@ -25,7 +25,10 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::ptr::{self, NonNull};
+
+use slab::Slab;
 
 use super::cx::Cx;
 use super::worker::Worker;
@@ -34,8 +37,7 @@ use crate::switch::{Carrier, Event, Job, take_panic};
 use crate::sys::tls::{self, Block, ThreadPointer};
 use crate::task::{Flags, RUNNING, Slot};
 
-/// A coroutine's block, and what is to be done with it. On the heap: its
-/// address is in the slot.
+/// A coroutine's block, and what is to be done with it.
 pub(super) struct Own {
     block: Block,
     /// What the carrier is to run next, instead of going on.
@@ -46,11 +48,15 @@ pub(super) struct Own {
     ending: Cell<bool>,
 }
 
-/// The blocks that wait for a coroutine, the one used last at the end.
+/// The blocks of one worker.
 pub(super) struct OwnBlocks {
     /// This thread's own.
     thread: ThreadPointer,
-    free: RefCell<Vec<Box<Own>>>,
+    /// Of those that have started; a slot's `frame_len` says which. Each stays
+    /// where it is.
+    used: RefCell<Slab<Box<Own>>>,
+    /// Those that wait for a coroutine, the one used last at the end.
+    free: RefCell<Vec<Block>>,
     most: usize,
 }
 
@@ -59,6 +65,7 @@ impl OwnBlocks {
     pub(super) fn new(most: usize) -> Self {
         Self {
             thread: ThreadPointer::current(),
+            used: RefCell::default(),
             free: RefCell::default(),
             most,
         }
@@ -71,11 +78,8 @@ impl OwnBlocks {
     /// No memory, or there are none here.
     pub(super) fn take(&self, slot: &Slot, stack: StackBounds) -> io::Result<()> {
         let free = self.free.borrow_mut().pop();
+        let block = free.map_or_else(Block::new, Ok)?;
         let (limit, base) = (stack.limit.get(), stack.base.get());
-        let block = match free {
-            Some(own) => own.block,
-            None => Block::new()?,
-        };
         // SAFETY: a block in the pool is nobody's: its coroutine has ended. We
         // are on the worker's stack, and use no thread-local here.
         let block = unsafe { block.renew((limit, base - limit)) }?;
@@ -85,20 +89,39 @@ impl OwnBlocks {
             payload: Cell::default(),
             ending: Cell::new(false),
         });
-        slot.set_own(Some(NonNull::from(Box::leak(own)).cast()));
+        let index = self.used.borrow_mut().insert(own);
+        slot.frame_len
+            .set(u32::try_from(index).expect("fewer blocks than slots"));
         Ok(())
     }
 
     /// The task has ended, destructors and all.
     pub(super) fn give(&self, slot: &Slot) {
-        let own = slot.own().expect("a task with its own thread-locals");
-        slot.set_own(None);
-        // SAFETY: leaked by `take`, and not given back since.
-        let own = unsafe { Box::from_raw(own.cast::<Own>().as_ptr()) };
+        let own = self.remove(slot);
         let mut free = self.free.borrow_mut();
         if free.len() < self.most {
-            free.push(own);
+            free.push(own.block);
         }
+    }
+
+    /// The task is never resumed, and anybody may still point to its
+    /// thread-locals: the block is as lost as the stack (I6).
+    pub(super) fn abandon(&self, slot: &Slot) {
+        mem::forget(self.remove(slot));
+    }
+
+    fn remove(&self, slot: &Slot) -> Box<Own> {
+        self.used.borrow_mut().remove(slot.frame_len.get() as usize)
+    }
+
+    /// What a task has, that has started.
+    #[inline(always)]
+    fn of(&self, slot: &Slot) -> &Own {
+        debug_assert!(slot.has(Flags::OWN));
+        let own = ptr::from_ref(&*self.used.borrow()[slot.frame_len.get() as usize]);
+        // SAFETY: boxed, and there until the task has ended, which no caller's
+        // use of it outlasts.
+        unsafe { &*own }
     }
 }
 
@@ -116,7 +139,7 @@ impl Worker {
         carrier: *mut Carrier,
         job: *const Job,
     ) -> Event {
-        let own = own(slot);
+        let own = self.own.of(slot);
         let job = if job.is_null() {
             own.job.replace(ptr::null())
         } else {
@@ -140,7 +163,7 @@ impl Worker {
     }
 
     fn has_unwound(&self, slot: &Slot) -> bool {
-        let own = own(slot);
+        let own = self.own.of(slot);
         let payload = own.payload.take();
         let has = payload.is_some();
         own.payload.set(payload);
@@ -152,7 +175,8 @@ impl Worker {
         if !slot.has(Flags::OWN) {
             return take_panic();
         }
-        own(slot).payload.take().expect("`change` kept it")
+        let payload = self.own.of(slot).payload.take();
+        payload.expect("`change` kept it")
     }
 }
 
@@ -167,10 +191,10 @@ pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
     let (slot, worker) = (cx.slot(), cx.worker());
     // SAFETY: this coroutine runs here; no thread-local is used in this frame
     // after the first change.
-    unsafe { to_thread(slot, worker) };
+    let own = unsafe { to_thread(worker, slot) };
     let result = f();
-    // SAFETY: as above.
-    unsafe { to_block(slot) };
+    // SAFETY: as above; the running coroutine's stays.
+    unsafe { to_block(&*own) };
     result
 }
 
@@ -180,13 +204,14 @@ pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
 ///
 /// - The coroutine runs, with its own block. [`to_block`] follows.
 #[inline(never)]
-pub(super) unsafe fn to_thread(slot: &Slot, worker: &Worker) {
-    let (block, thread) = (&own(slot).block, worker.own.thread);
+pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const Own {
+    let (own, thread) = (worker.own.of(slot), worker.own.thread);
     // SAFETY: the thread's own block, which nobody else uses.
     unsafe {
-        block.give_malloc_to(thread);
+        own.block.give_malloc_to(thread);
         thread.enter();
     }
+    own
 }
 
 /// Back, with errno, which says how it went.
@@ -195,8 +220,8 @@ pub(super) unsafe fn to_thread(slot: &Slot, worker: &Worker) {
 ///
 /// - [`to_thread`] left the coroutine's block.
 #[inline(never)]
-pub(super) unsafe fn to_block(slot: &Slot) {
-    let block = &own(slot).block;
+pub(super) unsafe fn to_block(own: &Own) {
+    let block = &own.block;
     let thread = ThreadPointer::current();
     // SAFETY: the coroutine's block, complete, which nobody else uses.
     unsafe {
@@ -211,9 +236,9 @@ pub(super) unsafe fn to_block(slot: &Slot) {
 /// # Safety
 ///
 /// - The child has one thread, with the coroutine's block.
-pub(super) unsafe fn enlist_in_child(slot: &Slot) {
+pub(super) unsafe fn enlist_in_child(own: &Own) {
     // SAFETY: forwarded.
-    unsafe { own(slot).block.enlist_in_child() };
+    unsafe { own.block.enlist_in_child() };
 }
 
 /// Changes to the coroutine's block, resumes, and changes back.
@@ -288,24 +313,14 @@ impl Cx {
 
     /// Whether destructors of thread-locals run: waits must not unwind then.
     pub(super) fn ends_own_locals(self) -> bool {
-        self.has_own_locals() && own(self.slot()).ending.get()
+        self.has_own_locals() && self.worker().own.of(self.slot()).ending.get()
     }
 
     /// Runs the destructors of this coroutine's thread-locals. Not while it
     /// unwinds: they would be told so.
     pub(super) fn end_own_locals(self) {
-        own(self.slot()).ending.set(true);
+        self.worker().own.of(self.slot()).ending.set(true);
         // SAFETY: the coroutine's block is entered, and its closure is done.
         unsafe { tls::end_of_thread_locals() };
     }
-}
-
-/// What a task has, that has started.
-#[inline(always)]
-fn own(slot: &Slot) -> &Own {
-    let own = slot
-        .own()
-        .expect("a started task with its own thread-locals");
-    // SAFETY: leaked by `take`; `give` is called when the task has ended.
-    unsafe { own.cast::<Own>().as_ref() }
 }

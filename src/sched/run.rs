@@ -395,6 +395,9 @@ impl Worker {
         }
         self.remote.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
+        if slot.has(Flags::OWN) {
+            self.own.abandon(slot);
+        }
         let packet = self.free_slot(index, slot);
         // SAFETY: as in `end`.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {

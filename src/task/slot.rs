@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use super::{Addr, Header};
 use crate::sys::mem::Reserve;
@@ -50,7 +50,7 @@ impl Flags {
     pub(crate) const POLLED: Self = Self(32);
     /// Runs inside a `timeout` that has not ended yet.
     pub(crate) const LIMITED: Self = Self(64);
-    /// Has thread-locals of its own ([`Slot::own`]).
+    /// Has thread-locals of its own ([`Slot::frame_len`]).
     pub(crate) const OWN: Self = Self(128);
     /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
     pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
@@ -83,8 +83,8 @@ pub(crate) struct Slot {
     /// elsewhere than on the stack; 0 for none. All others: when the task
     /// parked last, in the worker's eras.
     pub(crate) frame: Cell<u32>,
-    /// Bytes in that block. In a free slot: the next free one. Both together,
-    /// of a task with its own thread-locals: see [`Slot::own`].
+    /// Bytes in that block. In a free slot: the next free one. Of a started
+    /// task with its own thread-locals: which they are, among the worker's.
     pub(crate) frame_len: Cell<u32>,
     /// Rare things (name, locals): an index into the worker's extras, 0 for none.
     pub(crate) extra: Cell<u32>,
@@ -124,22 +124,6 @@ impl Slot {
         let had = self.has(flag);
         self.clear(flag);
         had
-    }
-
-    /// What the scheduler keeps for a started task with thread-locals of its
-    /// own: its address is where a shared task has its frames.
-    #[inline(always)]
-    pub(crate) fn own(&self) -> Option<NonNull<()>> {
-        let bits = u64::from(self.frame_len.get()) << 32 | u64::from(self.frame.get());
-        NonNull::new(ptr::with_exposed_provenance_mut(bits as usize))
-    }
-
-    /// Sets what [`Slot::own`] gives. Never for a shared task.
-    pub(crate) fn set_own(&self, own: Option<NonNull<()>>) {
-        debug_assert!(!self.has(Flags::SHARED));
-        let bits = own.map_or(0, |own| own.as_ptr().expose_provenance()) as u64;
-        self.frame.set(bits as u32);
-        self.frame_len.set((bits >> 32) as u32);
     }
 
     #[inline(always)]

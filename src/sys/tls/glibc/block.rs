@@ -3,8 +3,6 @@
 use std::ffi::c_void;
 use std::io;
 use std::ptr;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use super::check::{Known, known};
 use super::facts::{Offset, thread_pointer};
@@ -395,7 +393,9 @@ fn no_memory() -> io::Error {
 /// What stands for the number of a thread: no two blocks have the same, and
 /// the kernel never gives one like it.
 mod numbers {
-    use super::{Mutex, PoisonError, io};
+    use std::io;
+
+    use crate::util::section::SectionMutex;
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
@@ -407,13 +407,13 @@ mod numbers {
         free: Vec<u32>,
     }
 
-    static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
+    static NUMBERS: SectionMutex<Numbers> = SectionMutex::new(Numbers {
         used: 0,
         free: Vec::new(),
     });
 
     pub(super) fn take() -> io::Result<u32> {
-        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = NUMBERS.lock();
         if let Some(number) = numbers.free.pop() {
             return Ok(number);
         }
@@ -430,7 +430,7 @@ mod numbers {
     }
 
     pub(super) fn give(number: u32) {
-        let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = NUMBERS.lock();
         numbers.free.push(number);
     }
 }

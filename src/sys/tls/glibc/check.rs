@@ -10,6 +10,7 @@ use super::list::Lists;
 use super::probe;
 use super::template::{Template, Word};
 use crate::sys::tls::Why;
+use crate::util::section::Section;
 
 /// What is known of glibc, once it has been checked.
 pub(super) struct Known {
@@ -47,6 +48,7 @@ fn explain(why: Why) -> Why {
 }
 
 fn find() -> Result<&'static Known, Why> {
+    let _section = Section::enter();
     if cfg!(feature = "sanitizer") || cfg!(asan) {
         return Err("a sanitizer keeps track of threads in its own way".into());
     }

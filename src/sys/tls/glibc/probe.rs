@@ -12,6 +12,7 @@
 //! thread is there although it could not be, and nothing is supported.
 
 use std::ffi::{c_int, c_void};
+use std::hint::black_box;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{mem, ptr};
 
@@ -184,18 +185,21 @@ extern "C" fn model(shared: *mut c_void) -> *mut c_void {
         copy(libc, &mut seen.at[moment].libc);
     };
     look(0);
+    // The compiler would leave out memory that nobody uses.
+    // SAFETY: no preconditions.
+    let allocate = |bytes| black_box(unsafe { libc::malloc(black_box(bytes)) });
     // SAFETY: memory of our own, freed once.
     unsafe {
-        libc::free(libc::malloc(24));
-        let (small, large) = (libc::malloc(24), libc::malloc(5000));
+        libc::free(allocate(24));
+        let (small, large) = (allocate(24), allocate(5000));
         libc::free(small);
         libc::free(large);
     }
     look(1);
     // SAFETY: numbers that mean nothing; the strings are libc's.
     unsafe {
-        libc::strerror(1_000_003);
-        libc::strsignal(1_000_003);
+        black_box(libc::strerror(1_000_003));
+        black_box(libc::strsignal(1_000_003));
     }
     look(2);
     let which = usize::from(seen.stack != shared.stacks.base().addr());
