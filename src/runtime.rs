@@ -111,12 +111,55 @@ impl RuntimeBuilder {
     /// more is an error of its spawn. Default: 16 777 216, at most 268 435 456.
     /// Each costs 32 bytes of memory once used, and of address space from the
     /// start.
+    ///
+    /// # Examples
+    ///
+    /// A server that would rather let its clients wait than turn them away
+    /// accepts only when there is room; the limits of the runtime are the
+    /// second line. The same goes for memory: so many connections need so many
+    /// stacks ([`max_stacks`](Self::max_stacks)) or saved frames
+    /// ([`max_saved_bytes`](Self::max_saved_bytes)).
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use crore::sync::Semaphore;
+    ///
+    /// static ROOM: Semaphore = Semaphore::new(1_000);
+    ///
+    /// fn serve(listener: TcpListener) -> std::io::Result<()> {
+    ///     loop {
+    ///         let place = ROOM.acquire(1).expect("never closed"); // waits for room
+    ///         let (stream, _) = listener.accept()?;
+    ///         crore::spawn(move || {
+    ///             let _place = place; // free again when the connection ends
+    ///             drop(stream);
+    ///         });
+    ///     }
+    /// }
+    ///
+    /// let runtime = crore::Runtime::builder().max_coroutines(1_100).build()?;
+    /// runtime.run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     # let _ = serve as fn(TcpListener) -> _;
+    ///     # #[cfg(feature = "hook")] {
+    ///     let address = listener.local_addr().unwrap();
+    ///     let server = crore::spawn(move || serve(listener));
+    ///     for _ in 0..3 {
+    ///         std::net::TcpStream::connect(address).unwrap();
+    ///     }
+    ///     server.cancel();
+    ///     # }
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn max_coroutines(mut self, most: u32) -> Self {
         self.config.max_coroutines = most.clamp(1, Addr::MAX_SLOTS);
         self
     }
 
-    /// The most stacks of each size. Default: 1 048 576.
+    /// The most stacks of each size, on each worker; with their size, the most
+    /// memory that they may take. Beyond it no further coroutine starts: joining
+    /// it gives an error. Default: 1 048 576.
     pub fn max_stacks(mut self, most: usize) -> Self {
         self.config.arena.max_stacks = most.max(1);
         self

@@ -123,6 +123,21 @@ fn eventfds_and_fifos() {
     same(|on| {
         // SAFETY: no pointers.
         let event = unsafe { libc::eventfd(0, 0) };
+        // Refused, not waited for, by `read`; `readv` says 0.
+        let mut nothing = vec![read(event, &mut [])];
+        let empty = libc::iovec {
+            iov_base: std::ptr::null_mut(),
+            iov_len: 0,
+        };
+        // SAFETY: one empty buffer.
+        nothing.push(said(unsafe { libc::readv(event, &empty, 1) }));
+        // SAFETY: no pointers.
+        let watch = unsafe { libc::inotify_init() };
+        // SAFETY: as above.
+        nothing.push(said(unsafe { libc::readv(watch, &empty, 1) }));
+        // SAFETY: ours.
+        assert_eq!(unsafe { libc::close(watch) }, 0);
+        assert_eq!(nothing, [Err(libc::EINVAL), Ok(0), Ok(0)]);
         let waiter = on.go(move || {
             let mut eight = [0; 8];
             (read(event, &mut eight), u64::from_ne_bytes(eight))

@@ -62,7 +62,7 @@ fn tcp_over_ipv6_and_by_timeout() {
         };
         let addr = listener.local_addr().unwrap();
         let server = on.go(move || echo(listener.accept().unwrap().0));
-        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5)).unwrap();
+        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(60)).unwrap();
         converse(&stream);
         drop(stream);
         server.join()
@@ -232,7 +232,7 @@ fn refusing() -> (socket2::Socket, std::net::SocketAddr) {
 fn refused_and_unreachable_peers() {
     same(|_| {
         let (_taken, gone) = refusing();
-        let by_timeout = TcpStream::connect_timeout(&gone, Duration::from_secs(1));
+        let by_timeout = TcpStream::connect_timeout(&gone, Duration::from_secs(60));
         let nowhere = UnixStream::connect("/nonexistent/crore");
         (
             code(TcpStream::connect(gone).map(drop)),

@@ -363,6 +363,9 @@ fn files_are_sent_and_spliced() {
 fn fortified_names_are_there() {
     unsafe extern "C" {
         fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize) -> isize;
+        fn __pread64_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
+        fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
+        fn __openat64_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
         fn __recv_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize, flags: c_int) -> isize;
         fn __poll_chk(
             fds: *mut libc::pollfd,
@@ -384,6 +387,25 @@ fn fortified_names_are_there() {
         assert_eq!(__poll_chk(&mut entry, 1, 0, size_of_val(&entry)), 1);
         assert_eq!(__recv_chk(fd, buf.as_mut_ptr().cast(), 2, 8, 0), 2);
         assert_eq!(__read_chk(fd, buf.as_mut_ptr().cast(), 8, 8), 1);
+        let zero = __open_2(c"/dev/zero".as_ptr(), libc::O_RDONLY);
+        assert_eq!(__pread64_chk(zero, buf.as_mut_ptr().cast(), 8, 0, 8), 8);
+        assert_eq!((buf, libc::close(zero)), ([0; 8], 0));
+        let null = __openat64_2(libc::AT_FDCWD, c"/dev/null".as_ptr(), libc::O_RDONLY);
+        assert!(null >= 0 && libc::close(null) == 0);
+        for makes_one in [false, true] {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);
+                if makes_one {
+                    __open_2(c"/dev/null".as_ptr(), libc::O_CREAT);
+                }
+                __pread64_chk(fd, buf.as_mut_ptr().cast(), 9, 0, 8);
+                libc::_exit(0);
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+            assert!(libc::WIFSIGNALED(status), "{status:#x}");
+        }
         let pid = libc::fork();
         if pid == 0 {
             libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);

@@ -213,6 +213,18 @@ fn users_and_groups() {
                 let code = libc::getgrgid_r(0, &mut group, place, len, &mut g);
                 out.push((code, g.as_ref().map(|g| text(g.gr_name))));
             }
+            for name in [c"root", c"no-such-user"] {
+                let user = libc::getpwnam(name.as_ptr()).as_ref();
+                let group = libc::getgrnam(name.as_ptr()).as_ref();
+                // One does not overwrite the other.
+                let user = user.map(|u| text(u.pw_name) + &text(u.pw_dir) + &text(u.pw_shell));
+                out.push((0, user));
+                out.push((0, group.map(|g| text(g.gr_name) + &text(*g.gr_mem))));
+            }
+            for id in [0, 4_000_000] {
+                out.push((0, libc::getpwuid(id).as_ref().map(|u| text(u.pw_name))));
+                out.push((0, libc::getgrgid(id).as_ref().map(|g| text(g.gr_name))));
+            }
         }
         out
     });

@@ -197,7 +197,8 @@ fn a_thousand_sleep_at_once() {
             .collect();
         all.into_iter().for_each(|one| one.join());
         let took = begin.elapsed();
-        assert!((MOMENT * 5..MOMENT * 5 * 100).contains(&took), "{took:?}");
+        // Half the time that one after the other would take.
+        assert!((MOMENT * 5..MOMENT * 5 * 500).contains(&took), "{took:?}");
     });
 }
 

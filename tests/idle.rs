@@ -38,14 +38,13 @@ fn turns_of_an_idle_worker(time: Duration) -> u64 {
             crore::yield_now();
             let main = crore::current();
             let watcher = thread::spawn(move || {
-                // The worker is idle when it has stopped turning.
-                let mut turns = handle.metrics().turns;
-                loop {
+                // The worker is idle when it has stopped turning: for long,
+                // since on a busy machine it may only wait for a processor.
+                let (mut turns, mut still) = (handle.metrics().turns, 0);
+                while still < 20 {
                     thread::sleep(Duration::from_millis(20));
                     let before = std::mem::replace(&mut turns, handle.metrics().turns);
-                    if before == turns {
-                        break;
-                    }
+                    still = if before == turns { still + 1 } else { 0 };
                 }
                 let (start, used) = (Instant::now(), processor_time());
                 thread::sleep(time);

@@ -2,9 +2,17 @@
 //! what to do, and when there is room again things go on.
 
 use std::io::ErrorKind;
+#[cfg(feature = "hook")]
+use std::io::{Read, Write};
+#[cfg(feature = "hook")]
+use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+#[cfg(feature = "hook")]
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
+#[cfg(feature = "hook")]
+use crore::sync::Semaphore;
 use crore::{Builder, CoroutineId, Handle, JoinHandle, Runtime};
 
 mod common;
@@ -198,6 +206,72 @@ fn too_many_sizes_of_stacks_are_an_error_of_the_join() {
         assert!(text.contains("use one of ["), "{text}");
     })
     .unwrap();
+}
+
+/// Fewer places than clients, at the limits of coroutines, stacks and saved
+/// bytes: whoever waits for room meets none of them.
+#[test]
+#[cfg(feature = "hook")]
+fn an_accept_loop_that_waits_for_room_meets_no_limit() {
+    const PLACES: usize = 20;
+    /// As many as the listener keeps waiting.
+    const CLIENTS: usize = 100;
+    static ROOM: Semaphore = Semaphore::new(PLACES);
+    static SERVED: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+
+    fn serve(mut stream: TcpStream, place: crore::sync::Permit<'static>) {
+        MOST.fetch_max(PLACES - ROOM.available_permits(), Relaxed);
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).unwrap();
+        stream.write_all(&word).unwrap();
+        SERVED.fetch_add(1, Relaxed);
+        drop(place);
+    }
+
+    for shared in [false, true] {
+        SERVED.store(0, Relaxed);
+        MOST.store(0, Relaxed);
+        let runtime = Runtime::builder()
+            .max_coroutines(PLACES as u32 + 2)
+            .max_stacks(PLACES + 16)
+            .max_saved_bytes(PLACES as u64 * 4096)
+            .build()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients = thread::spawn(move || {
+            // All knock at once; those who wait lose nothing.
+            let streams: Vec<_> = (0..CLIENTS)
+                .map(|_| TcpStream::connect(address).unwrap())
+                .collect();
+            for mut stream in streams {
+                let mut word = [0; 4];
+                stream.write_all(b"word").unwrap();
+                stream.read_exact(&mut word).unwrap();
+                assert_eq!(&word, b"word");
+            }
+        });
+        runtime
+            .run(|| {
+                for _ in 0..CLIENTS {
+                    let place = ROOM.acquire(1).unwrap();
+                    let (stream, _) = listener.accept().unwrap();
+                    if shared {
+                        // SAFETY: what it owns lies on the heap or is moved.
+                        drop(unsafe { crore::spawn_shared(move || serve(stream, place)) });
+                    } else {
+                        crore::spawn(move || serve(stream, place));
+                    }
+                }
+                // Until all have left.
+                drop(ROOM.acquire(PLACES).unwrap());
+            })
+            .unwrap();
+        clients.join().unwrap();
+        assert_eq!(SERVED.load(Relaxed), CLIENTS);
+        assert_eq!(MOST.load(Relaxed), PLACES, "they did fill it");
+    }
 }
 
 fn set_limit(resource: libc::__rlimit_resource_t, now: u64) -> u64 {

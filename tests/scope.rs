@@ -251,15 +251,14 @@ fn one_child_can_be_cancelled() {
 
 #[test]
 fn a_runtime_that_ends_ends_its_scopes() {
-    let ended = AtomicU32::new(0);
-    let ended = &*Box::leak(Box::new(ended));
+    static ENDED: AtomicU32 = AtomicU32::new(0);
     crore::run(|| {
         crore::spawn(|| {
             let local = 1;
             crore::scope(|s| {
                 for _ in 0..5 {
                     s.spawn(|| {
-                        let _ended = OnDrop(|| _ = ended.fetch_add(local, Relaxed));
+                        let _ended = OnDrop(|| _ = ENDED.fetch_add(local, Relaxed));
                         crore::park();
                     });
                 }
@@ -269,7 +268,7 @@ fn a_runtime_that_ends_ends_its_scopes() {
         crore::yield_now();
     })
     .unwrap();
-    assert_eq!(ended.load(Relaxed), 5);
+    assert_eq!(ENDED.load(Relaxed), 5);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn tcp_listeners_and_connects() {
             (first, second, third, kind(listener.take_error()).map(drop))
         });
         let one = kind(TcpStream::connect(addr)).map(drop);
-        let two = kind(TcpStream::connect_timeout(&addr, Duration::from_secs(5))).map(drop);
+        let two = kind(TcpStream::connect_timeout(&addr, Duration::from_secs(60))).map(drop);
         let served = server.join();
         let gone = kind(TcpStream::connect(addr)).map(drop);
         let zero = kind(TcpStream::connect_timeout(&addr, Duration::ZERO)).map(drop);

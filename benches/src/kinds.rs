@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crore::{Builder, JoinHandle};
 
-use crate::processor_time;
+use crore_peers::clock::processor_time;
 
 /// What a coroutine has to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

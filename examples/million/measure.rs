@@ -46,8 +46,8 @@ pub(crate) struct Report {
     pub(crate) client_bytes: u64,
     /// Bytes that the kernel holds more: its objects and TCP buffers.
     pub(crate) kernel_bytes: u64,
-    /// Bytes that the machine has less available: all of the above, the page
-    /// tables, and whatever other programs did meanwhile.
+    /// Bytes that the machine has less available, by its own estimate. It takes
+    /// a part of the kernel's objects for reclaimable, and other programs count.
     pub(crate) available_bytes: u64,
     /// Processor time of all servers, and of how long.
     pub(crate) idle: (Duration, Duration),

@@ -22,6 +22,12 @@ const PER_SOURCE: u64 = 4_000;
 /// Ports that this wants: what Linux has by default, nearly.
 const PORTS: u64 = 28_000;
 
+/// Pages for what is on its way while connections are opened, and connections
+/// of which one keeps a page although nothing is in its buffers: seen were 4 000
+/// pages with a million.
+const TCP_PAGES: u64 = 16_384;
+const CONNECTIONS_A_PAGE: u64 = 64;
+
 /// Kernel memory of a connection on loopback, both ends, and what the client
 /// keeps of it.
 const KERNEL_EACH: u64 = 10_000;
@@ -113,30 +119,46 @@ impl Machine {
         self.files.saturating_sub(OTHER_FILES)
     }
 
-    /// Looks at everything that `n` connections need.
+    /// Server processes for `n` connections.
+    fn servers(&self, options: &Options, n: u64) -> u64 {
+        let needed = n.div_ceil(self.files_room().max(1));
+        options.servers.map_or(needed, |servers| servers as u64)
+    }
+
+    /// Looks at everything that so many connections need.
     pub(crate) fn checks(&self, options: &Options) -> Vec<Check> {
         let n = options.connections as u64;
-        // As many servers as it takes, though one is what we would like.
-        let processes = options.servers.unwrap_or(MOST_SERVERS) as u64;
-        let files = n.div_ceil(options.servers.unwrap_or(1) as u64) + OTHER_FILES;
-        let pairs = options
-            .servers
-            .map_or(n.div_ceil(self.files_room().max(1)), |n| n as u64);
+        let pairs = self.servers(options, n);
+        let mut checks = self.file_checks(options, n, pairs);
+        checks.extend(self.network_checks(n));
         let user = match options.service {
             Service::Dedicated => DEDICATED_EACH,
             Service::Shared | Service::Lean => SHARED_EACH,
         };
-        let ports = (self.ports.1 + 1).saturating_sub(self.ports.0);
+        let (each, spared) = (KERNEL_EACH + user, SPARED + pairs * PAIR);
+        let memory = check(
+            "MiB of memory",
+            self.available >> 20,
+            (n * each + spared) >> 20,
+        )
+        .fixed_by("# more memory, or fewer --connections".into())
+        .enough_for(self.available.saturating_sub(spared) / each);
+        checks.push(memory);
+        checks
+    }
+
+    fn file_checks(&self, options: &Options, n: u64, pairs: u64) -> Vec<Check> {
+        // As many servers as it takes, though one is what we would like.
+        let most = options.servers.unwrap_or(MOST_SERVERS) as u64;
+        let files = n.div_ceil(options.servers.unwrap_or(1) as u64) + OTHER_FILES;
         let (in_use, all_files) = self.all_files;
         let others = in_use + 2 * pairs * OTHER_FILES;
-        let spared = SPARED + pairs * PAIR;
-        let mut checks =
-            vec![
+        vec![
             check("open files of a process", self.files, files)
                 .fixed_by(format!(
-                    "ulimit -Hn {files} && ulimit -Sn {files}   # as root; or nofile in limits.conf"
+                    "ulimit -Hn {files} && ulimit -Sn {files}   # as root"
                 ))
-                .enough_for(processes.saturating_mul(self.files_room())),
+                .enough_for(most.saturating_mul(self.files_room())),
             check("open files that root may set", self.nr_open, files).sysctl("fs.nr_open"),
             check("open files of all", all_files, 2 * n + others)
                 .sysctl("fs.file-max")
@@ -144,34 +166,31 @@ impl Machine {
             check("watches of epolls", self.watches, n)
                 .sysctl("fs.epoll.max_user_watches")
                 .enough_for(self.watches),
-            check("outgoing ports", ports, PORTS)
+        ]
+    }
+
+    fn network_checks(&self, n: u64) -> Vec<Check> {
+        let (pages, most_pages) = self.tcp_pages;
+        let pages = pages + TCP_PAGES + n / CONNECTIONS_A_PAGE;
+        let mut checks = vec![
+            check("outgoing ports", self.port_count(), PORTS)
                 .fixed_by("sysctl -w net.ipv4.ip_local_port_range=\"32768 60999\"".into()),
-            // An idle connection has nothing in its buffers, but keeps a page
-            // now and then.
-            check("pages of TCP buffers", self.tcp_pages.1, self.tcp_pages.0 + n / 4)
-                .fixed_by(format!(
-                    "sysctl -w net.ipv4.tcp_mem=\"{0} {0} {0}\"",
-                    self.tcp_pages.0 + n / 4
-                )),
+            check("pages of TCP buffers", most_pages, pages).fixed_by(format!(
+                "sysctl -w net.ipv4.tcp_mem=\"{pages} {pages} {pages}\""
+            )),
             check("backlog of a listener", self.backlog, BATCH as u64).sysctl("net.core.somaxconn"),
         ];
         if let Some((in_use, most)) = self.conntrack {
-            checks.push(
-                check("tracked connections", most, in_use + n)
-                    .sysctl("net.netfilter.nf_conntrack_max")
-                    .enough_for(most.saturating_sub(in_use)),
-            );
+            let tracked = check("tracked connections", most, in_use + n)
+                .sysctl("net.netfilter.nf_conntrack_max")
+                .enough_for(most.saturating_sub(in_use));
+            checks.push(tracked);
         }
-        checks.push(
-            check(
-                "MiB of memory",
-                self.available >> 20,
-                (n * (KERNEL_EACH + user) + spared) >> 20,
-            )
-            .fixed_by("# more memory, or fewer --connections".into())
-            .enough_for(self.available.saturating_sub(spared) / (KERNEL_EACH + user)),
-        );
         checks
+    }
+
+    fn port_count(&self) -> u64 {
+        (self.ports.1 + 1).saturating_sub(self.ports.0)
     }
 
     /// What `checks` leave of what was asked.
@@ -182,19 +201,17 @@ impl Machine {
     pub(crate) fn plan(&self, options: &Options, checks: &[Check]) -> Result<Plan, String> {
         let room = checks.iter().map(|check| check.room).min().unwrap_or(0);
         let connections = room.min(options.connections as u64);
-        let servers = options
-            .servers
-            .map_or(connections.div_ceil(self.files_room().max(1)), |n| n as u64);
+        let servers = self.servers(options, connections);
         if connections < servers.max(1) {
             return Err(format!(
                 "there is room for {connections} connections only; see above"
             ));
         }
-        let ports = (self.ports.1 + 1).saturating_sub(self.ports.0);
+        let per_source = PER_SOURCE * self.port_count().min(PORTS) / PORTS;
         Ok(Plan {
             connections: connections as usize,
             servers: servers as usize,
-            per_source: (PER_SOURCE * ports.min(PORTS) / PORTS).max(1) as usize,
+            per_source: per_source.max(1) as usize,
         })
     }
 }
@@ -384,7 +401,7 @@ mod tests {
                     tcp_pages: (7, 1000),
                     ..large()
                 },
-                "sysctl -w net.ipv4.tcp_mem=\"250007 250007 250007\"",
+                "sysctl -w net.ipv4.tcp_mem=\"32016 32016 32016\"",
                 false,
             ),
             (

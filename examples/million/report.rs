@@ -99,7 +99,7 @@ impl fmt::Display for Summary<'_> {
             ("servers", report.server_bytes),
             ("clients", report.client_bytes),
             ("kernel, both ends", report.kernel_bytes),
-            ("machine, in all", report.available_bytes),
+            ("MemAvailable", report.available_bytes),
         ] {
             let each = self.each(bytes).map_or("-".into(), grouped);
             writeln!(out, "  {what:18} {each:>18} {:>12}", grouped(bytes >> 20))?;

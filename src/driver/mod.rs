@@ -163,6 +163,18 @@ impl Driver {
         self.reactor.wait(fd, direction, waker)
     }
 
+    /// As [`Driver::wait`], for a call that has waited before, without any
+    /// other wait on this driver since: `EBADF` also if the number was closed
+    /// in between.
+    pub(crate) fn wait_again(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+    ) -> io::Result<WaitKey> {
+        self.reactor.wait_again(fd, direction, waker)
+    }
+
     /// Ends a wait, whether it was woken or not, and says what happened.
     #[inline]
     pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {

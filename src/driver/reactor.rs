@@ -13,6 +13,8 @@
 //! 2. What no hook saw is found by asking: a waiter that has been parked for
 //!    [`RECHECK`] without its registration having been checked since has it
 //!    checked by `EPOLL_CTL_MOD`, once a park, or later when there is a crowd.
+//!    (Who has been checked and is still parked when the number ends unseen
+//!    goes on waiting, as a thread would in the kernel.)
 //!    MOD reports a ready descriptor
 //!    again; on another file it fails with `ENOENT` and the new file is
 //!    registered; so a missed close costs a delay, not a wake-up. After that
@@ -169,6 +171,21 @@ impl Reactor {
             self.unchecked.push_back((fd, self.now));
         }
         Ok(key)
+    }
+
+    /// As [`Reactor::wait`], for a call that has waited for this descriptor
+    /// before and was woken: if the number was closed since then, by another
+    /// thread, it is not to wait for what it means next.
+    pub(super) fn wait_again(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+    ) -> io::Result<WaitKey> {
+        if self.table.is_stale(fd) {
+            return Err(io::Error::from_raw_os_error(EBADF));
+        }
+        self.wait(fd, direction, waker)
     }
 
     #[cold]

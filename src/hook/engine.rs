@@ -127,6 +127,8 @@ pub(super) struct Asker {
     outside: bool,
     /// Asked at the first park only: most calls never need it.
     limit: Option<Limit>,
+    /// The call has waited before.
+    parked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -142,6 +144,7 @@ impl Asker {
             dir,
             outside: false,
             limit: None,
+            parked: false,
         }
     }
 
@@ -355,7 +358,8 @@ pub(super) fn until_done(
 fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
     let facts = fdflags::facts(asker.fd);
     let deadline = asker.deadline_with(facts)?;
-    match cx.wait(asker.fd, asker.dir, deadline) {
+    let again = std::mem::replace(&mut asker.parked, true);
+    match cx.wait_or_again(asker.fd, asker.dir, deadline, again) {
         Ok(()) => {
             // What epoll takes is no regular file.
             if facts & fdflags::NOT_A_FILE == 0 {

@@ -1,9 +1,9 @@
 //! The names that C code compiled with `_FORTIFY_SOURCE` uses: the same calls
 //! with the size of the buffer, checked first.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
-use libc::{nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timespec};
 
 unsafe extern "C" {
     // glibc's: says "buffer overflow detected" and aborts.
@@ -80,4 +80,64 @@ unsafe extern "C" fn __ppoll_chk(
     check(n as usize, entries(size));
     // SAFETY: the caller's entries, time and mask.
     unsafe { libc::ppoll(fds, n, limit, mask) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    at: off_t,
+    size: size_t,
+) -> ssize_t {
+    check(n, size);
+    // SAFETY: the caller's buffer.
+    unsafe { libc::pread(fd, buf, n, at) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread64_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    at: off_t,
+    size: size_t,
+) -> ssize_t {
+    // SAFETY: forwarded: the same where `off_t` has 64 bits.
+    unsafe { __pread_chk(fd, buf, n, at, size) }
+}
+
+/// A call without a mode must not create. (glibc's words differ from
+/// [`check`]'s, the end is the same.)
+fn check_flags(flags: c_int) {
+    let makes_one = flags & libc::O_CREAT != 0 || flags & libc::O_TMPFILE == libc::O_TMPFILE;
+    check(makes_one.into(), 0);
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+    check_flags(flags);
+    // SAFETY: the caller's path.
+    unsafe { libc::open(path, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+    check_flags(flags);
+    // SAFETY: the caller's path.
+    unsafe { libc::open64(path, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+    check_flags(flags);
+    // SAFETY: the caller's path.
+    unsafe { libc::openat(dir, path, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __openat64_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int {
+    check_flags(flags);
+    // SAFETY: the caller's path.
+    unsafe { libc::openat64(dir, path, flags) }
 }

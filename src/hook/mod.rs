@@ -45,14 +45,14 @@
 //! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
 //! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
 //! | `sched_yield` | yields to other coroutines |
-//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}_r getgr{nam,gid}_r` | helper thread; not in statically linked programs |
+//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}[_r] getgr{nam,gid}[_r]` | helper thread; not in statically linked programs |
 //! | `waitpid wait4 waitid` for one child | parks on a pidfd |
 //! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
 //! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
 //! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
 //! | `vfork` | `fork` |
-//! | `__read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk` | the checks of `_FORTIFY_SOURCE`, then as above |
+//! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
 //! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
 //! | `syscall(SYS_futex)`: locks of std and others | parks in a table by address; no cancellation ends it |
 //! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_*` | the same; not in statically linked programs |
@@ -162,6 +162,8 @@ mod thread;
 mod time;
 #[cfg(feature = "hook")]
 mod transfer;
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+mod users;
 #[cfg(feature = "hook")]
 mod vector;
 

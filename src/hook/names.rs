@@ -10,8 +10,8 @@
 //! A cancelled coroutine gets an error at once: `EAI_AGAIN` or `ECANCELED`.
 //!
 //! Left out of statically linked programs, where libc's own functions could
-//! not be reached any more. Not hooked: the forms without `_r` for users and
-//! groups, which answer in static memory and read local files mostly.
+//! not be reached any more. The forms without `_r` for users and groups are in
+//! `users.rs`.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -38,17 +38,17 @@ const NETDB_INTERNAL: c_int = -1;
 /// # Safety
 ///
 /// - `text` is null or a C string.
-unsafe fn owned(text: *const c_char) -> Option<CString> {
+pub(super) unsafe fn owned(text: *const c_char) -> Option<CString> {
     // SAFETY: the caller's promise.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned())
 }
 
-fn pointer(text: &Option<CString>) -> *const c_char {
+pub(super) fn pointer(text: &Option<CString>) -> *const c_char {
     text.as_ref().map_or(std::ptr::null(), |text| text.as_ptr())
 }
 
 /// Runs a look-up on a helper thread; errno is the helper's if it says so.
-fn look_up<T: Send + 'static>(
+pub(super) fn look_up<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Errno> {
@@ -193,7 +193,7 @@ unsafe fn bytes(from: *const u8, len: usize) -> Vec<u8> {
 }
 
 /// A struct of libc's whose pointers lead into a buffer beside it.
-trait Movable: Copy {
+pub(super) trait Movable: Copy {
     /// Calls `shift` with each pointer into the buffer.
     ///
     /// # Safety
@@ -205,7 +205,7 @@ trait Movable: Copy {
 
 /// How far the buffer has moved, and where it was.
 #[derive(Clone, Copy)]
-struct Shift {
+pub(super) struct Shift {
     from: usize,
     len: usize,
     to: *mut u8,
@@ -266,11 +266,11 @@ impl Movable for group {
 }
 
 /// What a helper found: the call's result, and the entry if there is one.
-struct Found<E> {
-    code: c_int,
+pub(super) struct Found<E> {
+    pub(super) code: c_int,
     /// Of host look-ups.
     h_errno: c_int,
-    entry: Option<E>,
+    pub(super) entry: Option<E>,
     buffer: Box<[u64]>,
 }
 
@@ -278,10 +278,10 @@ struct Found<E> {
 unsafe impl<E> Send for Found<E> {}
 
 /// The places of a call with `_r`.
-type Ask<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
+pub(super) type Ask<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
 
 /// Makes such a call in a buffer of our own.
-fn find<E: Movable>(len: usize, call: impl FnOnce(Ask<E>) -> c_int) -> Found<E> {
+pub(super) fn find<E: Movable>(len: usize, call: impl FnOnce(Ask<E>) -> c_int) -> Found<E> {
     // As aligned as any answer wants it.
     let mut buffer = vec![0u64; len.div_ceil(8)].into_boxed_slice();
     let mut entry = MaybeUninit::<E>::zeroed();

@@ -55,13 +55,17 @@ pub(super) fn wait(
 ) -> isize {
     let saved = errno();
     let mut park = is_sure_to_wait(fd);
+    let mut parked = false;
     loop {
         let mut woken = false;
         if park {
-            let Some(key) = begin(fd) else {
-                return usual(with_errno(saved));
+            let key = match begin(fd, parked) {
+                Ok(key) => key,
+                Err(libc::EBADF) => return closed(saved),
+                Err(_) => return usual(with_errno(saved)),
             };
             Cx::suspend_until_woken();
+            parked = true;
             match end(key) {
                 Outcome::Closed => return closed(saved),
                 outcome => woken = outcome == Outcome::Ready,
@@ -89,8 +93,9 @@ fn is_sure_to_wait(fd: RawFd) -> bool {
 }
 
 #[inline(never)]
-fn begin(fd: RawFd) -> Option<WaitKey> {
-    cx().begin_wait(fd, Direction::Read)
+fn begin(fd: RawFd, again: bool) -> Result<WaitKey, Errno> {
+    let begun = cx().begin_wait(fd, Direction::Read, again);
+    begun.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 #[inline(never)]

@@ -360,6 +360,10 @@ real_only! {
     fn gethostbyname_r(name: *const c_char, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
     fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
     fn gethostbyaddr_r(addr: *const c_void, addr_len: socklen_t, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
+    fn getpwnam(name: *const c_char) -> *mut passwd;
+    fn getpwuid(id: libc::uid_t) -> *mut passwd;
+    fn getgrnam(name: *const c_char) -> *mut group;
+    fn getgrgid(id: libc::gid_t) -> *mut group;
     fn getpwnam_r(name: *const c_char, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
     fn getpwuid_r(id: libc::uid_t, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
     fn getgrnam_r(name: *const c_char, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;

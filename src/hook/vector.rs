@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use libc::{iovec, size_t, ssize_t};
 
-use super::engine::{Mode, event, gate, inside_maybe_file, poll_now};
+use super::engine::{Mode, event, gate, inside_int, inside_maybe_file, poll_now};
 use super::file::{Access, HERE};
 use super::lock::kind;
 use super::raw::{Answer, Errno, errno, set_errno, sys, syscall};
@@ -59,6 +59,39 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
 fn refuses(fd: RawFd) -> bool {
     // SAFETY: no byte is written.
     unsafe { sys!(SYS_read, fd, std::ptr::null::<u8>(), 0) == Err(libc::EINVAL) }
+}
+
+/// `read` of no bytes: what says that it wants some says so (eventfds), which
+/// `readv` never does. Only inotify makes it wait, for something to refuse.
+///
+/// # Safety
+///
+/// - As for `read` of no bytes.
+#[cold]
+unsafe fn read_nothing(fd: RawFd, buf: *mut c_void) -> Answer {
+    let ready = poll_now(fd, event(Direction::Read)) != 0;
+    if ready || kind(fd) != 0 || !notifies(fd) {
+        // SAFETY: no byte is written.
+        return unsafe { sys!(SYS_read, fd, buf, 0) };
+    }
+    Ok(0)
+}
+
+/// Whether it is one of those, as its name in `/proc` says.
+fn notifies(fd: RawFd) -> bool {
+    let link = format!("/proc/self/fd/{fd}\0");
+    let mut name = [0_u8; 64];
+    // SAFETY: a path with its nul, and a place for the answer.
+    let len = unsafe {
+        sys!(
+            SYS_readlinkat,
+            libc::AT_FDCWD,
+            link.as_ptr(),
+            name.as_mut_ptr(),
+            name.len()
+        )
+    };
+    len.is_ok_and(|len| name[..len].windows(6).any(|part| part == b"notify"))
 }
 
 /// # Safety
@@ -151,7 +184,8 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
     unsafe {
         match gate() {
             None => real::read(fd, buf, n),
-            Some(_) if n > 0 && fdflags::known(fd, fdflags::NOT_A_FILE) => read_waiting(fd, buf, n),
+            Some(cx) if n == 0 => inside_int(cx, || read_nothing(fd, buf)) as ssize_t,
+            Some(_) if fdflags::known(fd, fdflags::NOT_A_FILE) => read_waiting(fd, buf, n),
             Some(cx) => read_usual(cx, fd, buf, n),
         }
     }

@@ -8,8 +8,9 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::wake;
 use super::worker::Worker;
@@ -18,6 +19,9 @@ use crate::switch::{self, Event};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
 use crate::util::section::Section;
+
+/// How long a descriptor that the kernel does not watch is left alone.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// "This code runs in a coroutine." Valid until the coroutine ends; it never
 /// leaves the coroutine's thread.
@@ -235,7 +239,8 @@ impl Cx {
     /// By raw number: `ETIMEDOUT` (`deadline`), `ETIME` (that of a `timeout`
     /// around this), `EBADF` (closed meanwhile), `ECANCELED` (also while
     /// unwinding: nobody may park then), `EPERM` (a regular file is always
-    /// ready and can't be polled), or what `epoll_ctl` says.
+    /// ready and can't be polled), or what `epoll_ctl` says. Where that is "no
+    /// more watches" this returns early, time and again.
     #[inline(always)]
     pub(crate) fn wait(
         self,
@@ -243,9 +248,27 @@ impl Cx {
         direction: Direction,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
+        self.wait_or_again(fd, direction, deadline, false)
+    }
+
+    /// As [`Cx::wait`]; `again` if the same call has waited before. Then it is
+    /// `EBADF` as well if another thread has closed the number since.
+    #[inline(always)]
+    pub(crate) fn wait_or_again(
+        self,
+        fd: RawFd,
+        direction: Direction,
+        deadline: Option<Instant>,
+        mut again: bool,
+    ) -> io::Result<()> {
         loop {
             self.check_parkable()?;
-            let key = self.start_wait(fd, direction)?;
+            let started = self.begin_wait(fd, direction, again);
+            again = true;
+            let key = match started {
+                Ok(key) => key,
+                Err(error) => return self.wait_unwatched(error, deadline),
+            };
             self.park_until(deadline);
             match self.end_wait(key) {
                 Outcome::Ready => return Ok(()),
@@ -267,11 +290,19 @@ impl Cx {
     /// The first half of a wait that keeps as little on the stack as can be:
     /// then comes [`Cx::suspend_until_woken`], then [`Cx::end_wait`].
     ///
-    /// `None` if the descriptor can't be waited for, and [`Cx::wait`] would say
-    /// why.
+    /// `again`: the call has waited before, see [`Cx::wait_or_again`].
     #[inline(always)]
-    pub(crate) fn begin_wait(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
-        self.start_wait(fd, direction).ok()
+    pub(crate) fn begin_wait(
+        self,
+        fd: RawFd,
+        direction: Direction,
+        again: bool,
+    ) -> io::Result<WaitKey> {
+        if again {
+            self.restart_wait(fd, direction)
+        } else {
+            self.start_wait(fd, direction)
+        }
     }
 
     /// Back to the worker, as [`Cx::suspend`] where
@@ -316,7 +347,7 @@ impl Cx {
                 Some(error)
                     if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>
                 {
-                    return Err(error);
+                    return self.wait_unwatched(error, deadline);
                 }
                 Some(_) => return Ok(()),
                 None if ready => return Ok(()),
@@ -328,10 +359,40 @@ impl Cx {
         }
     }
 
+    /// The kernel watches no more descriptors for us (`error`): comes back soon
+    /// for another look, so that all works on, only slower. Other errors are
+    /// the caller's.
+    #[cold]
+    fn wait_unwatched(self, error: io::Error, deadline: Option<Instant>) -> io::Result<()> {
+        if !matches!(error.raw_os_error(), Some(errno::ENOSPC | errno::ENOMEM)) {
+            return Err(error);
+        }
+        static TOLD: AtomicBool = AtomicBool::new(false);
+        if !TOLD.swap(true, Ordering::Relaxed) {
+            eprintln!(
+                "crore: the kernel watches no more descriptors ({error}): those beyond are looked \
+                 at every {} ms; raise fs.epoll.max_user_watches",
+                LOOK_EVERY.as_millis()
+            );
+        }
+        let soon = Instant::now() + LOOK_EVERY;
+        self.park_until(Some(deadline.map_or(soon, |at| at.min(soon))));
+        if deadline.is_some_and(|at| Instant::now() >= at) {
+            return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
+        }
+        self.check_parkable()
+    }
+
     #[inline(always)]
     fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
         let waker = self.waker();
         self.worker().driver.borrow_mut().wait(fd, direction, waker)
+    }
+
+    #[cold]
+    fn restart_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
+        let mut driver = self.worker().driver.borrow_mut();
+        driver.wait_again(fd, direction, self.waker())
     }
 
     /// What became of a wait.

@@ -317,15 +317,15 @@ pub(crate) mod plain {
     }
 
     pub(crate) fn read(fd: RawFd, bytes: &mut [u8]) -> Result<usize, libc::c_int> {
+        let (at, len) = (bytes.as_mut_ptr().cast(), bytes.len());
         // SAFETY: a live buffer.
-        crore::unhooked(|| {
-            answer(unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) })
-        })
+        crore::unhooked(|| answer(unsafe { libc::read(fd, at, len) }))
     }
 
     pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, libc::c_int> {
+        let (at, len) = (bytes.as_ptr().cast(), bytes.len());
         // SAFETY: a live buffer.
-        crore::unhooked(|| answer(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) }))
+        crore::unhooked(|| answer(unsafe { libc::write(fd, at, len) }))
     }
 
     pub(crate) fn recv_now(fd: RawFd, bytes: &mut [u8]) -> Result<usize, libc::c_int> {

@@ -185,8 +185,8 @@ impl Play {
                 seat.may_be_late |= seat.limited;
             }
             21 => self.dup(how),
-            22 if amount % 4 == 0 => self.peer_ends(how),
-            23 if amount % 4 == 0 && self.socket => {
+            22 if amount.is_multiple_of(4) => self.peer_ends(how),
+            23 if amount.is_multiple_of(4) && self.socket => {
                 let side = [libc::SHUT_RD, libc::SHUT_WR][usize::from(how) % 2];
                 // SAFETY: no pointers.
                 unsafe { libc::shutdown(self.read_end.as_raw_fd(), side) };
@@ -300,7 +300,7 @@ impl Play {
     }
 
     fn peer_ends(&mut self, how: u8) {
-        let half = how % 3 == 0 && self.socket;
+        let half = how.is_multiple_of(3) && self.socket;
         if let (true, Some(fd)) = (half, &self.peer_writes) {
             // SAFETY: no pointers.
             unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
@@ -421,18 +421,18 @@ impl Play {
             }
         }
         assert!(self.got_out <= self.sent_out);
-        if let Some(fd) = self.peer_writes.take() {
-            if self.socket {
-                // SAFETY: no pointers.
-                unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
-            }
+        if let Some(fd) = self.peer_writes.take()
+            && self.socket
+        {
+            // SAFETY: no pointers.
+            unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
         }
         self.read_ends = true;
         self.reader.limited = false;
         if self.socket {
             calls::set_limit(&self.read_end, false, 0);
         }
-        let whole = !self.broken && !(self.deaf && self.tcp);
+        let whole = !(self.broken || self.deaf && self.tcp);
         loop {
             self.settle();
             assert!(

@@ -140,9 +140,7 @@ fn obey(runtimes: &[Runtime], arguments: &[&str]) -> Result<(), String> {
         ["serve", name] => {
             let serve = runtime(name)?.serve;
             let serve = serve.ok_or_else(|| missing(name, "server"))?;
-            announce()
-                .and_then(|listener| serve(listener))
-                .map_err(|e| e.to_string())
+            announce().and_then(serve).map_err(|e| e.to_string())
         }
         _ => Err("usage: work RUNTIME WORK COUNT OPERATIONS | serve RUNTIME".into()),
     }

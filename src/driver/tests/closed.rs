@@ -54,6 +54,27 @@ fn woken_but_closed_before_it_ran_is_closed() {
     assert_eq!(driver.finish(key), Outcome::Closed);
 }
 
+/// Another thread closes the number between a wake-up and the next wait of the
+/// same call: that must not wait for what the number means next.
+#[test]
+fn woken_then_closed_then_waiting_again_is_closed() {
+    let (mut a, b) = UnixStream::pair().unwrap();
+    let fd = b.as_raw_fd();
+    let (mut driver, key) = waiting(fd);
+    a.write_all(b"x").unwrap();
+    park(&mut driver);
+    assert_eq!(driver.finish(key), Outcome::Ready);
+    let key = driver.wait_again(fd, R, Waker::noop().clone()).unwrap();
+    assert_eq!(driver.finish(key), Outcome::Pending);
+    // The other thread's notice is still under way.
+    assert!(epoch::bump(fd));
+    let error = driver.wait_again(fd, R, Waker::noop().clone()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(crate::sys::errno::EBADF));
+    // A call that begins now is about the new file.
+    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+    assert_eq!(driver.finish(key), Outcome::Pending);
+}
+
 #[test]
 fn a_bump_alone_makes_way_for_the_new_file() {
     let (_a, b) = UnixStream::pair().unwrap();

@@ -40,18 +40,26 @@ impl Shared {
         config: SharedConfig,
         counters: &'static Counters,
     ) -> io::Result<Self> {
-        let places = (0..config.stacks.max(1))
-            .map(|_| Place::new(arena, config.bytes))
-            .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self {
+        let count = config.stacks.max(1);
+        let mut shared = Self {
             max_saved_bytes: config.max_saved_bytes,
             // All, from the first one on.
-            idle: (0..places.len() as u32).rev().collect(),
-            places,
+            idle: (0..count).rev().collect(),
+            places: Vec::new(),
             next: 0,
             pool: Pool::new(PoolConfig::default())?,
             counters,
-        })
+        };
+        for _ in 0..count {
+            match Place::new(arena, config.bytes) {
+                Ok(place) => shared.places.push(place),
+                Err(error) => {
+                    shared.give_back(arena);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(shared)
     }
 
     /// Binds a new task to a stack: one whose owner is gone if there is one.

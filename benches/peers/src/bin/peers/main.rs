@@ -1,7 +1,7 @@
 //! crore beside its peers, side by side, each in a process of its own:
 //!
 //! ```text
-//! scripts/peers.sh [work,echo,calls,plots] [OPTIONS]
+//! scripts/peers.sh [work,echo,calls,plots,tables,paired] [OPTIONS]
 //! ```
 //!
 //! Every round runs every contender in turn, so that what else the machine does
@@ -16,7 +16,8 @@
 //! - `work` switches, spawns, messages, timers, memory
 //! - `measure` one run of one echo server · `drive` its load, from the example
 //! - `paired` all servers at once, the load in turn, for a busy machine
-//! - `results` what is written and read · `report` the tables · `plot` the plots
+//! - `results` what is written and read · `report` what is printed
+//! - `tables` the same in Markdown · `plot` the plots
 
 mod contests;
 #[path = "../../../../../examples/echo/drive/mod.rs"]
@@ -29,6 +30,7 @@ mod plot;
 mod report;
 mod results;
 mod subjects;
+mod tables;
 mod work;
 
 use std::process::ExitCode;
@@ -87,6 +89,9 @@ fn run(options: &Options) -> io::Result<()> {
         results.calls = measure::calls(options)?;
         println!("{}", report::calls(&results.calls));
         results.write(&path)?;
+    }
+    if has(Part::Tables) {
+        print!("{}", tables::all(&results));
     }
     if has(Part::Plots) {
         plot::all(&results, &options.plots)?;

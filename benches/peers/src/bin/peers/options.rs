@@ -14,8 +14,9 @@ use crate::subjects::Subject;
 pub(crate) const HELP: &str = "\
 Usage: peers [PART,..] [OPTIONS]
 
-Parts: work, echo, calls, plots, which is the default; and
-       paired (all echo servers at once, processor time only)
+Parts: work, echo, calls, plots, which is the default; tables (what the last
+       runs wrote, in Markdown); paired (all echo servers at once, the load in
+       turn, processor time only, for a machine that is too busy otherwise)
 
   --rounds N          how often each contender runs [5]
   --only TEXT         only work whose title contains this
@@ -35,6 +36,7 @@ pub(crate) enum Part {
     Paired,
     Calls,
     Plots,
+    Tables,
 }
 
 impl FromStr for Part {
@@ -47,6 +49,7 @@ impl FromStr for Part {
             "paired" => Self::Paired,
             "calls" => Self::Calls,
             "plots" => Self::Plots,
+            "tables" => Self::Tables,
             _ => return Err(format!("no part is called {name:?}")),
         })
     }

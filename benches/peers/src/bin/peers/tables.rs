@@ -1,0 +1,115 @@
+//! The results as Markdown, for `docs/MEASURED.md`.
+
+use std::fmt::Write;
+
+use crate::results::{Echo, Figure, Machine, Results, Server, Spread};
+
+pub(crate) fn all(results: &Results) -> String {
+    let Machine {
+        processors,
+        model,
+        kernel,
+        load,
+        ..
+    } = &results.machine;
+    let mut text = format!(
+        "{model}, {processors} processors, Linux {kernel}; load average when it ended: {load}.\n\n"
+    );
+    work(results, &mut text);
+    for echo in &results.echoes {
+        servers(echo, &mut text);
+    }
+    calls(results, &mut text);
+    text
+}
+
+/// A line for each contest, a column for each contender.
+fn work(results: &Results, text: &mut String) {
+    let mut names: Vec<&str> = Vec::new();
+    for row in results.contests.iter().flat_map(|contest| &contest.rows) {
+        if !names.contains(&row.name.as_str()) {
+            names.push(&row.name);
+        }
+    }
+    let _ = writeln!(text, "| | {} |", names.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(names.len()));
+    for contest in &results.contests {
+        let _ = write!(text, "| {}, {} |", contest.title, contest.unit);
+        for name in &names {
+            let cell = contest.rows.iter().find(|row| row.name == *name);
+            let cell = cell.map_or_else(String::new, |row| {
+                let fewer = if row.count < contest.count {
+                    format!(" (of {})", row.count)
+                } else {
+                    String::new()
+                };
+                format!("{}{fewer}", figure(&row.figure))
+            });
+            let _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
+fn servers(echo: &Echo, text: &mut String) {
+    let _ = writeln!(
+        text,
+        "**{} connections, {} bytes**, {} rounds of {} s\n",
+        echo.connections, echo.size, echo.rounds, echo.seconds
+    );
+    text.push_str(
+        "| | µs of processor time a request | requests/s | p50 µs | p99 µs | p99.9 µs \
+         | bytes an idle connection |\n|---|---|---|---|---|---|---|\n",
+    );
+    for server in &echo.servers {
+        let figures: [fn(&Server) -> &Figure; 2] = [|it| &it.cpu_us, |it| &it.requests_per_second];
+        let _ = write!(text, "| {} |", server.name);
+        for of in figures {
+            let _ = write!(text, " {} |", figure(of(server)));
+        }
+        for of in [&server.p50_us, &server.p99_us, &server.p999_us] {
+            let _ = write!(text, " {} |", number(of.value.median));
+        }
+        let _ = writeln!(text, " {} |", number(server.idle_bytes.value.median));
+    }
+    text.push('\n');
+}
+
+fn calls(results: &Results, text: &mut String) {
+    let Some(first) = results.calls.first() else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "System calls a request, {} connections, {} bytes:\n",
+        first.connections, first.size
+    );
+    for calls in &results.calls {
+        let sum: f64 = calls.per_request.values().sum();
+        let _ = write!(text, "{} {sum:.2}, ", calls.name);
+    }
+    text.truncate(text.trim_end_matches(", ").len());
+    text.push_str(".\n");
+}
+
+/// The median, and the ratio to the yardstick: median, least and most.
+fn figure(figure: &Figure) -> String {
+    let Spread {
+        least,
+        median,
+        most,
+    } = figure.ratio;
+    format!(
+        "{}: {median:.2} ({least:.2}–{most:.2})",
+        number(figure.value.median)
+    )
+}
+
+fn number(value: f64) -> String {
+    match value {
+        value if value < 10.0 => format!("{value:.2}"),
+        value if value < 100.0 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
+}

@@ -1,0 +1,45 @@
+#!/bin/bash
+# Memcheck on the examples (scripts/valgrind.sh), and on tests that switch and
+# copy as well (scripts/valgrind.sh --all). Wants valgrind.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# Valgrind keeps a table of all address space that is reserved: with less of it
+# to be had we reserve less.
+ulimit -v $((8 << 20))
+
+memcheck() {
+    echo "--> $*"
+    # One thread at a time runs anyway; fair turns keep a busy one from
+    # starving the others.
+    timeout 600 valgrind --quiet --error-exitcode=99 --trace-children=yes --fair-sched=try "$@"
+}
+
+cargo build --release --features valgrind --examples
+memcheck target/release/examples/ten_million --coroutines 2000 --rounds 2 --json | tail -n 1
+memcheck target/release/examples/echo --connections 20 --seconds 1 --json | tail -n 1
+[ "${1-}" = --all ] || exit 0
+
+# Each is a file of tests, and what of it is left out: what counts on time or
+# on memory that valgrind itself uses.
+while read -r test skips; do
+    binary=$(cargo test --release --features valgrind --no-run --message-format=json --test "$test" |
+        python3 -c '
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if message.get("executable") and message["target"]["name"] == sys.argv[1]:
+        print(message["executable"])
+' "$test")
+    # shellcheck disable=SC2086 # several words
+    memcheck "$binary" --test-threads 1 $skips
+done <<'END'
+shared_frames
+shared_switching
+shared_waits
+shared_hooks
+spawn_join --skip a_hundred_thousand_live_at_once
+park --skip ten_thousand_sleepers
+cancel
+scope
+locals
+END

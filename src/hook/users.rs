@@ -1,0 +1,101 @@
+//! `getpwnam`, `getpwuid`, `getgrnam`, `getgrgid`: users and groups, in memory
+//! of libc's.
+//!
+//! In a coroutine the answer lies in memory of the thread's, one for each kind
+//! as in libc, good until the next such call on this thread. Made by the forms
+//! with `_r` on a helper thread, see [`names`](super::names).
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_int};
+
+use libc::{gid_t, group, passwd, uid_t};
+
+use super::engine::gate;
+use super::names::{Ask, Found, Movable, find, look_up, owned, pointer};
+use super::raw::set_errno;
+use super::real;
+use crate::sched::Cx;
+
+/// The largest answer that is waited for.
+const LARGEST: usize = 1 << 20;
+
+/// Asks in larger and larger buffers.
+fn ask<E: Movable + 'static>(
+    cx: Cx,
+    call: impl Fn(Ask<E>) -> c_int + Send + 'static,
+) -> Option<Found<E>> {
+    let found = look_up(cx, move || {
+        let mut len = 1024;
+        loop {
+            let found = find(len, &call);
+            if found.code != libc::ERANGE || len >= LARGEST {
+                return found;
+            }
+            len *= 2;
+        }
+    });
+    // What goes wrong on the way has set errno; the `_r` forms return it.
+    found.ok().inspect(|found| {
+        if found.code != 0 {
+            set_errno(found.code);
+        }
+    })
+}
+
+macro_rules! users {
+    ($($name:ident($what:ident: $ty:ty, $own:expr, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($what: $ty) -> *mut $entry {
+                let Some(cx) = gate() else {
+                    // SAFETY: the caller's argument.
+                    return unsafe { real::$name($what) };
+                };
+                let $what = $own;
+                // SAFETY: our own question and places.
+                let found = ask(cx, move |(e, b, n, o, _)| unsafe {
+                    real::$with_place($asked(&$what), e, b, n, o)
+                });
+                $latest(found)
+            }
+        )*
+    };
+}
+
+/// Keeps the answer for the thread, and says where it is.
+macro_rules! kept {
+    ($($name:ident: $entry:ty;)*) => {
+        $(
+            fn $name(found: Option<Found<$entry>>) -> *mut $entry {
+                thread_local! {
+                    static LATEST: RefCell<Option<Box<Found<$entry>>>> = const { RefCell::new(None) };
+                }
+                let Some(found) = found else {
+                    return std::ptr::null_mut();
+                };
+                // The one before is dropped when nothing is borrowed.
+                let (place, _before) = LATEST.with(|latest| {
+                    let mut latest = latest.borrow_mut();
+                    let before = latest.replace(Box::new(found));
+                    // The box keeps entry and buffer where they are.
+                    let entry = latest.as_mut().and_then(|found| found.entry.as_mut());
+                    (entry.map_or(std::ptr::null_mut(), std::ptr::from_mut), before)
+                });
+                place
+            }
+        )*
+    };
+}
+
+kept! {
+    keep_user: passwd;
+    keep_group: group;
+}
+
+// SAFETY: the callers' strings.
+users! {
+    getpwnam(name: *const c_char, unsafe { owned(name) }, pointer) -> passwd = getpwnam_r, keep_user;
+    getpwuid(id: uid_t, id, uid_t::clone) -> passwd = getpwuid_r, keep_user;
+    getgrnam(name: *const c_char, unsafe { owned(name) }, pointer) -> group = getgrnam_r, keep_group;
+    getgrgid(id: gid_t, id, gid_t::clone) -> group = getgrgid_r, keep_group;
+}
