@@ -626,3 +626,52 @@ fn errors_of_the_linker_and_names_of_errors_are_each_ones_own() {
         all.into_iter().for_each(|one| one.join().unwrap());
     });
 }
+
+/// Runs until it is killed; a debugger finds it here.
+#[inline(never)]
+fn where_a_debugger_looks(stop: &AtomicU32) {
+    while stop.load(Ordering::Relaxed) == 0 {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+#[ignore = "needs gdb, and the right to attach it"]
+fn a_debugger_follows_it() {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    const CHILD: &str = "CRORE_TEST_DEBUGGED";
+    static STOP: AtomicU32 = AtomicU32::new(0);
+    if std::env::var_os(CHILD).is_some() {
+        return in_own(|| {
+            eprintln!("ready");
+            where_a_debugger_looks(&STOP);
+        });
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_debugger_follows_it",
+            "--nocapture",
+            "--ignored",
+        ])
+        .env(CHILD, "1")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 5];
+    let mut errors = child.stderr.take().unwrap();
+    errors.read_exact(&mut ready).unwrap();
+    let output = Command::new("gdb")
+        .args(["-batch", "-nx", "-p", &child.id().to_string()])
+        .args(["-ex", "info threads", "-ex", "thread apply all bt"])
+        .output()
+        .expect("gdb is installed");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for frame in ["where_a_debugger_looks", "Carrier::resume", "start_thread"] {
+        assert!(text.contains(frame), "no {frame} in {text}");
+    }
+    assert!(!text.contains("corrupt"), "{text}");
+}

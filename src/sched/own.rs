@@ -311,6 +311,15 @@ impl Cx {
         self.slot().has(Flags::OWN)
     }
 
+    /// What this coroutine has in place of a thread's number, if its
+    /// thread-locals are its own: what locks note of their holder.
+    pub(crate) fn own_number(self) -> Option<u32> {
+        let own = self
+            .has_own_locals()
+            .then(|| self.worker().own.of(self.slot()));
+        own.map(|own| own.block.number())
+    }
+
     /// Whether destructors of thread-locals run: waits must not unwind then.
     pub(super) fn ends_own_locals(self) -> bool {
         self.has_own_locals() && self.worker().own.of(self.slot()).ending.get()

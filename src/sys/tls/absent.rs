@@ -35,6 +35,10 @@ impl Block {
         match self.0 {}
     }
 
+    pub(crate) fn number(&self) -> u32 {
+        match self.0 {}
+    }
+
     pub(crate) fn pointer(&self) -> ThreadPointer {
         match self.0 {}
     }

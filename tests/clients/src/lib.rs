@@ -2,6 +2,7 @@
 //! coroutines on one kernel thread. The tests are in `tests/`, a file for
 //! each protocol; `docs/COMPATIBILITY.md` says what they found.
 
+pub mod allocator;
 mod crowd;
 pub mod hiredis;
 pub mod libpq;

@@ -94,6 +94,11 @@ unsafe fn lock(
         if !own::has_own_thread_locals(here.0) && !is_held_here(mutex) {
             return real();
         }
+        // One that knows its holder tells it so.
+        let us = here.0.own_number().filter(|_| knows_its_holder(mutex));
+        if us.is_some_and(|us| part!(mutex, owner) == us as c_int) {
+            return real();
+        }
         let mut look = || Some(attempt()).filter(|&answer| answer != libc::EBUSY);
         acquire(here, mutex.addr(), deadline(), &mut { attempt }, &mut look)
     }

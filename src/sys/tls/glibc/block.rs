@@ -160,6 +160,11 @@ impl Block {
         }
     }
 
+    /// What stands for a thread's number.
+    pub(crate) fn number(&self) -> u32 {
+        self.tid
+    }
+
     /// Its thread pointer.
     pub(crate) fn pointer(&self) -> ThreadPointer {
         self.pointer
@@ -220,12 +225,6 @@ impl Block {
         let words = (0..len / size_of::<usize>()).map(|i| self.pointer.word(at + word(i)));
         // SAFETY: inside the block's static TLS, which nobody uses.
         words.map(|at| unsafe { at.read() }).collect()
-    }
-
-    /// What stands for a thread's number.
-    #[cfg(test)]
-    pub(super) fn number(&self) -> u32 {
-        self.tid
     }
 }
 
