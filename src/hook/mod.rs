@@ -31,7 +31,7 @@
 //! | `recvmmsg sendmmsg` | the same, in batches |
 //! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work |
 //! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest; writes go to the page cache at once |
-//! | `write writev` on stdout and stderr | block the thread: `println!` holds a lock by thread |
+//! | `write writev` on stdout and stderr | block the thread, whose `println!` holds a lock meanwhile; with own thread-locals as any other |
 //! | `pread pwrite preadv pwritev preadv2 pwritev2` | tried with `RWF_NOWAIT`, else a helper thread by way of a buffer of its own; on file systems without that, direct |
 //! | `fsync fdatasync syncfs` | helper thread |
 //! | `open openat creat` | a FIFO without its other end is tried again up to every 10 ms; everything else is direct |
