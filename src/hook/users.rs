@@ -5,13 +5,13 @@
 //! as in libc, good until the next such call on this thread. Made by the forms
 //! with `_r` on a helper thread, see [`names`](super::names).
 
-use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 
 use libc::{gid_t, group, passwd, uid_t};
 
 use super::engine::gate;
-use super::names::{Ask, Found, Movable, find, look_up, owned, pointer};
+use super::names::answer::{Ask, Found, Latest, Movable, Room, find, keep};
+use super::names::{look_up, owned, pointer};
 use super::raw::set_errno;
 use super::real;
 use crate::sched::Cx;
@@ -27,7 +27,7 @@ fn ask<E: Movable + 'static>(
     let found = look_up(cx, move || {
         let mut len = 1024;
         loop {
-            let found = find(len, &call);
+            let found = find(Room::aligned(len), &call);
             if found.code != libc::ERANGE || len >= LARGEST {
                 return found;
             }
@@ -78,20 +78,9 @@ macro_rules! kept {
         $(
             fn $name(found: Option<Found<$entry>>) -> *mut $entry {
                 thread_local! {
-                    static LATEST: RefCell<Option<Box<Found<$entry>>>> = const { RefCell::new(None) };
+                    static LATEST: Latest<$entry> = const { Latest::none() };
                 }
-                let Some(found) = found else {
-                    return std::ptr::null_mut();
-                };
-                // The one before is dropped when nothing is borrowed.
-                let (place, _before) = LATEST.with(|latest| {
-                    let mut latest = latest.borrow_mut();
-                    let before = latest.replace(Box::new(found));
-                    // The box keeps entry and buffer where they are.
-                    let entry = latest.as_mut().and_then(|found| found.entry.as_mut());
-                    (entry.map_or(std::ptr::null_mut(), std::ptr::from_mut), before)
-                });
-                place
+                found.map_or(std::ptr::null_mut(), |found| keep(&LATEST, found))
             }
         )*
     };

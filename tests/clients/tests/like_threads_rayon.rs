@@ -92,7 +92,9 @@ fn panics_come_back_to_who_waits() {
         let pool = Arc::new(pool(2));
         let spawn = |i: usize| {
             let pool = Arc::clone(&pool);
-            crore::spawn(move || pool.install(|| assert!(i % 2 == 0, "a panic that is wanted")))
+            crore::spawn(move || {
+                pool.install(|| assert!(i.is_multiple_of(2), "a panic that is wanted"))
+            })
         };
         let all: Vec<_> = (0..20).map(spawn).collect();
         for (i, handle) in all.into_iter().enumerate() {
