@@ -140,8 +140,7 @@ fn subscribers_are_each_coroutines_own() {
             let scribe = Scribe::default();
             let subscriber = tracing_subscriber::registry().with(scribe.clone());
             tracing::subscriber::with_default(subscriber, || work(server, i));
-            let lines = scribe.0.lock().unwrap().clone();
-            lines
+            scribe.0.lock().unwrap().clone()
         });
         each(&lines, |i| written_by(i).to_vec());
         serving.join().unwrap();
