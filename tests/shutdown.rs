@@ -276,8 +276,13 @@ fn parked_ones_tell(handle: &Handle) {
                 let byte = waits_for_a_byte(&mut near);
                 (byte, std::hint::black_box(local))
             };
-            let reader = match i % 2 {
+            let own = crore::local::own_thread_locals().is_ok();
+            let reader = match i % 3 {
                 0 => crore::spawn(body),
+                1 => {
+                    let builder = Builder::new().own_thread_locals(own);
+                    builder.spawn(body).unwrap()
+                }
                 // SAFETY: the closure hands out no reference to its frames.
                 _ => unsafe { crore::spawn_shared(body) },
             };

@@ -35,6 +35,8 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
                     fdflags::Question::begin(fd).learned(fdflags::poll_first(dir));
                 }
+                // SAFETY: the caller's buffers.
+                Err(libc::EINVAL) if unsafe { buffers.refused() } => return Err(libc::EINVAL),
                 // Some files refuse the arguments, with or without the flag
                 // (pidfds have no read, eventfds want eight bytes): those
                 // would never be ready.
@@ -171,10 +173,12 @@ fn retried(
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
-/// thread while it writes, so nobody else may run meanwhile.
+/// thread while it writes, so nobody else may run meanwhile; unless the
+/// coroutine is a thread to it.
 #[inline(always)]
 fn writer_gate(fd: RawFd) -> Option<Cx> {
-    gate().filter(|_| fd != libc::STDOUT_FILENO && fd != libc::STDERR_FILENO)
+    let std = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
+    gate().filter(|cx| !std || cx.has_own_locals())
 }
 
 #[unsafe(no_mangle)]

@@ -39,12 +39,15 @@ pub(crate) use counters::Counters;
 pub(crate) use cx::{Cx, set_unhooked};
 pub(crate) use describe::describe_running;
 pub(crate) use locals::{Found, coroutine, shared_coroutine};
+#[cfg(feature = "futex")]
+pub(crate) use own::is_suspended;
 #[cfg(feature = "hook")]
 pub(crate) use own::on_thread;
 pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
 pub(crate) use wake::{ask, wake};
+pub(crate) use watchers::Watch;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.

@@ -27,10 +27,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::mem;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::Relaxed;
+#[cfg(feature = "futex")]
+use std::sync::atomic::{Ordering::Acquire, fence};
 
 use slab::Slab;
 
 use super::cx::Cx;
+#[cfg(feature = "futex")]
+use super::remote::Remote;
 use super::worker::Worker;
 use crate::stack::StackBounds;
 use crate::switch::{Carrier, Event, Job, take_panic};
@@ -259,6 +264,9 @@ unsafe fn change(
     // complete, and used by it alone. No thread-local is used in this frame.
     unsafe {
         own.block.take_malloc_from(thread);
+        // Before it can take a lock, and until it has let go of all or keeps
+        // some while it is suspended.
+        worker.remote.own_number.store(own.block.number(), Relaxed);
         own.block.pointer().enter();
         enter(worker, slot, carrier);
         let event = Carrier::resume(carrier, job);
@@ -267,8 +275,19 @@ unsafe fn change(
         }
         own.block.give_malloc_to(thread);
         thread.enter();
+        worker.remote.own_number.store(0, Relaxed);
         event
     }
+}
+
+/// Whether the coroutine that locks know by this number (as glibc's mutexes
+/// know their holder) is suspended now. Whoever saw it hold one it has locked
+/// while it ran sees that it runs, if it still does.
+#[cfg(feature = "futex")]
+pub(crate) fn is_suspended(number: u32) -> bool {
+    fence(Acquire);
+    number >= tls::FIRST_NUMBER
+        && !Remote::all().any(|remote| remote.own_number.load(Relaxed) == number)
 }
 
 /// Tells the block's thread-locals who runs.

@@ -15,7 +15,7 @@ use super::census::Ballot;
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Owner};
 use super::worker::Plan;
-use crate::task::alias::Ask;
+use crate::task::alias::{self, Ask};
 use crate::task::{Addr, Header, JoinError, PacketRef};
 use crate::util::contain;
 
@@ -27,8 +27,8 @@ pub(crate) enum Message {
     FdGone(RawFd),
     /// Look whether the runtime is stopping.
     Stop,
-    /// Say who is there.
-    Count(Ballot),
+    /// In this run of the runtime: say who is there.
+    Count { run: u64, ballot: Ballot },
     /// In this run of the runtime: cancel all tasks but one.
     CancelAll { run: u64, spared: Option<Addr> },
 }
@@ -67,6 +67,8 @@ impl Drop for Unstarted {
         // SAFETY: the task's side is ours: `into_parts` has not given it away.
         let packet = unsafe { PacketRef::from_slot(self.packet) };
         let packet = packet.expect("an unstarted task has a packet");
+        // Whoever has asked for its id has an alias, which leads nowhere now.
+        packet.known().into_iter().for_each(alias::discard);
         // The work's destructor is foreign code.
         //
         // SAFETY: nobody ran or polled it, so it is there.
@@ -83,6 +85,9 @@ pub(crate) struct Remote {
     pub(crate) mailbox: Mailbox<Message, Unstarted>,
     /// What the worker counts.
     pub(crate) counters: Counters,
+    /// By which number locks know the coroutine with thread-locals of its own
+    /// that runs here; 0 if none does.
+    pub(super) own_number: AtomicU32,
 }
 
 /// All remotes ever made, by index; index 0 is not used.
@@ -164,6 +169,7 @@ fn install(entry: &AtomicPtr<Remote>, index: u32) -> &'static Remote {
         next_generation: AtomicU32::new(0),
         mailbox: Mailbox::closed(),
         counters: Counters::default(),
+        own_number: AtomicU32::new(0),
     }));
     match entry.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
         // SAFETY: just made, and never freed from here on.

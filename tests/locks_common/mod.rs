@@ -9,6 +9,8 @@ pub(crate) enum Who {
     Shared,
     /// Every second one is a plain thread.
     Mixed,
+    /// Every second one has thread-locals of its own, where there is that.
+    Own,
 }
 
 pub(crate) enum Handle<T> {
@@ -37,6 +39,11 @@ impl Who {
             // SAFETY: the bodies own all they use (`'static`), and what they
             // lend out lies on the heap.
             Self::Shared => Handle::Coroutine(unsafe { crore::spawn_shared(f) }),
+            Self::Own => {
+                let own = i % 2 == 1 && crore::local::own_thread_locals().is_ok();
+                let builder = crore::Builder::new().own_thread_locals(own);
+                Handle::Coroutine(builder.spawn(f).unwrap())
+            }
             _ => Handle::Coroutine(crore::spawn(f)),
         }
     }
@@ -79,6 +86,8 @@ macro_rules! locks {
         $crate::locks!(@ four_workers: 4, Coroutines: $($name),*);
         $crate::locks!(@ four_workers_shared_stacks: 4, Shared: $($name),*);
         $crate::locks!(@ four_workers_and_threads: 4, Mixed: $($name),*);
+        $crate::locks!(@ one_worker_some_own_thread_locals: 1, Own: $($name),*);
+        $crate::locks!(@ four_workers_some_own_thread_locals: 4, Own: $($name),*);
     };
     (@ $kind:ident: $workers:expr, $who:ident: $($name:ident),*) => {
         mod $kind {

@@ -274,6 +274,22 @@ fn a_full_epoll_is_done_without() {
     assert_eq!(told, 1, "{text}");
 }
 
+/// `poll` and `select` with no time left are interrupted all the same by a
+/// signal in that moment; the hooks ask so all the time.
+#[test]
+fn a_question_that_does_not_wait_is_never_interrupted() {
+    succeeds("a_question_that_does_not_wait_is_never_interrupted", || {
+        crore::run(|| {
+            let storm = waits::Storm::begin(Duration::from_micros(50));
+            let (near, _far) = UnixStream::pair().unwrap();
+            while storm.count() < 5_000 {
+                waits::nothing_to_read(&near);
+            }
+        })
+        .unwrap();
+    });
+}
+
 #[test]
 fn every_kind_of_wait_survives_a_storm_of_signals() {
     succeeds("every_kind_of_wait_survives_a_storm_of_signals", || {
@@ -284,7 +300,7 @@ fn every_kind_of_wait_survives_a_storm_of_signals() {
             std::process::abort();
         });
         crore::run(|| {
-            let storm = waits::Storm::begin();
+            let storm = waits::Storm::begin(Duration::from_micros(200));
             let all = waits::all();
             // Each until the signals have had their chances.
             let handles: Vec<_> = all

@@ -16,12 +16,12 @@ const SHORT: Duration = Duration::from_millis(1);
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
 
-/// Signals to this thread, a thousand and more a second, without `SA_RESTART`.
+/// Signals to this thread, thousands a second, without `SA_RESTART`.
 #[derive(Clone, Copy)]
 pub(crate) struct Storm;
 
 impl Storm {
-    pub(crate) fn begin() -> Self {
+    pub(crate) fn begin(every: Duration) -> Self {
         extern "C" fn count(_: libc::c_int) {
             SIGNALS.fetch_add(1, Relaxed);
         }
@@ -40,7 +40,7 @@ impl Storm {
             assert_eq!(made, 0);
             let every = libc::timespec {
                 tv_sec: 0,
-                tv_nsec: 200_000,
+                tv_nsec: every.as_nanos() as i64,
             };
             let times = libc::itimerspec {
                 it_interval: every,
@@ -84,6 +84,27 @@ pub(crate) fn poll_two() {
     assert_eq!((ready, entries[0].revents), (1, 0));
     assert!(entries[1].revents & libc::POLLIN != 0);
     writer.join().unwrap();
+}
+
+pub(crate) fn nothing_to_read(stream: &UnixStream) {
+    let fd = stream.as_raw_fd();
+    let mut entry = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut now = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 0,
+    };
+    // SAFETY: one entry; a set that is initialised; places that live.
+    unsafe {
+        assert_eq!(libc::poll(&mut entry, 1, 0), 0);
+        let mut set: libc::fd_set = std::mem::zeroed();
+        libc::FD_SET(fd, &mut set);
+        let none = ptr::null_mut();
+        assert_eq!(libc::select(fd + 1, &mut set, none, none, &mut now), 0);
+    }
 }
 
 fn select_one() {

@@ -24,6 +24,7 @@ use std::{ptr, thread};
 
 use super::table::{Left, Place, Table};
 use super::{ALL_BITS, table};
+use crate::hook::raw::sys;
 use crate::sched::{Cx, Worker};
 use crate::task::Addr;
 use crate::util::section::Section;
@@ -145,7 +146,12 @@ fn learn(word: usize, value: u32) {
 }
 
 /// The number of this worker's thread.
-pub(super) fn thread() -> c_int {
+pub(super) fn thread(cx: Cx) -> c_int {
+    if has_own_thread_locals(cx) {
+        // What is remembered is among the thread's own.
+        // SAFETY: no arguments.
+        return unsafe { sys!(SYS_gettid) }.unwrap_or(0) as c_int;
+    }
     THREAD.get()
 }
 
@@ -211,10 +217,8 @@ impl Stamp {
             vector = *block;
         }
         // SAFETY: the vector's first word is its version.
-        Some(Self {
-            vector,
-            version: unsafe { *vector },
-        })
+        let version = unsafe { *vector };
+        Some(Self { vector, version })
     }
 
     /// Another libc: its blocks are asked for each time.

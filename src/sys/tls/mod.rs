@@ -34,3 +34,6 @@ mod kind;
 #[cfg(feature = "hook")]
 pub(crate) use kind::with_kernel_tid;
 pub(crate) use kind::{Block, ThreadPointer, end_of_thread_locals, support};
+
+/// The numbers of threads from here on are those of blocks.
+pub(crate) const FIRST_NUMBER: u32 = 1 << 22;

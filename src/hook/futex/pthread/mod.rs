@@ -90,13 +90,10 @@ fn wake_slowly(table: &Table, address: usize, most: usize) -> usize {
     woken
 }
 
-/// What [`acquire`] is told by a look: not to queue but to try.
-const TRY: c_int = -1;
-
 /// Waits until `attempt` says something else than `EBUSY`, or `ETIMEDOUT`.
 ///
 /// `look` is asked with the table locked, where nobody allocates or waits:
-/// `None`, it is taken; an answer, of an attempt; or [`TRY`].
+/// `None`, it is taken, or an answer.
 #[inline(never)]
 fn acquire(
     (cx, table): (Cx, &Table),
@@ -115,7 +112,7 @@ fn acquire(
         patience: Patience::new(),
     };
     let answer = loop {
-        if let Some(answer) = wait.queue(look).filter(|&answer| answer != TRY) {
+        if let Some(answer) = wait.queue(look) {
             break answer;
         }
         if wait.place.is_some() {

@@ -1,27 +1,28 @@
 //! `pthread_mutex_…`.
 //!
-//! A coroutine parks for a mutex that another coroutine *of its own thread*
-//! holds: blocking would never end. Who holds it on another thread goes on
-//! there, so that wait blocks the thread as ever. This is what allocators
-//! need: jemalloc's locks are mutexes, taken with its thread's cache half
-//! changed. No coroutine parks while it holds one of them (an allocator waits
-//! for nothing else), so no other coroutine of the thread ever finds it held
-//! by its own thread, and none parks in the middle of the allocator. With
-//! thread-locals of its own a coroutine may park for any.
+//! A coroutine parks for a mutex that a *suspended* coroutine holds: blocking
+//! would stop a thread for as long as somebody else waits, and for ever if that
+//! one is of this thread. A holder that runs goes on by itself, so that wait
+//! blocks the thread, in slices, lest it suspends meanwhile. This is what
+//! allocators need: jemalloc's locks are mutexes, taken with its thread's cache
+//! half changed. Nobody is suspended while it holds one of them (an allocator
+//! waits for nothing else, and for these by this very rule it blocks), so
+//! nobody ever parks in the middle of the allocator.
 //!
-//! Recursive and error-checking mutexes know their holder by its thread: two
-//! coroutines of one thread would both have it. For these there is a list of
-//! which coroutine it is.
+//! Who holds a mutex glibc notes by thread. The coroutines of a thread that
+//! have its thread-locals in common are that thread; of those of *another*
+//! thread it is not known whether they run. Recursive and error-checking
+//! mutexes would let them all in, so there is a list of which of them it is.
 
 use std::ffi::c_int;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::{clockid_t, pthread_mutex_t, timespec};
 
-use super::{TRY, acquire, give_way, holders, inside, moment, own, wake};
-use crate::hook::futex::table;
+use super::{Table, acquire, give_way, holders, inside, moment, own, wake};
 use crate::hook::real;
-use crate::sched::Cx;
+use crate::hook::time::now;
+use crate::sched::{self, Cx};
 
 /// What glibc keeps at a fixed place, for the sake of static initialisers and
 /// debuggers.
@@ -53,19 +54,29 @@ macro_rules! part {
 /// - A valid mutex.
 unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
     // SAFETY: the caller's promise.
-    matches!(
-        unsafe { part!(mutex, kind) } & KIND,
-        RECURSIVE | ERROR_CHECKING
-    )
+    let kind = unsafe { part!(mutex, kind) } & KIND;
+    kind == RECURSIVE || kind == ERROR_CHECKING
 }
 
+/// Whether whoever holds the mutex is suspended; asked when it was just found
+/// to be held.
+///
 /// # Safety
 ///
 /// - A valid mutex.
-unsafe fn is_held_here(mutex: *mut pthread_mutex_t) -> bool {
+unsafe fn is_held_by_suspended(mutex: *mut pthread_mutex_t, cx: Cx) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { part!(mutex, owner) == own::thread() }
+    let owner = unsafe { part!(mutex, owner) };
+    // As the caller runs on this thread, nobody else does.
+    owner == own::thread(cx) || sched::is_suspended(owner as u32)
 }
+
+/// It is held by somebody who runs.
+const RUNS: c_int = -2;
+
+/// How long a thread blocks before it looks again whether the holder runs.
+const SLICE: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(64);
 
 /// Locks the mutex; `real` does it as glibc, and blocks.
 ///
@@ -84,64 +95,98 @@ unsafe fn lock(
     // SAFETY: the caller's mutex.
     unsafe {
         if knows_its_holder(mutex) && !own::has_own_thread_locals(here.0) {
-            return lock_for_a_coroutine(here, mutex, deadline(), &real);
+            return lock_for_one_of_many(here, mutex, deadline(), &real);
         }
         let attempt = || real::pthread_mutex_trylock(mutex);
         let answer = attempt();
         if answer != libc::EBUSY {
             return answer;
         }
-        if !own::has_own_thread_locals(here.0) && !is_held_here(mutex) {
-            return real();
-        }
         // One that knows its holder tells it so.
         let us = here.0.own_number().filter(|_| knows_its_holder(mutex));
         if us.is_some_and(|us| part!(mutex, owner) == us as c_int) {
             return real();
         }
-        let mut look = || Some(attempt()).filter(|&answer| answer != libc::EBUSY);
-        acquire(here, mutex.addr(), deadline(), &mut { attempt }, &mut look)
+        contend(here, mutex, deadline(), &attempt)
     }
 }
 
-/// Locks a mutex that knows its holder by its thread.
+/// Waits for a mutex that was found to be held.
 ///
 /// # Safety
 ///
 /// - A valid mutex.
 #[cold]
-unsafe fn lock_for_a_coroutine(
-    here: (Cx, &'static super::Table),
+unsafe fn contend(
+    here: (Cx, &'static Table),
+    mutex: *mut pthread_mutex_t,
+    deadline: Option<Instant>,
+    attempt: &dyn Fn() -> c_int,
+) -> c_int {
+    let mut queued = false;
+    let mut look = || match attempt() {
+        // Once one has parked for it, it is no allocator's.
+        //
+        // SAFETY: the caller's mutex.
+        libc::EBUSY if queued || unsafe { is_held_by_suspended(mutex, here.0) } => {
+            queued = true;
+            None
+        }
+        libc::EBUSY => Some(RUNS),
+        answer => Some(answer),
+    };
+    let mut slice = SLICE;
+    loop {
+        let answer = acquire(here, mutex.addr(), deadline, &mut || attempt(), &mut look);
+        if answer != RUNS {
+            return answer;
+        }
+        let until = now(libc::CLOCK_REALTIME) + slice;
+        let time = timespec {
+            tv_sec: until.as_secs() as libc::time_t,
+            tv_nsec: until.subsec_nanos().into(),
+        };
+        slice = (slice * 2).min(LONGEST);
+        // SAFETY: the caller's mutex, a valid time.
+        match unsafe { real::pthread_mutex_timedlock(mutex, &raw const time) } {
+            libc::ETIMEDOUT if deadline.is_none_or(|at| Instant::now() < at) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Locks a mutex that takes all coroutines of the thread for one.
+///
+/// # Safety
+///
+/// - A valid mutex.
+#[cold]
+unsafe fn lock_for_one_of_many(
+    here: (Cx, &'static Table),
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
     real: &dyn Fn() -> c_int,
 ) -> c_int {
-    let (us, thread) = (here.0.addr(), own::thread());
+    let (us, thread) = (here.0.addr(), own::thread(here.0));
     let holder = || holders::get(mutex.addr()).filter(|&(_, on)| on == thread);
-    let noted = |answer| {
-        if answer == 0 {
-            holders::set(mutex.addr(), (us, thread));
-        }
-        answer
-    };
-    let mut attempt = || match holder() {
-        Some((other, _)) if other != us => libc::EBUSY,
+    if holder().is_some_and(|(holder, _)| holder == us) {
         // Once more, or an error.
-        Some(_) => real(),
-        // SAFETY: the caller's mutex.
-        None => match unsafe { real::pthread_mutex_trylock(mutex) } {
-            // On another thread.
-            libc::EBUSY => noted(real()),
-            answer => noted(answer),
-        },
-    };
-    match attempt() {
-        libc::EBUSY => {
-            let mut look = || holder().is_none().then_some(TRY);
-            acquire(here, mutex.addr(), deadline, &mut attempt, &mut look)
-        }
-        answer => answer,
+        return real();
     }
+    let attempt = || match holder() {
+        Some(_) => libc::EBUSY,
+        // SAFETY: the caller's mutex.
+        None => unsafe { real::pthread_mutex_trylock(mutex) },
+    };
+    let mut answer = attempt();
+    if answer == libc::EBUSY {
+        // SAFETY: the caller's mutex.
+        answer = unsafe { contend(here, mutex, deadline, &attempt) };
+    }
+    if answer == 0 {
+        holders::set(mutex.addr(), (us, thread));
+    }
+    answer
 }
 
 #[unsafe(no_mangle)]
@@ -190,7 +235,7 @@ unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int
         let Some((cx, _)) = here else {
             return real::pthread_mutex_trylock(mutex);
         };
-        let (us, thread) = (cx.addr(), own::thread());
+        let (us, thread) = (cx.addr(), own::thread(cx));
         match holders::get(mutex.addr()).filter(|&(_, on)| on == thread) {
             Some((other, _)) if other != us => libc::EBUSY,
             held => {
@@ -209,9 +254,10 @@ unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int 
     // SAFETY: the caller's mutex, which may be gone once it is unlocked: from
     // there on it is an address.
     unsafe {
-        if Cx::running().is_some() && table().is_some() && knows_its_holder(mutex) {
+        let running = Cx::running().filter(|&cx| !own::has_own_thread_locals(cx));
+        if let Some(cx) = running.filter(|_| knows_its_holder(mutex)) {
             let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
-            if last && is_held_here(mutex) {
+            if last && part!(mutex, owner) == own::thread(cx) {
                 holders::remove(mutex.addr());
             }
         }

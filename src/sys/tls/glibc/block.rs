@@ -400,7 +400,7 @@ mod numbers {
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
-    const FIRST: u32 = 1 << 22;
+    const FIRST: u32 = crate::sys::tls::FIRST_NUMBER;
     const COUNT: u32 = (1 << 30) - FIRST;
 
     struct Numbers {
