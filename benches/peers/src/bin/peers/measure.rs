@@ -134,7 +134,11 @@ impl Samples {
         .map_err(|e| io::Error::other(format!("{}: {e}", server.name)))?;
         windows.sort_by(f64::total_cmp);
         let Some(&cpu_us) = windows.get(windows.len() / 4) else {
-            return Err(io::Error::other("the load ended early"));
+            return Err(io::Error::other(format!(
+                "{}: the load was over before its processor time could be told; \
+                 raise --seconds",
+                server.name
+            )));
         };
         let used = report.server.expect("its process was given");
         let latency = |share| report.latency.value_at_quantile(share) as f64 / 1e3;
@@ -261,6 +265,7 @@ fn counts(printed: &str, requests: f64) -> BTreeMap<String, f64> {
             let a_request = count.parse::<f64>().ok()? / requests;
             Some((name.trim().to_owned(), a_request))
         })
-        .filter(|(name, _)| name != "total")
+        // The sum, and those in which a thread was when it was killed.
+        .filter(|(name, _)| name != "total" && !name.starts_with("???"))
         .collect()
 }

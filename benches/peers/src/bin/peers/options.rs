@@ -64,6 +64,8 @@ pub(crate) struct Options {
     pub(crate) connections: Vec<usize>,
     pub(crate) sizes: Vec<usize>,
     pub(crate) load: Duration,
+    /// Go's program, where there is one.
+    pub(crate) go: Option<PathBuf>,
     pub(crate) out: PathBuf,
     pub(crate) plots: PathBuf,
 }
@@ -83,10 +85,11 @@ impl Options {
             connections: vec![100, 1_000, 10_000],
             sizes: vec![64, 1_024],
             load: Duration::from_secs(1),
+            go: None,
             out: "target/peers".into(),
             plots: "target/peers".into(),
         };
-        let (mut go, mut names) = (None, Vec::<String>::new());
+        let mut names = Vec::<String>::new();
         while let Some(arg) = args.next()? {
             match arg {
                 Value(parts) => options.parts = list(&parts)?,
@@ -96,7 +99,7 @@ impl Options {
                 Long("connections") => options.connections = list(&args.value()?)?,
                 Long("sizes") => options.sizes = list(&args.value()?)?,
                 Long("seconds") => options.load = Duration::from_secs(args.value()?.parse()?),
-                Long("go") => go = Some(args.value()?.into()),
+                Long("go") => options.go = Some(args.value()?.into()),
                 Long("out") => options.out = args.value()?.into(),
                 Long("plots") => options.plots = args.value()?.into(),
                 other => return Err(other.unexpected()),
@@ -112,7 +115,7 @@ impl Options {
         {
             return Err(format!("--sizes must be from 1 to {MAX_SIZE} bytes").into());
         }
-        let all = Subject::all(go.as_ref()).map_err(|e| e.to_string())?;
+        let all = Subject::all(options.go.as_ref()).map_err(|e| e.to_string())?;
         if let Some(name) = names
             .iter()
             .find(|name| all.iter().all(|one| one.name != **name))
