@@ -515,6 +515,7 @@ fn each_has_its_locale_and_the_programs_to_begin_with() {
     });
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn its_stack_is_its_own() {
     in_own(|| {
@@ -538,6 +539,7 @@ fn its_stack_is_its_own() {
     });
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn the_kernel_knows_its_thread() {
     let look = || {
@@ -565,6 +567,7 @@ fn the_kernel_knows_its_thread() {
     in_own_elsewhere(look);
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn the_process_can_change_its_user() {
     // In a process of its own: glibc asks every thread, and one that runs such
