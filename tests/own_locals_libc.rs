@@ -572,29 +572,34 @@ fn the_kernel_knows_its_thread() {
 
 #[test]
 fn the_process_can_change_its_user() {
-    let change = || {
-        // SAFETY: to what it is; nothing else.
-        unsafe {
-            let (user, group) = (libc::getuid(), libc::getgid());
-            assert_eq!(libc::setresuid(u32::MAX, u32::MAX, u32::MAX), 0);
-            assert_eq!(libc::seteuid(user), 0);
-            assert_eq!(libc::setegid(group), 0);
-            assert_eq!(libc::setuid(user), 0);
-        }
-    };
-    in_own(change);
-    in_own_elsewhere(change);
-    // And a plain thread, while blocks exist.
-    crore::run(|| {
-        let parked: Vec<_> = (0..10).map(|_| own(crore::park)).collect();
-        crore::yield_now();
-        std::thread::spawn(change).join().unwrap();
-        for one in parked {
-            one.coroutine().unpark();
-            one.join().unwrap();
-        }
-    })
-    .unwrap();
+    // In a process of its own: glibc asks every thread, and one that runs such
+    // a coroutine meanwhile answers only when the coroutine parks.
+    let output = common::in_child("the_process_can_change_its_user", || {
+        let change = || {
+            // SAFETY: to what it is; nothing else.
+            unsafe {
+                let (user, group) = (libc::getuid(), libc::getgid());
+                assert_eq!(libc::setresuid(u32::MAX, u32::MAX, u32::MAX), 0);
+                assert_eq!(libc::seteuid(user), 0);
+                assert_eq!(libc::setegid(group), 0);
+                assert_eq!(libc::setuid(user), 0);
+            }
+        };
+        in_own(change);
+        in_own_elsewhere(change);
+        // And a plain thread, while blocks exist.
+        crore::run(|| {
+            let parked: Vec<_> = (0..10).map(|_| own(crore::park)).collect();
+            crore::yield_now();
+            std::thread::spawn(change).join().unwrap();
+            for one in parked {
+                one.coroutine().unpark();
+                one.join().unwrap();
+            }
+        })
+        .unwrap();
+    });
+    assert!(output.status.success(), "{}", common::stderr(&output));
 }
 
 #[test]
