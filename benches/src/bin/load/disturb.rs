@@ -20,7 +20,7 @@ const SLOW: usize = 1_000;
 const BUSY: usize = 200;
 /// What a slow reader sends: more than the buffers of a connection hold, so
 /// that the server must wait to write.
-static MUCH: [u8; 4 << 20] = [7; 4 << 20];
+static MUCH: [u8; 1 << 20] = [7; 1 << 20];
 /// Its own buffers.
 const LITTLE: usize = 8 << 10;
 const TURN: Duration = Duration::from_secs(5);
