@@ -295,7 +295,8 @@ where
 ///
 /// # Panics
 ///
-/// As [`spawn`].
+/// As [`spawn`]; and inside a coroutine with [thread-locals of its
+/// own](Builder::own_thread_locals).
 ///
 /// # Examples
 ///

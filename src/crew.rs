@@ -9,12 +9,13 @@ use crate::hook;
 use crate::sched::{Config, Pool, Worker};
 use crate::stack::overflow;
 use crate::task::JoinRef;
+use crate::util::report;
 
 /// Runs the worker of this thread until the runtime stops.
 pub(crate) fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
     hook::worker_begins();
     if let Err(error) = worker.run(main) {
-        eprintln!("crore: a worker's reactor failed: {error}");
+        report(format_args!("a worker's reactor failed: {error}"));
         abort();
     }
 }
@@ -67,7 +68,7 @@ impl Drop for Crew<'_> {
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 // Its guard has aborted the process if coroutines were alive.
-                eprintln!("crore: a worker thread panicked while it started");
+                report(format_args!("a worker thread panicked while it started"));
             }
         }
     }
@@ -118,7 +119,9 @@ pub(crate) struct AbortOnUnwind;
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("crore: the scheduler itself panicked; this is a bug in crore");
+            report(format_args!(
+                "the scheduler itself panicked; this is a bug in crore"
+            ));
             abort();
         }
     }

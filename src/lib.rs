@@ -4,10 +4,10 @@
 //!
 //! [`run`] and [`spawn`] to begin with, [`Builder`] and [`Runtime`] for settings,
 //! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
-//! and channels. ARCHITECTURE.md has the floors and the invariants.
+//! and channels. docs/KINDS.md says which kind of coroutine to choose, ARCHITECTURE.md has the floors and the invariants.
 
 // The hooks are who uses all that the floors below offer.
-#![cfg_attr(not(feature = "hook"), allow(dead_code))]
+#![cfg_attr(not(all(feature = "hook", feature = "futex")), allow(dead_code))]
 
 pub mod blocking;
 mod builder;

@@ -18,6 +18,7 @@ use crate::stack::GuardChoice;
 use crate::stack::arena::ArenaConfig;
 use crate::stack::overflow;
 use crate::task::{Addr, JoinRef, Work};
+use crate::util::report;
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -32,8 +33,9 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 /// They are cancelled (see [`JoinHandle::cancel`]): their blocking calls fail
 /// with `ECANCELED`, crore's own waits unwind them, and `run` waits until the
 /// last has ended. One that ignores ten thousand such errors is abandoned with
-/// a message; its memory is never reused. One that never waits at all is
-/// waited for, for ever if need be. To let the others finish, join them.
+/// a message; its memory is never reused. (If that becomes of `f`'s own coroutine
+/// the process aborts: others may still use what `f` borrowed.) One that never
+/// waits at all is waited for, for ever if need be. To let the others finish, join them.
 ///
 /// One that is runnable at that moment may get one more turn before it hears
 /// of it, so one that was spawned but never ran may start, or not.
@@ -375,6 +377,7 @@ impl Runtime {
         // returns `T`.
         match unsafe { main?.take::<T>() } {
             Ok(value) => Ok(value),
+            Err(error) if error.is_abandoned() => never_return(),
             Err(error) => match error.try_into_panic() {
                 Ok(payload) => resume_unwind(payload),
                 Err(error) => Err(error.into()),
@@ -498,6 +501,17 @@ impl fmt::Debug for Handle {
             .field("workers", &self.pool.remotes().len())
             .finish()
     }
+}
+
+/// The main coroutine's frames were forgotten. They may own scoped threads, or
+/// scopes of coroutines that do, which go on with what our caller has lent.
+#[cold]
+fn never_return() -> ! {
+    report(format_args!(
+        "the main coroutine was abandoned: what it borrowed may still be in use, so run \
+         can't return and the process ends"
+    ));
+    std::process::abort()
 }
 
 struct Reset<'a>(&'a AtomicBool);

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::future::block_on_deadline;
 use crate::info::CoroutineInfo;
 use crate::runtime::{Handle, Runtime};
-use crate::sched::{Asked, Census, Cx, Message, Person, Pool, Worker};
+use crate::sched::{Asked, Census, Cx, Message, Person, Pool, Watch, Worker};
 
 /// How long a worker has to answer [`Handle::dump`].
 const ANSWER: Duration = Duration::from_secs(1);
@@ -162,18 +162,18 @@ impl Handle {
             .and_then(|_| Cx::running())
             .map(Cx::identity);
         let spared = u64::from(me.is_some());
-        if self.empty_out(spared, grace) {
+        if self.empty_out(run, spared, grace) {
             return Ok(());
         }
         self.pool()
             .tell_all(|| Message::CancelAll { run, spared: me });
-        if self.empty_out(spared, grace) {
+        if self.empty_out(run, spared, grace) {
             return Ok(());
         }
         let mut coroutines = self.dump();
         coroutines.retain(|info| Some(info.0.identity) != me);
         let alive = self.pool().load().saturating_sub(spared);
-        if alive == 0 && coroutines.is_empty() && !self.is_crowded(spared) {
+        if alive == 0 && coroutines.is_empty() && !self.is_crowded(run, spared) {
             // The last ones have ended while they were counted.
             return Ok(());
         }
@@ -187,33 +187,37 @@ impl Handle {
     /// time to end on their own.
     pub(crate) fn drain(&self, grace: Duration) {
         // A cancellation ends it early, and must not cost main's value.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.empty_out(1, grace)));
+        let Some(run) = self.pool().run() else { return };
+        let _ = catch_unwind(AssertUnwindSafe(|| self.empty_out(run, 1, grace)));
     }
 
     /// Waits until at most `spared` are alive, or the run ends; whether that
     /// came about in time.
-    fn empty_out(&self, spared: u64, grace: Duration) -> bool {
+    fn empty_out(&self, run: u64, spared: u64, grace: Duration) -> bool {
         let deadline = Instant::now().checked_add(grace);
         let few = Few {
             pool: self.pool(),
+            watch: self.pool().watch(),
+            run,
             spared,
         };
         loop {
             if block_on_deadline(&few, deadline).is_none() {
                 return false;
             }
-            if !self.is_crowded(spared) {
+            if !self.is_crowded(run, spared) {
                 return true;
             }
         }
     }
 
-    /// Whether more than `spared` are alive. The sum of the counters misses
+    /// Whether the run is on and more than `spared` are alive. The sum of the counters misses
     /// whom a worker is just taking out of a mailbox. It has him by the time
     /// it answers twice.
-    fn is_crowded(&self, spared: u64) -> bool {
+    fn is_crowded(&self, run: u64, spared: u64) -> bool {
         let named = || self.ask(Asked::Names).len() as u64;
-        (0..2).any(|_| self.pool().load() > spared || named() > spared)
+        let crowded = || self.pool().load() > spared || named() > spared;
+        (0..2).any(|_| self.pool().is_run(run) && crowded())
     }
 }
 
@@ -228,9 +232,11 @@ impl Runtime {
     }
 }
 
-/// Ready when at most so many coroutines are alive, or nobody runs them.
+/// Ready when at most so many coroutines are alive, or the run has ended.
 struct Few<'a> {
     pool: &'a Arc<Pool>,
+    watch: Watch<'a>,
+    run: u64,
     spared: u64,
 }
 
@@ -238,8 +244,8 @@ impl Future for &Few<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.pool.watch(context.waker().clone());
-        if self.pool.load() <= self.spared || self.pool.run().is_none() {
+        self.watch.wake(context.waker().clone());
+        if self.pool.load() <= self.spared || !self.pool.is_run(self.run) {
             return Poll::Ready(());
         }
         Poll::Pending

@@ -104,11 +104,9 @@ impl Mutex {
 
 impl Cond {
     fn wait(&self, mutex: &Mutex) {
-        // SAFETY: see above.
-        assert_eq!(
-            unsafe { libc::pthread_cond_wait(self.get(), mutex.get()) },
-            0
-        );
+        // SAFETY: live objects.
+        let answer = unsafe { libc::pthread_cond_wait(self.get(), mutex.get()) };
+        assert_eq!(answer, 0);
     }
 
     fn signal(&self) {
@@ -190,11 +188,9 @@ fn error_checking_mutex_counts(who: Who) {
     count(who, libc::PTHREAD_MUTEX_ERRORCHECK, 1);
     let mutex = mutex(libc::PTHREAD_MUTEX_ERRORCHECK);
     mutex.lock();
-    // SAFETY: a live mutex.
-    assert_eq!(
-        unsafe { libc::pthread_mutex_lock(mutex.get()) },
-        libc::EDEADLK
-    );
+    // SAFETY: live objects.
+    let answer = unsafe { libc::pthread_mutex_lock(mutex.get()) };
+    assert_eq!(answer, libc::EDEADLK);
     mutex.unlock();
 }
 
@@ -218,11 +214,9 @@ fn mutex_try_and_time(who: Who) {
         let theirs = mutex.clone();
         let gets_it = who.go(0, move || {
             let time = after(libc::CLOCK_REALTIME, LONG);
-            // SAFETY: as above.
-            assert_eq!(
-                unsafe { libc::pthread_mutex_timedlock(theirs.get(), &time) },
-                0
-            );
+            // SAFETY: live objects.
+            let answer = unsafe { libc::pthread_mutex_timedlock(theirs.get(), &time) };
+            assert_eq!(answer, 0);
             theirs.unlock();
         });
         others();

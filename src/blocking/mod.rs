@@ -88,7 +88,8 @@ where
 }
 
 /// Runs a job on a helper thread and parks the coroutine until it is done. One
-/// that unwinds can't park: then the job runs here, and the worker waits.
+/// that unwinds can't park, nor can a signal handler: then the job runs here,
+/// and the worker waits.
 ///
 /// # Errors
 ///
@@ -99,10 +100,10 @@ pub(crate) fn run<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    if Cx::parkable().is_none() {
+    if !may_park(cx) {
         return Ok(job());
     }
-    wait(cx, start(job, false), Cx::check)
+    wait(cx, start(job, false), Some(Cx::check))
 }
 
 /// As [`run`], but a cancelled coroutine waits, too: for jobs that take their
@@ -112,17 +113,23 @@ pub(crate) fn run_to_end<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    if Cx::parkable().is_none() {
+    if !may_park(cx) {
         return Ok(job());
     }
-    wait(cx, start(job, false), |_| Ok(()))
+    wait(cx, start(job, false), None)
 }
 
+#[cfg(feature = "hook")]
+fn may_park(cx: Cx) -> bool {
+    Cx::parkable().is_some() && cx.is_at_home()
+}
+
+/// Waits as long as `go_on` allows, or to the end.
 #[cfg(feature = "hook")]
 fn wait<T>(
     cx: Cx,
     mut handle: JoinHandle<T>,
-    go_on: impl Fn(Cx) -> io::Result<()>,
+    go_on: Option<fn(Cx) -> io::Result<()>>,
 ) -> io::Result<T> {
     let waker = cx.waker();
     loop {
@@ -131,8 +138,14 @@ fn wait<T>(
         {
             return result.map_err(io::Error::from);
         }
-        go_on(cx)?;
-        cx.park();
+        match go_on {
+            Some(go_on) => {
+                go_on(cx)?;
+                cx.park();
+            }
+            // A `timeout` that is over would end each park at once.
+            None => cx.park_regardless(),
+        }
     }
 }
 

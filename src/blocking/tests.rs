@@ -91,3 +91,29 @@ fn a_cancelled_coroutine_abandons_its_job() {
         std::thread::yield_now();
     }
 }
+
+#[cfg(feature = "hook")]
+#[test]
+fn waiting_to_the_end_does_not_spin_when_a_timeout_is_over() {
+    use std::time::Duration;
+
+    let runtime = crate::Runtime::builder().build().unwrap();
+    let (go, gone) = mpsc::channel();
+    let done = runtime.run(|| {
+        crate::timeout(Duration::from_millis(1), || {
+            let resumed = crate::Handle::current().unwrap().metrics().resumed;
+            let cx = Cx::running().unwrap();
+            let other = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(100));
+                go.send(7).unwrap();
+            });
+            let value = run_to_end(cx, move || gone.recv().unwrap()).unwrap();
+            let resumed = crate::Handle::current().unwrap().metrics().resumed - resumed;
+            other.join().unwrap();
+            (value, resumed)
+        })
+    });
+    let (value, resumed) = done.unwrap().unwrap();
+    assert_eq!(value, 7);
+    assert!(resumed < 10, "resumed {resumed} times");
+}

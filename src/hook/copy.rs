@@ -171,7 +171,7 @@ unsafe extern "C" fn splice(
         // SAFETY: the caller's arguments.
         unsafe { sys!(SYS_splice, from, from_at, to, to_at, n, flags | more) }
     };
-    let waits = flags & libc::SPLICE_F_NONBLOCK == 0;
+    let waits = flags & libc::SPLICE_F_NONBLOCK == 0 && n > 0;
     inside(cx, || {
         if is_pipe(to) && (is_pipe(from) || is_socket(from) || is_file(from)) && waits {
             into_pipe(cx, from, to, || try_now(libc::SPLICE_F_NONBLOCK))
@@ -183,7 +183,7 @@ unsafe extern "C" fn splice(
                 },
                 _ => try_now(0),
             }
-        } else if is_pipe(from) && waits && n > 0 {
+        } else if is_pipe(from) && waits {
             // To a file, which takes it at once: wait for the source only.
             let mut asker = Asker::new(from, Direction::Read);
             until_done(cx, &mut asker, true, |_| try_now(libc::SPLICE_F_NONBLOCK))

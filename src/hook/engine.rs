@@ -44,10 +44,10 @@ pub(super) fn gate() -> Option<Cx> {
 }
 
 /// [`gate`] for calls that are about time and not about a descriptor: not open
-/// while unwinding, when a coroutine can't park.
+/// while unwinding, when a coroutine can't park, nor to signal handlers.
 #[inline(always)]
 pub(super) fn gate_to_park() -> Option<Cx> {
-    gate().filter(|_| Cx::parkable().is_some())
+    gate().filter(|cx| Cx::parkable().is_some() && cx.is_at_home())
 }
 
 /// Runs a hooked call in a coroutine and returns as C does.

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant};
 use libc::{epoll_event, sigset_t, timespec};
 
 use super::engine::{after, gate, inside_int};
-use super::pauses::pause_until;
-use super::poll::KERNEL_SIGSET_BYTES;
-use super::raw::{Answer, sys};
+use super::poll::{KERNEL_SIGSET_BYTES, few_millis, let_signals_in, lets_signals_in};
+use super::raw::{Answer, Errno, sys};
 use super::{real, time};
 use crate::driver::Direction;
 use crate::sched::Cx;
@@ -109,27 +108,37 @@ unsafe fn wait_inside(
         )
     };
     let deadline = limit.map(after);
+    // SAFETY: the caller's mask.
+    let signals = unsafe { lets_signals_in(mask) };
     loop {
         let answer = ask();
         if answer != Ok(0) || limit == Some(Duration::ZERO) {
             return answer;
         }
-        cx.drained(epoll, Direction::Read);
-        let parked = cx.wait(epoll, Direction::Read, deadline);
-        match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+        if signals {
+            // `epoll_pwait` itself does not, when it may not wait.
+            // SAFETY: the caller's mask.
+            unsafe { let_signals_in(mask) }?;
+        }
+        match park(cx, epoll, deadline, signals) {
             Ok(()) => cx.spend(),
             Err(libc::ETIMEDOUT) => return ask(),
-            // Epolls can be nested five deep; this one is the sixth.
-            Err(libc::EINVAL | libc::ELOOP) => few_millis(cx, deadline)?,
             Err(code) => return Err(code),
-        }
-        if deadline.is_some_and(|at| Instant::now() >= at) {
-            return ask();
         }
     }
 }
 
-fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), libc::c_int> {
-    let step = after(Duration::from_millis(5));
-    pause_until(cx, deadline.map_or(step, |at| at.min(step)))
+/// Parks until the epoll may have something; with `signals`, for a few
+/// milliseconds only: see [`lets_signals_in`].
+fn park(cx: Cx, epoll: c_int, deadline: Option<Instant>, signals: bool) -> Result<(), Errno> {
+    if signals {
+        return few_millis(cx, deadline);
+    }
+    cx.drained(epoll, Direction::Read);
+    let parked = cx.wait(epoll, Direction::Read, deadline);
+    match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+        // Epolls can be nested five deep; this one is the sixth.
+        Err(libc::EINVAL | libc::ELOOP) => few_millis(cx, deadline),
+        parked => parked,
+    }
 }

@@ -10,8 +10,9 @@
 //! Left out of statically linked programs, where there are no own
 //! thread-locals.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::{mem, ptr};
 
 use libc::{
     clockid_t, cpu_set_t, gid_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, uid_t,
@@ -21,25 +22,46 @@ use super::real;
 use crate::sched::{Cx, on_thread};
 use crate::sys::tls::with_kernel_tid;
 
-/// Looks the next definition of a function up, once.
+/// libc's own functions, and their look-up before `main`: a forked child that
+/// changes its user, as `std::process::Command` does, must not meet the locks of
+/// the dynamic linker.
 macro_rules! next {
-    ($name:ident: $ty:ty) => {{
-        static NEXT: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-        let mut next = NEXT.load(Ordering::Relaxed);
-        if next.is_null() {
-            const NAME: &std::ffi::CStr = match std::ffi::CStr::from_bytes_with_nul(
-                concat!(stringify!($name), "\0").as_bytes(),
-            ) {
-                Ok(name) => name,
-                Err(_) => unreachable!(),
-            };
-            next = real::next_definition(NAME);
-            NEXT.store(next, Ordering::Relaxed);
+    ($module:ident: $($name:ident($($ty:ty),*);)*) => {
+        #[allow(non_upper_case_globals, reason = "named after C's functions")]
+        mod $module {
+            use super::*;
+
+            mod slots {
+                use super::*;
+                $(pub(super) static $name: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());)*
+            }
+
+            $(pub(super) fn $name() -> unsafe extern "C" fn($($ty),*) -> c_int {
+                let slot = &slots::$name;
+                if slot.load(Ordering::Relaxed).is_null() {
+                    look_up();
+                }
+                let next = slot.load(Ordering::Relaxed);
+                assert!(!next.is_null(), concat!("libc has ", stringify!($name)));
+                // SAFETY: libc's function of this name has this type.
+                unsafe { mem::transmute(next) }
+            })*
+
+            pub(super) fn look_up() {
+                $(
+                    let name = concat!(stringify!($name), "\0").as_bytes();
+                    let name = CStr::from_bytes_with_nul(name).expect("one NUL, at its end");
+                    slots::$name.store(real::next_definition(name), Ordering::Relaxed);
+                )*
+            }
         }
-        assert!(!next.is_null(), "libc has this function");
-        // SAFETY: libc's function of this name has this type.
-        unsafe { std::mem::transmute::<*mut c_void, $ty>(next) }
-    }};
+    };
+}
+
+/// Looks all of them up.
+pub(super) fn look_up() {
+    thread_calls::look_up();
+    process_calls::look_up();
 }
 
 /// The thread that a call is about is the caller, a coroutine.
@@ -49,21 +71,39 @@ fn is_own(thread: pthread_t) -> bool {
 }
 
 macro_rules! about_a_thread {
-    ($(fn $name:ident($thread:ident $(, $arg:ident: $ty:ty)*);)*) => {$(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($thread: pthread_t $(, $arg: $ty)*) -> c_int {
-            let real = next!($name: unsafe extern "C" fn(pthread_t $(, $ty)*) -> c_int);
-            // SAFETY: the caller's arguments.
-            let call = || unsafe { real($thread $(, $arg)*) };
-            if is_own($thread) {
-                // SAFETY: a coroutine with its own block runs; none of these
-                // waits, or comes back to the program.
-                unsafe { with_kernel_tid(call) }
-            } else {
-                call()
+    ($(fn $name:ident($thread:ident $(, $arg:ident: $ty:ty)*);)*) => {
+        next! { thread_calls: $($name(pthread_t $(, $ty)*);)* }
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($thread: pthread_t $(, $arg: $ty)*) -> c_int {
+                let real = thread_calls::$name();
+                // SAFETY: the caller's arguments.
+                let call = || unsafe { real($thread $(, $arg)*) };
+                if is_own($thread) {
+                    // SAFETY: a coroutine with its own block runs; none of
+                    // these waits, or comes back to the program.
+                    unsafe { with_kernel_tid(call) }
+                } else {
+                    call()
+                }
             }
-        }
-    )*};
+        )*
+    };
+}
+
+macro_rules! about_the_process {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {
+        next! { process_calls: $($name($($ty),*);)* }
+        $(
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn $name($($arg: $ty),*) -> c_int {
+                let real = process_calls::$name();
+                // SAFETY: the caller's arguments. libc tells all threads by
+                // signal and waits in the kernel; no code of the program runs.
+                on_thread(|| unsafe { real($($arg),*) })
+            }
+        )*
+    };
 }
 
 about_a_thread! {
@@ -77,18 +117,6 @@ about_a_thread! {
     fn pthread_sigqueue(thread, signal: c_int, value: sigval);
 }
 
-macro_rules! about_the_process {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
-        #[unsafe(no_mangle)]
-        unsafe extern "C" fn $name($($arg: $ty),*) -> c_int {
-            let real = next!($name: unsafe extern "C" fn($($ty),*) -> c_int);
-            // SAFETY: the caller's arguments. libc tells all threads by signal
-            // and waits for them in the kernel; no code of the program runs.
-            on_thread(|| unsafe { real($($arg),*) })
-        }
-    )*};
-}
-
 about_the_process! {
     fn setuid(id: uid_t);
     fn setgid(id: gid_t);
@@ -99,5 +127,5 @@ about_the_process! {
     fn setresuid(r: uid_t, e: uid_t, s: uid_t);
     fn setresgid(r: gid_t, e: gid_t, s: gid_t);
     fn setgroups(len: size_t, list: *const gid_t);
-    fn initgroups(user: *const std::ffi::c_char, group: gid_t);
+    fn initgroups(user: *const c_char, group: gid_t);
 }

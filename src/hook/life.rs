@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_uint, c_ulong};
 use std::os::fd::RawFd;
 
 use super::engine::gate;
-use super::raw::sys;
+use super::raw::{errno, set_errno, sys};
 use super::{PROBE, fdflags, listener, lock, real, self_test};
 use crate::sched::{self, Cx};
 
@@ -17,7 +17,7 @@ use crate::sched::{self, Cx};
 pub(super) fn began(fd: RawFd) -> RawFd {
     // What is still known of the number is of one that was closed unseen.
     if fd >= 0 && fdflags::forget(fd) {
-        sched::fd_gone(fd);
+        gone(fd);
     }
     fd
 }
@@ -26,8 +26,16 @@ pub(super) fn began(fd: RawFd) -> RawFd {
 fn ends(fd: RawFd) {
     if fd >= 0 {
         fdflags::forget(fd);
-        sched::fd_gone(fd);
+        gone(fd);
     }
+}
+
+/// Telling the reactors may fail, which is nobody's business: many read errno
+/// after a `close` that went well.
+fn gone(fd: RawFd) {
+    let saved = errno();
+    sched::fd_gone(fd);
+    set_errno(saved);
 }
 
 #[unsafe(no_mangle)]
@@ -42,8 +50,9 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    const CLOEXEC: c_int = 1 << 2;
-    if flags & CLOEXEC == 0 && first <= last {
+    const UNSHARE: c_int = 1 << 1;
+    // Other flags close nothing, or are refused.
+    if flags & !UNSHARE == 0 && first <= last {
         range_ends(first, last);
     }
     // SAFETY: no pointers.
@@ -59,16 +68,19 @@ unsafe extern "C" fn closefrom(first: c_int) {
 }
 
 fn range_ends(first: c_uint, last: c_uint) {
+    let saved = errno();
     fdflags::for_each_used(first, last, |fd| {
         fdflags::forget(fd);
     });
     sched::fds_gone(first, last);
+    set_errno(saved);
 }
 
 /// Replaces `new` by a duplicate of `old`, if there is an `old`.
-fn replaced(old: RawFd, new: RawFd, replace: impl FnOnce() -> c_int) -> c_int {
+fn replaced(old: RawFd, new: RawFd, flags: c_int, replace: impl FnOnce() -> c_int) -> c_int {
+    let valid = old != new && flags & !libc::O_CLOEXEC == 0;
     // SAFETY: F_GETFD takes no pointer.
-    let valid = old != new && unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_ok();
+    let valid = valid && unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_ok();
     if valid {
         ends(new);
     }
@@ -82,13 +94,13 @@ fn replaced(old: RawFd, new: RawFd, replace: impl FnOnce() -> c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
     // SAFETY: no pointers.
-    replaced(old, new, || unsafe { real::dup2(old, new) })
+    replaced(old, new, 0, || unsafe { real::dup2(old, new) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     // SAFETY: no pointers.
-    replaced(old, new, || unsafe { real::dup3(old, new, flags) })
+    replaced(old, new, flags, || unsafe { real::dup3(old, new, flags) })
 }
 
 #[unsafe(no_mangle)]

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
-use super::engine::{Mode, gate, inside};
+use super::engine::{Mode, gate, inside, is_nonblocking};
 use super::raw::{Answer, Errno, sys};
 use super::transfer::{Buffers, Transfer, no_buffer};
 use super::{outside, real};
@@ -158,6 +158,19 @@ unsafe extern "C" fn sendto(
     }
 }
 
+/// A send that was to connect as well has begun to: it goes on, as a plain one,
+/// when the connection is made.
+#[inline(always)]
+fn started(sent: Answer, fd: c_int, flags: &mut c_int, mode: Mode) -> Answer {
+    match sent {
+        Err(libc::EINPROGRESS) if mode == Mode::NoWait && is_nonblocking(fd) == Ok(false) => {
+            *flags &= !libc::MSG_FASTOPEN;
+            Err(libc::EAGAIN)
+        }
+        sent => sent,
+    }
+}
+
 /// As [`receive`].
 ///
 /// # Safety
@@ -173,12 +186,15 @@ unsafe fn transmit(
     peer: Option<&Peer<*const sockaddr, socklen_t>>,
 ) -> ssize_t {
     inside(cx, move || {
+        let mut flags = flags;
         Transfer::outgoing(fd, n, flags).run(cx, move |done, mode| {
             let none = (std::ptr::null(), 0);
             let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
             let rest = buf.wrapping_byte_add(done);
             // SAFETY: the caller's buffer from `done` on, and his address.
-            unsafe { sys!(SYS_sendto, fd, rest, n - done, with(flags, mode), addr, len) }
+            let sent =
+                unsafe { sys!(SYS_sendto, fd, rest, n - done, with(flags, mode), addr, len) };
+            started(sent, fd, &mut flags, mode)
         })
     })
 }
@@ -238,10 +254,11 @@ pub(super) unsafe fn finish(
     // SAFETY: the header's buffers, for the closure too.
     let total = unsafe { buffers.total() };
     let rest = Transfer::outgoing(fd, total - before.min(total), flags);
+    let mut flags = flags;
     let sent = rest.run(cx, |done, mode| {
         if before + done == 0 {
             // SAFETY: the caller's header.
-            return unsafe {
+            let sent = unsafe {
                 sys!(
                     SYS_sendmsg,
                     fd,
@@ -249,6 +266,7 @@ pub(super) unsafe fn finish(
                     with(flags, mode)
                 )
             };
+            return started(sent, fd, &mut flags, mode);
         }
         // Descriptors and credentials went with the first piece.
         let mut scratch = no_buffer();

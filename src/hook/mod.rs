@@ -31,7 +31,7 @@
 //! | `recvmmsg sendmmsg` | the same, in batches |
 //! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work |
 //! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest; writes go to the page cache at once |
-//! | `write writev` on stdout and stderr | block the thread: `println!` holds a lock by thread |
+//! | `write writev` on stdout and stderr | block the thread, whose `println!` holds a lock meanwhile; with own thread-locals as any other |
 //! | `pread pwrite preadv pwritev preadv2 pwritev2` | tried with `RWF_NOWAIT`, else a helper thread by way of a buffer of its own; on file systems without that, direct |
 //! | `fsync fdatasync syncfs` | helper thread |
 //! | `open openat creat` | a FIFO without its other end is tried again up to every 10 ms; everything else is direct |
@@ -41,7 +41,7 @@
 //! | `splice` | into a pipe, or from a pipe to a file, without waiting once both are ready; from a pipe to a socket by way of a buffer |
 //! | `accept accept4` | `poll`, then the call; parks when nobody is there; see below for listeners of several threads |
 //! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again up to every 10 ms |
-//! | `poll ppoll __poll select pselect` | asked without waiting, then parks on all; urgent data or errors only are asked for again every 5 ms; a signal mask does not hold while parked |
+//! | `poll ppoll __poll select pselect` | asked without waiting, then parks on all; urgent data or errors only are asked for again every 5 ms, so are signals that a mask lets in; a mask does not hold while parked |
 //! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
 //! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
 //! | `sched_yield` | yields to other coroutines |
@@ -50,6 +50,7 @@
 //! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
 //! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
 //! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
+//! | `pthread_getattr_np`, `pthread_{get,set}affinity_np`, `pthread_{get,set}schedparam`, `pthread_setschedprio pthread_getcpuclockid pthread_sigqueue set*uid set*gid setgroups initgroups` | as libc; from a coroutine with its own thread-locals, with its thread's number, or as its thread |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
 //! | `vfork` | `fork` |
 //! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
@@ -95,7 +96,12 @@
 //!   millisecond: the kernel tells of room in it only at times.
 //! - Flags that are changed behind libc's back, or by another process, are
 //!   noticed at the next event, not at once.
-//! - A signal handler that runs while a coroutine does must not block.
+//! - A signal handler that runs while a coroutine does must not block. On a
+//!   signal stack its calls don't wait (`EDEADLK`); elsewhere it would be
+//!   suspended, with its signals blocked for all coroutines of the thread.
+//! - A signal does not interrupt a parked call: nobody gets `EINTR`, but who
+//!   waits with a mask (`ppoll`, `pselect`, `epoll_pwait`).
+//! - Pointers that lead nowhere may crash where libc says `EFAULT`; null does not.
 //! - Which locks park a coroutine, which block its thread, and which are one per
 //!   thread: docs/LOCKS.md. Without the feature `futex` all block the thread.
 //!

@@ -3,9 +3,7 @@
 //!
 //! libc makes them with sockets and files of its own, which no hook sees, so
 //! they are helper threads' business. The job owns its questions and a buffer
-//! for the answer. Most answers are a C struct whose pointers lead into that
-//! buffer: it is copied to the caller's, and every pointer is moved along
-//! ([`Movable`]).
+//! for the answer ([`answer`]).
 //!
 //! A cancelled coroutine gets an error at once: `EAI_AGAIN` or `ECANCELED`.
 //!
@@ -13,11 +11,13 @@
 //! not be reached any more. The forms without `_r` for users and groups are in
 //! `users.rs`.
 
-use std::cell::RefCell;
+pub(super) mod answer;
+
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 
 use libc::{addrinfo, gid_t, group, hostent, passwd, size_t, sockaddr, socklen_t, uid_t};
+
+use self::answer::{Found, Latest, Room, find, keep};
 
 use super::engine::gate;
 use super::raw::{Errno, errno, set_errno};
@@ -174,8 +174,11 @@ unsafe extern "C" fn getnameinfo(
     };
     if code == 0 {
         for (place, text) in [host, service].into_iter().zip(&texts) {
+            // The string, and none of what was behind it.
+            let len = text.iter().position(|&byte| byte == 0);
+            let len = len.map_or(text.len(), |end| end + 1);
             // SAFETY: the caller's buffer is as long as ours.
-            unsafe { place.copy_from_nonoverlapping(text.as_ptr().cast(), text.len()) };
+            unsafe { place.copy_from_nonoverlapping(text.as_ptr().cast(), len) };
         }
     }
     code
@@ -192,146 +195,6 @@ unsafe fn bytes(from: *const u8, len: usize) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(from, len) }.to_vec()
 }
 
-/// A struct of libc's whose pointers lead into a buffer beside it.
-pub(super) trait Movable: Copy {
-    /// Calls `shift` with each pointer into the buffer.
-    ///
-    /// # Safety
-    ///
-    /// - The pointers as `shift` leaves them lead into a buffer with the same
-    ///   contents, which can be written.
-    unsafe fn each(&mut self, shift: Shift);
-}
-
-/// How far the buffer has moved, and where it was.
-#[derive(Clone, Copy)]
-pub(super) struct Shift {
-    from: usize,
-    len: usize,
-    to: *mut u8,
-}
-
-impl Shift {
-    fn one<T>(self, place: &mut *mut T) {
-        let offset = place.addr().wrapping_sub(self.from);
-        if offset < self.len {
-            *place = self.to.wrapping_add(offset).cast();
-        }
-    }
-
-    /// A list of pointers with a null at its end, and where it is.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`Movable::each`].
-    unsafe fn list(self, place: &mut *mut *mut c_char) {
-        self.one(place);
-        let mut at = *place;
-        // SAFETY: the list lies in the new buffer.
-        while let Some(entry) = unsafe { at.as_mut() }.filter(|entry| !entry.is_null()) {
-            self.one(entry);
-            at = at.wrapping_add(1);
-        }
-    }
-}
-
-impl Movable for hostent {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.h_name);
-        // SAFETY: forwarded.
-        unsafe {
-            shift.list(&mut self.h_aliases);
-            shift.list(&mut self.h_addr_list);
-        }
-    }
-}
-
-impl Movable for passwd {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.pw_name);
-        shift.one(&mut self.pw_passwd);
-        shift.one(&mut self.pw_gecos);
-        shift.one(&mut self.pw_dir);
-        shift.one(&mut self.pw_shell);
-    }
-}
-
-impl Movable for group {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.gr_name);
-        shift.one(&mut self.gr_passwd);
-        // SAFETY: forwarded.
-        unsafe { shift.list(&mut self.gr_mem) };
-    }
-}
-
-/// What a helper found: the call's result, and the entry if there is one.
-pub(super) struct Found<E> {
-    pub(super) code: c_int,
-    /// Of host look-ups.
-    h_errno: c_int,
-    pub(super) entry: Option<E>,
-    buffer: Box<[u64]>,
-}
-
-// SAFETY: the entry's pointers lead into the buffer, or to constants of libc's.
-unsafe impl<E> Send for Found<E> {}
-
-/// The places of a call with `_r`.
-pub(super) type Ask<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
-
-/// Makes such a call in a buffer of our own.
-pub(super) fn find<E: Movable>(len: usize, call: impl FnOnce(Ask<E>) -> c_int) -> Found<E> {
-    // As aligned as any answer wants it.
-    let mut buffer = vec![0u64; len.div_ceil(8)].into_boxed_slice();
-    let mut entry = MaybeUninit::<E>::zeroed();
-    let (mut out, mut h_errno) = (std::ptr::null_mut(), 0);
-    let text = buffer.as_mut_ptr().cast();
-    let code = call((
-        entry.as_mut_ptr(),
-        text,
-        len,
-        &raw mut out,
-        &raw mut h_errno,
-    ));
-    Found {
-        code,
-        h_errno,
-        // SAFETY: a result means that the entry was filled in.
-        entry: (!out.is_null()).then(|| unsafe { entry.assume_init() }),
-        buffer,
-    }
-}
-
-impl<E: Movable> Found<E> {
-    /// Moves the answer to where the caller wants it.
-    ///
-    /// # Safety
-    ///
-    /// - The places are the caller's of the `_r` call, of the same length.
-    unsafe fn give(self, entry: *mut E, buf: *mut c_char, len: size_t, out: *mut *mut E) -> c_int {
-        let Some(mut found) = self.entry else {
-            // SAFETY: the caller's place.
-            unsafe { out.write(std::ptr::null_mut()) };
-            return self.code;
-        };
-        let shift = Shift {
-            from: self.buffer.as_ptr().addr(),
-            len,
-            to: buf.cast(),
-        };
-        // SAFETY: the caller's places; the buffer holds what ours held.
-        unsafe {
-            buf.cast::<u8>()
-                .copy_from_nonoverlapping(self.buffer.as_ptr().cast(), len);
-            found.each(shift);
-            entry.write(found);
-            out.write(entry);
-        }
-        self.code
-    }
-}
-
 macro_rules! by_id {
     ($($name:ident, $id:ty, $entry:ty;)*) => {
         $(
@@ -341,8 +204,9 @@ macro_rules! by_id {
                     // SAFETY: the caller's arguments.
                     return unsafe { real::$name(id, entry, buf, len, out) };
                 };
+                let room = Room::of(buf, len);
                 // SAFETY: our own places.
-                let found = look_up(cx, move || find(len, |(e, b, n, o, _)| unsafe { real::$name(id, e, b, n, o) }));
+                let found = look_up(cx, move || find(room, |(e, b, n, o, _)| unsafe { real::$name(id, e, b, n, o) }));
                 match found {
                     // SAFETY: the caller's places.
                     Ok(found) => unsafe { found.give(entry, buf, len, out) },
@@ -369,8 +233,9 @@ macro_rules! by_name {
                 };
                 // SAFETY: the caller's string.
                 let name = unsafe { owned(name) };
+                let room = Room::of(buf, len);
                 // SAFETY: our own string and places.
-                let found = look_up(cx, move || find(len, |(e, b, n, o, _)| unsafe { real::$name(pointer(&name), e, b, n, o) }));
+                let found = look_up(cx, move || find(room, |(e, b, n, o, _)| unsafe { real::$name(pointer(&name), e, b, n, o) }));
                 match found {
                     // SAFETY: the caller's places.
                     Ok(found) => unsafe { found.give(entry, buf, len, out) },
@@ -395,8 +260,8 @@ enum Host {
 }
 
 impl Host {
-    fn find(&self, len: usize) -> Found<hostent> {
-        find(len, |(e, b, n, o, code)| {
+    fn find(&self, room: Room) -> Found<hostent> {
+        find(room, |(e, b, n, o, code)| {
             // SAFETY: our own question and places.
             unsafe {
                 match self {
@@ -426,7 +291,8 @@ impl Host {
         out: *mut *mut hostent,
         h_errno: *mut c_int,
     ) -> c_int {
-        match look_up(cx, move || self.find(len)) {
+        let room = Room::of(buf, len);
+        match look_up(cx, move || self.find(room)) {
             // SAFETY: the caller's places.
             Ok(found) => unsafe {
                 h_errno.write(found.h_errno);
@@ -447,12 +313,12 @@ impl Host {
     /// until its next such call.
     fn answer(self, cx: Cx) -> *mut hostent {
         thread_local! {
-            static LATEST: RefCell<Option<Box<Found<hostent>>>> = const { RefCell::new(None) };
+            static LATEST: Latest<hostent> = const { Latest::none() };
         }
         let found = look_up(cx, move || {
             let mut len = 1024;
             loop {
-                let found = self.find(len);
+                let found = self.find(Room::aligned(len));
                 if found.code != libc::ERANGE || len > 1 << 20 {
                     return found;
                 }
@@ -471,15 +337,7 @@ impl Host {
         let Some(found) = found else {
             return std::ptr::null_mut();
         };
-        LATEST.with(|latest| {
-            let mut latest = latest.borrow_mut();
-            let found = latest.insert(Box::new(found));
-            // The box keeps entry and buffer where they are.
-            found
-                .entry
-                .as_mut()
-                .map_or(std::ptr::null_mut(), std::ptr::from_mut)
-        })
+        keep(&LATEST, found)
     }
 }
 

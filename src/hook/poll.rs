@@ -40,7 +40,8 @@ unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_in
 }
 
 /// The signal mask holds while the kernel is asked, not while parked: signals
-/// are the thread's, and other coroutines run there meanwhile.
+/// are the thread's, and other coroutines run there meanwhile. One that lets
+/// signals in is asked with every few milliseconds.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ppoll(
     fds: *mut pollfd,
@@ -105,7 +106,11 @@ unsafe fn poll_inside(
         // SAFETY: `n` entries of the caller; nobody writes them while we look.
         n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
     };
-    let waits = Waits::of_entries(entries);
+    // SAFETY: the caller's mask.
+    let waits = match unsafe { lets_signals_in(mask) } {
+        true => Waits::Special,
+        false => Waits::of_entries(entries),
+    };
     loop {
         let parked = waits.park(cx, deadline);
         match (ask(), parked) {
@@ -119,6 +124,57 @@ unsafe fn poll_inside(
     }
 }
 
+/// Whether the mask opens the thread to signals that it blocks: who waits with
+/// it waits for these as well, and they come only while the kernel is asked.
+///
+/// # Safety
+///
+/// - `mask` is null or valid.
+pub(super) unsafe fn lets_signals_in(mask: *const libc::sigset_t) -> bool {
+    if mask.is_null() {
+        return false;
+    }
+    let mut blocked = 0_u64;
+    let none = std::ptr::null::<u64>();
+    // SAFETY: no new mask, a place for the present one.
+    let asked = unsafe {
+        sys!(
+            SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            none,
+            &raw mut blocked,
+            KERNEL_SIGSET_BYTES
+        )
+    };
+    // SAFETY: the caller's mask, which begins with the kernel's 64 bits.
+    asked.is_ok() && blocked & !unsafe { mask.cast::<u64>().read_unaligned() } != 0
+}
+
+/// Lets the signals in that `mask` does and that have come: `EINTR` then.
+///
+/// # Safety
+///
+/// - `mask` is null or valid.
+pub(super) unsafe fn let_signals_in(mask: *const libc::sigset_t) -> Result<(), Errno> {
+    let none = std::ptr::null::<pollfd>();
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: no entries, a live time, the caller's mask.
+    unsafe {
+        sys!(
+            SYS_ppoll,
+            none,
+            0,
+            &raw const zero,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    }
+    .map(drop)
+}
+
 /// What a `poll` waits for: one pair without allocation, several on the heap,
 /// never in the frame.
 pub(super) enum Waits {
@@ -127,7 +183,8 @@ pub(super) enum Waits {
     /// No entries: just the time.
     Nothing,
     /// Some entry waits for what readiness does not tell apart (urgent data,
-    /// errors only): asked again every few milliseconds.
+    /// errors only), or a mask lets signals in: asked again every few
+    /// milliseconds.
     Special,
 }
 
@@ -197,7 +254,7 @@ impl Waits {
     }
 }
 
-fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+pub(super) fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
     const STEP: Duration = Duration::from_millis(5);
     let step = after(STEP);
     match deadline.filter(|&at| at <= step) {

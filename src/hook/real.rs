@@ -82,6 +82,8 @@ macro_rules! real {
 fn look_up_all() {
     look_up_functions();
     look_up_variadic();
+    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    super::itself::look_up();
 }
 
 fn look_up(slot: &AtomicPtr<c_void>, name: &str, bare: *mut c_void) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use libc::{fd_set, sigset_t, timespec, timeval};
 
 use super::engine::{after, gate, inside_int};
-use super::poll::{KERNEL_SIGSET_BYTES, Waits};
+use super::poll::{KERNEL_SIGSET_BYTES, Waits, lets_signals_in};
 use super::raw::{Answer, sys, uninterrupted};
 use super::{real, time};
 use crate::sched::Cx;
@@ -23,7 +23,7 @@ unsafe extern "C" fn select(
     except: *mut fd_set,
     limit: *mut timeval,
 ) -> c_int {
-    let Some(cx) = gate() else {
+    let Some((cx, n)) = gate().zip(capped(n)) else {
         // SAFETY: the caller's arguments.
         return unsafe { real::select(n, read, write, except, limit) };
     };
@@ -60,7 +60,7 @@ unsafe extern "C" fn pselect(
     limit: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    let Some(cx) = gate() else {
+    let Some((cx, n)) = gate().zip(capped(n)) else {
         // SAFETY: the caller's arguments.
         return unsafe { real::pselect(n, read, write, except, limit, mask) };
     };
@@ -80,6 +80,36 @@ unsafe extern "C" fn pselect(
 fn duration(time: &timeval) -> Option<Duration> {
     let seconds = Duration::from_secs(time.tv_sec.try_into().ok()?);
     seconds.checked_add(Duration::from_micros(time.tv_usec.try_into().ok()?))
+}
+
+/// How many numbers the kernel looks at: no more than its table has places.
+/// Whoever says more (`getdtablesize()`, a million) may have smaller sets. `None`
+/// if the size of the table can't be told.
+fn capped(n: c_int) -> Option<c_int> {
+    if n <= libc::FD_SETSIZE as c_int {
+        return Some(n);
+    }
+    table_size().map(|size| n.min(size))
+}
+
+/// `FDSize` of the thread.
+#[cold]
+#[inline(never)]
+fn table_size() -> Option<c_int> {
+    // It stands in the first few hundred bytes.
+    let mut text = [0_u8; 1024];
+    let path = c"/proc/thread-self/status".as_ptr();
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    // SAFETY: a path, a buffer, and a descriptor made just now.
+    let len = unsafe {
+        let fd = sys!(SYS_openat, libc::AT_FDCWD, path, flags, 0).ok()?;
+        let len = sys!(SYS_read, fd, text.as_mut_ptr(), text.len());
+        let _ = sys!(SYS_close, fd);
+        len.ok()?
+    };
+    let mut lines = text[..len].split(|&byte| byte == b'\n');
+    let size = lines.find_map(|line| line.strip_prefix(b"FDSize:"))?;
+    std::str::from_utf8(size).ok()?.trim().parse().ok()
 }
 
 /// The caller's three sets: each null, or as many words as `n` bits take.
@@ -116,7 +146,8 @@ unsafe fn select_inside(
     let deadline = limit.map(after);
     let [read, write, except] = &asked;
     let members = |set| members(set).filter(|&fd| fd < n);
-    let waits = if members(except).next().is_some() {
+    // SAFETY: the caller's mask.
+    let waits = if members(except).next().is_some() || unsafe { lets_signals_in(mask) } {
         Waits::Special
     } else {
         Waits::of(members(read), members(write))

@@ -160,6 +160,18 @@ impl Buffers {
         Self { first, count }
     }
 
+    /// Whether the kernel takes none of such arguments, whatever the file.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    #[cold]
+    pub(super) unsafe fn refused(&self) -> bool {
+        // SAFETY: forwarded.
+        let total = unsafe { self.total() };
+        self.count > MOST_BUFFERS || isize::try_from(total).is_err()
+    }
+
     /// # Safety
     ///
     /// - `first` points at `count` buffers (or `count` is more than allowed).

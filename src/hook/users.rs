@@ -5,13 +5,13 @@
 //! as in libc, good until the next such call on this thread. Made by the forms
 //! with `_r` on a helper thread, see [`names`](super::names).
 
-use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
 
 use libc::{gid_t, group, passwd, uid_t};
 
 use super::engine::gate;
-use super::names::{Ask, Found, Movable, find, look_up, owned, pointer};
+use super::names::answer::{Ask, Found, Latest, Movable, Room, find, keep};
+use super::names::{look_up, owned, pointer};
 use super::raw::set_errno;
 use super::real;
 use crate::sched::Cx;
@@ -27,7 +27,7 @@ fn ask<E: Movable + 'static>(
     let found = look_up(cx, move || {
         let mut len = 1024;
         loop {
-            let found = find(len, &call);
+            let found = find(Room::aligned(len), &call);
             if found.code != libc::ERANGE || len >= LARGEST {
                 return found;
             }
@@ -42,8 +42,17 @@ fn ask<E: Movable + 'static>(
     })
 }
 
+/// A number is its own.
+///
+/// # Safety
+///
+/// - None; `unsafe` as [`owned`] is, in whose place it stands.
+unsafe fn number(id: uid_t) -> uid_t {
+    id
+}
+
 macro_rules! users {
-    ($($name:ident($what:ident: $ty:ty, $own:expr, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
+    ($($name:ident($what:ident: $ty:ty, $own:path, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
         $(
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name($what: $ty) -> *mut $entry {
@@ -51,10 +60,11 @@ macro_rules! users {
                     // SAFETY: the caller's argument.
                     return unsafe { real::$name($what) };
                 };
-                let $what = $own;
+                // SAFETY: the caller's argument.
+                let question = unsafe { $own($what) };
                 // SAFETY: our own question and places.
                 let found = ask(cx, move |(e, b, n, o, _)| unsafe {
-                    real::$with_place($asked(&$what), e, b, n, o)
+                    real::$with_place($asked(&question), e, b, n, o)
                 });
                 $latest(found)
             }
@@ -68,20 +78,9 @@ macro_rules! kept {
         $(
             fn $name(found: Option<Found<$entry>>) -> *mut $entry {
                 thread_local! {
-                    static LATEST: RefCell<Option<Box<Found<$entry>>>> = const { RefCell::new(None) };
+                    static LATEST: Latest<$entry> = const { Latest::none() };
                 }
-                let Some(found) = found else {
-                    return std::ptr::null_mut();
-                };
-                // The one before is dropped when nothing is borrowed.
-                let (place, _before) = LATEST.with(|latest| {
-                    let mut latest = latest.borrow_mut();
-                    let before = latest.replace(Box::new(found));
-                    // The box keeps entry and buffer where they are.
-                    let entry = latest.as_mut().and_then(|found| found.entry.as_mut());
-                    (entry.map_or(std::ptr::null_mut(), std::ptr::from_mut), before)
-                });
-                place
+                found.map_or(std::ptr::null_mut(), |found| keep(&LATEST, found))
             }
         )*
     };
@@ -92,10 +91,9 @@ kept! {
     keep_group: group;
 }
 
-// SAFETY: the callers' strings.
 users! {
-    getpwnam(name: *const c_char, unsafe { owned(name) }, pointer) -> passwd = getpwnam_r, keep_user;
-    getpwuid(id: uid_t, id, uid_t::clone) -> passwd = getpwuid_r, keep_user;
-    getgrnam(name: *const c_char, unsafe { owned(name) }, pointer) -> group = getgrnam_r, keep_group;
-    getgrgid(id: gid_t, id, gid_t::clone) -> group = getgrgid_r, keep_group;
+    getpwnam(name: *const c_char, owned, pointer) -> passwd = getpwnam_r, keep_user;
+    getpwuid(id: uid_t, number, uid_t::clone) -> passwd = getpwuid_r, keep_user;
+    getgrnam(name: *const c_char, owned, pointer) -> group = getgrnam_r, keep_group;
+    getgrgid(id: gid_t, number, gid_t::clone) -> group = getgrgid_r, keep_group;
 }

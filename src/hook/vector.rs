@@ -35,6 +35,8 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
                     fdflags::Question::begin(fd).learned(fdflags::poll_first(dir));
                 }
+                // SAFETY: the caller's buffers.
+                Err(libc::EINVAL) if unsafe { buffers.refused() } => return Err(libc::EINVAL),
                 // Some files refuse the arguments, with or without the flag
                 // (pidfds have no read, eventfds want eight bytes): those
                 // would never be ready.

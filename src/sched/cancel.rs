@@ -28,6 +28,7 @@ use crate::switch::Event;
 use crate::sys::errno;
 use crate::task::alias::Ask;
 use crate::task::{Addr, Flags, JoinError, State};
+use crate::util::report;
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
 pub(crate) struct Cancelled;
@@ -110,10 +111,14 @@ impl Cx {
     }
 
     /// [`Cx::check`] where the next step is to park, which nobody may while it
-    /// unwinds (it would show its panic count to all others on this thread).
+    /// unwinds (it would show its panic count to all others on this thread), and
+    /// no signal handler on its own stack.
     pub(crate) fn check_parkable(self) -> io::Result<()> {
         if !self.may_park() {
             return Err(io::Error::from_raw_os_error(errno::ECANCELED));
+        }
+        if !self.is_at_home() {
+            return Err(io::Error::from_raw_os_error(errno::EDEADLK));
         }
         self.check()
     }
@@ -177,7 +182,7 @@ impl Cx {
 
     #[cold]
     fn check_closely(self) -> io::Result<()> {
-        if panicking() {
+        if panicking() || !self.is_at_home() {
             return Ok(());
         }
         let code = match self.ending() {
@@ -241,10 +246,10 @@ impl Cx {
             worker: self.worker(),
             slot: self.slot(),
         };
-        eprintln!(
-            "crore: {who} went on after a timeout had failed {PATIENCE} of its waits; it is \
+        report(format_args!(
+            "{who} went on after a timeout had failed {PATIENCE} of its waits; it is \
              cancelled"
-        );
+        ));
         debug_assert_eq!(self.slot().state(), State::Running);
         self.slot().set(Flags::CANCELLED);
     }

@@ -16,6 +16,7 @@ use super::cx::Cx;
 use super::pool::Pool;
 use super::remote::Message;
 use super::wake;
+use super::watchers::Watch;
 use super::worker::{ERA_BITS, Worker};
 use crate::driver::Awaited;
 use crate::shim::Lock;
@@ -59,6 +60,8 @@ pub(crate) struct Person {
 pub(crate) struct Census<'a> {
     pool: &'a Pool,
     run: u64,
+    /// For the end of the run.
+    watch: Watch<'a>,
     count: Arc<Lock<Count>>,
 }
 
@@ -83,13 +86,19 @@ impl<'a> Census<'a> {
             people: Vec::new(),
             waker: None,
         }));
-        pool.tell_all(|| {
-            Message::Count(Ballot {
+        pool.tell_all(|| Message::Count {
+            run,
+            ballot: Ballot {
                 asked,
                 count: Arc::clone(&count),
-            })
+            },
         });
-        Some(Self { pool, run, count })
+        Some(Self {
+            pool,
+            run,
+            watch: pool.watch(),
+            count,
+        })
     }
 
     /// Those who have been counted so far.
@@ -104,7 +113,7 @@ impl Future for &Census<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // Cloned and dropped outside the lock: both may be foreign code.
         let fresh = context.waker().clone();
-        self.pool.watch(fresh.clone());
+        self.watch.wake(fresh.clone());
         let over = !self.pool.is_run(self.run);
         let mut count = self.count.lock();
         if count.missing == 0 || over {

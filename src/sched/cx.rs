@@ -51,6 +51,15 @@ impl Cx {
         Self::running().filter(|cx| cx.may_park())
     }
 
+    /// Whether this code runs on the coroutine's stack, as it does but for
+    /// signal handlers with a stack of their own (I13): the next handler begins
+    /// at the top of that.
+    #[inline(never)]
+    pub(crate) fn is_at_home(self) -> bool {
+        let here = switch::stack_pointer();
+        self.worker().stacks.holds(self.slot(), here)
+    }
+
     #[inline(always)]
     pub(crate) fn slot(self) -> &'static Slot {
         // SAFETY: slots stay where they are (I2) and ours is live while we run.
@@ -166,7 +175,7 @@ impl Cx {
     pub(crate) fn spend(self) {
         let budget = &self.worker().budget;
         budget.set(budget.get().saturating_sub(1));
-        if budget.get() == 0 && self.may_park() {
+        if budget.get() == 0 && self.may_park() && self.is_at_home() {
             self.yield_now();
         }
     }
@@ -211,7 +220,9 @@ impl Cx {
     /// `false`: the descriptor is known not to be ready; park without a try.
     #[inline(always)]
     pub(crate) fn worth_trying(self, fd: RawFd, direction: Direction) -> bool {
-        matches!(self.worker().driver.borrow().hint(fd, direction), Hint::Try)
+        // A signal handler may have interrupted the driver.
+        let driver = self.worker().driver.try_borrow();
+        driver.map_or(true, |driver| driver.hint(fd, direction) == Hint::Try)
     }
 
     /// A call said `EAGAIN`.
@@ -223,7 +234,9 @@ impl Cx {
     /// A call moved something, but less than asked.
     #[inline(always)]
     pub(crate) fn moved_short(self, fd: RawFd, direction: Direction) {
-        self.worker().driver.borrow_mut().moved_short(fd, direction);
+        if let Some(mut driver) = self.worker().driver.try_borrow_mut() {
+            driver.moved_short(fd, direction);
+        }
     }
 
     /// Whether a short transfer means drained.
@@ -284,7 +297,7 @@ impl Cx {
     /// Nothing ends the coroutine, no `timeout` is around this, and it may park.
     #[inline(always)]
     pub(crate) fn waits_without_limit(self) -> bool {
-        !self.slot().has(Flags::ENDING) && !std::thread::panicking()
+        !self.slot().has(Flags::ENDING) && !std::thread::panicking() && self.is_at_home()
     }
 
     /// The first half of a wait that keeps as little on the stack as can be:

@@ -319,7 +319,8 @@ impl std::task::Wake for Woken {
 #[test]
 fn loom_an_end_is_seen_or_told() {
     watcher_and_end(|watchers, waker, ended| {
-        watchers.add(waker);
+        let watch = std::mem::ManuallyDrop::new(watchers.watch());
+        watch.wake(waker);
         ended.load(Ordering::Relaxed)
     });
 }
@@ -329,7 +330,8 @@ fn loom_an_end_is_seen_or_told() {
 fn loom_catches_a_watcher_that_looks_first() {
     watcher_and_end(|watchers, waker, ended| {
         let seen = ended.load(Ordering::Relaxed);
-        watchers.add(waker);
+        let watch = std::mem::ManuallyDrop::new(watchers.watch());
+        watch.wake(waker);
         seen
     });
 }

@@ -47,6 +47,7 @@ pub(crate) use pool::Pool;
 pub(crate) use remote::{Message, Remote, Unstarted};
 pub(crate) use stacks::SharedConfig;
 pub(crate) use wake::{ask, wake};
+pub(crate) use watchers::Watch;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.

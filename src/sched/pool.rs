@@ -6,12 +6,11 @@
 //! nothing to do find it.
 
 use std::io;
-use std::task::Waker;
 
 use super::counters::Counters;
 use super::mailbox::Owner;
 use super::remote::{Message, Remote, Unstarted};
-use super::watchers::Watchers;
+use super::watchers::{Watch, Watchers};
 use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Tasks that a worker may have more than its neighbour without being passed
@@ -28,7 +27,8 @@ pub(crate) struct Pool {
     stopping: AtomicBool,
     /// The remotes may be another runtime's.
     closed: AtomicBool,
-    /// Counts the begins and ends of runs: odd while one is on.
+    /// The number of the run, which no other of any runtime has; odd while it
+    /// is on.
     runs: AtomicU64,
     /// Who wants to hear when tasks have ended.
     pub(super) watchers: Watchers,
@@ -141,7 +141,10 @@ impl Pool {
             }
         }
         self.stopping.store(false, Ordering::Relaxed);
-        self.runs.fetch_add(1, Ordering::Relaxed);
+        // A message may find its remote with another runtime: see `is_run`.
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let run = NEXT.fetch_add(2, Ordering::Relaxed);
+        self.runs.store(run, Ordering::Relaxed);
         End(self)
     }
 
@@ -161,10 +164,10 @@ impl Pool {
         self.remotes.iter().map(|remote| remote.load()).sum()
     }
 
-    /// Wakes the waker when a worker has nothing to do and tasks have ended
-    /// since; look at [`Pool::load`] after this.
-    pub(crate) fn watch(&self, waker: Waker) {
-        self.watchers.add(waker);
+    /// To be woken when a worker has nothing to do and tasks have ended since;
+    /// look at [`Pool::load`] after leaving a waker.
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        self.watchers.watch()
     }
 
     /// Tells every worker something.

@@ -15,7 +15,7 @@ use super::census::Ballot;
 use super::counters::Counters;
 use super::mailbox::{Mailbox, Owner};
 use super::worker::Plan;
-use crate::task::alias::Ask;
+use crate::task::alias::{self, Ask};
 use crate::task::{Addr, Header, JoinError, PacketRef};
 use crate::util::contain;
 
@@ -27,8 +27,8 @@ pub(crate) enum Message {
     FdGone(RawFd),
     /// Look whether the runtime is stopping.
     Stop,
-    /// Say who is there.
-    Count(Ballot),
+    /// In this run of the runtime: say who is there.
+    Count { run: u64, ballot: Ballot },
     /// In this run of the runtime: cancel all tasks but one.
     CancelAll { run: u64, spared: Option<Addr> },
 }
@@ -67,6 +67,8 @@ impl Drop for Unstarted {
         // SAFETY: the task's side is ours: `into_parts` has not given it away.
         let packet = unsafe { PacketRef::from_slot(self.packet) };
         let packet = packet.expect("an unstarted task has a packet");
+        // Whoever has asked for its id has an alias, which leads nowhere now.
+        packet.known().into_iter().for_each(alias::discard);
         // The work's destructor is foreign code.
         //
         // SAFETY: nobody ran or polled it, so it is there.

@@ -13,7 +13,7 @@ use crate::driver::Turn;
 use crate::switch::{Carrier, Event, Job};
 use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, RUNNING, Slot, State, alias};
-use crate::util::{contain, prefetch};
+use crate::util::{contain, prefetch, report};
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
@@ -354,7 +354,10 @@ impl Worker {
     #[cold]
     fn end_unstarted(&self, index: u32, slot: &Slot, error: JoinError) {
         if !error.is_cancelled() {
-            eprintln!("crore: a coroutine spawned at {}: {error}", self.site(slot));
+            report(format_args!(
+                "a coroutine spawned at {}: {error}",
+                self.site(slot)
+            ));
         }
         self.discard(index, slot, error);
     }
@@ -377,12 +380,12 @@ impl Worker {
         } else {
             "waited for scoped coroutines of which one was abandoned".into()
         };
-        eprintln!(
-            "crore: the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
+        report(format_args!(
+            "the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
              not run",
             self.name(slot).as_deref().unwrap_or("(unnamed)"),
             self.site(slot),
-        );
+        ));
     }
 
     /// A task that must never be resumed: its frames are forgotten, their
@@ -402,7 +405,7 @@ impl Worker {
         // SAFETY: as in `end`.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
             // SAFETY: as in `end`.
-            contain(|| unsafe { packet.fail(JoinError::cancelled()) });
+            contain(|| unsafe { packet.fail(JoinError::abandoned()) });
         }
     }
 

@@ -400,7 +400,11 @@ impl Worker {
                 Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks at the pool.
                 Message::Stop => {}
-                Message::Count(ballot) => ballot.cast(self),
+                Message::Count { run, ballot } => {
+                    if self.pool.is_run(run) {
+                        ballot.cast(self);
+                    }
+                }
                 Message::CancelAll { run, spared } => {
                     if self.pool.is_run(run) {
                         self.cancel_all(spared);

@@ -132,7 +132,8 @@ impl<'scope, T> Unkeyed<'scope, T> {
 
 impl<T> ScopedJoinHandle<'_, T> {
     /// Waits for the coroutine to end: parks the calling coroutine, or blocks
-    /// the calling thread.
+    /// the calling thread. One that is abandoned never ends, nor does the wait
+    /// for it, unless by a cancellation.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ use crate::handle::{CoroutineId, JoinHandle};
 use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::task::JoinError;
-use crate::util::contain;
+use crate::util::{contain, report};
 
 /// Where coroutines that borrow are spawned; see [`scope`].
 pub struct Scope<'scope, 'env: 'scope> {
@@ -193,7 +193,9 @@ struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("crore: a scope unwound past its coroutines; this is a bug in crore");
+        report(format_args!(
+            "a scope unwound past its coroutines; this is a bug in crore"
+        ));
         abort();
     }
 }

@@ -88,12 +88,15 @@ thread_local! {
     /// `Carrier::cut`).
     static CUT: Cell<usize> = const { Cell::new(0) };
     /// The payload of the last job that panicked.
-    static PANIC: Cell<Option<Box<dyn Any + Send>>> = const { Cell::new(None) };
+    /// (Without a destructor: coroutines may run while the thread's other
+    /// thread-locals end.)
+    static PANIC: Cell<Option<ManuallyDrop<Box<dyn Any + Send>>>> = const { Cell::new(None) };
 }
 
 /// The panic payload that came with [`Event::Panicked`].
 pub(crate) fn take_panic() -> Box<dyn Any + Send> {
-    PANIC.take().expect("Event::Panicked comes with a payload")
+    let payload = PANIC.take().expect("Event::Panicked comes with a payload");
+    ManuallyDrop::into_inner(payload)
 }
 
 impl Carrier {
@@ -216,7 +219,7 @@ fn set_cut(cut: usize) {
 #[cold]
 #[inline(never)]
 fn set_panic(payload: Box<dyn Any + Send>) {
-    PANIC.set(Some(payload));
+    PANIC.set(Some(ManuallyDrop::new(payload)));
 }
 
 #[cold]
@@ -258,8 +261,9 @@ fn call(job: *const Job) {
     unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }
 
+/// Where the calling code's frames end.
 #[inline(always)]
-fn stack_pointer() -> usize {
+pub(crate) fn stack_pointer() -> usize {
     let sp: usize;
     // SAFETY: reads one register.
     unsafe {

@@ -28,4 +28,4 @@
 mod carrier;
 mod visit;
 
-pub(crate) use carrier::{Carrier, Event, Job, YielderPtr, suspend, take_panic};
+pub(crate) use carrier::{Carrier, Event, Job, YielderPtr, stack_pointer, suspend, take_panic};

@@ -11,6 +11,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::util::report;
+
 static WATCHING: AtomicBool = AtomicBool::new(false);
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
@@ -48,10 +50,10 @@ pub(crate) fn generation() -> u32 {
 /// could go back to. The last thread of a process ends it, too.
 #[cold]
 pub(crate) fn end_child(code: i32) -> ! {
-    eprintln!(
-        "crore: a coroutine that forked has ended in the child, and the child ends with it: let \
+    report(format_args!(
+        "a coroutine that forked has ended in the child, and the child ends with it: let \
          the child exec or exit"
-    );
+    ));
     std::process::exit(code)
 }
 

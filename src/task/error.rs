@@ -13,6 +13,8 @@ pub struct JoinError(Reason);
 enum Reason {
     Panicked(Box<dyn Any + Send + 'static>),
     Cancelled,
+    /// Cancelled, but its frames were forgotten, not unwound.
+    Abandoned,
     NotStarted(io::Error),
 }
 
@@ -23,6 +25,10 @@ impl JoinError {
 
     pub(crate) fn cancelled() -> Self {
         Self(Reason::Cancelled)
+    }
+
+    pub(crate) fn abandoned() -> Self {
+        Self(Reason::Abandoned)
     }
 
     pub(crate) fn not_started(error: io::Error) -> Self {
@@ -36,7 +42,12 @@ impl JoinError {
 
     /// Whether the coroutine was cancelled before it ended.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0, Reason::Cancelled)
+        matches!(self.0, Reason::Cancelled | Reason::Abandoned)
+    }
+
+    /// Whether what the coroutine borrowed may still be in use.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(self.0, Reason::Abandoned)
     }
 
     /// The panic's payload, as [`std::thread::Result`] has it.
@@ -77,7 +88,7 @@ impl fmt::Display for JoinError {
         match (&self.0, self.message()) {
             (Reason::Panicked(_), Some(text)) => write!(f, "coroutine panicked: {text}"),
             (Reason::Panicked(_), None) => write!(f, "coroutine panicked"),
-            (Reason::Cancelled, _) => write!(f, "coroutine was cancelled"),
+            (Reason::Cancelled | Reason::Abandoned, _) => write!(f, "coroutine was cancelled"),
             (Reason::NotStarted(error), _) => write!(f, "coroutine could not start: {error}"),
         }
     }

@@ -356,6 +356,11 @@ impl PacketRef {
         unsafe { drop_work(header) };
     }
 
+    /// What the task is known by, if anybody has asked.
+    pub(crate) fn known(&self) -> Option<Addr> {
+        self.header().known()
+    }
+
     pub(super) fn header(&self) -> &Header {
         // SAFETY: TASK is set while a `PacketRef` lives.
         unsafe { self.0.as_ref() }

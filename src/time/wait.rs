@@ -42,7 +42,7 @@ pub fn sleep_until(deadline: Instant) {
 ///
 /// Unwinds (without a panic message) when the coroutine is cancelled, or a
 /// [`timeout`](crate::timeout) around this ends.
-#[inline]
+#[inline(always)]
 pub fn yield_now() {
     match Cx::parkable() {
         Some(cx) => {
@@ -73,7 +73,7 @@ pub fn yield_now() {
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[inline]
+#[inline(always)]
 pub fn park() {
     match Cx::running() {
         Some(cx) => cx.take_token(),

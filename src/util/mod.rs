@@ -4,7 +4,15 @@
 pub(crate) mod fuzz;
 pub(crate) mod section;
 
+use std::fmt;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Writes a line to standard error, if that takes it: unlike `eprintln!`, which
+/// panics where nobody reads.
+pub(crate) fn report(message: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "crore: {message}");
+}
 
 /// Runs foreign code that must not unwind into ours. Its panic was reported by
 /// the panic hook; there is nobody else to tell.

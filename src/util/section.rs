@@ -120,7 +120,17 @@ impl<T> SectionCell<T> {
         }
     }
 
-    /// For reports, which must not wait for anything.
+    /// For signal handlers, which may have interrupted a borrow.
+    #[inline(always)]
+    pub(crate) fn try_borrow_mut(&self) -> Option<Held<RefMut<'_, T>>> {
+        let section = Section::enter();
+        Some(Held {
+            guard: self.0.try_borrow_mut().ok()?,
+            _section: section,
+        })
+    }
+
+    /// For reports and signal handlers, which must not wait for anything.
     pub(crate) fn try_borrow(&self) -> Result<Ref<'_, T>, BorrowError> {
         self.0.try_borrow()
     }

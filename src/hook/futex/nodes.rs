@@ -142,7 +142,8 @@ impl Chain {
         debug_assert!(!node.queued.get());
         node.queued.set(true);
         node.address.set(address);
-        (node.prev.set(NONE), node.next.set(NONE));
+        node.prev.set(NONE);
+        node.next.set(NONE);
         let head = self.head(nodes, address);
         if head == NONE {
             node.last.set(number);

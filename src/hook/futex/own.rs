@@ -217,10 +217,8 @@ impl Stamp {
             vector = *block;
         }
         // SAFETY: the vector's first word is its version.
-        Some(Self {
-            vector,
-            version: unsafe { *vector },
-        })
+        let version = unsafe { *vector };
+        Some(Self { vector, version })
     }
 
     /// Another libc: its blocks are asked for each time.

@@ -48,6 +48,9 @@ impl<'a, T> SendFuture<'a, T> {
 impl<T> Future for SendFuture<'_, T> {
     type Output = Result<(), SendError<T>>;
 
+    /// # Panics
+    ///
+    /// When polled again after the end.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let waker = cx.waker().clone();
@@ -65,6 +68,11 @@ impl<T> Future for SendFuture<'_, T> {
                 Some(value) => Err(SendError(value)),
             });
         }
+        // Without a value it would take a receiver off the queue for nothing.
+        assert!(
+            this.value.is_some(),
+            "a SendFuture was polled after its end"
+        );
         match state.send(&mut this.value, None, &mut wakes) {
             Err(Stop::Wait) => {}
             _ => {

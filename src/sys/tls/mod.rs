@@ -20,54 +20,20 @@
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
-mod glibc {
-    pub(super) mod block;
-    pub(super) mod check;
-    pub(super) mod facts;
-    pub(super) mod futex;
-    pub(super) mod list;
-    pub(super) mod probe;
-    pub(super) mod template;
-    #[cfg(test)]
-    mod tests;
-}
-
-#[cfg(all(
+#[path = "glibc/mod.rs"]
+mod kind;
+#[cfg(not(all(
     target_arch = "x86_64",
     target_os = "linux",
     target_env = "gnu",
     not(target_feature = "crt-static")
-))]
+)))]
+#[path = "absent.rs"]
+mod kind;
+
 #[cfg(feature = "hook")]
-pub(crate) use glibc::block::with_kernel_tid;
-#[cfg(all(
-    target_arch = "x86_64",
-    target_os = "linux",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-))]
-pub(crate) use glibc::{
-    block::{Block, ThreadPointer, end_of_thread_locals},
-    check::support,
-};
-
-#[cfg(not(all(
-    target_arch = "x86_64",
-    target_os = "linux",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-)))]
-mod absent;
-#[cfg(not(all(
-    target_arch = "x86_64",
-    target_os = "linux",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-)))]
-pub(crate) use absent::{Block, ThreadPointer, end_of_thread_locals, support, with_kernel_tid};
-
-/// Why there can be no thread-locals of one's own here, in words.
-pub(crate) type Why = String;
+pub(crate) use kind::with_kernel_tid;
+pub(crate) use kind::{Block, ThreadPointer, end_of_thread_locals, support};
 
 /// The numbers of threads from here on are those of blocks.
 pub(crate) const FIRST_NUMBER: u32 = 1 << 22;

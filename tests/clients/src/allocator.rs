@@ -5,8 +5,12 @@
 use crore::{Builder, JoinHandle};
 
 fn own<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let builder = Builder::new().own_thread_locals(true);
-    builder.spawn(f).expect("there is room")
+    // Built without optimisation, jemalloc overflows 64 KiB.
+    let builder = Builder::new().stack_size(256 * 1024);
+    builder
+        .own_thread_locals(true)
+        .spawn(f)
+        .expect("there is room")
 }
 
 /// Bytes of this process in memory.

@@ -2,11 +2,11 @@
 //! stacks; and the checks of what they brought back.
 
 use std::fmt::Debug;
-use std::io;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, fs, io};
 
 /// What one request of the crowds waits for.
 pub const MOMENT: Duration = Duration::from_millis(100);
@@ -26,28 +26,61 @@ pub fn on_one_thread<T>(f: impl FnOnce() -> T) -> T {
 
 /// As [`on_one_thread`], with several kernel threads.
 ///
+/// With `CRORE_CLIENTS_OWN=1` in the environment it is [`like_threads`], and so
+/// the tests that need no thread-locals of their own run with them.
+///
 /// # Panics
 ///
 /// If the hooks are not active.
 pub fn on_threads<T>(workers: usize, f: impl FnOnce() -> T) -> T {
+    run(workers, is_own(), f)
+}
+
+fn is_own() -> bool {
+    env::var_os("CRORE_CLIENTS_OWN").is_some()
+}
+
+/// As [`on_threads`], and coroutines have thread-locals of their own, but for
+/// the one that runs `f` and those of [`crore::spawn_local`].
+///
+/// # Panics
+///
+/// If the hooks are not active, or there can be no such thread-locals here.
+pub fn like_threads<T>(workers: usize, f: impl FnOnce() -> T) -> T {
+    run(workers, true, f)
+}
+
+fn run<T>(workers: usize, own: bool, f: impl FnOnce() -> T) -> T {
     assert_eq!(crore::hook::status(), crore::hook::Status::Active);
     rlimit::increase_nofile_limit(u64::MAX).expect("raise the limit of descriptors");
-    let runtime = crore::Runtime::builder().workers(workers).build();
+    let runtime = crore::Runtime::builder()
+        .workers(workers)
+        .own_thread_locals(own)
+        .build();
     let result = runtime.and_then(|runtime| runtime.run(f));
     result.expect("the runtime starts")
 }
 
 /// Runs `one(0)`, `one(1)` … `one(n - 1)`, each in a coroutine of its own on
-/// this thread, and returns what each returned and how long all took together.
+/// this thread, the only one, and returns what each returned and how long all
+/// took together.
 ///
 /// # Panics
 ///
 /// If one of them does, or ran elsewhere.
-pub fn crowd<T: 'static>(n: usize, one: impl Fn(usize) -> T + 'static) -> (Vec<T>, Duration) {
-    let one = Rc::new(one);
+pub fn crowd<T: Send + 'static>(
+    n: usize,
+    one: impl Fn(usize) -> T + Send + Sync + 'static,
+) -> (Vec<T>, Duration) {
+    let one = Arc::new(one);
     gather(n, |i| {
-        let job = on_this_thread(Rc::clone(&one), i);
-        builder(i).spawn_local(job)
+        let one = Arc::clone(&one);
+        let job = on_this_thread(move |i| one(i), i);
+        if is_own() {
+            builder(i).spawn(job)
+        } else {
+            builder(i).spawn_local(job)
+        }
     })
 }
 
@@ -67,7 +100,8 @@ pub unsafe fn shared_crowd<T: 'static>(
 ) -> (Vec<T>, Duration) {
     let one = Rc::new(one);
     gather(n, |i| {
-        let job = on_this_thread(Rc::clone(&one), i);
+        let one = Rc::clone(&one);
+        let job = on_this_thread(move |i| one(i), i);
         // SAFETY: the caller's promise for `one`; the job around it hands out
         // no pointers.
         unsafe { builder(i).spawn_shared(job) }
@@ -96,13 +130,22 @@ fn builder(i: usize) -> crore::Builder {
         .stack_size(STACK)
 }
 
-fn on_this_thread<T>(one: Rc<impl Fn(usize) -> T>, i: usize) -> impl FnOnce() -> T {
-    let here = thread::current().id();
+fn on_this_thread<T>(one: impl Fn(usize) -> T, i: usize) -> impl FnOnce() -> T {
+    let here = kernel_thread();
     move || {
         let result = one(i);
-        assert_eq!(thread::current().id(), here, "moved to another thread");
+        assert_eq!(kernel_thread(), here, "moved to another thread");
         result
     }
+}
+
+/// The kernel's name for the thread that asks: std's may be the coroutine's.
+///
+/// # Panics
+///
+/// If there is no `/proc`.
+pub fn kernel_thread() -> PathBuf {
+    fs::read_link("/proc/thread-self").expect("the thread that asks")
 }
 
 fn gather<T>(

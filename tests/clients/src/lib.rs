@@ -13,8 +13,8 @@ mod server;
 mod slow_http;
 
 pub use crowd::{
-    MOMENT, STACK, crowd, each, on_one_thread, on_threads, overlapped, overlapped_by, shared_crowd,
-    spread_crowd,
+    MOMENT, STACK, crowd, each, kernel_thread, like_threads, on_one_thread, on_threads, overlapped,
+    overlapped_by, shared_crowd, spread_crowd,
 };
 pub use listen::listen;
 pub use postgres_server::postgres_server;

@@ -54,10 +54,8 @@ macro_rules! part {
 /// - A valid mutex.
 unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
     // SAFETY: the caller's promise.
-    matches!(
-        unsafe { part!(mutex, kind) } & KIND,
-        RECURSIVE | ERROR_CHECKING
-    )
+    let kind = unsafe { part!(mutex, kind) } & KIND;
+    kind == RECURSIVE || kind == ERROR_CHECKING
 }
 
 /// Whether whoever holds the mutex is suspended; asked when it was just found
@@ -71,18 +69,6 @@ unsafe fn is_held_by_suspended(mutex: *mut pthread_mutex_t, cx: Cx) -> bool {
     let owner = unsafe { part!(mutex, owner) };
     // As the caller runs on this thread, nobody else does.
     owner == own::thread(cx) || sched::is_suspended(owner as u32)
-}
-
-/// Whether this coroutine, with thread-locals of its own, holds the mutex; glibc
-/// tells its holder so.
-///
-/// # Safety
-///
-/// - A valid mutex.
-unsafe fn is_held_by(mutex: *mut pthread_mutex_t, cx: Cx) -> bool {
-    // SAFETY: the caller's promise.
-    let owner = unsafe { part!(mutex, owner) };
-    cx.own_number() == Some(owner as u32)
 }
 
 /// It is held by somebody who runs.
@@ -112,11 +98,16 @@ unsafe fn lock(
             return lock_for_one_of_many(here, mutex, deadline(), &real);
         }
         let attempt = || real::pthread_mutex_trylock(mutex);
-        match attempt() {
-            libc::EBUSY if knows_its_holder(mutex) && is_held_by(mutex, here.0) => real(),
-            libc::EBUSY => contend(here, mutex, deadline(), &attempt),
-            answer => answer,
+        let answer = attempt();
+        if answer != libc::EBUSY {
+            return answer;
         }
+        // One that knows its holder tells it so.
+        let us = here.0.own_number().filter(|_| knows_its_holder(mutex));
+        if us.is_some_and(|us| part!(mutex, owner) == us as c_int) {
+            return real();
+        }
+        contend(here, mutex, deadline(), &attempt)
     }
 }
 

@@ -4,12 +4,12 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::Why;
 use super::block::{Block, ThreadPointer, visit};
 use super::facts::{Facts, version};
 use super::list::Lists;
 use super::probe;
 use super::template::{Template, Word};
-use crate::sys::tls::Why;
 use crate::util::section::Section;
 
 /// What is known of glibc, once it has been checked.

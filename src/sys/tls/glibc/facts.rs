@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::{transmute, transmute_copy};
 use std::ptr;
 
-use crate::sys::tls::Why;
+use super::Why;
 
 /// A word's or a field's distance from the thread pointer, in bytes.
 pub(super) type Offset = isize;

@@ -16,11 +16,11 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{mem, ptr};
 
+use super::Why;
 use super::facts::{Facts, thread_pointer};
 use super::futex::{self, Flag};
 use super::list::Lists;
 use crate::sys::mem::{PAGE, Reserve};
-use crate::sys::tls::Why;
 
 /// What one of the two saw of itself.
 #[derive(Debug, Default)]

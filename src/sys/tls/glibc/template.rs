@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::Why;
 use super::facts::{Facts, Offset};
 use super::probe::{Pair, Seen};
-use crate::sys::tls::Why;
 
 const WORD: usize = size_of::<usize>();
 
