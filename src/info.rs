@@ -120,7 +120,7 @@ impl CoroutineInfo {
     /// spawned with, and on to the worker that was asked.
     ///
     /// Not known of futures, which have no stack, of those that have less than
-    /// 16 KiB of it left, and of those beyond the first thousand on a worker.
+    /// 24 KiB of it left, and of those beyond the first thousand on a worker.
     pub fn backtrace(&self) -> Option<&Backtrace> {
         self.0.backtrace.as_deref()
     }

@@ -383,23 +383,25 @@ fn the_error_of_a_shutdown_says_where_who_hangs() {
 /// At any depth: where the room is too small, nobody looks.
 #[test]
 fn a_backtrace_never_overflows_the_stack_it_is_of() {
+    /// Parks when so many bytes lie between `top` and here.
     #[inline(never)]
-    fn deep(levels: usize) -> usize {
-        let local = std::hint::black_box([levels; 32]);
-        if levels == 0 {
+    fn deep(bytes: usize, top: usize) -> usize {
+        let local = std::hint::black_box([bytes as u8; 64]);
+        if top - local.as_ptr().addr() >= bytes {
             crore::park();
         } else {
-            deep(levels - 1);
+            deep(bytes, top);
         }
-        local[levels % 32]
+        usize::from(local[7])
     }
     let output = in_child("a_backtrace_never_overflows_the_stack_it_is_of", || {
         crore::run(|| {
-            // Some 300 bytes a level and more: beyond half of 32 KiB.
-            let parked: Vec<_> = (0..50)
-                .map(|levels| {
+            let depths = (0..22 << 10).step_by(512);
+            let parked: Vec<_> = depths
+                .map(|bytes| {
                     let builder = Builder::new().stack_size(32 << 10);
-                    builder.spawn(move || deep(levels)).unwrap()
+                    let body = move || deep(bytes, (&raw const bytes).addr());
+                    (bytes, builder.spawn(body).unwrap())
                 })
                 .collect();
             crore::yield_now();
@@ -408,15 +410,13 @@ fn a_backtrace_never_overflows_the_stack_it_is_of() {
                 let info = all.iter().find(|info| info.id() == id).unwrap();
                 info.backtrace().is_some()
             };
-            let traced: Vec<_> = parked
-                .iter()
-                .map(|one| traced(one.coroutine().id()))
-                .collect();
-            assert!(traced[0] && !traced[49], "{traced:?}");
+            let ids = parked.iter().map(|(_, one)| one.coroutine().id());
+            let traced: Vec<_> = ids.map(traced).collect();
+            assert!(traced[0] && !traced[parked.len() - 1], "{traced:?}");
             assert!(traced.is_sorted_by(|a, b| a >= b), "{traced:?}");
-            for (levels, one) in parked.into_iter().enumerate() {
+            for (bytes, one) in parked {
                 one.coroutine().unpark();
-                assert_eq!(one.join().unwrap(), levels);
+                assert_eq!(one.join().unwrap(), usize::from(bytes as u8));
             }
         })
         .unwrap();

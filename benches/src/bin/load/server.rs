@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
+/// Bytes of a connection's buffers, in each direction.
+const BUFFER: usize = 64 << 10;
+
 /// Echoes until standard input ends.
 pub(crate) fn serve() {
     crore::run(|| {
@@ -22,9 +25,13 @@ pub(crate) fn serve() {
     .expect("a runtime");
 }
 
-/// With room for a crowd that comes at once.
+/// With room for a crowd that comes at once; and with buffers of a size, so
+/// that slow readers don't use up the memory that the kernel has for all TCP
+/// (`net.ipv4.tcp_mem`), which would slow everybody down.
 fn listen() -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_send_buffer_size(BUFFER)?;
+    socket.set_recv_buffer_size(BUFFER)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)).into())?;
     socket.listen(4096)?;
     Ok(socket.into())
