@@ -37,7 +37,11 @@ fn threads_that_borrow_from_an_abandoned_main_keep_what_they_have() {
         "threads_that_borrow_from_an_abandoned_main_keep_what_they_have",
         |lent| {
             thread::scope(|scope| {
-                scope.spawn(|| while !lent.load(Relaxed) {});
+                scope.spawn(|| {
+                    while !lent.load(Relaxed) {
+                        std::thread::yield_now();
+                    }
+                });
                 crore::current().cancel();
                 ignore_the_end();
             });
@@ -69,7 +73,11 @@ fn a_main_that_is_cancelled_and_unwinds_gives_all_back() {
     let lent = AtomicBool::new(false);
     let result = crore::run(|| {
         thread::scope(|scope| {
-            scope.spawn(|| while !lent.load(Relaxed) {});
+            scope.spawn(|| {
+                while !lent.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            });
             crore::current().cancel();
             let ended = catch_unwind(AssertUnwindSafe(crore::park));
             lent.store(true, Relaxed);

@@ -189,10 +189,8 @@ fn values_of_keys_are_ended() {
         let mut key = 0;
         let destructor = if i == 79 { again } else { end };
         // SAFETY: a place for the key; functions that fit.
-        assert_eq!(
-            unsafe { libc::pthread_key_create(&mut key, Some(destructor)) },
-            0
-        );
+        let code = unsafe { libc::pthread_key_create(&mut key, Some(destructor)) };
+        assert_eq!(code, 0);
         key
     });
     KEYS.set(keys.collect()).unwrap();
@@ -428,14 +426,11 @@ fn signal_handlers_use_the_coroutines_own() {
                         assert_eq!(NUMBER.get(), sent);
                         // SAFETY: the handler is in place.
                         assert_eq!(unsafe { libc::raise(libc::SIGUSR1) }, 0);
-                        // SAFETY: as above; of oneself, by one's own name.
                         crore::yield_now();
                     }
                     // SAFETY: as above.
-                    assert_eq!(
-                        unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1) },
-                        0
-                    );
+                    let code = unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGUSR1) };
+                    assert_eq!(code, 0);
                     assert_eq!(NUMBER.get(), i + 1);
                     assert_eq!(io::Error::last_os_error().raw_os_error(), Some(99));
                 })
@@ -520,6 +515,7 @@ fn each_has_its_locale_and_the_programs_to_begin_with() {
     });
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn its_stack_is_its_own() {
     in_own(|| {
@@ -543,6 +539,7 @@ fn its_stack_is_its_own() {
     });
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn the_kernel_knows_its_thread() {
     let look = || {
@@ -570,6 +567,7 @@ fn the_kernel_knows_its_thread() {
     in_own_elsewhere(look);
 }
 
+#[cfg(feature = "hook")]
 #[test]
 fn the_process_can_change_its_user() {
     // In a process of its own: glibc asks every thread, and one that runs such

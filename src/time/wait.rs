@@ -73,7 +73,7 @@ pub fn yield_now() {
 /// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[inline]
+#[inline(always)]
 pub fn park() {
     match Cx::running() {
         Some(cx) => cx.take_token(),
