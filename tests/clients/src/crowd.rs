@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs, io};
 
@@ -72,10 +73,14 @@ pub fn crowd<T: Send + 'static>(
     n: usize,
     one: impl Fn(usize) -> T + Send + Sync + 'static,
 ) -> (Vec<T>, Duration) {
-    let one = Arc::new(one);
+    let (one, spawner) = (Arc::new(one), thread::current().id());
     gather(n, |i| {
         let one = Arc::clone(&one);
-        let job = on_this_thread(move |i| one(i), i);
+        let as_wanted = move |i| {
+            assert_eq!(thread::current().id() != spawner, is_own());
+            one(i)
+        };
+        let job = on_this_thread(as_wanted, i);
         if is_own() {
             builder(i).spawn(job)
         } else {
