@@ -74,7 +74,7 @@ impl Worker {
             if self.pool.is_stopping() && !self.stopping.get() {
                 self.stop();
             }
-            if !self.queue.borrow().is_empty() {
+            if !self.queue.brief().is_empty() {
                 if counters.resumed.get() >= round && polled.elapsed() >= POLL_EVERY {
                     self.turn(Turn::Poll)?;
                     polled = Instant::now();
@@ -142,7 +142,7 @@ impl Worker {
     /// to, and then what that leads to.
     #[inline(always)]
     fn pop(&self) -> Option<u32> {
-        let mut queue = self.queue.borrow_mut();
+        let mut queue = self.queue.brief();
         let next = queue.pop_front()?;
         if let Some(&far) = queue.get(2 * AHEAD) {
             prefetch(std::ptr::from_ref(self.slots.slot(far)).cast());

@@ -338,6 +338,18 @@ impl Worker {
 
     #[inline(always)]
     pub(super) fn push(&self, index: u32) {
+        let mut queue = self.queue.brief();
+        if queue.len() < queue.capacity() {
+            queue.push_back(index);
+        } else {
+            drop(queue);
+            self.push_last(index);
+        }
+    }
+
+    /// Pushes where the queue has to grow.
+    #[cold]
+    fn push_last(&self, index: u32) {
         self.queue.borrow_mut().push_back(index);
     }
 
@@ -363,6 +375,7 @@ impl Worker {
     }
 
     /// Asks something of a task of this worker, if the address is not stale.
+    #[inline]
     pub(crate) fn ask(&self, what: Ask, addr: Addr) {
         if let Some((index, slot)) = self.slots.find(addr) {
             match what {

@@ -120,6 +120,13 @@ impl<T> SectionCell<T> {
         }
     }
 
+    /// A borrow that is no section: for what allocates nothing and calls
+    /// nothing, so that no lock is met and no wake-up comes meanwhile.
+    #[inline(always)]
+    pub(crate) fn brief(&self) -> RefMut<'_, T> {
+        self.0.borrow_mut()
+    }
+
     /// For signal handlers, which may have interrupted a borrow.
     #[inline(always)]
     pub(crate) fn try_borrow_mut(&self) -> Option<Held<RefMut<'_, T>>> {
