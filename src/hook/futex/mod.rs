@@ -42,7 +42,7 @@ const BUCKETS: usize = 1024;
 const WAITERS: [u32; 2] = [1 << 26, 1 << 18];
 
 /// One in so many wake-ups is followed by a yield, see [`give_way`].
-const YIELD_EVERY: usize = 8;
+const YIELD_EVERY: usize = 64;
 
 const WAIT: c_int = libc::FUTEX_WAIT;
 const WAIT_BITSET: c_int = libc::FUTEX_WAIT_BITSET;
