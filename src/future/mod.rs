@@ -94,7 +94,8 @@ fn in_coroutine<F: Future>(
     // Dropping one of ours does nothing; not even asking is cheaper.
     let waker = ManuallyDrop::new(cx.waker());
     loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let mut context = Context::from_waker(&waker);
+        if let Poll::Ready(output) = cx.poll(|| future.as_mut().poll(&mut context)) {
             return Some(output);
         }
         cx.unwind_if_ending();

@@ -5,9 +5,10 @@
 //! the two, and a wake-up from another thread lies in the inbox until the
 //! worker reads it on its own stack; so no wake-up can fall in between (I1).
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::RawFd;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -22,6 +23,11 @@ use crate::util::section::Section;
 
 /// How long a descriptor that the kernel does not watch is left alone.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// The slot of a coroutine that polls a foreign future just now.
+    static POLLING: Cell<*const Slot> = const { Cell::new(ptr::null()) };
+}
 
 /// "This code runs in a coroutine." Valid until the coroutine ends; it never
 /// leaves the coroutine's thread.
@@ -175,9 +181,30 @@ impl Cx {
     pub(crate) fn spend(self) {
         let budget = &self.worker().budget;
         budget.set(budget.get().saturating_sub(1));
-        if budget.get() == 0 && self.may_park() && self.is_at_home() {
+        if budget.get() == 0 && self.may_park() && !self.is_polling() && self.is_at_home() {
             self.yield_now();
         }
+    }
+
+    /// Polls a foreign future. Executors keep in thread-locals what they do for
+    /// the time of a poll, so no other coroutine should run meanwhile: not for
+    /// fairness, and not because of a lock that somebody holds for a moment.
+    pub(crate) fn poll<T>(self, poll: impl FnOnce() -> T) -> T {
+        struct Polled;
+        impl Drop for Polled {
+            fn drop(&mut self) {
+                POLLING.set(ptr::null());
+            }
+        }
+        POLLING.set(self.slot());
+        let _polled = Polled;
+        poll()
+    }
+
+    /// Whether this coroutine is in [`Cx::poll`], and shares its thread-locals.
+    /// It may be forgotten when others polled, too, while it waited in there.
+    pub(crate) fn is_polling(self) -> bool {
+        ptr::eq(POLLING.get(), self.slot()) && !self.has_own_locals()
     }
 
     /// Sleeps. `ECANCELED` if cancelled, `ETIME` if a `timeout` ends first.

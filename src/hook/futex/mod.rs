@@ -337,6 +337,7 @@ impl<'a> Waking<'a> {
 fn give_way() {
     if shim::pick(YIELD_EVERY) == 0
         && let Some(cx) = may_suspend()
+        && !cx.is_polling()
     {
         cx.yield_now();
     }

@@ -21,6 +21,9 @@ use crate::sched::Cx;
 /// can't reach the table, so it returns as if woken, and its caller looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long the thread waits in place of a coroutine that polls a future.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// How long a wait may take before somebody is told that nothing can end it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -73,13 +76,32 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
             Some(Ok(cx)) => match (limit(call), table()) {
                 (Ok(limit), Some(table)) => {
                     let saved = errno();
-                    let answer = park(cx, table, call, limit.map(after));
+                    let deadline = limit.map(after);
+                    let answer = match briefly(cx, call, limit) {
+                        Err(libc::ETIMEDOUT) => park(cx, table, call, deadline),
+                        answer => answer,
+                    };
                     answer_c(answer, saved) as c_long
                 }
                 _ => blocked(call),
             },
         }
     }
+}
+
+/// In the middle of a poll the thread waits first, and `ETIMEDOUT` if that does
+/// not help: threads hold locks for a moment only. See [`Cx::poll`].
+///
+/// # Safety
+///
+/// - As for the system call.
+unsafe fn briefly(cx: Cx, call: Call, limit: Option<Duration>) -> Answer {
+    if !cx.is_polling() || limit.is_some_and(|limit| limit < MOMENT) {
+        return Err(libc::ETIMEDOUT);
+    }
+    let until = now(libc::CLOCK_MONOTONIC) + MOMENT;
+    // SAFETY: the caller's promise.
+    unsafe { until_monotonic(call, Some(until)) }
 }
 
 /// How long the caller wants to wait from now on; `None` for ever.
