@@ -81,10 +81,11 @@ pub fn comes_and_goes() {
         };
         (0..10).for_each(|_| batch());
         let before = resident();
-        (0..40).for_each(|_| batch());
+        (0..80).for_each(|_| batch());
         let grown = resident().saturating_sub(before);
-        // Less than a kilobyte for each of the 20 000.
-        assert!(grown < 20_000 << 10, "{grown} bytes more");
+        // jemalloc keeps pages for a while: 15 to 50 MB, after 20 000 as after
+        // 200 000 of them. A block that leaked would be 5 KB each.
+        assert!(grown < 100 << 20, "{grown} bytes more");
     })
     .unwrap();
 }
