@@ -47,12 +47,25 @@ pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     kib(&read(&file)?, "VmRSS:").ok_or_else(|| odd(&file))
 }
 
-/// Processor time that a process has used, all threads, to the nanosecond.
+/// `ESRCH`, which files of an ended thread say.
+const NO_SUCH_PROCESS: i32 = 3;
+
+/// Processor time that a process has used, all its present threads, to the
+/// nanosecond.
 pub(crate) fn processor_time(pid: u32) -> io::Result<Duration> {
     let mut sum = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let file = thread?.path().join("schedstat");
-        let text = fs::read_to_string(&file)?;
+        let text = match fs::read_to_string(&file) {
+            // It has ended since it was listed.
+            Err(e)
+                if e.kind() == io::ErrorKind::NotFound
+                    || e.raw_os_error() == Some(NO_SUCH_PROCESS) =>
+            {
+                continue;
+            }
+            text => text?,
+        };
         sum += words::<u64>(&text)
             .next()
             .ok_or_else(|| odd(&file.to_string_lossy()))?;
