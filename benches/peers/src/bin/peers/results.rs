@@ -60,6 +60,8 @@ pub(crate) struct Echo {
     pub(crate) seconds: f64,
     /// The first is the yardstick.
     pub(crate) servers: Vec<Server>,
+    /// That of the latencies.
+    pub(crate) latencies: String,
 }
 
 /// One echo server.

@@ -1,5 +1,6 @@
 //! The programs that are measured, and how they are started.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -13,16 +14,25 @@ use crore_peers::subject::Work;
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     program: PathBuf,
-    /// More tasks than this it can't have: a thread or a guarded stack takes two
-    /// memory mappings, of which a process may have 65 530.
+    /// More tasks than this it can't have. A thread or a guarded stack takes two
+    /// memory mappings, of which a process may have 65 530; a coroutine of libco
+    /// takes 8 KiB, 16 with a stack of its own.
     pub(crate) most: u64,
     /// Operations are divided by this, because each takes so long.
     pub(crate) slow: u64,
 }
 
+/// What takes part only where its program is given, by the option of this name:
+/// it is built with what not every machine has.
+pub(crate) const GUESTS: [(&str, &[&str]); 3] = [
+    ("go", &["go"]),
+    ("libco", &["libco", "libco-shared"]),
+    ("photon", &["photon"]),
+];
+
 impl Subject {
-    /// All there are; Go where its program is given.
-    pub(crate) fn all(go: Option<&PathBuf>) -> io::Result<Vec<Self>> {
+    /// All there are, with the programs of the guests that are there.
+    pub(crate) fn all(guests: &BTreeMap<&str, PathBuf>) -> io::Result<Vec<Self>> {
         let beside = env::current_exe()?;
         let named = |names: &[&'static str], program: PathBuf| -> Vec<Self> {
             let subject = |&name: &&'static str| Self {
@@ -30,7 +40,8 @@ impl Subject {
                 program: program.clone(),
                 most: match name {
                     "threads" => 10_000,
-                    "may" => 30_000,
+                    "may" | "photon" => 30_000,
+                    "libco" | "libco-shared" => 100_000,
                     _ => u64::MAX,
                 },
                 slow: if name == "threads" { 50 } else { 1 },
@@ -54,7 +65,10 @@ impl Subject {
             ],
             beside.with_file_name("subject_peers"),
         ));
-        all.extend(go.iter().flat_map(|&go| named(&["go"], go.clone())));
+        for (guest, names) in GUESTS {
+            let program = guests.get(guest);
+            all.extend(program.into_iter().flat_map(|it| named(names, it.clone())));
+        }
         match all.iter().find(|subject| !subject.program.is_file()) {
             None => Ok(all),
             Some(missing) => Err(io::Error::other(format!(
