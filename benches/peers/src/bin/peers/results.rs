@@ -220,6 +220,7 @@ mod tests {
             rounds,
             seconds: 1.0,
             servers: Vec::new(),
+            latencies: String::new(),
         };
         let mut results = Results::default();
         results.put_echo(echo(1, 1));
