@@ -23,9 +23,9 @@ namespace {
 constexpr uint64_t STACK = 64 * 1024;
 
 void begin() {
-    // `peers` reads what is printed.
-    log_output = log_output_stderr;
-    log_output_level = ALOG_ERROR;
+    // It logs to where `peers` reads an answer, and takes a connection that
+    // ends for an error.
+    log_output = log_output_null;
     photon::PhotonOptions options;
     options.use_pooled_stack_allocator = photon::STACK_ALLOCATOR_POOLED;
     check(photon::init(photon::INIT_EVENT_EPOLL, photon::INIT_IO_NONE, options) == 0, "no Photon");
