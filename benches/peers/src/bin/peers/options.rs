@@ -136,7 +136,7 @@ impl Options {
             .iter()
             .find(|name| all.iter().all(|one| one.name != **name))
         {
-            return Err(format!("no contender is called {name:?}").into());
+            return Err(format!("no contender here is called {name:?}").into());
         }
         let wanted = |one: &Subject| names.is_empty() || names.iter().any(|name| one.name == name);
         options.subjects = all.into_iter().filter(wanted).collect();

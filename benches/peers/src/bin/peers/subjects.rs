@@ -1,11 +1,11 @@
 //! The programs that are measured, and how they are started.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::{env, fs};
 
 use crore_peers::subject::Work;
 
@@ -15,12 +15,16 @@ pub(crate) struct Subject {
     pub(crate) name: &'static str,
     program: PathBuf,
     /// More tasks than this it can't have. A thread or a guarded stack takes two
-    /// memory mappings, of which a process may have 65 530; a coroutine of libco
-    /// takes 8 KiB, 16 with a stack of its own.
+    /// memory mappings, of which a process may have 65 530; those of libco are
+    /// as many as there is memory for.
     pub(crate) most: u64,
     /// Operations are divided by this, because each takes so long.
     pub(crate) slow: u64,
 }
+
+/// Bytes of a coroutine of libco: 8 KiB that are its own, a page of its stack, one
+/// of the allocator's before the stack, and some room.
+const LIBCO: u64 = 18 * 1024;
 
 /// What takes part only where its program is given, by the option of this name:
 /// it is built with what not every machine has.
@@ -34,6 +38,7 @@ impl Subject {
     /// All there are, with the programs of the guests that are there.
     pub(crate) fn all(guests: &BTreeMap<&str, PathBuf>) -> io::Result<Vec<Self>> {
         let beside = env::current_exe()?;
+        let memory = available_memory()?;
         let named = |names: &[&'static str], program: PathBuf| -> Vec<Self> {
             let subject = |&name: &&'static str| Self {
                 name,
@@ -41,7 +46,7 @@ impl Subject {
                 most: match name {
                     "threads" => 10_000,
                     "may" | "photon" => 30_000,
-                    "libco" | "libco-shared" => 100_000,
+                    "libco" | "libco-shared" => memory / LIBCO,
                     _ => u64::MAX,
                 },
                 slow: if name == "threads" { 50 } else { 1 },
@@ -117,6 +122,18 @@ impl Subject {
         running.pid = pid;
         Ok((running, addr))
     }
+}
+
+/// Bytes that can be had without swapping.
+fn available_memory() -> io::Result<u64> {
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let line = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| io::Error::other("no MemAvailable in /proc/meminfo"))
 }
 
 /// A server process; it ends with this value.
