@@ -47,7 +47,7 @@ pub fn yield_now() {
     match Cx::parkable() {
         Some(cx) => {
             cx.yield_now();
-            cx.unwind_if_ending();
+            cx.unwind_or_return();
         }
         None => std::thread::yield_now(),
     }
