@@ -106,6 +106,32 @@ fn positioned_reads_and_writes() {
     });
 }
 
+/// A file that the kernel makes up gives a piece at a time, and may make wait
+/// for the next.
+#[test]
+fn a_made_up_file_is_asked_once() {
+    same(|_| {
+        // Long enough: a line of 50 bytes or more for each mapping, and every
+        // second page is one.
+        // SAFETY: a mapping of its own, given back below.
+        unsafe {
+            let (len, flags) = (200 * 4096, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            for page in (0..200).step_by(2) {
+                let page = at.byte_add(page * 4096);
+                assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ), 0);
+            }
+            let mut maps = File::open("/proc/self/maps").unwrap();
+            let mut buffer = vec![0; 1 << 20];
+            let first = maps.read(&mut buffer).unwrap();
+            let second = maps.read(&mut buffer).unwrap();
+            assert_eq!(libc::munmap(at, len), 0);
+            (first > 0 && first <= 4096, second > 0)
+        }
+    });
+}
+
 #[test]
 fn a_cold_file_with_the_nonblocking_flag_is_read_all_the_same() {
     same(|_| {

@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod files;
 mod seccomp;
 mod waits;
 
