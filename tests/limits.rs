@@ -79,6 +79,22 @@ fn spawns_from_outside_have_places_of_their_own() {
 }
 
 #[test]
+fn what_finds_no_place_waits_for_one() {
+    let runtime = Runtime::builder().max_coroutines(3).build().unwrap();
+    runtime
+        .run(|| {
+            let queued = Handle::current().unwrap().spawn(|| 5);
+            let all: Vec<_> = (0..2).map(|_| crore::spawn_local(crore::park)).collect();
+            // The worker looks at it each time, and has no slot for it.
+            (0..10).for_each(|_| crore::yield_now());
+            assert!(!queued.is_finished());
+            release(all);
+            assert_eq!(queued.join().unwrap(), 5);
+        })
+        .unwrap();
+}
+
+#[test]
 fn places_from_outside_are_used_again_by_many_threads() {
     fn spawn_until_there_is_room(handle: &Handle) -> JoinHandle<CoroutineId> {
         loop {
