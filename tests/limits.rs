@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "hook")]
+use std::sync::LazyLock;
+#[cfg(feature = "hook")]
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
@@ -232,7 +234,7 @@ fn an_accept_loop_that_waits_for_room_meets_no_limit() {
     const PLACES: usize = 20;
     /// As many as the listener keeps waiting.
     const CLIENTS: usize = 100;
-    static ROOM: Semaphore = Semaphore::new(PLACES);
+    static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(PLACES));
     static SERVED: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
 

@@ -481,7 +481,7 @@ impl Worker {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Worker {
     /// How many timers and waiters for descriptors there are here.
     pub(crate) fn count_waits(&self) -> usize {
