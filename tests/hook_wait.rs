@@ -302,3 +302,41 @@ fn busy_sockets_let_others_run() {
         other.join().unwrap();
     });
 }
+
+/// No event is asked for: then a hang-up is all that can come.
+#[test]
+fn a_poll_for_nothing_waits_for_the_hang_up() {
+    same(|on| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut entries = [entry(near.as_raw_fd(), 0)];
+        let closer = on.go(move || drop(far));
+        let ready = poll(&mut entries, -1);
+        closer.join();
+        (ready, entries[0].revents)
+    });
+}
+
+/// Linux leaves there what is left, whole seconds too.
+#[test]
+fn select_says_what_is_left_of_its_time() {
+    same(|on| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let writer = on.go(move || {
+            far.write_all(b"x").unwrap();
+            far
+        });
+        let mut left = libc::timeval {
+            tv_sec: 1_000,
+            tv_usec: 0,
+        };
+        let (fd, none) = (near.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: a set that is initialised; places that live across the call.
+        let ready = unsafe {
+            let mut set: libc::fd_set = std::mem::zeroed();
+            libc::FD_SET(fd, &mut set);
+            libc::select(fd + 1, &mut set, none, none, &mut left)
+        };
+        drop(writer.join());
+        (ready, left.tv_sec < 1_000, left.tv_sec > 0)
+    });
+}
