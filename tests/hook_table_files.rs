@@ -106,6 +106,30 @@ fn positioned_reads_and_writes() {
     });
 }
 
+/// Where a file's own position is used, it is behind what was sent, also when
+/// the other side took a part only, or nothing.
+#[test]
+fn sendfile_moves_the_position_by_what_was_sent() {
+    same(|_| {
+        let mut file = file();
+        file.write_all(&pattern(1 << 20)).unwrap();
+        file.rewind().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_write_timeout(Some(std::time::Duration::from_millis(20)))
+            .unwrap();
+        let (out, from) = (near.as_raw_fd(), file.as_raw_fd());
+        // SAFETY: no place for an offset.
+        let send = || said(unsafe { libc::sendfile(out, from, std::ptr::null_mut(), 1 << 20) });
+        let some = send().unwrap();
+        assert!(some < 1 << 20, "nobody reads");
+        let behind = file.stream_position().unwrap() == some as u64;
+        let nothing = send();
+        let still = file.stream_position().unwrap() == some as u64;
+        drop(far);
+        (behind, nothing, still)
+    });
+}
+
 /// A file that the kernel makes up gives a piece at a time, and may make wait
 /// for the next.
 #[test]

@@ -340,3 +340,30 @@ fn select_says_what_is_left_of_its_time() {
         (ready, left.tv_sec < 1_000, left.tv_sec > 0)
     });
 }
+
+/// What others do meanwhile on the thread is not seen in errno.
+#[test]
+fn sleeps_leave_errno_alone() {
+    in_coroutines(|_| {
+        // SAFETY: libc's own thread-local; valid times.
+        unsafe {
+            let time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000,
+            };
+            let none = std::ptr::null_mut();
+            let sleeps: [&dyn Fn() -> i32; 3] = [
+                &|| libc::nanosleep(&time, none),
+                &|| libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &time, none),
+                &|| libc::usleep(1_000),
+            ];
+            for sleep in sleeps {
+                let other = crore::spawn(|| libc::close(-1));
+                *libc::__errno_location() = libc::EXDEV;
+                assert_eq!(sleep(), 0);
+                assert_eq!(*libc::__errno_location(), libc::EXDEV);
+                assert_eq!(other.join().unwrap(), -1);
+            }
+        }
+    });
+}
