@@ -81,10 +81,13 @@ fn std_copies_between_pipe_and_socket() {
 fn a_flag_set_by_a_duplicate_is_felt_by_the_original() {
     same(|on| {
         let duplicates: [fn(RawFd) -> RawFd; 4] = [
-            // SAFETY: no pointers, in all of them.
+            // SAFETY: no pointers.
             |fd| unsafe { libc::dup(fd) },
+            // SAFETY: as above.
             |fd| unsafe { libc::fcntl(fd, libc::F_DUPFD, 0) },
+            // SAFETY: as above.
             |fd| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) },
+            // SAFETY: as above.
             |fd| unsafe { libc::dup2(fd, libc::dup(0)) },
         ];
         duplicates.map(|duplicate| {
