@@ -1,6 +1,8 @@
 //! The promise: handles, channels and locks of crore can be awaited in any
 //! executor (here smol's and those of `futures`), and futures of any library
 //! can be waited for in a coroutine.
+// Executors and locks of others have models of their own under loom.
+#![cfg(not(loom))]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::panic::catch_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread::panicking;
 use std::time::{Duration, Instant};
 
@@ -239,6 +239,23 @@ fn hooked_waits_leave_nothing() {
         sleeper.cancel();
         sleeper.join().unwrap(); // sleeps can't fail: they end
     });
+}
+
+#[test]
+fn one_that_has_not_started_never_will() {
+    crore::run(|| {
+        let dropped = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&dropped);
+        let note = OnDrop(move || theirs.store(true, Relaxed));
+        let unstarted = crore::spawn(move || {
+            let _note = note;
+            unreachable!("it was cancelled before it began");
+        });
+        unstarted.cancel();
+        assert!(unstarted.join().unwrap_err().is_cancelled());
+        assert!(dropped.load(Relaxed), "what it owned is gone");
+    })
+    .unwrap();
 }
 
 #[test]

@@ -75,6 +75,42 @@ fn std_copies_between_pipe_and_socket() {
     std::fs::remove_file(file_path("copy")).unwrap();
 }
 
+/// `O_NONBLOCK` is the open file's, whichever number it was set by, and what is
+/// known of one number ends with it.
+#[test]
+fn a_flag_set_by_a_duplicate_is_felt_by_the_original() {
+    same(|on| {
+        let duplicates: [fn(RawFd) -> RawFd; 4] = [
+            // SAFETY: no pointers.
+            |fd| unsafe { libc::dup(fd) },
+            // SAFETY: as above.
+            |fd| unsafe { libc::fcntl(fd, libc::F_DUPFD, 0) },
+            // SAFETY: as above.
+            |fd| unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) },
+            // SAFETY: as above.
+            |fd| unsafe { libc::dup2(fd, libc::dup(0)) },
+        ];
+        duplicates.map(|duplicate| {
+            let (mut a, b) = UnixStream::pair().unwrap();
+            let fd = b.as_raw_fd();
+            // SAFETY: made just now, nobody else's.
+            let other = unsafe { UnixStream::from_raw_fd(duplicate(fd)) };
+            // One wait, so that all is known of the number.
+            let writer = on.go(move || {
+                a.write_all(b"x").unwrap();
+                a
+            });
+            let mut buffer = [0; 8];
+            let got = read(fd, &mut buffer);
+            let a = writer.join();
+            other.set_nonblocking(true).unwrap();
+            let nothing = read(fd, &mut buffer);
+            drop(a);
+            (got, nothing)
+        })
+    });
+}
+
 fn file_path(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("crore-{name}-{}", std::process::id()))
 }

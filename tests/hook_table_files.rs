@@ -106,6 +106,56 @@ fn positioned_reads_and_writes() {
     });
 }
 
+/// Where a file's own position is used, it is behind what was sent, also when
+/// the other side took a part only, or nothing.
+#[test]
+fn sendfile_moves_the_position_by_what_was_sent() {
+    same(|_| {
+        let mut file = file();
+        file.write_all(&pattern(1 << 20)).unwrap();
+        file.rewind().unwrap();
+        let (near, far) = UnixStream::pair().unwrap();
+        near.set_write_timeout(Some(std::time::Duration::from_millis(20)))
+            .unwrap();
+        let (out, from) = (near.as_raw_fd(), file.as_raw_fd());
+        // SAFETY: no place for an offset.
+        let send = || said(unsafe { libc::sendfile(out, from, std::ptr::null_mut(), 1 << 20) });
+        let some = send().unwrap();
+        assert!(some < 1 << 20, "nobody reads");
+        let behind = file.stream_position().unwrap() == some as u64;
+        let nothing = send();
+        let still = file.stream_position().unwrap() == some as u64;
+        drop(far);
+        (behind, nothing, still)
+    });
+}
+
+/// A file that the kernel makes up gives a piece at a time, and may make wait
+/// for the next.
+#[test]
+fn a_made_up_file_is_asked_once() {
+    same(|_| {
+        // Long enough: a line of 50 bytes or more for each mapping, and every
+        // second page is one.
+        // SAFETY: a mapping of its own, given back below.
+        unsafe {
+            let (len, flags) = (200 * 4096, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let at = libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0);
+            assert_ne!(at, libc::MAP_FAILED);
+            for page in (0..200).step_by(2) {
+                let page = at.byte_add(page * 4096);
+                assert_eq!(libc::mprotect(page, 4096, libc::PROT_READ), 0);
+            }
+            let mut maps = File::open("/proc/self/maps").unwrap();
+            let mut buffer = vec![0; 1 << 20];
+            let first = maps.read(&mut buffer).unwrap();
+            let second = maps.read(&mut buffer).unwrap();
+            assert_eq!(libc::munmap(at, len), 0);
+            (first > 0 && first <= 4096, second > 0)
+        }
+    });
+}
+
 #[test]
 fn a_cold_file_with_the_nonblocking_flag_is_read_all_the_same() {
     same(|_| {

@@ -280,6 +280,22 @@ fn joining_threads() {
     });
 }
 
+/// Nobody can wait for its end, so nobody does: it may never come.
+#[test]
+fn a_detached_thread_is_not_joined() {
+    same(|_| {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || ended.recv().unwrap_err());
+        let number = std::os::unix::thread::JoinHandleExt::as_pthread_t(&thread);
+        // Detaches it; it goes on until `end` is gone.
+        drop(thread);
+        // SAFETY: a thread that lives.
+        let answer = unsafe { libc::pthread_join(number, std::ptr::null_mut()) };
+        drop(end);
+        answer
+    });
+}
+
 #[test]
 fn coroutines_can_opt_out() {
     in_coroutines(|_| {

@@ -302,3 +302,68 @@ fn busy_sockets_let_others_run() {
         other.join().unwrap();
     });
 }
+
+/// No event is asked for: then a hang-up is all that can come.
+#[test]
+fn a_poll_for_nothing_waits_for_the_hang_up() {
+    same(|on| {
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut entries = [entry(near.as_raw_fd(), 0)];
+        let closer = on.go(move || drop(far));
+        let ready = poll(&mut entries, -1);
+        closer.join();
+        (ready, entries[0].revents)
+    });
+}
+
+/// Linux leaves there what is left, whole seconds too.
+#[test]
+fn select_says_what_is_left_of_its_time() {
+    same(|on| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let writer = on.go(move || {
+            far.write_all(b"x").unwrap();
+            far
+        });
+        let mut left = libc::timeval {
+            tv_sec: 1_000,
+            tv_usec: 0,
+        };
+        let (fd, none) = (near.as_raw_fd(), std::ptr::null_mut());
+        // SAFETY: a set that is initialised; places that live across the call.
+        let ready = unsafe {
+            let mut set: libc::fd_set = std::mem::zeroed();
+            libc::FD_SET(fd, &mut set);
+            libc::select(fd + 1, &mut set, none, none, &mut left)
+        };
+        drop(writer.join());
+        (ready, left.tv_sec < 1_000, left.tv_sec > 0)
+    });
+}
+
+/// What others do meanwhile on the thread is not seen in errno.
+#[test]
+fn sleeps_leave_errno_alone() {
+    in_coroutines(|_| {
+        // SAFETY: libc's own thread-local; valid times.
+        unsafe {
+            let time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000,
+            };
+            let none = std::ptr::null_mut();
+            let sleeps: [&dyn Fn() -> i32; 3] = [
+                &|| libc::nanosleep(&time, none),
+                &|| libc::clock_nanosleep(libc::CLOCK_MONOTONIC, 0, &time, none),
+                &|| libc::usleep(1_000),
+            ];
+            for sleep in sleeps {
+                let other = crore::spawn(|| libc::close(-1));
+                *libc::__errno_location() = libc::EXDEV;
+                assert_eq!(sleep(), 0);
+                assert_eq!(*libc::__errno_location(), libc::EXDEV);
+                assert_eq!(other.join().unwrap(), -1);
+            }
+        }
+    });
+}

@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 #[cfg(feature = "hook")]
+use std::sync::LazyLock;
+#[cfg(feature = "hook")]
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
@@ -76,6 +78,22 @@ fn spawns_from_outside_have_places_of_their_own() {
             .run(|| queued.into_iter().for_each(|handle| handle.join().unwrap()))
             .unwrap();
     }
+}
+
+#[test]
+fn what_finds_no_place_waits_for_one() {
+    let runtime = Runtime::builder().max_coroutines(3).build().unwrap();
+    runtime
+        .run(|| {
+            let queued = Handle::current().unwrap().spawn(|| 5);
+            let all: Vec<_> = (0..2).map(|_| crore::spawn_local(crore::park)).collect();
+            // The worker looks at it each time, and has no slot for it.
+            (0..10).for_each(|_| crore::yield_now());
+            assert!(!queued.is_finished());
+            release(all);
+            assert_eq!(queued.join().unwrap(), 5);
+        })
+        .unwrap();
 }
 
 #[test]
@@ -216,7 +234,7 @@ fn an_accept_loop_that_waits_for_room_meets_no_limit() {
     const PLACES: usize = 20;
     /// As many as the listener keeps waiting.
     const CLIENTS: usize = 100;
-    static ROOM: Semaphore = Semaphore::new(PLACES);
+    static ROOM: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(PLACES));
     static SERVED: AtomicUsize = AtomicUsize::new(0);
     static MOST: AtomicUsize = AtomicUsize::new(0);
 

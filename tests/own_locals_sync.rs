@@ -1,7 +1,9 @@
 //! Locks, parkers and channels that know threads, unmodified, between
 //! coroutines with thread-locals of their own: on one worker, on several, and
 //! with plain threads.
+// Locks of others have models of their own under loom.
 #![cfg(all(
+    not(loom),
     feature = "hook",
     target_arch = "x86_64",
     target_os = "linux",

@@ -9,6 +9,9 @@ use std::thread;
 
 use crore::block_on;
 
+mod common;
+use common::{in_child, stderr};
+
 /// Runs it in a coroutine, on a shared stack, and on a plain thread.
 fn everywhere(f: impl Fn() + Clone + Send + 'static) {
     let again = f.clone();
@@ -173,6 +176,38 @@ fn a_waker_outlives_everything_and_does_nothing_then() {
     })
     .unwrap();
     drop(of_main);
+}
+
+/// In a child: other tests' runtimes would have this one's places.
+#[test]
+fn an_id_of_an_ended_runtime_means_nobody_in_the_next() {
+    let name = "an_id_of_an_ended_runtime_means_nobody_in_the_next";
+    let output = in_child(name, || {
+        let old = crore::run(|| {
+            let ended: Vec<_> = (0..10).map(|_| crore::spawn(|| ())).collect();
+            let ids: Vec<_> = ended.iter().map(|one| one.coroutine().id()).collect();
+            ended.into_iter().for_each(|one| one.join().unwrap());
+            ids
+        })
+        .unwrap();
+        crore::run(|| {
+            // Here, too, main is the first, and these come after it.
+            let new: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
+            crore::yield_now();
+            for id in old {
+                id.unpark();
+                id.cancel();
+            }
+            (0..3).for_each(|_| crore::yield_now());
+            assert!(new.iter().all(|one| !one.is_finished()));
+            for one in new {
+                one.coroutine().unpark();
+                one.join().unwrap();
+            }
+        })
+        .unwrap();
+    });
+    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 /// Tells its wakers' and its own end.

@@ -352,13 +352,12 @@ fn a_runtime_of_several_workers_runs_again() {
                 let far = elsewhere(|| 1);
                 let near: Vec<_> = (0..100).map(|i| crore::spawn(move || i)).collect();
                 crore::spawn(crore::park); // left behind
+                // What nobody has started when `main` ends is cancelled.
+                assert_eq!(between.join().unwrap(), round);
                 far.join().unwrap() + near.into_iter().map(|one| one.join().unwrap()).sum::<u64>()
             })
             .unwrap();
         assert_eq!(sum, 4_951);
-        // If this run was over too soon, the next one has it; but `main` waited
-        // for those that came later, so it started.
-        assert_eq!(between.join().unwrap(), round);
         let metrics = runtime.metrics();
         assert_eq!(metrics.spawned, metrics.ended);
     }
@@ -629,6 +628,67 @@ fn unparks_cross_workers() {
             for h in ring {
                 h.join().unwrap();
             }
+        })
+        .unwrap();
+}
+
+/// The alarm that wakes a sleeping worker is nothing that its waker's
+/// cancellation could end.
+#[test]
+fn one_that_is_cancelled_still_wakes_those_of_other_workers() {
+    static ROUNDS: AtomicUsize = AtomicUsize::new(0);
+    const ALL: usize = 300;
+    runtime(2)
+        .run(|| {
+            let sleeper = elsewhere(|| {
+                for _ in 0..ALL {
+                    crore::park();
+                    ROUNDS.fetch_add(1, Relaxed);
+                }
+            });
+            let cancelled = crore::spawn_local(|| {
+                crore::current().cancel();
+                for round in 0..ALL {
+                    // It sleeps by then, or is about to, more often than not.
+                    for _ in 0..100_000 {
+                        std::hint::spin_loop();
+                    }
+                    sleeper.coroutine().unpark();
+                    while ROUNDS.load(Relaxed) <= round {
+                        std::hint::spin_loop();
+                    }
+                }
+                sleeper
+            });
+            cancelled.join().unwrap().join().unwrap();
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_worker_s_limit_counts_what_has_not_started() {
+    let builder = Runtime::builder().workers(2).max_coroutines(4);
+    let runtime = builder.build().unwrap();
+    runtime
+        .run(|| {
+            let done = Arc::new(AtomicBool::new(false));
+            let theirs = Arc::clone(&done);
+            // The other worker takes nothing.
+            let busy = elsewhere(move || {
+                while !theirs.load(Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let unstarted: Vec<_> = std::iter::from_fn(|| {
+                let spawned = crore::Builder::new().spawn(|| ());
+                spawned.ok()
+            })
+            .collect();
+            // And main, which is alive.
+            assert_eq!(unstarted.len(), 3);
+            done.store(true, Relaxed);
+            unstarted.into_iter().for_each(|one| one.join().unwrap());
+            busy.join().unwrap();
         })
         .unwrap();
 }

@@ -8,13 +8,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::sched::set_unhooked;
 use crate::shim::Lock;
-use crate::sys::fork;
+use crate::sys::fork::PerProcess;
 
 /// How long a thread waits for work before it leaves.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 static MOST: AtomicUsize = AtomicUsize::new(64);
 
 /// The pool of this process; one that was a parent's is left alone.
-static POOL: AtomicPtr<Pool> = AtomicPtr::new(std::ptr::null_mut());
+static POOL: PerProcess<Pool> = PerProcess::new();
 
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
@@ -42,8 +42,6 @@ pub fn threads() -> usize {
 }
 
 struct Pool {
-    /// The fork generation of the process that it belongs to.
-    generation: u32,
     lock: Lock<State>,
 }
 
@@ -63,28 +61,16 @@ enum Hand {
     Later,
 }
 
-fn pool() -> &'static Pool {
-    let known = POOL.load(Ordering::Acquire);
-    // SAFETY: null, or a pool that is never freed.
-    let pool = unsafe { known.as_ref() };
-    if let Some(pool) = pool.filter(|pool| pool.generation == fork::generation()) {
-        return pool;
-    }
-    let fresh = Box::into_raw(Box::new(Pool {
-        generation: fork::generation(),
-        lock: Lock::new(State::default()),
-    }));
-    match POOL.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: just made, never freed from here on.
-        Ok(_) => unsafe { &*fresh },
-        Err(other) => {
-            // SAFETY: `fresh` was not published; `other` is never freed.
-            unsafe {
-                drop(Box::from_raw(fresh));
-                &*other
-            }
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            lock: Lock::new(State::default()),
         }
     }
+}
+
+fn pool() -> &'static Pool {
+    POOL.get()
 }
 
 /// Puts a job in line.

@@ -75,7 +75,7 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
             return output;
         }
         cx.unwind_if_ending();
-        cx.park();
+        cx.park_for_output(None);
     }
 }
 
@@ -102,7 +102,7 @@ fn in_coroutine<F: Future>(
         if deadline.is_some_and(|at| Instant::now() >= at) {
             return None;
         }
-        cx.park_until(deadline);
+        cx.park_for_output(deadline);
     }
 }
 

@@ -144,6 +144,11 @@ pub(super) fn duplicated(old: RawFd, new: RawFd) {
     }
 }
 
+/// Whether two numbers are, as far as is known, of one open file.
+pub(super) fn may_be_one(a: RawFd, b: RawFd) -> bool {
+    a == b || known(a, SHARED) && known(b, SHARED)
+}
+
 /// The number begins or ends: nothing is known of it. True if anything was.
 pub(super) fn forget(fd: RawFd) -> bool {
     let Some(word) = entry(fd) else { return false };

@@ -4,6 +4,7 @@
 //! - Reading takes what is in memory without waiting (`RWF_NOWAIT`, at the
 //!   price of the plain call). What is not is read by a helper thread into a
 //!   buffer of its own and copied: a few µs on top of what the disk takes.
+//! - A read that takes several pieces is not mixed with others (`turns.rs`).
 //! - Writing goes to the page cache and is done here: a helper would cost ten
 //!   times the call, and loggers write under locks that they count on nobody
 //!   else asking for. Only a `pwrite` of which the kernel says that it would
@@ -21,8 +22,8 @@ use libc::{iovec, off_t, size_t, ssize_t};
 
 use super::engine::{gate, inside_file, on_helper};
 use super::raw::{Answer, Errno, sys, syscall};
-use super::real;
 use super::transfer::{Buffers, no_buffer};
+use super::{real, turns};
 use crate::driver::Direction;
 use crate::sched::Cx;
 
@@ -31,6 +32,17 @@ pub(super) const HERE: off_t = -1;
 
 /// The most that a helper moves at a time.
 const MOST: usize = 256 << 10;
+
+/// What a piece says of the rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    /// Nothing: more may have to be waited for.
+    InMemory,
+    /// Nothing: it was as large as it could be.
+    Full,
+    /// The kernel would have waited for more: there is none.
+    LastWord,
+}
 
 /// One call on a file, by file, place and flags of `preadv2`.
 #[derive(Clone, Copy)]
@@ -84,23 +96,32 @@ impl Access {
     pub(super) unsafe fn run(self, cx: Cx, buffers: Buffers, mut done: usize) -> Answer {
         // SAFETY: the caller's buffers, for this and all below.
         let total = unsafe { buffers.total() };
+        let mut turn = None;
         loop {
             let mut scratch = no_buffer();
             // SAFETY: as above.
             let moved = unsafe {
                 let rest = buffers.after(done, &mut scratch);
                 match self.call(done, rest, libc::RWF_NOWAIT) {
-                    Err(libc::EAGAIN) => self.helped(cx, buffers, done, total),
-                    Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => self.call(done, rest, 0),
-                    answer => answer,
+                    Err(libc::EAGAIN) => {
+                        if turn.is_none() && self.at == HERE {
+                            turn = turns::take(cx, self.fd);
+                        }
+                        self.helped(cx, buffers, done, total)
+                    }
+                    Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => self
+                        .call(done, rest, 0)
+                        .map(|moved| (moved, Piece::LastWord)),
+                    answer => answer.map(|moved| (moved, Piece::InMemory)),
                 }
             };
-            match moved {
+            let (moved, piece) = match moved {
                 Err(_) if done > 0 => return Ok(done),
                 Err(code) => return Err(code),
-                Ok(moved) => done += moved,
-            }
-            if moved == Ok(0) || done >= total {
+                Ok(moved) => moved,
+            };
+            done += moved;
+            if moved == 0 || done >= total || piece == Piece::LastWord {
                 return Ok(done);
             }
         }
@@ -112,7 +133,13 @@ impl Access {
     ///
     /// - As for [`run`](Self::run).
     #[cold]
-    unsafe fn helped(self, cx: Cx, buffers: Buffers, done: usize, total: usize) -> Answer {
+    unsafe fn helped(
+        self,
+        cx: Cx,
+        buffers: Buffers,
+        done: usize,
+        total: usize,
+    ) -> Result<(usize, Piece), Errno> {
         let len = (total - done).min(MOST);
         let bytes = match self.dir {
             Direction::Read => vec![0; len],
@@ -124,7 +151,11 @@ impl Access {
             // SAFETY: the caller's buffers, which have room for `len`.
             unsafe { buffers.scatter(done, &bytes[..moved]) };
         }
-        Ok(moved)
+        let piece = match moved == len {
+            true => Piece::Full,
+            false => Piece::LastWord,
+        };
+        Ok((moved, piece))
     }
 
     fn bounce(self, mut bytes: Vec<u8>, done: usize) -> Result<(usize, Vec<u8>), Errno> {

@@ -30,7 +30,7 @@
 //! | `recv recvfrom recvmsg send sendto sendmsg` | tried with `MSG_DONTWAIT`; parks on `EAGAIN`; a send returns when all is taken |
 //! | `recvmmsg sendmmsg` | the same, in batches |
 //! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work |
-//! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest; writes go to the page cache at once |
+//! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest, with no other coroutine's read in between; writes go to the page cache at once, each by one call |
 //! | `write writev` on stdout and stderr | block the thread, whose `println!` holds a lock meanwhile; with own thread-locals as any other |
 //! | `pread pwrite preadv pwritev preadv2 pwritev2` | tried with `RWF_NOWAIT`, else a helper thread by way of a buffer of its own; on file systems without that, direct |
 //! | `fsync fdatasync syncfs` | helper thread |
@@ -168,6 +168,8 @@ mod thread;
 mod time;
 #[cfg(feature = "hook")]
 mod transfer;
+#[cfg(feature = "hook")]
+mod turns;
 #[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
 mod users;
 #[cfg(feature = "hook")]

@@ -3,7 +3,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use libc::pthread_t;
+use libc::{pthread_t, timespec};
 
 use super::engine::gate;
 use super::pauses::Pauses;
@@ -11,7 +11,11 @@ use super::raw::{errno, set_errno};
 use super::real;
 
 unsafe extern "C" {
-    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) -> c_int;
+    fn pthread_timedjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        until: *const timespec,
+    ) -> c_int;
 }
 
 /// A thread's end gives no sign that can be watched: asked for up to every
@@ -27,10 +31,16 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) ->
     };
     let saved = errno();
     let mut pauses = Pauses::new();
+    // `pthread_tryjoin_np` would not refuse a detached thread while it runs, and
+    // then we would look at what has gone with it.
+    let long_ago = timespec {
+        tv_sec: -1,
+        tv_nsec: 0,
+    };
     let result = loop {
-        // SAFETY: the caller's arguments; nothing is joined while it says EBUSY.
-        match unsafe { pthread_tryjoin_np(thread, value) } {
-            libc::EBUSY => {}
+        // SAFETY: the caller's arguments; nothing is joined while it is late.
+        match unsafe { pthread_timedjoin_np(thread, value, &long_ago) } {
+            libc::ETIMEDOUT => {}
             result => break result,
         }
         if pauses.pause(cx, None).is_err() {

@@ -10,7 +10,7 @@ use super::file::{Access, HERE};
 use super::lock::kind;
 use super::raw::{Answer, Errno, errno, set_errno, sys, syscall};
 use super::transfer::{Buffers, Transfer, no_buffer};
-use super::{fdflags, outside, real};
+use super::{fdflags, outside, real, turns};
 use crate::driver::Direction;
 use crate::sched::Cx;
 
@@ -103,6 +103,9 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for this and all closures below.
     let total = unsafe { buffers.total() };
     inside_maybe_file(cx, fd, || {
+        if !fdflags::known(fd, fdflags::NOT_A_FILE) {
+            turns::let_pass(cx, fd);
+        }
         Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
             // SAFETY: as above.
             let got = unsafe { vector(fd, Direction::Read, buffers, mode) };
@@ -111,7 +114,8 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
                 Err(libc::EAGAIN) => 0,
                 _ => return got,
             };
-            if !is_file(cx, fd) {
+            // Where it can't be asked not to wait, it was not: that was all.
+            if fdflags::known(fd, fdflags::poll_first(Direction::Read)) || !is_file(cx, fd) {
                 return got;
             }
             // A file gives without waiting only what is in memory already,
@@ -148,28 +152,19 @@ unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for the closure too.
     let total = unsafe { buffers.total() };
     inside_maybe_file(cx, fd, || {
+        // One call of the kernel, which mixes it with nobody else's; without
+        // waiting it might take a part only.
+        let file = total > 0 && is_file(cx, fd);
         Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
+            let mode = if file { Mode::Plain } else { mode };
             let mut scratch = no_buffer();
             // SAFETY: as above.
-            let write = |mode| unsafe {
+            unsafe {
                 let rest = buffers.after(done, &mut scratch);
                 vector(fd, Direction::Write, rest, mode)
-            };
-            retried(write, mode, || is_file(cx, fd))
+            }
         })
     })
-}
-
-/// A file that would wait for memory is given the bytes all the same.
-fn retried(
-    mut write: impl FnMut(Mode) -> Answer,
-    mode: Mode,
-    file: impl FnOnce() -> bool,
-) -> Answer {
-    match write(mode) {
-        Err(libc::EAGAIN) if file() => write(Mode::Plain),
-        answer => answer,
-    }
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by

@@ -131,6 +131,14 @@ impl Cx {
         }
     }
 
+    /// As [`Cx::unwind_if_ending`], for waits that may return with nothing: `true`
+    /// if this one has to, since nothing can unwind and a deadline has passed.
+    #[inline(always)]
+    pub(crate) fn unwind_or_return(self) -> bool {
+        self.unwind_if_ending();
+        cfg!(panic = "abort") && self.check().is_err()
+    }
+
     /// The end of the `timeout` around this, the earliest if there are several.
     #[inline]
     pub(crate) fn deadline(self) -> Option<Instant> {
@@ -204,7 +212,8 @@ impl Cx {
         }
         let Some(ending) = self.ending() else { return };
         // A program built to abort on panics can't unwind: what is cancelled is
-        // left where it is, a deadline ends the wait early.
+        // left where it is. A deadline ends the waits that may return with
+        // nothing (`unwind_or_return`); the others go on (`park_for_output`).
         if cfg!(panic = "abort") {
             return if matches!(ending, Ending::Cancelled) {
                 self.abandon()

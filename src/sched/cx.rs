@@ -169,6 +169,20 @@ impl Cx {
         timer.inspect(|&key| self.stop_timer(key));
     }
 
+    /// As [`Cx::park_until`], for waits that can't return without what they wait
+    /// for: a `timeout` around this ends them by unwinding, or, in a program that
+    /// aborts on panics, not at all.
+    #[inline(always)]
+    pub(crate) fn park_for_output(self, deadline: Option<Instant>) {
+        if cfg!(panic = "abort") {
+            self.park_regardless_until(deadline);
+        } else if deadline.is_none() {
+            self.park();
+        } else {
+            self.park_until(deadline);
+        }
+    }
+
     /// Lets the other runnable coroutines run.
     #[inline(always)]
     pub(crate) fn yield_now(self) {
@@ -218,15 +232,14 @@ impl Cx {
         }
     }
 
-    /// Takes the park token, parking until there is one. Unwinds as
-    /// [`Cx::unwind_if_ending`] does.
+    /// Takes the park token, parking until there is one. Ends early as
+    /// [`Cx::unwind_or_return`] says.
     ///
     /// All in one frame: it is what a parked coroutine keeps.
     #[inline(always)]
     pub(crate) fn take_token(self) {
         loop {
-            self.unwind_if_ending();
-            if self.slot().take(Flags::TOKEN) {
+            if self.unwind_or_return() || self.slot().take(Flags::TOKEN) {
                 return;
             }
             self.park();
@@ -236,8 +249,10 @@ impl Cx {
     /// As [`Cx::take_token`], until `deadline` at the latest.
     pub(crate) fn take_token_until(self, deadline: Option<Instant>) {
         loop {
-            self.unwind_if_ending();
-            if self.slot().take(Flags::TOKEN) || deadline.is_some_and(|at| Instant::now() >= at) {
+            if self.unwind_or_return()
+                || self.slot().take(Flags::TOKEN)
+                || deadline.is_some_and(|at| Instant::now() >= at)
+            {
                 return;
             }
             self.park_until(deadline);

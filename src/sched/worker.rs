@@ -481,6 +481,14 @@ impl Worker {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Worker {
+    /// How many timers and waiters for descriptors there are here.
+    pub(crate) fn count_waits(&self) -> usize {
+        self.driver.borrow().waits().count()
+    }
+}
+
 impl Drop for Worker {
     fn drop(&mut self) {
         self.remote.mailbox.set_alarm(None);

@@ -162,7 +162,7 @@ where
         }
         Ok(value) => {
             if interrupted {
-                cx.unwind_if_ending();
+                cx.unwind_or_return();
             }
             value
         }

@@ -11,6 +11,10 @@
 //!   exceptions there are.
 //! - A waiting future may be dropped at any time, and a coroutine may be
 //!   unwound out of a wait: what had been given to it goes to the next.
+//! - One that is forgotten ([`std::mem::forget`]) while it waits keeps its place
+//!   and, when its turn comes, what it is given, as a forgotten guard does: a
+//!   lock stays locked, permits and a value are gone, and the receivers of that
+//!   channel never hear of its end.
 //! - Nothing points into a waiter's frame, so all works in coroutines that
 //!   share their stacks.
 //! - Locks poison as std's do; what guards no value does not.

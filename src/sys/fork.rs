@@ -9,7 +9,8 @@
 //! Not noticed: children made by bare system calls, or by `_Fork`, which is
 //! for those that only go on to `exec`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 use crate::util::report;
 
@@ -44,6 +45,51 @@ pub(crate) fn watch(
 #[inline]
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// A static that a forked child begins anew: what it held, and whoever held its
+/// locks, are the parent's.
+#[derive(Debug)]
+pub(crate) struct PerProcess<T>(AtomicPtr<Made<T>>);
+
+#[derive(Debug)]
+struct Made<T> {
+    generation: u32,
+    value: T,
+}
+
+impl<T: Default + Send + Sync> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// This process's; made at the first call, never freed.
+    pub(crate) fn get(&'static self) -> &'static T {
+        let known = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or one that is never freed.
+        let made = unsafe { known.as_ref() };
+        if let Some(made) = made.filter(|made| made.generation == generation()) {
+            return &made.value;
+        }
+        let fresh = Box::into_raw(Box::new(Made {
+            generation: generation(),
+            value: T::default(),
+        }));
+        let published = self
+            .0
+            .compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire);
+        match published {
+            // SAFETY: just made, never freed from here on.
+            Ok(_) => unsafe { &(*fresh).value },
+            Err(other) => {
+                // SAFETY: `fresh` was not published; `other` is never freed.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &(*other).value
+                }
+            }
+        }
+    }
 }
 
 /// Ends a child whose forking coroutine has ended: there is no worker that it

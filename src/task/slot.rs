@@ -409,8 +409,20 @@ mod tests {
     }
 
     #[test]
+    fn addresses_end_with_the_capacity() {
+        let slots = Slots::new(10, 0).unwrap();
+        assert!((0..20).all(|slot| slots.find(Addr::new(1, 0, slot)).is_none()));
+    }
+
+    #[test]
     fn stale_addresses_are_never_found() {
-        let slots = Slots::new(3 * SEGMENT_SLOTS, 5).unwrap();
+        stale_addresses_from(5);
+        // As in untouched memory.
+        stale_addresses_from(0);
+    }
+
+    fn stale_addresses_from(first_generation: u32) {
+        let slots = Slots::new(3 * SEGMENT_SLOTS, first_generation).unwrap();
         let mut live: HashMap<u32, Addr> = HashMap::new();
         let mut order: Vec<u32> = Vec::new();
         let mut stale: Vec<Addr> = Vec::new();
@@ -449,6 +461,29 @@ mod tests {
         seen.sort_unstable();
         expected.sort_unstable();
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_segment_that_comes_back_is_above_all_that_its_slots_had() {
+        let slots = Slots::new(2 * SEGMENT_SLOTS, 0).unwrap();
+        let full: Vec<u32> = (0..SEGMENT_SLOTS).map(|_| slots.alloc().unwrap()).collect();
+        // Of the second segment one slot ages, and one that has not ends last.
+        let [young, old] = [(); 2].map(|()| slots.alloc().unwrap());
+        let stale: Vec<Addr> = (0..10)
+            .map(|_| {
+                let gone = addr(&slots, old);
+                slots.free(old);
+                assert_eq!(slots.alloc(), Some(old));
+                gone
+            })
+            .collect();
+        slots.free(old);
+        // With room elsewhere, its memory goes, and the generations with it.
+        slots.free(full[0]);
+        slots.free(young);
+        assert_eq!(slots.slot(old).generation(), 0);
+        while slots.alloc() != Some(old) {}
+        assert!(stale.iter().all(|&gone| slots.find(gone).is_none()));
     }
 
     #[test]

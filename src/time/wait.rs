@@ -47,7 +47,7 @@ pub fn yield_now() {
     match Cx::parkable() {
         Some(cx) => {
             cx.yield_now();
-            cx.unwind_if_ending();
+            cx.unwind_or_return();
         }
         None => std::thread::yield_now(),
     }
@@ -91,5 +91,65 @@ pub fn park_timeout(timeout: Duration) {
     match Cx::running() {
         Some(cx) => cx.take_token_until(Instant::now().checked_add(timeout)),
         None => std::thread::park_timeout(timeout),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sched::Worker;
+    use crate::{JoinHandle, spawn_local, timeout};
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    /// Timers and waiters of this worker.
+    fn waits() -> usize {
+        Worker::current().expect("in a coroutine").count_waits()
+    }
+
+    /// Ends a wait that has a time limit, long before that.
+    fn end(waiting: JoinHandle<()>) {
+        yield_now();
+        assert_eq!(waits(), 1, "it waits, and no other");
+        waiting.coroutine().unpark();
+        waiting.join().unwrap();
+        assert_eq!(waits(), 0);
+    }
+
+    #[test]
+    fn a_wait_that_ends_early_leaves_no_timer() {
+        crate::run(|| {
+            end(spawn_local(|| park_timeout(LONG)));
+            end(spawn_local(|| timeout(LONG, park).unwrap()));
+            end(spawn_local(|| {
+                timeout(LONG, || park_timeout(LONG)).unwrap();
+            }));
+        })
+        .unwrap();
+    }
+
+    #[cfg(feature = "futex")]
+    #[test]
+    fn nor_does_a_wait_for_a_lock_of_std() {
+        use std::sync::{Arc, Condvar, Mutex};
+        crate::run(|| {
+            let pair = Arc::new((Mutex::new(false), Condvar::new()));
+            let theirs = Arc::clone(&pair);
+            let waiting = spawn_local(move || {
+                let told = theirs.0.lock().unwrap();
+                let (told, _) = theirs
+                    .1
+                    .wait_timeout_while(told, LONG, |told| !*told)
+                    .unwrap();
+                assert!(*told);
+            });
+            yield_now();
+            assert_eq!(waits(), 1, "it waits");
+            *pair.0.lock().unwrap() = true;
+            pair.1.notify_one();
+            waiting.join().unwrap();
+            assert_eq!(waits(), 0);
+        })
+        .unwrap();
     }
 }

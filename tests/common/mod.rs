@@ -27,12 +27,19 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
     if !runner.is_empty() {
         command.args(words).arg(binary);
     }
-    command
+    let output = command
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")
         .output()
-        .expect("the test binary starts")
+        .expect("the test binary starts");
+    // A child in which nothing happened ends well.
+    let ran = output
+        .stdout
+        .windows(15)
+        .all(|said| said != b"running 0 tests");
+    assert!(ran, "there is no test {name}");
+    output
 }
 
 /// What the child wrote to standard error.

@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod files;
 mod seccomp;
 mod waits;
 
@@ -145,6 +146,34 @@ fn no_memory_for_stacks_is_an_error_of_the_join() {
             assert_eq!(echo.join().unwrap(), 2);
         })
         .unwrap();
+    });
+}
+
+/// Stacks and saved frames ask for room for as many as there may be, and take
+/// half, and half of that.
+#[test]
+fn little_address_space_is_made_do_with() {
+    succeeds("little_address_space_is_made_do_with", || {
+        let runtime = Runtime::builder().max_coroutines(1_000).build().unwrap();
+        // 4 GiB and more.
+        refuse(&[Rule {
+            call: libc::SYS_mmap,
+            when: When::UpperAtLeast(1, 1),
+            error: libc::ENOMEM,
+        }]);
+        let body = || {
+            let own: Vec<_> = (0..100)
+                .map(|_| crore::spawn_local(crore::yield_now))
+                .collect();
+            // SAFETY: the closure hands out no reference to its frames.
+            let shared = (0..100).map(|_| unsafe { crore::spawn_shared(crore::yield_now) });
+            own.into_iter()
+                .chain(shared)
+                .for_each(|one| one.join().unwrap());
+        };
+        runtime.run(body).unwrap();
+        let reserved = runtime.metrics().stacks_reserved;
+        assert!(reserved >= 100, "{reserved}");
     });
 }
 

@@ -174,6 +174,24 @@ fn a_foreign_thread_gets_a_signal_stack_and_loses_it() {
 }
 
 #[test]
+fn a_signal_stack_has_a_guard() {
+    let output = in_child(
+        concat!(module_path!(), "::a_signal_stack_has_a_guard"),
+        || {
+            let _alt_stack = ensure_alt_stack().unwrap();
+            let base = SignalStack::current().unwrap().base();
+            // SAFETY: its lowest byte, which nobody uses.
+            unsafe { base.write_volatile(1) };
+            eprintln!("writable above it");
+            // SAFETY: the guard: the child dies of it.
+            unsafe { base.sub(1).write_volatile(1) };
+        },
+    );
+    assert!(text(&output).contains("writable above it"));
+    assert_eq!(output.status.signal(), Some(SIGSEGV));
+}
+
+#[test]
 fn a_std_thread_gets_its_own_signal_stack_back() {
     thread::spawn(|| {
         let before = SignalStack::current().unwrap();

@@ -107,7 +107,9 @@ impl<T> fmt::Debug for SendFuture<'_, T> {
 }
 
 /// The future of [`Receiver::recv_async`]. A value that had been handed to it
-/// when it is dropped goes back to the front of the channel.
+/// when it is dropped goes back to the front of the channel. One that is
+/// forgotten ([`std::mem::forget`]) while it waits keeps the value that it is
+/// handed, and with it the channel open.
 #[must_use = "futures do nothing unless awaited"]
 pub struct RecvFuture<'a, T> {
     channel: &'a Lock<State<T>>,
