@@ -1,5 +1,9 @@
 //! The promise: coroutines that wait cost no processor time.
 
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,4 +84,45 @@ fn a_hundred_thousand_waiting_coroutines_do_nothing() {
 fn ten_seconds_of_nothing() {
     let turns = turns_of_an_idle_worker(Duration::from_secs(10));
     assert!(turns <= 3, "{turns} turns");
+}
+
+/// Hundreds of descriptors become ready at once while others never stop: their
+/// events are delivered a few at a time, and yet all of them.
+#[test]
+fn events_reach_everybody_beside_those_who_never_wait() {
+    const READERS: usize = 500;
+    const BUSY: usize = 200;
+    let read = Rc::new(Cell::new(0));
+    let left = Rc::clone(&read);
+    crore::run(move || {
+        let (mut near, far): (Vec<_>, Vec<_>) =
+            (0..READERS).map(|_| UnixStream::pair().unwrap()).unzip();
+        for mut stream in far {
+            let read = Rc::clone(&read);
+            crore::spawn_local(move || {
+                stream.read_exact(&mut [0]).unwrap();
+                read.set(read.get() + 1);
+            });
+        }
+        crore::yield_now();
+        for _ in 0..BUSY {
+            let read = Rc::clone(&read);
+            crore::spawn_local(move || {
+                while read.get() < READERS {
+                    crore::yield_now();
+                }
+            });
+        }
+        let writer = thread::spawn(move || {
+            near.iter_mut()
+                .for_each(|stream| stream.write_all(b"x").unwrap());
+            near
+        });
+        while read.get() < READERS {
+            crore::yield_now();
+        }
+        writer.join().unwrap()
+    })
+    .unwrap();
+    assert_eq!(left.get(), READERS);
 }

@@ -107,6 +107,7 @@ fn sleeps() {
                 driver.insert_timer(start + Duration::from_micros(micros), Waker::noop().clone());
                 while woken.is_empty() {
                     driver.turn(Turn::Park, &mut woken).unwrap();
+                    driver.deliver(usize::MAX, &mut woken);
                 }
                 start.elapsed()
             })
@@ -131,6 +132,7 @@ fn descriptors() {
         .wait(fd, Direction::Read, Waker::noop().clone())
         .unwrap();
     driver.turn(Turn::Poll, &mut woken).unwrap();
+    driver.deliver(usize::MAX, &mut woken);
     assert_eq!(driver.finish(key), Outcome::Pending);
     driver.drained(fd, Direction::Read);
     report("hint", COUNT, || {
@@ -147,12 +149,14 @@ fn descriptors() {
             assert_eq!(driver.finish(key), Outcome::Pending);
             if round % 64 == 0 {
                 driver.turn(Turn::Poll, &mut woken).unwrap();
+                driver.deliver(usize::MAX, &mut woken);
             }
         }
     });
     report("turn(Poll), nobody waits", COUNT, || {
         for _ in 0..COUNT {
             driver.turn(Turn::Poll, &mut woken).unwrap();
+            driver.deliver(usize::MAX, &mut woken);
         }
     });
     let key = driver
@@ -161,6 +165,7 @@ fn descriptors() {
     report("turn(Poll), one waits", COUNT / 10, || {
         for _ in 0..COUNT / 10 {
             driver.turn(Turn::Poll, &mut woken).unwrap();
+            driver.deliver(usize::MAX, &mut woken);
         }
     });
     driver.finish(key);

@@ -1,7 +1,7 @@
 //! What the driver knows of each descriptor, and who waits on it.
 //!
-//! Lives here: the table by descriptor number, hints, waiters, staleness.
-//! Does not live here: any system call (`reactor.rs`).
+//! Lives here: the table by descriptor number, hints, staleness. Does not live
+//! here: any system call (`reactor.rs`), and how waiters are kept.
 //!
 //! - A direction is **drained** when a call has shown that it is not ready and
 //!   no event has come since. Any event of the direction ends that. Closed
@@ -10,17 +10,18 @@
 //! - An entry is **current** while its registration stands and the epoch of
 //!   its number (`epoch.rs`) is the one that the registration was made under.
 //!   An entry that is not current hints nothing and makes way for a new one.
-//! - A waiter is on the list of its entry and direction while it is pending,
-//!   and on no list once it has an outcome. It lives until
-//!   [`FdTable::finish`], which reads the outcome; a waiter whose epoch has
-//!   passed meanwhile reads [`Outcome::Closed`], whatever came before: the
-//!   number may be another file by now.
+//! - A waiter (`waiters.rs`) lives until [`FdTable::finish`], which reads his
+//!   outcome; one whose epoch has passed meanwhile reads [`Outcome::Closed`],
+//!   whatever came before: the number may be another file by now.
 
+use std::mem;
 use std::os::fd::RawFd;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
-use super::pool::{Key, List, Pool};
+use super::waiters::{Line, WaitKey, Waiter, Waiters};
+use crate::util::prefetch;
 
 /// What a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +51,6 @@ pub(crate) enum Outcome {
     /// Nothing yet: the wait was given up, on a timeout for instance.
     Pending,
 }
-
-/// A wait that is not finished yet: hand it to `Driver::finish`, once.
-#[derive(Debug)]
-#[must_use = "a wait holds its waker until it is finished"]
-pub(crate) struct WaitKey(pub(super) Key);
 
 /// What an epoll event said.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,7 +92,9 @@ pub(super) enum Kind {
     Other,
 }
 
+/// A cache line, which is all that a wait and its event touch here.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Entry {
     /// The epoch word of this number; `None` before the first registration.
     word: Option<&'static AtomicU32>,
@@ -104,7 +102,7 @@ struct Entry {
     epoch: u32,
     /// The number of the registration, which its events carry.
     serial: u32,
-    waiters: [List; 2],
+    line: Line,
     /// Directions (bits) that are drained.
     drained: u8,
     /// Directions (bits) that can't be drained any more.
@@ -123,20 +121,6 @@ pub(super) struct Registration {
     pub(super) serial: u32,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    /// Taken when the outcome is known.
-    waker: Option<Waker>,
-    fd: RawFd,
-    epoch: u32,
-    /// The tick of parking, without its upper half.
-    since: u32,
-    direction: Direction,
-    outcome: Outcome,
-    /// The registration was made or checked since.
-    checked: bool,
-}
-
 impl Direction {
     #[inline(always)]
     fn bit(self) -> u8 {
@@ -149,7 +133,7 @@ impl Entry {
         word: None,
         epoch: 0,
         serial: 0,
-        waiters: [List::EMPTY; 2],
+        line: Line::EMPTY,
         drained: 0,
         sticky: 0,
         registered: false,
@@ -158,6 +142,7 @@ impl Entry {
     };
 
     /// The epoch of the number, which may have moved on from ours.
+    #[inline(always)]
     fn present_epoch(&self) -> Option<u32> {
         // Pairs with the bump: whoever learned of a descriptor's new meaning
         // from the thread that closed the old one sees the bump, too.
@@ -187,17 +172,18 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct FdTable {
     entries: Vec<Entry>,
-    waiters: Pool<Waiter>,
+    waiters: Waiters,
 }
 
 impl FdTable {
     pub(super) const fn new() -> Self {
         Self {
             entries: Vec::new(),
-            waiters: Pool::new(),
+            waiters: Waiters::new(),
         }
     }
 
+    #[inline(always)]
     fn entry(&self, fd: RawFd) -> Option<&Entry> {
         // A negative number becomes one that no table reaches.
         self.entries.get(fd as u32 as usize)
@@ -273,13 +259,12 @@ impl FdTable {
             self.entries.resize_with(index + 1, || Entry::NEW);
         }
         let entry = &mut self.entries[index];
-        let (waiters, queued) = (entry.waiters, entry.queued);
         *entry = Entry {
             word: Some(word),
             epoch,
             serial,
-            waiters,
-            queued,
+            line: mem::replace(&mut entry.line, Line::EMPTY),
+            queued: entry.queued,
             registered: true,
             ..Entry::NEW
         };
@@ -299,12 +284,8 @@ impl FdTable {
     /// How many ticks ago those parked first whose registration was neither
     /// made nor checked since; `None` if there are none.
     pub(super) fn longest_unchecked(&self, fd: RawFd, now: u64) -> Option<u64> {
-        let waiters = self
-            .entry(fd)?
-            .waiters
-            .iter()
-            .flat_map(|list| self.waiters.iter(list))
-            .filter(|waiter| !waiter.checked);
+        let waiters = self.waiters.pending(&self.entry(fd)?.line);
+        let waiters = waiters.filter(|waiter| !waiter.checked);
         // Who has been parked for three days is taken for younger than he is,
         // and is checked a little later.
         let ages = waiters.map(|waiter| u64::from((now as u32).wrapping_sub(waiter.since)));
@@ -321,10 +302,8 @@ impl FdTable {
     /// The registration was made or checked just now: that goes for all who
     /// wait.
     pub(super) fn set_checked(&mut self, fd: RawFd) {
-        if let Some(entry) = self.entries.get(fd as u32 as usize) {
-            for list in &entry.waiters {
-                self.waiters.for_each(list, |waiter| waiter.checked = true);
-            }
+        if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
+            self.waiters.set_checked(&mut entry.line);
         }
     }
 
@@ -353,6 +332,23 @@ impl FdTable {
         ))
     }
 
+    /// Adds a waiter if the direction is drained.
+    #[inline(always)]
+    pub(super) fn wait_if_drained(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+        now: u64,
+    ) -> Option<(WaitKey, bool)> {
+        let entry = self.entries.get_mut(fd as u32 as usize)?;
+        if entry.drained & direction.bit() == 0 || !entry.is_current() {
+            return None;
+        }
+        let waiters = &mut self.waiters;
+        Some(add_waiter(waiters, entry, fd, direction, waker, now))
+    }
+
     /// Adds a waiter to a registration made just now. It may be stale already:
     /// then the waiter is closed by whoever made it stale.
     pub(super) fn wait_registered(
@@ -368,35 +364,31 @@ impl FdTable {
     }
 
     /// Removes a waiter and says what happened.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
-        let index = self
-            .waiters
-            .index(key.0)
-            .expect("a key is finished once, by being moved here");
-        let waiter = self.waiters.get(index);
-        let (pending, direction) = (waiter.outcome == Outcome::Pending, waiter.direction);
-        let entry = &mut self.entries[waiter.fd as u32 as usize];
-        let overtaken = entry.present_epoch() != Some(waiter.epoch);
-        if pending {
-            self.waiters
-                .unlink(&mut entry.waiters[direction as usize], index);
+        let entry = &mut self.entries[self.waiters.fd(&key) as u32 as usize];
+        let (outcome, epoch) = self.waiters.leave(&mut entry.line, key);
+        if entry.present_epoch() == Some(epoch) {
+            outcome
+        } else {
+            Outcome::Closed
         }
-        let outcome = self.waiters.remove(index).outcome;
-        if overtaken { Outcome::Closed } else { outcome }
     }
 
     /// The descriptor of a waiter that is still pending.
     #[cfg(test)]
-    pub(super) fn pending(&self, key: Key) -> Option<RawFd> {
-        let waiter = self.waiters.get(self.waiters.index(key)?);
-        (waiter.outcome == Outcome::Pending).then_some(waiter.fd)
+    pub(super) fn pending(&self, key: &WaitKey) -> Option<RawFd> {
+        let fd = self.waiters.fd(key);
+        let line = &self.entries[fd as u32 as usize].line;
+        self.waiters.is_pending(line, key).then_some(fd)
     }
 
     /// Everybody who still waits: for what, and the tick of parking, without
     /// its upper half.
     pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
-        self.waiters.values().filter_map(|waiter| {
+        let lines = self.entries.iter().map(|entry| &entry.line);
+        let waiters = lines.flat_map(|line| self.waiters.pending(line));
+        waiters.filter_map(|waiter| {
             let waker = waiter.waker.as_ref()?;
             Some((waker, waiter.fd, waiter.direction, waiter.since))
         })
@@ -407,8 +399,16 @@ impl FdTable {
         self.waiters.len() == 0
     }
 
+    /// Asks the processor for an entry.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, fd: RawFd) {
+        if let Some(entry) = self.entry(fd) {
+            prefetch(ptr::from_ref(entry).cast());
+        }
+    }
+
     /// Applies an event, unless its registration is not the present one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn event(&mut self, fd: RawFd, serial: u32, ready: Ready, woken: &mut Vec<Waker>) {
         let entry = self.entries.get_mut(fd as u32 as usize);
         let Some(entry) = entry.filter(|entry| entry.serial == serial && entry.is_current()) else {
@@ -421,8 +421,8 @@ impl FdTable {
         entry.sticky |= ready.closed_bits();
         for direction in [Direction::Read, Direction::Write] {
             if ready.bits() & direction.bit() != 0 {
-                let list = &mut entry.waiters[direction as usize];
-                resolve(&mut self.waiters, list, Outcome::Ready, woken);
+                self.waiters
+                    .resolve(&mut entry.line, direction, Outcome::Ready, woken);
             }
         }
     }
@@ -430,8 +430,9 @@ impl FdTable {
     /// Forgets a registration; all who wait get `outcome`.
     pub(super) fn release(&mut self, fd: RawFd, outcome: Outcome, woken: &mut Vec<Waker>) {
         if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
-            for list in &mut entry.waiters {
-                resolve(&mut self.waiters, list, outcome, woken);
+            for direction in [Direction::Read, Direction::Write] {
+                self.waiters
+                    .resolve(&mut entry.line, direction, outcome, woken);
             }
             entry.registered = false;
         }
@@ -440,7 +441,7 @@ impl FdTable {
 
 #[inline(always)]
 fn add_waiter(
-    waiters: &mut Pool<Waiter>,
+    waiters: &mut Waiters,
     entry: &mut Entry,
     fd: RawFd,
     direction: Direction,
@@ -456,21 +457,9 @@ fn add_waiter(
         outcome: Outcome::Pending,
         checked: false,
     };
-    let key = waiters.append(&mut entry.waiters[direction as usize], waiter);
-    let to_queue = !std::mem::replace(&mut entry.queued, true);
-    (WaitKey(key), to_queue)
-}
-
-/// Gives everyone on a list an outcome, and their wakers to `woken`.
-#[inline(always)]
-fn resolve(waiters: &mut Pool<Waiter>, list: &mut List, outcome: Outcome, woken: &mut Vec<Waker>) {
-    while let Some(index) = waiters.pop_front(list) {
-        let waiter = waiters.get_mut(index);
-        waiter.outcome = outcome;
-        if let Some(waker) = waiter.waker.take() {
-            woken.push(waker);
-        }
-    }
+    let key = waiters.join(&mut entry.line, waiter);
+    let to_queue = !mem::replace(&mut entry.queued, true);
+    (key, to_queue)
 }
 
 #[cfg(test)]
@@ -478,8 +467,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_and_waiters_stay_small() {
-        assert!(size_of::<Entry>() <= 40);
-        assert!(size_of::<Waiter>() <= 32);
+    fn an_entry_is_a_cache_line() {
+        assert_eq!(size_of::<Entry>(), 64);
     }
 }

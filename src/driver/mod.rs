@@ -5,8 +5,8 @@
 //! it calls none of them and knows nothing of coroutines.
 //!
 //! - `pool` numbered nodes and lists · `wheel` timers in ticks · `clock` ticks
-//!   and instants · `epoch` what other threads close · `fd` hints and waiters
-//!   · `reactor` epoll
+//!   and instants · `epoch` what other threads close · `fd` hints
+//!   · `waiters` who waits for a descriptor · `reactor` epoll
 //!
 //! The life of a blocking call on a descriptor:
 //!
@@ -36,6 +36,7 @@ mod clock;
 mod fd;
 mod pool;
 mod reactor;
+mod waiters;
 mod wheel;
 
 #[cfg(test)]
@@ -57,7 +58,8 @@ use clock::Clock;
 use reactor::Reactor;
 use wheel::Wheel;
 
-pub(crate) use fd::{Direction, Hint, Outcome, WaitKey};
+pub(crate) use fd::{Direction, Hint, Outcome};
+pub(crate) use waiters::WaitKey;
 pub(crate) use wheel::TimerKey;
 
 /// Ends another thread's blocking turn.
@@ -163,6 +165,17 @@ impl Driver {
         self.reactor.wait(fd, direction, waker)
     }
 
+    /// As [`Driver::wait`] if the hint is [`Hint::Drained`].
+    #[inline(always)]
+    pub(crate) fn wait_if_drained(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+    ) -> Option<WaitKey> {
+        self.reactor.wait_if_drained(fd, direction, waker)
+    }
+
     /// As [`Driver::wait`], for a call that has waited before, without any
     /// other wait on this driver since: `EBADF` also if the number was closed
     /// in between.
@@ -176,7 +189,7 @@ impl Driver {
     }
 
     /// Ends a wait, whether it was woken or not, and says what happened.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
         self.reactor.finish(key)
     }
@@ -235,8 +248,9 @@ impl Driver {
         self.clock.instant(self.timers.next_deadline()?)
     }
 
-    /// Looks for events and due timers, and appends the wakers of all who are
-    /// concerned to `woken`. May return early with nothing.
+    /// Looks for due timers, appends the wakers of all whose they are to
+    /// `woken`, and looks for events, which [`deliver`](Self::deliver) tells;
+    /// not while there is a backlog of these. May return early with nothing.
     ///
     /// # Errors
     ///
@@ -247,15 +261,32 @@ impl Driver {
         self.reactor.begin_turn(self.clock.floor(now), woken);
         self.fire(woken);
         self.reactor.recheck(woken);
+        if self.backlog() > 0 {
+            return Ok(());
+        }
         if mode == Turn::Park && woken.len() == before && self.arm(now)? {
-            self.reactor.poll(true, woken)?;
+            self.reactor.poll(true)?;
             self.reactor
                 .begin_turn(self.clock.floor(Instant::now()), woken);
             self.fire(woken);
         } else if !self.reactor.is_idle() {
-            self.reactor.poll(false, woken)?;
+            self.reactor.poll(false)?;
         }
         Ok(())
+    }
+
+    /// How many events have not been delivered.
+    #[inline(always)]
+    pub(crate) fn backlog(&self) -> usize {
+        self.reactor.backlog()
+    }
+
+    /// Appends the wakers of all whom the next `most` events concern. Those
+    /// after them are asked from memory for the next call: who delivers a few,
+    /// lets them run and comes again waits for memory but once, where a
+    /// thousand are evicted again before they run.
+    pub(crate) fn deliver(&mut self, most: usize, woken: &mut Vec<Waker>) {
+        self.reactor.deliver(most, woken);
     }
 
     /// Fires the timers that are due by the turn's time.

@@ -36,7 +36,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::clock;
 use super::epoch;
-use super::fd::{Direction, FdTable, Hint, Kind, Outcome, Ready, Registration, WaitKey};
+use super::fd::{Direction, FdTable, Hint, Kind, Outcome, Ready, Registration};
+use super::waiters::WaitKey;
 use crate::sys::fd::{EBADF, TimerFd, is_tcp_stream};
 
 /// How long a waiter is parked before its registration is checked, in ticks.
@@ -87,9 +88,20 @@ pub(super) struct Reactor {
     next_check: u64,
     /// Wakers of waits that were found closed outside a turn.
     late: Vec<Waker>,
+    /// What the last poll brought, and how much of it has been delivered.
+    news: Vec<News>,
+    delivered: usize,
     serial: u32,
     /// The tick of the latest turn.
     now: u64,
+}
+
+/// An event that has not been delivered.
+#[derive(Clone, Copy, Debug)]
+struct News {
+    fd: RawFd,
+    serial: u32,
+    ready: Ready,
 }
 
 #[cold]
@@ -122,6 +134,8 @@ impl Reactor {
             unchecked: VecDeque::new(),
             next_check: 0,
             late: Vec::new(),
+            news: Vec::new(),
+            delivered: 0,
             serial: 0,
             now: 0,
         })
@@ -173,6 +187,21 @@ impl Reactor {
         Ok(key)
     }
 
+    #[inline(always)]
+    pub(super) fn wait_if_drained(
+        &mut self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+    ) -> Option<WaitKey> {
+        let drained = self.table.wait_if_drained(fd, direction, waker, self.now);
+        let (key, to_queue) = drained?;
+        if to_queue {
+            self.unchecked.push_back((fd, self.now));
+        }
+        Some(key)
+    }
+
     /// As [`Reactor::wait`], for a call that has waited for this descriptor
     /// before and was woken: if the number was closed since then, by another
     /// thread, it is not to wait for what it means next.
@@ -196,7 +225,7 @@ impl Reactor {
         self.register(fd)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
         self.table.finish(key)
     }
@@ -346,11 +375,15 @@ impl Reactor {
         Ok(())
     }
 
-    /// Takes events from the kernel; waits for one if `block`.
-    pub(super) fn poll(&mut self, block: bool, woken: &mut Vec<Waker>) -> io::Result<()> {
+    /// Takes events from the kernel; waits for one if `block`. To be called
+    /// when all have been delivered that the last poll brought.
+    pub(super) fn poll(&mut self, block: bool) -> io::Result<()> {
+        debug_assert_eq!(self.backlog(), 0, "events are delivered first");
+        self.news.clear();
+        self.delivered = 0;
         let timeout = if block { None } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
-            // The caller turns again. Its events are those of the last poll.
+            // The caller turns again.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
@@ -367,12 +400,34 @@ impl Reactor {
                         write_closed: event.is_write_closed() || event.is_error(),
                         urgent: event.is_priority(),
                     };
-                    self.table
-                        .event(bits as u32 as RawFd, (bits >> 32) as u32, ready, woken);
+                    self.news.push(News {
+                        fd: bits as u32 as RawFd,
+                        serial: (bits >> 32) as u32,
+                        ready,
+                    });
                 }
             }
         }
         Ok(())
+    }
+
+    /// How many events have not been delivered.
+    #[inline(always)]
+    pub(super) fn backlog(&self) -> usize {
+        self.news.len() - self.delivered
+    }
+
+    /// Tells up to `most` of those whom events concern.
+    pub(super) fn deliver(&mut self, most: usize, woken: &mut Vec<Waker>) {
+        let news = &self.news[self.delivered..];
+        let (now, later) = news.split_at(most.min(news.len()));
+        for one in later.iter().take(most) {
+            self.table.prefetch(one.fd);
+        }
+        for one in now {
+            self.table.event(one.fd, one.serial, one.ready, woken);
+        }
+        self.delivered += now.len();
     }
 }
 
@@ -385,6 +440,6 @@ impl Reactor {
     }
 
     pub(super) fn is_pending(&self, key: &WaitKey) -> bool {
-        self.table.pending(key.0).is_some()
+        self.table.pending(key).is_some()
     }
 }

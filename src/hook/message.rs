@@ -44,7 +44,7 @@ unsafe fn receive_waiting(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) 
     outside::wait(
         fd,
         // SAFETY: the caller's arguments.
-        move |saved| unsafe { receive_or_wait(fd, buf, n, flags, saved) },
+        move |saved, woken| unsafe { receive_or_wait(fd, buf, n, flags, saved, woken) },
         // SAFETY: the same.
         move |cx| unsafe { receive(cx, fd, buf, n, flags, None) },
     )
@@ -60,9 +60,10 @@ unsafe fn receive_or_wait(
     n: size_t,
     flags: c_int,
     saved: Errno,
+    woken: bool,
 ) -> ssize_t {
     outside::inside(saved, move |cx| {
-        Transfer::waited_for(fd, n, flags).run(cx, move |_, mode| {
+        Transfer::waited_for(fd, n, flags, woken).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { sys!(SYS_recvfrom, fd, buf, n, with(flags, mode), 0, 0) }
         })

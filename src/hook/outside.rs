@@ -43,36 +43,37 @@ pub(super) fn inside(saved: Errno, call: impl FnOnce(Cx) -> Answer) -> isize {
 }
 
 /// Makes `call`, which ends in [`inside`], whenever the socket may be readable,
-/// until it answers. `usual` is the same call that waits for itself.
+/// until it answers; it is told whether a wake-up says so. `usual` is the same
+/// call that waits for itself.
 ///
 /// What is needed now and then only is in functions of their own, and the
 /// [`Cx`] is asked for again: whatever this keeps, a parked coroutine keeps.
 #[inline(always)]
 pub(super) fn wait(
     fd: RawFd,
-    call: impl Fn(Errno) -> isize,
+    call: impl Fn(Errno, bool) -> isize,
     usual: impl FnOnce(Cx) -> isize,
 ) -> isize {
     let saved = errno();
-    let mut park = is_sure_to_wait(fd);
+    let mut begun = begin_if_drained(fd);
     let mut parked = false;
     loop {
         let mut woken = false;
-        if park {
-            let key = match begin(fd, parked) {
-                Ok(key) => key,
-                Err(libc::EBADF) => return closed(saved),
-                Err(_) => return usual(with_errno(saved)),
-            };
-            Cx::suspend_until_woken();
-            parked = true;
-            match end(key) {
-                Outcome::Closed => return closed(saved),
-                outcome => woken = outcome == Outcome::Ready,
+        match begun {
+            Ok(key) => {
+                Cx::suspend_until_woken();
+                parked = true;
+                match end(key) {
+                    Outcome::Closed => return closed(saved),
+                    outcome => woken = outcome == Outcome::Ready,
+                }
             }
+            Err(WAIT) => {}
+            Err(libc::EBADF) => return closed(saved),
+            Err(_) => return usual(with_errno(saved)),
         }
-        match call(saved) {
-            NOT_YET => park = may_wait(fd, woken),
+        match call(saved, woken) {
+            NOT_YET => begun = begin_again(fd, woken, parked),
             answer => return answer,
         }
     }
@@ -84,17 +85,36 @@ fn cx() -> Cx {
     Cx::running().expect("called inside a coroutine")
 }
 
-/// The engine would park without a try and without a limit.
+/// Begins to wait where the engine would, without a try and without a limit;
+/// otherwise [`WAIT`].
 #[inline(never)]
-fn is_sure_to_wait(fd: RawFd) -> bool {
+fn begin_if_drained(fd: RawFd) -> Result<WaitKey, Errno> {
     const ALL: u64 = fdflags::BLOCKING | fdflags::NO_READ_LIMIT | fdflags::NOT_A_FILE;
     let cx = cx();
-    !cx.worth_trying(fd, Direction::Read) && fdflags::known(fd, ALL) && cx.waits_without_limit()
+    if fdflags::known(fd, ALL) && cx.waits_without_limit() {
+        cx.begin_wait_if_drained(fd, Direction::Read).ok_or(WAIT)
+    } else {
+        Err(WAIT)
+    }
 }
 
+/// After a try that found nothing, made because of a wake-up or not: begins to
+/// wait, unless it is to be tried again.
+#[cold]
 #[inline(never)]
-fn begin(fd: RawFd, again: bool) -> Result<WaitKey, Errno> {
-    let begun = cx().begin_wait(fd, Direction::Read, again);
+fn begin_again(fd: RawFd, woken: bool, parked: bool) -> Result<WaitKey, Errno> {
+    // Somebody else was faster; or what is known of the number is of an earlier
+    // descriptor, then the next try asks anew.
+    if woken && is_nonblocking(fd) != Ok(false) {
+        fdflags::changed(fd);
+        return Err(WAIT);
+    }
+    // `recv` was tried and did not say that it is no socket; who calls `read`
+    // knows it already.
+    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
+        note_pollable(fd);
+    }
+    let begun = cx().begin_wait(fd, Direction::Read, parked);
     begun.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
@@ -115,21 +135,4 @@ fn with_errno(saved: Errno) -> Cx {
 #[inline(never)]
 fn closed(saved: Errno) -> isize {
     answer_c(Err(libc::EBADF), saved)
-}
-
-/// After a try that found nothing. If it was made because of a wake-up,
-/// somebody else was faster; or what is known of the number is of an earlier
-/// descriptor, then the next try asks anew.
-#[cold]
-fn may_wait(fd: RawFd, woken: bool) -> bool {
-    if woken && is_nonblocking(fd) != Ok(false) {
-        fdflags::changed(fd);
-        return false;
-    }
-    // `recv` was tried and did not say that it is no socket; who calls `read`
-    // knows it already.
-    if !fdflags::known(fd, fdflags::NOT_A_FILE) {
-        note_pollable(fd);
-    }
-    true
 }

@@ -39,6 +39,8 @@ pub(super) struct Transfer {
     whole: bool,
     /// See `outside.rs`.
     outside: bool,
+    /// It may be known that there is nothing to move.
+    hint: bool,
 }
 
 impl Transfer {
@@ -55,12 +57,14 @@ impl Transfer {
             flags,
             whole: collect,
             outside: false,
+            hint: total > 0,
         }
     }
 
     /// An incoming one that takes what is there, and is waited for outside.
+    /// `woken`: it is said to be there.
     #[inline(always)]
-    pub(super) fn waited_for(fd: RawFd, total: usize, flags: c_int) -> Self {
+    pub(super) fn waited_for(fd: RawFd, total: usize, flags: c_int, woken: bool) -> Self {
         Self {
             fd,
             dir: Direction::Read,
@@ -68,6 +72,7 @@ impl Transfer {
             flags,
             whole: false,
             outside: true,
+            hint: !woken,
         }
     }
 
@@ -80,6 +85,7 @@ impl Transfer {
             flags,
             whole: true,
             outside: false,
+            hint: total > 0,
         }
     }
 
@@ -95,7 +101,7 @@ impl Transfer {
             return piece(0, Mode::Plain);
         }
         let mut asker = Asker::new(self.fd, self.dir).outside(self.outside);
-        let moved = until_done(cx, &mut asker, self.total > 0, |mode| piece(0, mode))?;
+        let moved = until_done(cx, &mut asker, self.hint, |mode| piece(0, mode))?;
         if self.settle(cx, moved, moved) {
             return Ok(moved);
         }

@@ -216,7 +216,7 @@ unsafe fn read_waiting(fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
     outside::wait(
         fd,
         // SAFETY: the caller's arguments.
-        move |saved| unsafe { read_or_wait(fd, buf, n, saved) },
+        move |saved, woken| unsafe { read_or_wait(fd, buf, n, saved, woken) },
         // SAFETY: the same.
         move |cx| unsafe { read_usual(cx, fd, buf, n) },
     )
@@ -226,9 +226,15 @@ unsafe fn read_waiting(fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
 ///
 /// - As for `read`, in a coroutine.
 #[inline(never)]
-unsafe fn read_or_wait(fd: RawFd, buf: *mut c_void, n: size_t, saved: Errno) -> ssize_t {
+unsafe fn read_or_wait(
+    fd: RawFd,
+    buf: *mut c_void,
+    n: size_t,
+    saved: Errno,
+    woken: bool,
+) -> ssize_t {
     outside::inside(saved, move |cx| {
-        Transfer::waited_for(fd, n, 0).run(cx, move |_, mode| {
+        Transfer::waited_for(fd, n, 0, woken).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { vector(fd, Direction::Read, Buffers::new(&one(buf, n), 1), mode) }
         })

@@ -60,10 +60,10 @@ impl Cx {
     /// Whether this code runs on the coroutine's stack, as it does but for
     /// signal handlers with a stack of their own (I13): the next handler begins
     /// at the top of that.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn is_at_home(self) -> bool {
-        let here = switch::stack_pointer();
-        self.worker().stacks.holds(self.slot(), here)
+        // SAFETY: this coroutine runs here.
+        unsafe { Worker::runs_at(switch::stack_pointer()) }
     }
 
     #[inline(always)]
@@ -207,10 +207,10 @@ impl Cx {
         struct Polled;
         impl Drop for Polled {
             fn drop(&mut self) {
-                POLLING.set(ptr::null());
+                POLLING.with(|polling| polling.set(ptr::null()));
             }
         }
-        POLLING.set(self.slot());
+        POLLING.with(|polling| polling.set(self.slot()));
         let _polled = Polled;
         poll()
     }
@@ -358,6 +358,14 @@ impl Cx {
         } else {
             self.start_wait(fd, direction)
         }
+    }
+
+    /// [`Cx::begin_wait`] if the next step is to wait, and not to try.
+    #[inline(always)]
+    pub(crate) fn begin_wait_if_drained(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
+        // A signal handler may have interrupted the driver.
+        let mut driver = self.worker().driver.try_borrow_mut()?;
+        driver.wait_if_drained(fd, direction, self.waker())
     }
 
     /// Back to the worker, as [`Cx::suspend`] where

@@ -20,7 +20,7 @@ use super::own::{self, Own};
 use super::remote::Remote;
 use super::worker::Worker;
 use crate::sys::fork;
-use crate::task::RUNNING;
+use crate::task::set_running;
 
 thread_local! {
     /// The coroutine that forks now, if its thread-locals are its own.
@@ -72,6 +72,6 @@ fn forking(now: *const Own) -> *const Own {
 
 #[inline(never)]
 fn forget() {
-    RUNNING.set(ptr::null());
+    set_running(ptr::null());
     Worker::forget();
 }

@@ -264,7 +264,7 @@ fn loom_a_switch_against_a_wake() {
         // SAFETY: the stack is the model's, used by this thread of it.
         let carrier = unsafe { Carrier::install(bounds) };
         // SAFETY: installed a line ago.
-        let yielder = Cell::new(unsafe { (*carrier).yielder() });
+        let yielder = Cell::new(unsafe { Carrier::yielder(carrier) });
         let waiter = Waiter {
             job: Job { run: wait },
             flag,

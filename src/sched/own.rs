@@ -14,7 +14,7 @@
 //!
 //! | what | in a block |
 //! |---|---|
-//! | `RUNNING`, the worker, the yielder | written on every resume, by [`enter`] |
+//! | `RUNNING`, the worker, the carrier | written on every resume, by [`enter`] |
 //! | a panic's payload on its way to the worker | taken out before the change back |
 //! | the link of a new carrier, the cut of a shared stack | not used |
 //! | whose listener it is, the last host that was found, a random number | each coroutine's own |
@@ -40,7 +40,7 @@ use super::worker::Worker;
 use crate::stack::StackBounds;
 use crate::switch::{Carrier, Event, Job, take_panic};
 use crate::sys::tls::{self, Block, ThreadPointer};
-use crate::task::{Flags, RUNNING, Slot};
+use crate::task::{Flags, Slot, set_running};
 
 /// A coroutine's block, and what is to be done with it.
 pub(super) struct Own {
@@ -297,9 +297,8 @@ pub(crate) fn is_suspended(number: u32) -> bool {
 /// - The carrier is that of the slot's task, which this worker resumes.
 #[inline(never)]
 unsafe fn enter(worker: &Worker, slot: &Slot, carrier: *mut Carrier) {
-    RUNNING.set(slot);
-    // SAFETY: an installed carrier.
-    Worker::set_local(worker, unsafe { (*carrier).yielder() });
+    set_running(slot);
+    Worker::set_local(worker, carrier);
 }
 
 #[cold]

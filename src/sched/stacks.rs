@@ -155,23 +155,6 @@ impl Stacks {
         self.arena.borrow_mut().abandon(alone(slot));
     }
 
-    /// Whether the address lies on the started task's stack. Signal handlers ask
-    /// too: `false` while what would tell is being changed.
-    pub(super) fn holds(&self, slot: &Slot, address: usize) -> bool {
-        if self.copied(slot) {
-            let shared = self.shared.try_borrow();
-            return shared.is_ok_and(|shared| {
-                shared
-                    .as_ref()
-                    .is_some_and(|shared| shared.holds(slot, address))
-            });
-        }
-        self.arena.try_borrow().is_ok_and(|arena| {
-            let bounds = arena.bounds(alone(slot));
-            (bounds.limit.get()..bounds.base.get()).contains(&address)
-        })
-    }
-
     /// Runs `f` on the stack of a suspended task if that has `room` bytes to
     /// spare; whether it had.
     pub(super) fn visit(

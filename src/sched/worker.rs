@@ -23,8 +23,9 @@ use super::own::OwnBlocks;
 use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
+use super::wake;
 use crate::driver::Driver;
-use crate::switch::YielderPtr;
+use crate::switch::{Carrier, YielderPtr};
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
 use crate::task::{self, Addr, Flags, Header, JoinRef, Sites, Slot, Slots, State, Work};
@@ -32,14 +33,15 @@ use crate::util::section::{Section, SectionCell};
 
 thread_local! {
     static LOCAL: Local = const {
-        Local { worker: Cell::new(ptr::null()), yielder: Cell::new(YielderPtr::NONE) }
+        Local { worker: Cell::new(ptr::null()), carrier: Cell::new(ptr::null()) }
     };
 }
 
 /// What a thread knows about the worker that it is.
 struct Local {
     worker: Cell<*const Worker>,
-    yielder: Cell<YielderPtr>,
+    /// What the running coroutine runs on; stale when none does.
+    carrier: Cell<*const Carrier>,
 }
 
 /// What kind of stack a task runs on.
@@ -104,6 +106,8 @@ pub(crate) struct Worker {
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: everybody else is cancelled.
     pub(super) stopping: Cell<bool>,
+    /// The driver has events to deliver.
+    pub(super) backlog: Cell<bool>,
     /// Kept for its capacity between uses.
     pub(super) woken: Cell<Vec<Waker>>,
     pub(super) mail: Cell<Vec<Message>>,
@@ -161,6 +165,7 @@ impl Worker {
             era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
+            backlog: Cell::new(false),
             woken: Cell::default(),
             mail: Cell::default(),
             told: Cell::new(0),
@@ -195,27 +200,43 @@ impl Worker {
     pub(super) fn forget() {
         LOCAL.with(|local| {
             local.worker.set(ptr::null());
-            local.yielder.set(YielderPtr::NONE);
+            local.carrier.set(ptr::null());
         });
     }
 
     #[inline(always)]
-    pub(super) fn set_yielder(yielder: YielderPtr) {
-        LOCAL.with(|local| local.yielder.set(yielder));
+    pub(super) fn set_carrier(carrier: *const Carrier) {
+        LOCAL.with(|local| local.carrier.set(carrier));
     }
 
     /// Makes a block of thread-locals that is entered know who runs.
-    pub(super) fn set_local(worker: &Self, yielder: YielderPtr) {
+    pub(super) fn set_local(worker: &Self, carrier: *const Carrier) {
         LOCAL.with(|local| {
             local.worker.set(worker);
-            local.yielder.set(yielder);
+            local.carrier.set(carrier);
         });
     }
 
     /// The running coroutine's way back to its worker.
+    ///
+    /// # Safety
+    ///
+    /// - A coroutine runs on this thread.
     #[inline(always)]
-    pub(super) fn yielder() -> YielderPtr {
-        LOCAL.with(|local| local.yielder.get())
+    pub(super) unsafe fn yielder() -> YielderPtr {
+        // SAFETY: the worker set the carrier when it resumed the coroutine.
+        LOCAL.with(|local| unsafe { Carrier::yielder(local.carrier.get()) })
+    }
+
+    /// Whether the address lies on the running coroutine's stack.
+    ///
+    /// # Safety
+    ///
+    /// - A coroutine runs on this thread.
+    #[inline(always)]
+    pub(super) unsafe fn runs_at(address: usize) -> bool {
+        // SAFETY: the worker set the carrier when it resumed the coroutine.
+        LOCAL.with(|local| unsafe { Carrier::holds(local.carrier.get(), address) })
     }
 
     #[inline(always)]
@@ -396,7 +417,12 @@ impl Worker {
 
     /// Wakes all, and keeps the list's memory for next time.
     pub(super) fn wake_all(&self, mut woken: Vec<Waker>) {
-        woken.drain(..).for_each(Waker::wake);
+        for waker in woken.drain(..) {
+            match wake::whom(&waker) {
+                Some(addr) if addr.worker() == self.index() => self.wake(addr),
+                _ => waker.wake(),
+            }
+        }
         self.woken.set(woken);
     }
 

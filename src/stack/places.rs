@@ -54,6 +54,9 @@ pub(super) struct Places {
     known: ManuallyDrop<valgrind::Stacks>,
     /// Usable bytes of each.
     size: usize,
+    /// Of the lowest place: its lowest usable byte, and where it begins but for
+    /// its colour.
+    ends: (usize, usize),
     /// How many there can be.
     max: u32,
     /// The lowest place that was never used; all below have their guard.
@@ -62,8 +65,6 @@ pub(super) struct Places {
     warm: Vec<u32>,
     cold: Vec<u32>,
     keep_warm: usize,
-    /// Bytes at the upper end of each that are not the stack's.
-    headroom: usize,
 }
 
 impl Places {
@@ -83,19 +84,20 @@ impl Places {
         };
         // A huge page under a stack would turn its first touch into 2 MiB.
         reserve.forbid_huge(0, reserve.len());
-        let registered = Registered::new(reserve.base().addr(), reserve.len(), stride);
+        let first = reserve.base().addr();
+        let registered = Registered::new(first, reserve.len(), stride);
         Ok(Self {
             registered: ManuallyDrop::new(registered),
             reserve: ManuallyDrop::new(reserve),
             known: ManuallyDrop::default(),
             size,
+            ends: (first + GUARD, first + stride - config.headroom),
             max: max as u32,
             fresh: 0,
             abandoned: 0,
             warm: Vec::new(),
             cold: Vec::new(),
             keep_warm: config.keep_warm,
-            headroom: config.headroom,
         })
     }
 
@@ -165,8 +167,11 @@ impl Places {
     #[inline]
     pub(super) fn bounds(&self, place: u32) -> StackBounds {
         debug_assert!(place < self.fresh);
-        let limit = self.reserve.base().addr() + self.offset(place) + GUARD;
-        let base = limit + self.size - self.headroom - place as usize % COLOURS * CACHE_LINE;
+        let (offset, (limit, base)) = (self.offset(place), self.ends);
+        let (limit, base) = (
+            limit + offset,
+            base + offset - place as usize % COLOURS * CACHE_LINE,
+        );
         // SAFETY: both lie above the first byte of a mapping, which is not at
         // zero, and below its end, so that no sum has wrapped.
         unsafe {

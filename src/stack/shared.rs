@@ -181,11 +181,6 @@ impl SharedStack {
         }
     }
 
-    /// Whether the address lies in the stack.
-    pub(crate) fn contains(&self, address: usize) -> bool {
-        (self.limit..self.base).contains(&address)
-    }
-
     /// Whose frames are there.
     #[inline]
     pub(crate) fn resident(&self) -> Resident {

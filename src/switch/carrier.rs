@@ -75,6 +75,8 @@ pub(crate) struct Carrier {
     coro: ManuallyDrop<Coro>,
     yielder: YielderPtr,
     sp_word: SpWord,
+    /// The lowest address of the stack.
+    limit: NonZeroUsize,
 }
 
 // The sanitizer keeps words of its own in the handle.
@@ -128,6 +130,7 @@ impl Carrier {
             coro: ManuallyDrop::new(coro),
             yielder: LINK.get(),
             sp_word,
+            limit: bounds.limit,
         };
         // SAFETY: the top of the stack, a carrier long, is the caller's to give, and
         // lie above corosensei's base.
@@ -153,16 +156,36 @@ impl Carrier {
         }
     }
 
-    /// What [`suspend`] needs while a job of this carrier runs.
+    /// What [`suspend`] needs while a job of this carrier runs. No reference:
+    /// whoever resumed the job has one to the coroutine in here.
+    ///
+    /// # Safety
+    ///
+    /// - `this` was installed.
     #[inline(always)]
-    pub(crate) fn yielder(&self) -> YielderPtr {
-        self.yielder
+    pub(crate) unsafe fn yielder(this: *const Self) -> YielderPtr {
+        // SAFETY: forwarded.
+        unsafe { (*this).yielder }
+    }
+
+    /// Whether the address lies on the carrier's stack, below itself.
+    ///
+    /// # Safety
+    ///
+    /// - `this` was installed.
+    #[inline(always)]
+    pub(crate) unsafe fn holds(this: *const Self, address: usize) -> bool {
+        // SAFETY: forwarded.
+        let limit = unsafe { (*this).limit };
+        (limit.get()..this.addr()).contains(&address)
     }
 
     /// The suspended stack pointer. Everything live lies at or above it.
     #[inline(always)]
     pub(crate) fn sp(&self) -> usize {
-        words(&self.coro)[self.sp_word.0]
+        let words = (&raw const *self.coro).cast::<usize>();
+        // SAFETY: `learn_sp_word` found the word among those of the coroutine.
+        unsafe { words.add(self.sp_word.0).read() }
     }
 
     /// Says where the carrier's frames now begin.
@@ -354,7 +377,7 @@ mod tests {
         unsafe {
             let carrier = Carrier::install(bounds);
             let idle = (*carrier).sp();
-            SEEN.set(((*carrier).yielder(), 0));
+            SEEN.set((Carrier::yielder(carrier), 0));
             for _ in 0..2 {
                 for i in 1..=3 {
                     let given = if i == 1 { &raw const job } else { ptr::null() };

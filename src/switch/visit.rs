@@ -30,7 +30,7 @@ impl Carrier {
         let mut visit = Visit {
             job: Job { run: come_in },
             // SAFETY: the caller's carrier.
-            yielder: unsafe { (*this).yielder() },
+            yielder: unsafe { Self::yielder(this) },
             run: f,
         };
         // SAFETY: the caller's word; `suspend` receives what is not null, and

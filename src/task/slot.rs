@@ -14,6 +14,12 @@ thread_local! {
     pub(crate) static RUNNING: Cell<*const Slot> = const { Cell::new(ptr::null()) };
 }
 
+/// Sets [`RUNNING`]. (`LocalKey::set` is a call.)
+#[inline(always)]
+pub(crate) fn set_running(slot: *const Slot) {
+    RUNNING.with(|running| running.set(slot));
+}
+
 /// Where a task is in its life (see the module's picture).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -43,7 +43,7 @@ pub(crate) struct Section {
 impl Section {
     #[inline(always)]
     pub(crate) fn enter() -> Self {
-        STATE.set(STATE.get() + 1);
+        STATE.with(|state| state.set(state.get() + 1));
         Self { _here: PhantomData }
     }
 
@@ -57,8 +57,10 @@ impl Section {
 impl Drop for Section {
     #[inline(always)]
     fn drop(&mut self) {
-        let left = STATE.get() - 1;
-        STATE.set(left);
+        let left = STATE.with(|state| {
+            state.set(state.get() - 1);
+            state.get()
+        });
         if left == OWED {
             pay();
         }

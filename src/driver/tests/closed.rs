@@ -320,3 +320,27 @@ fn replace(old: &mut (UnixStream, UnixStream), new: (UnixStream, UnixStream)) {
     assert_eq!(target.as_raw_fd(), number);
     *old = (new.0, UnixStream::from(target));
 }
+
+/// Between the look that showed an event and its delivery the number is closed
+/// and means another file: the event is not for those who wait for that.
+#[test]
+fn an_event_from_before_a_close_is_not_delivered() {
+    let (mut a, b) = UnixStream::pair().unwrap();
+    let b = OwnedFd::from(b);
+    let fd = b.as_raw_fd();
+    let (mut driver, old) = waiting_again(fd);
+    a.write_all(b"x").unwrap();
+    let mut woken = Vec::new();
+    while driver.backlog() == 0 {
+        driver.turn(Turn::Park, &mut woken).unwrap();
+    }
+    assert_eq!(gone(&mut driver, fd), 1);
+    let (_c, d) = UnixStream::pair().unwrap();
+    unseen::replace(&OwnedFd::from(d), &b);
+    let (rung, waker) = bell();
+    let new = driver.wait(fd, R, waker).unwrap();
+    driver.deliver(usize::MAX, &mut woken);
+    woken.into_iter().for_each(Waker::wake);
+    assert_eq!((rung.rung(), driver.finish(new)), (0, Outcome::Pending));
+    assert_eq!(driver.finish(old), Outcome::Closed);
+}

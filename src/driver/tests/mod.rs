@@ -39,6 +39,7 @@ fn bell() -> (Arc<Bell>, Waker) {
 fn turn(driver: &mut Driver, mode: Turn) -> usize {
     let mut woken = Vec::new();
     driver.turn(mode, &mut woken).unwrap();
+    driver.deliver(usize::MAX, &mut woken);
     let count = woken.len();
     woken.into_iter().for_each(Waker::wake);
     count

@@ -263,3 +263,68 @@ fn what_cannot_be_waited_for_is_an_error() {
     driver.drained(-1, R);
     assert!(!driver.stream(-1));
 }
+
+#[test]
+fn events_are_delivered_as_few_at_a_time_as_is_asked() {
+    const PAIRS: usize = 10;
+    let mut driver = Driver::new().unwrap();
+    let mut pairs: Vec<_> = (0..PAIRS).map(|_| UnixStream::pair().unwrap()).collect();
+    let waits: Vec<_> = pairs
+        .iter_mut()
+        .map(|(a, b)| {
+            let (rung, waker) = bell();
+            let key = driver.wait(b.as_raw_fd(), R, waker).unwrap();
+            a.write_all(b"x").unwrap();
+            (rung, key)
+        })
+        .collect();
+    let mut woken = Vec::new();
+    while driver.backlog() < PAIRS {
+        assert_eq!(driver.backlog(), 0, "a look shows all that is ready");
+        driver.turn(Turn::Park, &mut woken).unwrap();
+    }
+    for left in [PAIRS - 3, PAIRS - 6, PAIRS - 9, 0] {
+        driver.deliver(3, &mut woken);
+        assert_eq!((driver.backlog(), woken.len()), (left, PAIRS - left));
+        // As long as there is a backlog nobody sleeps, and none is lost.
+        driver.turn(Turn::Park, &mut woken).unwrap();
+    }
+    woken.into_iter().for_each(Waker::wake);
+    for (rung, key) in waits {
+        assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+    }
+}
+
+/// Who reads what an event is about before the event is delivered is woken for
+/// nothing, once; and what comes after that wakes him as well.
+#[test]
+fn an_event_that_comes_late_is_no_more_than_a_spurious_wake_up() {
+    let (mut client, mut server) = tcp_pair();
+    let fd = server.as_raw_fd();
+    let (mut driver, key) = waiting(fd);
+    assert_eq!(driver.finish(key), Outcome::Pending);
+    client.write_all(b"x").unwrap();
+    let mut woken = Vec::new();
+    while driver.backlog() == 0 {
+        driver.turn(Turn::Park, &mut woken).unwrap();
+    }
+    server.read_exact(&mut [0]).unwrap();
+    driver.moved_short(fd, R);
+    let (rung, waker) = bell();
+    let early = driver.wait_if_drained(fd, R, waker).expect("it is drained");
+    driver.deliver(1, &mut woken);
+    woken.drain(..).for_each(Waker::wake);
+    assert_eq!((rung.rung(), driver.finish(early)), (1, Outcome::Ready));
+    assert_eq!(driver.hint(fd, R), Hint::Try);
+
+    assert_eq!(
+        server.read(&mut [0]).unwrap_err().kind(),
+        io::ErrorKind::WouldBlock
+    );
+    driver.drained(fd, R);
+    let (rung, waker) = bell();
+    let key = driver.wait_if_drained(fd, R, waker).expect("it is drained");
+    client.write_all(b"y").unwrap();
+    park(&mut driver);
+    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+}

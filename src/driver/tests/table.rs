@@ -149,7 +149,7 @@ impl Pair {
             let pending = wait.outcome == Outcome::Pending;
             assert_eq!(wait.bell.rung(), usize::from(!pending));
             let fd = pending.then_some(Self::number(wait.fd));
-            assert_eq!(self.table.pending(wait.key.0), fd);
+            assert_eq!(self.table.pending(&wait.key), fd);
         }
         for (fd, file) in self.files.iter().enumerate() {
             for direction in [R, W] {

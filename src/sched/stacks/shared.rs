@@ -98,12 +98,6 @@ impl Shared {
         self.next
     }
 
-    /// Whether the address lies on the started task's stack.
-    pub(super) fn holds(&self, slot: &Slot, address: usize) -> bool {
-        let place = self.places.get(slot.stack.get() as usize);
-        place.is_some_and(|place| place.stack.contains(address))
-    }
-
     /// A new task has suspended for the first time.
     pub(super) fn first_suspension(&mut self, slot: &Slot) {
         let place = &mut self.places[slot.stack.get() as usize];
