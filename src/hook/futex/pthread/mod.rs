@@ -28,11 +28,12 @@ use libc::{clockid_t, timespec};
 
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
-use super::{ALL_BITS, Waking, give_way, may_suspend, own, table};
+use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
 use crate::hook::engine::after;
 use crate::hook::raw::{errno, set_errno};
 use crate::hook::time::{duration, now};
 use crate::sched::Cx;
+use crate::shim::fence_after_exchange;
 
 /// A worker begins.
 pub(super) fn begin() {
@@ -60,32 +61,23 @@ unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<Instant> {
         .then(|| after(time.saturating_sub(now(clock))))
 }
 
-/// Something was let go of. Partner: the fence in `Table::queue`.
-///
-/// On x86_64 letting go is a locked instruction, and so is the fence; where it
-/// is a plain store, the process has one thread, and program order will do.
+/// Wakes up to `most` coroutines that wait at this address.
 #[inline(always)]
-fn after_release() {
-    #[cfg(target_arch = "x86_64")]
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
-    #[cfg(not(target_arch = "x86_64"))]
-    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-}
-
-/// Wakes up to `most` coroutines that wait at this address; how many.
-#[inline(always)]
-fn wake(address: usize, most: usize) -> usize {
-    after_release();
+fn wake(address: usize, most: usize) -> Woken {
+    // Letting go was an exchange; where glibc makes it a plain store, the
+    // process has one thread, and program order will do. Partner: the fence in
+    // the table between counting the waiter and its look.
+    fence_after_exchange();
     match table() {
-        Some(table) if table.may_wait(address) > 0 => wake_slowly(table, address, most),
-        _ => 0,
+        Some(table) if table.counted(address) > 0 => wake_slowly(table, address, most),
+        _ => Woken::NONE,
     }
 }
 
 #[cold]
-fn wake_slowly(table: &Table, address: usize, most: usize) -> usize {
+fn wake_slowly(table: &Table, address: usize, most: usize) -> Woken {
     let saved = errno();
-    let woken = Waking::begin(table, address, most, ALL_BITS).deliver();
+    let woken = wake_at(table, address, most);
     set_errno(saved);
     woken
 }
@@ -153,18 +145,15 @@ impl Wait<'_> {
             answer = look();
             answer.is_none()
         };
-        match self.place {
-            None => {
-                self.place = self
-                    .table
-                    .queue(self.address, ALL_BITS, self.cx.addr(), still)
-            }
-            Some(place) if self.table.is_queued(place) => {}
+        let (table, address, waiter) = (self.table, self.address, self.cx.addr());
+        let again = match self.place {
+            Some(place) if table.is_queued(place) => return None,
             // Woken, but somebody else was faster.
-            Some(place) => {
-                let _ = self.table.requeue(place, still);
-            }
-        }
+            Some(_) => table.queue_first(address, ALL_BITS, waiter, still),
+            None => table.queue(address, ALL_BITS, waiter, still),
+        };
+        // If not, the old place says that it was woken.
+        self.place = again.or(self.place);
         answer
     }
 
