@@ -243,6 +243,24 @@ unsafe fn futex(
     }
 }
 
+/// Waits at a word of ours, without a limit, if it still has this value. May
+/// return early.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32) {
+    let op = WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let address = word.as_ptr().expose_provenance();
+    // SAFETY: a word that lives.
+    unsafe { futex(address, op, value, 0, 0, 0) };
+}
+
+/// Wakes everybody who waits at this word, which may be gone.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+fn futex_wake_all<T>(word: *const T) {
+    let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: waking touches no memory.
+    unsafe { futex(word.addr(), op, c_int::MAX as u32, 0, 0, 0) };
+}
+
 /// Wakes coroutines, and threads.
 ///
 /// # Safety

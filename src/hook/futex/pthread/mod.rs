@@ -1,4 +1,5 @@
-//! Locks of C: mutexes, condition variables, rwlocks and semaphores of pthreads.
+//! Locks of C: mutexes, condition variables, rwlocks, semaphores, barriers and
+//! once-flags of pthreads, and those of C11, which are the same.
 //!
 //! glibc's wait by system calls of their own, past the symbol `syscall`, so
 //! the functions themselves are ours. A plain thread's calls go on to glibc,
@@ -12,26 +13,27 @@
 //!
 //! No cancellation ends these waits: callers take errors for bugs of theirs.
 //!
-//! Not hooked, as they wait inside of glibc: `pthread_once`,
-//! `pthread_barrier_wait`, locks of `FILE`s.
+//! Not hooked: locks of `FILE`s, which glibc takes inside of itself, and
+//! spin locks, which wait for nobody who does not run.
 
+mod barrier;
+mod c11;
 mod cond;
 mod holders;
 mod mutex;
+mod once;
 mod rwlock;
 mod sem;
 
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use libc::{clockid_t, timespec};
-
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
 use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
 use crate::hook::engine::after;
 use crate::hook::raw::{errno, set_errno};
-use crate::hook::time::{duration, now};
+use crate::hook::time::moment;
 use crate::sched::Cx;
 use crate::shim::fence_after_exchange;
 
@@ -39,6 +41,7 @@ use crate::shim::fence_after_exchange;
 pub(super) fn begin() {
     cond::learn_clock();
     holders::begin();
+    once::learn();
 }
 
 const SHORTEST: Duration = Duration::from_micros(200);
@@ -47,18 +50,6 @@ const LONGEST: Duration = Duration::from_millis(10);
 /// The coroutine that may wait here, and where.
 fn inside() -> Option<(Cx, &'static Table)> {
     Some((may_suspend()?, table()?))
-}
-
-/// The moment that a caller means; `None` if it is none: glibc says so.
-///
-/// # Safety
-///
-/// - A valid time.
-unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<Instant> {
-    // SAFETY: the caller's promise.
-    let time = unsafe { time.as_ref() }.and_then(duration)?;
-    matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
-        .then(|| after(time.saturating_sub(now(clock))))
 }
 
 /// Wakes up to `most` coroutines that wait at this address.
