@@ -97,7 +97,7 @@ fn make_table() {
 /// Makes the wake-ups that were owed when this thread's section ended.
 fn pay() {
     if let Some(table) = table() {
-        table.pay(|batch| deliver(batch));
+        table.pay(deliver);
     }
 }
 
