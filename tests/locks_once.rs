@@ -421,7 +421,8 @@ fn c11_threads_sleep_yield_and_join(who: Who) {
         -7
     }
     let flag = Arc::new(AtomicBool::new(false));
-    let theirs = flag.clone();
+    let timed_out = Arc::new(AtomicBool::new(false));
+    let (theirs, tells) = (flag.clone(), timed_out.clone());
     let joins = who.go(0, move || {
         let mut thread = MaybeUninit::uninit();
         let mut value = 0;
@@ -436,6 +437,7 @@ fn c11_threads_sleep_yield_and_join(who: Who) {
             let clock = libc::CLOCK_MONOTONIC;
             let answer = pthread_clockjoin_np(thread, null_mut(), clock, &after(clock, SHORT));
             assert_eq!(answer, libc::ETIMEDOUT);
+            tells.store(true, Ordering::SeqCst);
             assert_eq!(thrd_join(thread, &mut value), SUCCESS);
         }
         value
@@ -454,6 +456,9 @@ fn c11_threads_sleep_yield_and_join(who: Who) {
             thrd_yield();
         }
         assert!(begin.elapsed() >= 5 * SHORT);
+        while !timed_out.load(Ordering::SeqCst) {
+            others();
+        }
         flag.store(true, Ordering::SeqCst);
     });
     opens.join().unwrap();
