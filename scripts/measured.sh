@@ -1,6 +1,9 @@
 #!/bin/bash
 # Writes docs/MEASURED.md: the growth table, which this measures, and what
 # scripts/peers.sh has measured last. With --keep the last growth table is kept.
+# All of it, on a machine that does nothing else:
+#
+#   LIBCO=../libco PHOTON=../PhotonLibOS scripts/peers.sh && scripts/measured.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 growth=target/peers/growth.md
@@ -44,9 +47,16 @@ million of them.
 every round. `crore-shared` is on shared stacks, `crore-2` and `tokio-2` have two
 workers (processor time of both), `corosensei` is the switch without a
 scheduler, `epoll` a minimal edge-triggered loop. Yardsticks are `crore` and, for
-echo, `epoll`. The threads yield on one processor. Kernel memory is in no
-figure: a thread has 16 KiB of stack there. may's stacks and threads take two
-memory mappings each, of which a process may have 65 530, so there are fewer.
+echo, `epoll`; that of the 99th percentile is `tokio`. The threads yield on one
+processor. Kernel memory is in no figure: a thread has 16 KiB of stack there.
+may's and Photon's stacks and threads take two memory mappings each, of which a
+process may have 65 530, so there are fewer.
+
+`libco` is Tencent's, on stacks of its default of 128 KiB, `libco-shared` the same on
+one shared stack, `photon` Alibaba's PhotonLibOS with its epoll engine and stacks of
+64 KiB; they take part where `LIBCO` and `PHOTON` name checkouts. libco has no queue
+of those that can run: its yields and spawns are resumed in turns from outside, as
+those of `corosensei` are. Neither has channels.
 
 EOF
     target/release/peers tables

@@ -9,7 +9,7 @@
 //! - `on_tokio`, `on_may`, `on_threads`, `raw`, `messages` the workloads
 //! - `serve` the echo servers
 //! - `subject` the command line of the programs that `peers` starts: those of
-//!   this package, of `crore-benches` and of `benches/go`
+//!   this package, of `crore-benches`, of `benches/go` and of `benches/cpp`
 //! - `clock` how time is taken · `process` what a process uses
 
 use std::time::{Duration, Instant};

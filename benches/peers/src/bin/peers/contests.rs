@@ -20,6 +20,9 @@ const ALL: &[&str] = &[
     "tokio",
     "tokio-2",
     "may",
+    "libco",
+    "libco-shared",
+    "photon",
     "go",
     "threads",
 ];
@@ -31,10 +34,24 @@ const AND_FLOOR: &[&str] = &[
     "tokio",
     "tokio-2",
     "may",
+    "libco",
+    "libco-shared",
+    "photon",
     "go",
     "threads",
 ];
-/// may's channels have no bound.
+/// libco and Photon have no channels.
+const CHANNELS: &[&str] = &[
+    "crore",
+    "crore-shared",
+    "crore-2",
+    "tokio",
+    "tokio-2",
+    "may",
+    "go",
+    "threads",
+];
+/// may's have no bound.
 const BOUNDED: &[&str] = &[
     "crore",
     "crore-shared",
@@ -51,6 +68,9 @@ const MEMORY: &[&str] = &[
     "corosensei",
     "tokio",
     "may",
+    "libco",
+    "libco-shared",
+    "photon",
     "go",
     "threads",
 ];
@@ -64,9 +84,15 @@ pub(crate) const SERVERS: &[&str] = &[
     "may",
     "monoio",
     "smol",
+    "libco",
+    "libco-shared",
+    "photon",
     "threads",
     "go",
 ];
+
+/// Whom the servers' latencies are compared with.
+pub(crate) const LATENCIES: &str = "tokio";
 
 pub(crate) const CONTESTS: &[Contest] = &[
     contest(
@@ -113,7 +139,7 @@ pub(crate) const CONTESTS: &[Contest] = &[
         ALL,
     ),
     contest("wake, there and back", Work::Wake, 2, 200_000, ALL),
-    contest("a message, ping-pong", Work::PingPong, 2, 200_000, ALL),
+    contest("a message, ping-pong", Work::PingPong, 2, 200_000, CHANNELS),
     contest(
         "a message, 128 in flight",
         Work::Stream,

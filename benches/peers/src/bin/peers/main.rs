@@ -38,6 +38,7 @@ use std::{env, fs, io};
 
 use options::{HELP, Options, Part};
 use results::Results;
+use subjects::GUESTS;
 
 fn main() -> ExitCode {
     let options = match Options::parse(env::args_os().skip(1)) {
@@ -62,8 +63,12 @@ fn run(options: &Options) -> io::Result<()> {
     fs::create_dir_all(&options.out)?;
     let path = options.out.join("results.json");
     let mut results = Results::read(&path)?;
-    if options.go.is_none() && (has(Part::Work) || has(Part::Echo)) {
-        eprintln!("no Go here: left out");
+    if options.parts.iter().any(|part| part.measures()) {
+        for (guest, _) in GUESTS {
+            if !options.guests.contains_key(guest) {
+                eprintln!("no {guest} here: left out");
+            }
+        }
     }
     if has(Part::Work) {
         work::run(options, |contest| {

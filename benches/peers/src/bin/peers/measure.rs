@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use hdrhistogram::Histogram;
 
-use crate::contests::SERVERS;
+use crate::contests::{LATENCIES, SERVERS};
 use crate::drive::{self, Config, Progress, Report};
 use crate::options::Options;
 use crate::results::{Calls, Echo, Figure, Server};
@@ -82,14 +82,18 @@ fn echo(
         }
     }
     let rows = servers.iter().zip(&samples);
+    // Without it, the latencies too are compared with the first.
+    let tokio = servers.iter().position(|it| it.name == LATENCIES);
+    let latencies = tokio.unwrap_or(0);
     Ok(Echo {
         connections,
         size,
         rounds: options.rounds,
         seconds: options.load.as_secs_f64(),
         servers: rows
-            .map(|(server, own)| own.summary(server.name, &samples[0]))
+            .map(|(server, own)| own.summary(server.name, &samples[0], &samples[latencies]))
             .collect(),
+        latencies: servers[latencies].name.into(),
     })
 }
 
@@ -158,15 +162,15 @@ impl Samples {
         Ok(())
     }
 
-    fn summary(&self, name: &str, first: &Self) -> Server {
+    fn summary(&self, name: &str, first: &Self, latencies: &Self) -> Server {
         let all = self.latency.as_ref().expect("there was a round");
         Server {
             name: name.into(),
             requests_per_second: Figure::new(&self.per_second, &first.per_second),
             cpu_us: Figure::new(&self.cpu_us, &first.cpu_us),
-            p50_us: Figure::new(&self.p50_us, &first.p50_us),
-            p99_us: Figure::new(&self.p99_us, &first.p99_us),
-            p999_us: Figure::new(&self.p999_us, &first.p999_us),
+            p50_us: Figure::new(&self.p50_us, &latencies.p50_us),
+            p99_us: Figure::new(&self.p99_us, &latencies.p99_us),
+            p999_us: Figure::new(&self.p999_us, &latencies.p999_us),
             idle_bytes: Figure::new(&self.idle_bytes, &first.idle_bytes),
             quantiles: SHARES
                 .map(|share| (share, all.value_at_quantile(share) as f64 / 1e3))

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use crate::drive::MAX_SIZE;
-use crate::subjects::Subject;
+use crate::subjects::{GUESTS, Subject};
 
 /// What is printed when the arguments are wrong.
 pub(crate) const HELP: &str = "\
@@ -25,6 +26,8 @@ Parts: work, echo, calls, plots, which is the default; tables (what the last
   --sizes B,..        bytes in a message [64,1024]
   --seconds S         how long each load lasts [1]
   --go PROGRAM        benches/go, built; without it Go is left out
+  --libco PROGRAM     benches/cpp/libco.cpp, built; the same
+  --photon PROGRAM    benches/cpp/photon.cpp, built; the same
   --out FOLDER        where results.json goes [target/peers]
   --plots FOLDER      where plots go [target/peers]";
 
@@ -37,6 +40,13 @@ pub(crate) enum Part {
     Calls,
     Plots,
     Tables,
+}
+
+impl Part {
+    /// Whether contenders are run for it.
+    pub(crate) fn measures(self) -> bool {
+        !matches!(self, Self::Plots | Self::Tables)
+    }
 }
 
 impl FromStr for Part {
@@ -64,8 +74,8 @@ pub(crate) struct Options {
     pub(crate) connections: Vec<usize>,
     pub(crate) sizes: Vec<usize>,
     pub(crate) load: Duration,
-    /// Go's program, where there is one.
-    pub(crate) go: Option<PathBuf>,
+    /// The programs of the guests that take part, by [`GUESTS`]' names.
+    pub(crate) guests: BTreeMap<&'static str, PathBuf>,
     pub(crate) out: PathBuf,
     pub(crate) plots: PathBuf,
 }
@@ -85,7 +95,7 @@ impl Options {
             connections: vec![100, 1_000, 10_000],
             sizes: vec![64, 1_024],
             load: Duration::from_secs(1),
-            go: None,
+            guests: BTreeMap::new(),
             out: "target/peers".into(),
             plots: "target/peers".into(),
         };
@@ -99,9 +109,15 @@ impl Options {
                 Long("connections") => options.connections = list(&args.value()?)?,
                 Long("sizes") => options.sizes = list(&args.value()?)?,
                 Long("seconds") => options.load = Duration::from_secs(args.value()?.parse()?),
-                Long("go") => options.go = Some(args.value()?.into()),
                 Long("out") => options.out = args.value()?.into(),
                 Long("plots") => options.plots = args.value()?.into(),
+                Long(name) => {
+                    let Some((guest, _)) = GUESTS.into_iter().find(|(guest, _)| *guest == name)
+                    else {
+                        return Err(Long(name).unexpected());
+                    };
+                    options.guests.insert(guest, args.value()?.into());
+                }
                 other => return Err(other.unexpected()),
             }
         }
@@ -115,12 +131,12 @@ impl Options {
         {
             return Err(format!("--sizes must be from 1 to {MAX_SIZE} bytes").into());
         }
-        let all = Subject::all(options.go.as_ref()).map_err(|e| e.to_string())?;
+        let all = Subject::all(&options.guests).map_err(|e| e.to_string())?;
         if let Some(name) = names
             .iter()
             .find(|name| all.iter().all(|one| one.name != **name))
         {
-            return Err(format!("no contender is called {name:?}").into());
+            return Err(format!("no contender here is called {name:?}").into());
         }
         let wanted = |one: &Subject| names.is_empty() || names.iter().any(|name| one.name == name);
         options.subjects = all.into_iter().filter(wanted).collect();

@@ -147,6 +147,8 @@ fn switches(results: &Results, yields: &[&Contest], folder: &Path) -> io::Result
 
 fn memory(results: &Results, parked: &Contest, folder: &Path) -> io::Result<()> {
     let title = "Bytes of a parked coroutine, task, goroutine, thread";
+    let bytes = parked.rows.iter().map(|row| row.figure.value.median);
+    let most = bytes.fold(0.0, f64::max);
     draw(folder, "memory", |area| {
         let area = titled(area, title, &caption(&results.machine))?;
         let count = parked.rows.len();
@@ -154,7 +156,7 @@ fn memory(results: &Results, parked: &Contest, folder: &Path) -> io::Result<()> 
             .margin_right(24)
             .x_label_area_size(40)
             .y_label_area_size(130)
-            .build_cartesian_2d((100f64..20_000f64).log_scale(), 0f64..count as f64)?;
+            .build_cartesian_2d((100.0..most * 1.5).log_scale(), 0f64..count as f64)?;
         let name = |y: &f64| -> String {
             let row = parked.rows.get(count.wrapping_sub(1 + *y as usize));
             row.filter(|_| y.fract() == 0.0)
@@ -360,6 +362,9 @@ fn colour(name: &str) -> RGBColor {
         "may" => RGBColor(20, 140, 80),
         "monoio" => RGBColor(130, 60, 160),
         "smol" => RGBColor(0, 150, 160),
+        "libco" => RGBColor(120, 85, 10),
+        "libco-shared" => RGBColor(200, 165, 60),
+        "photon" => RGBColor(170, 30, 120),
         "go" => RGBColor(90, 180, 40),
         _ => RGBColor(150, 110, 60),
     }

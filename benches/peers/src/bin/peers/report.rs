@@ -45,17 +45,18 @@ fn ratio(figure: &Figure) -> String {
 pub(crate) fn echo(echo: &Echo) -> String {
     let first = echo.servers.first().map_or("", |row| row.name.as_str());
     let mut text = format!(
-        "echo, {} connections, {} B, {} rounds of {} s; ratios to {first}: median (least..most)\n",
-        echo.connections, echo.size, echo.rounds, echo.seconds
+        "echo, {} connections, {} B, {} rounds of {} s; ratios to {first}, of p99 to {}: \
+         median (least..most)\n",
+        echo.connections, echo.size, echo.rounds, echo.seconds, echo.latencies
     );
     text.push_str(
         "        server  µs cpu/req   ratio              requests/s   ratio               \
-         p50 µs   p99 µs  p99.9 µs  B/idle conn\n",
+         p50 µs   p99 µs   ratio              p99.9 µs  B/idle conn\n",
     );
     for server in &echo.servers {
         let _ = writeln!(
             text,
-            "{:>14}  {:>10.3}   {}  {:>11.0}   {}  {:>7.0}  {:>7.0}  {:>8.0}  {:>11.0}",
+            "{:>14}  {:>10.3}   {}  {:>11.0}   {}  {:>7.0}  {:>7.0}   {}  {:>8.0}  {:>11.0}",
             server.name,
             server.cpu_us.value.median,
             ratio(&server.cpu_us),
@@ -63,6 +64,7 @@ pub(crate) fn echo(echo: &Echo) -> String {
             ratio(&server.requests_per_second),
             server.p50_us.value.median,
             server.p99_us.value.median,
+            ratio(&server.p99_us),
             server.p999_us.value.median,
             server.idle_bytes.value.median,
         );

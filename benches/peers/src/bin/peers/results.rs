@@ -60,6 +60,8 @@ pub(crate) struct Echo {
     pub(crate) seconds: f64,
     /// The first is the yardstick.
     pub(crate) servers: Vec<Server>,
+    /// That of the latencies.
+    pub(crate) latencies: String,
 }
 
 /// One echo server.
@@ -218,6 +220,7 @@ mod tests {
             rounds,
             seconds: 1.0,
             servers: Vec::new(),
+            latencies: String::new(),
         };
         let mut results = Results::default();
         results.put_echo(echo(1, 1));

@@ -1,10 +1,11 @@
 //! The programs that are measured, and how they are started.
 
-use std::env;
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::{env, fs};
 
 use crore_peers::subject::Work;
 
@@ -13,24 +14,39 @@ use crore_peers::subject::Work;
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
     program: PathBuf,
-    /// More tasks than this it can't have: a thread or a guarded stack takes two
-    /// memory mappings, of which a process may have 65 530.
+    /// More tasks than this it can't have. A thread or a guarded stack takes two
+    /// memory mappings, of which a process may have 65 530; those of libco are
+    /// as many as there is memory for.
     pub(crate) most: u64,
     /// Operations are divided by this, because each takes so long.
     pub(crate) slow: u64,
 }
 
+/// Bytes of a coroutine of libco: 8 KiB that are its own, a page of its stack, one
+/// of the allocator's before the stack, and some room.
+const LIBCO: u64 = 18 * 1024;
+
+/// What takes part only where its program is given, by the option of this name:
+/// it is built with what not every machine has.
+pub(crate) const GUESTS: [(&str, &[&str]); 3] = [
+    ("go", &["go"]),
+    ("libco", &["libco", "libco-shared"]),
+    ("photon", &["photon"]),
+];
+
 impl Subject {
-    /// All there are; Go where its program is given.
-    pub(crate) fn all(go: Option<&PathBuf>) -> io::Result<Vec<Self>> {
+    /// All there are, with the programs of the guests that are there.
+    pub(crate) fn all(guests: &BTreeMap<&str, PathBuf>) -> io::Result<Vec<Self>> {
         let beside = env::current_exe()?;
+        let memory = available_memory()?;
         let named = |names: &[&'static str], program: PathBuf| -> Vec<Self> {
             let subject = |&name: &&'static str| Self {
                 name,
                 program: program.clone(),
                 most: match name {
                     "threads" => 10_000,
-                    "may" => 30_000,
+                    "may" | "photon" => 30_000,
+                    "libco" | "libco-shared" => memory / LIBCO,
                     _ => u64::MAX,
                 },
                 slow: if name == "threads" { 50 } else { 1 },
@@ -54,7 +70,10 @@ impl Subject {
             ],
             beside.with_file_name("subject_peers"),
         ));
-        all.extend(go.iter().flat_map(|&go| named(&["go"], go.clone())));
+        for (guest, names) in GUESTS {
+            let program = guests.get(guest);
+            all.extend(program.into_iter().flat_map(|it| named(names, it.clone())));
+        }
         match all.iter().find(|subject| !subject.program.is_file()) {
             None => Ok(all),
             Some(missing) => Err(io::Error::other(format!(
@@ -103,6 +122,18 @@ impl Subject {
         running.pid = pid;
         Ok((running, addr))
     }
+}
+
+/// Bytes that can be had without swapping.
+fn available_memory() -> io::Result<u64> {
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let line = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes
+        .map(|kilobytes| kilobytes * 1024)
+        .ok_or_else(|| io::Error::other("no MemAvailable in /proc/meminfo"))
 }
 
 /// A server process; it ends with this value.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::results::{Echo, Figure, Machine, Results, Server, Spread};
+use crate::results::{Echo, Figure, Machine, Results, Spread};
 
 pub(crate) fn all(results: &Results) -> String {
     let Machine {
@@ -55,23 +55,25 @@ fn work(results: &Results, text: &mut String) {
 fn servers(echo: &Echo, text: &mut String) {
     let _ = writeln!(
         text,
-        "**{} connections, {} bytes**, {} rounds of {} s\n",
-        echo.connections, echo.size, echo.rounds, echo.seconds
+        "**{} connections, {} bytes**, {} rounds of {} s, p99 beside {}'s\n",
+        echo.connections, echo.size, echo.rounds, echo.seconds, echo.latencies
     );
     text.push_str(
         "| | µs of processor time a request | requests/s | p50 µs | p99 µs | p99.9 µs \
          | bytes an idle connection |\n|---|---|---|---|---|---|---|\n",
     );
     for server in &echo.servers {
-        let figures: [fn(&Server) -> &Figure; 2] = [|it| &it.cpu_us, |it| &it.requests_per_second];
-        let _ = write!(text, "| {} |", server.name);
-        for of in figures {
-            let _ = write!(text, " {} |", figure(of(server)));
-        }
-        for of in [&server.p50_us, &server.p99_us, &server.p999_us] {
-            let _ = write!(text, " {} |", number(of.value.median));
-        }
-        let _ = writeln!(text, " {} |", number(server.idle_bytes.value.median));
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            server.name,
+            figure(&server.cpu_us),
+            figure(&server.requests_per_second),
+            number(server.p50_us.value.median),
+            figure(&server.p99_us),
+            number(server.p999_us.value.median),
+            number(server.idle_bytes.value.median),
+        );
     }
     text.push('\n');
 }
