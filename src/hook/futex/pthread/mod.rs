@@ -35,7 +35,6 @@ use crate::hook::engine::after;
 use crate::hook::raw::{errno, set_errno};
 use crate::hook::time::moment;
 use crate::sched::Cx;
-use crate::shim::fence_after_exchange;
 
 /// A worker begins.
 pub(super) fn begin() {
@@ -52,13 +51,24 @@ fn inside() -> Option<(Cx, &'static Table)> {
     Some((may_suspend()?, table()?))
 }
 
+/// Something was let go of. Partner: the fence in the table between counting the
+/// waiter and its look. (Not from the shim: any program code comes here, under
+/// loom also such as is in no model.)
+///
+/// On x86_64 letting go is a locked instruction, and so is the fence; where it
+/// is a plain store, the process has one thread, and program order will do.
+#[inline(always)]
+fn after_release() {
+    #[cfg(target_arch = "x86_64")]
+    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    #[cfg(not(target_arch = "x86_64"))]
+    std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
 /// Wakes up to `most` coroutines that wait at this address.
 #[inline(always)]
 fn wake(address: usize, most: usize) -> Woken {
-    // Letting go was an exchange; where glibc makes it a plain store, the
-    // process has one thread, and program order will do. Partner: the fence in
-    // the table between counting the waiter and its look.
-    fence_after_exchange();
+    after_release();
     match table() {
         Some(table) if table.counted(address) > 0 => wake_slowly(table, address, most),
         _ => Woken::NONE,
