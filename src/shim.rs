@@ -42,6 +42,16 @@ mod real {
 
     use crate::util::section::Section;
 
+    /// A SeqCst fence right after an exchange: taking a lock, for one. On
+    /// x86_64 the exchange is such a fence itself.
+    #[inline(always)]
+    pub(crate) fn fence_after_exchange() {
+        #[cfg(target_arch = "x86_64")]
+        atomic::compiler_fence(Ordering::SeqCst);
+        #[cfg(not(target_arch = "x86_64"))]
+        atomic::fence(Ordering::SeqCst);
+    }
+
     /// `std`'s cell with loom's access functions.
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -263,6 +273,11 @@ mod real {
 mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::{Arc, MutexGuard as LockGuard, atomic};
+
+    /// In full: loom's model has no such exchanges.
+    pub(crate) fn fence_after_exchange() {
+        atomic::fence(atomic::Ordering::SeqCst);
+    }
 
     /// loom's mutex under the name of ours: one scheduling point instead of a
     /// spin loop.

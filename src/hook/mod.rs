@@ -43,12 +43,12 @@
 //! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again up to every 10 ms |
 //! | `poll ppoll __poll select pselect` | asked without waiting, then parks on all; urgent data or errors only are asked for again every 5 ms, so are signals that a mask lets in; a mask does not hold while parked |
 //! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
-//! | `nanosleep clock_nanosleep usleep sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
-//! | `sched_yield` | yields to other coroutines |
+//! | `nanosleep clock_nanosleep usleep sleep thrd_sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
+//! | `sched_yield thrd_yield` | yields to other coroutines |
 //! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}[_r] getgr{nam,gid}[_r]` | helper thread; not in statically linked programs |
 //! | `waitpid wait4 waitid` for one child | parks on a pidfd |
 //! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
-//! | `pthread_join` | asked again up to every 10 ms; not in statically linked programs |
+//! | `pthread_join pthread_timedjoin_np pthread_clockjoin_np thrd_join` | asked again up to every 10 ms; not in statically linked programs |
 //! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
 //! | `pthread_getattr_np`, `pthread_{get,set}affinity_np`, `pthread_{get,set}schedparam`, `pthread_setschedprio pthread_getcpuclockid pthread_sigqueue set*uid set*gid setgroups initgroups` | as libc; from a coroutine with its own thread-locals, with its thread's number, or as its thread |
 //! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
@@ -56,9 +56,10 @@
 //! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
 //! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
 //! | `syscall(SYS_futex)`: locks of std and others | parks in a table by address; no cancellation ends it |
-//! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_*` | the same; not in statically linked programs |
+//! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_* pthread_once mtx_* cnd_* call_once` | the same; not in statically linked programs |
+//! | `pthread_barrier_*` | the same, unless shared between processes: then they block the thread |
 //! | other `syscall`s | as libc |
-//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice pthread_once pthread_barrier_wait` | libc's own: they block the thread |
+//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice pthread_spin_lock` | libc's own: they block the thread |
 //!
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
@@ -114,6 +115,12 @@
 
 #[cfg(feature = "hook")]
 mod batch;
+#[cfg(all(
+    feature = "hook",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod c11;
 #[cfg(feature = "hook")]
 mod child;
 #[cfg(feature = "hook")]
@@ -180,7 +187,8 @@ use std::fmt;
 use crate::sched;
 
 // Hooks are `extern "C"` functions: a panic inside one aborts, it never
-// unwinds into code that was compiled not to expect it. None of them takes a
+// unwinds into code that was compiled not to expect it. (`pthread_once` calls a
+// function of its caller's, whose exceptions pass.) None of them takes a
 // lock of std, which would come back through a hook.
 
 /// Whether the hooks work in this program.

@@ -326,6 +326,9 @@ real_variadic! {
 #[cfg(not(target_feature = "crt-static"))]
 macro_rules! real_only {
     ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty;)*) => {
+        real_only! { extern "C": $(fn $name($($arg: $ty),*) -> $ret;)* }
+    };
+    (extern $abi:literal: $(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty;)*) => {
         $(
             /// libc's own.
             ///
@@ -340,7 +343,7 @@ macro_rules! real_only {
                 let function = SLOT.load(Ordering::Relaxed);
                 assert!(!function.is_null(), concat!("libc has no ", stringify!($name)));
                 // SAFETY: the dynamic linker's function of this name and type.
-                let function: unsafe extern "C" fn($($ty),*) -> $ret = unsafe { transmute(function) };
+                let function: unsafe extern $abi fn($($ty),*) -> $ret = unsafe { transmute(function) };
                 // SAFETY: forwarded.
                 unsafe { function($($arg),*) }
             }
@@ -354,6 +357,8 @@ use libc::{addrinfo, group, hostent, passwd};
 #[cfg(not(target_feature = "crt-static"))]
 real_only! {
     fn pthread_join(thread: libc::pthread_t, value: *mut *mut c_void) -> c_int;
+    fn pthread_timedjoin_np(thread: libc::pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int;
+    fn pthread_clockjoin_np(thread: libc::pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int;
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, out: *mut *mut addrinfo) -> c_int;
     fn getnameinfo(addr: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int;
     fn gethostbyname(name: *const c_char) -> *mut hostent;
@@ -378,7 +383,10 @@ real_only! {
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
-use libc::{pthread_cond_t, pthread_mutex_t, pthread_rwlock_t, sem_t};
+use libc::{
+    pthread_barrier_t, pthread_barrierattr_t, pthread_cond_t, pthread_mutex_t, pthread_rwlock_t,
+    sem_t,
+};
 
 #[cfg(all(
     feature = "futex",
@@ -409,4 +417,17 @@ real_only! {
     fn sem_timedwait(sem: *mut sem_t, time: *const timespec) -> c_int;
     fn sem_clockwait(sem: *mut sem_t, clock: clockid_t, time: *const timespec) -> c_int;
     fn sem_post(sem: *mut sem_t) -> c_int;
+    fn pthread_barrier_init(barrier: *mut pthread_barrier_t, attributes: *const pthread_barrierattr_t, count: c_uint) -> c_int;
+    fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int;
+    fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int;
+}
+
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+real_only! {
+    extern "C-unwind":
+    fn pthread_once(control: *mut libc::pthread_once_t, init: unsafe extern "C-unwind" fn()) -> c_int;
 }

@@ -1,33 +1,38 @@
-//! `pthread_join`. Left out of statically linked programs, where libc's own
+//! `pthread_join` and its like. Left out of statically linked programs, where libc's own
 //! could not be reached any more.
 
 use std::ffi::{c_int, c_void};
+use std::time::Instant;
 
+#[cfg(target_env = "gnu")]
+use libc::clockid_t;
 use libc::{pthread_t, timespec};
 
 use super::engine::gate;
 use super::pauses::Pauses;
 use super::raw::{errno, set_errno};
 use super::real;
-
-unsafe extern "C" {
-    fn pthread_timedjoin_np(
-        thread: pthread_t,
-        value: *mut *mut c_void,
-        until: *const timespec,
-    ) -> c_int;
-}
+#[cfg(target_env = "gnu")]
+use super::time::moment;
 
 /// A thread's end gives no sign that can be watched: asked for up to every
 /// 10 ms. A cancelled coroutine joins for real: callers take an error here for
 /// a bug of theirs (std panics).
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+///
+/// # Safety
+///
+/// - As for `pthread_join`; so is `real`.
+unsafe fn join(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    deadline: Option<Instant>,
+    real: impl Fn() -> c_int,
+) -> c_int {
     // SAFETY: no preconditions.
     let this = unsafe { libc::pthread_self() };
     let Some(cx) = gate().filter(|_| thread != this) else {
-        // SAFETY: the caller's arguments. Of the thread itself: an error.
-        return unsafe { real::pthread_join(thread, value) };
+        // Of the thread itself: an error.
+        return real();
     };
     let saved = errno();
     let mut pauses = Pauses::new();
@@ -39,15 +44,75 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) ->
     };
     let result = loop {
         // SAFETY: the caller's arguments; nothing is joined while it is late.
-        match unsafe { pthread_timedjoin_np(thread, value, &long_ago) } {
+        match unsafe { real::pthread_timedjoin_np(thread, value, &long_ago) } {
+            libc::ETIMEDOUT if deadline.is_some_and(|at| Instant::now() >= at) => {
+                break libc::ETIMEDOUT;
+            }
             libc::ETIMEDOUT => {}
             result => break result,
         }
-        if pauses.pause(cx, None).is_err() {
-            // SAFETY: as above.
-            break unsafe { real::pthread_join(thread, value) };
+        match pauses.pause(cx, deadline) {
+            Ok(()) | Err(libc::ETIMEDOUT) => {}
+            Err(_) => break real(),
         }
     };
     set_errno(saved);
     result
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { join(thread, value, None, || real::pthread_join(thread, value)) }
+}
+
+/// [`join`] until the caller's time, if there is one; libc says what is wrong
+/// with it.
+///
+/// # Safety
+///
+/// - As for `pthread_clockjoin_np`; so is `real`.
+#[cfg(target_env = "gnu")]
+unsafe fn join_until(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    (clock, time): (clockid_t, *const timespec),
+    real: impl Fn() -> c_int,
+) -> c_int {
+    // SAFETY: forwarded.
+    unsafe {
+        match moment(clock, time) {
+            None if !time.is_null() => real(),
+            deadline => join(thread, value, deadline, real),
+        }
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_timedjoin_np(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        let real = || real::pthread_timedjoin_np(thread, value, time);
+        join_until(thread, value, (libc::CLOCK_REALTIME, time), real)
+    }
+}
+
+#[cfg(target_env = "gnu")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_clockjoin_np(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        let real = || real::pthread_clockjoin_np(thread, value, clock, time);
+        join_until(thread, value, (clock, time), real)
+    }
 }

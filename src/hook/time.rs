@@ -2,6 +2,8 @@
 
 use std::ffi::{c_int, c_uint};
 use std::time::Duration;
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+use std::time::Instant;
 
 use libc::{clockid_t, timespec};
 
@@ -104,6 +106,19 @@ pub(super) fn now(clock: clockid_t) -> Duration {
     // SAFETY: a valid clock and a place for its time.
     let _ = unsafe { sys!(SYS_clock_gettime, clock, &raw mut now) };
     duration(&now).unwrap_or_default()
+}
+
+/// The moment that a caller means; `None` if it is none: libc says so.
+///
+/// # Safety
+///
+/// - Null or a valid time.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+pub(super) unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<Instant> {
+    // SAFETY: the caller's promise.
+    let time = unsafe { time.as_ref() }.and_then(duration)?;
+    matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
+        .then(|| after(time.saturating_sub(now(clock))))
 }
 
 #[unsafe(no_mangle)]

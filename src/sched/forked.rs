@@ -47,6 +47,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     forget();
     Remote::forget_all();
+    own::note_child();
     if let Some(own) = back() {
         forget();
         // SAFETY: the child has one thread.

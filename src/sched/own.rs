@@ -40,7 +40,7 @@ use super::worker::Worker;
 use crate::stack::StackBounds;
 use crate::switch::{Carrier, Event, Job, take_panic};
 use crate::sys::tls::{self, Block, ThreadPointer};
-use crate::task::{Flags, Slot, set_running};
+use crate::task::{Addr, Flags, Slot, set_running};
 
 /// A coroutine's block, and what is to be done with it.
 pub(super) struct Own {
@@ -63,12 +63,26 @@ pub(super) struct OwnBlocks {
     /// Those that wait for a coroutine, the one used last at the end.
     free: RefCell<Vec<Block>>,
     most: usize,
+    /// Where the thread is noted: its worker's number.
+    place: usize,
 }
 
+impl Drop for OwnBlocks {
+    fn drop(&mut self) {
+        tls::no_thread_is(self.place);
+    }
+}
+
+// Place 0 is that of a forked child's first thread.
+const _: () = assert!(Addr::MAX_WORKERS as usize <= tls::MAX_THREADS);
+
 impl OwnBlocks {
-    /// Made on the thread that uses it.
-    pub(super) fn new(most: usize) -> Self {
+    /// Made on the thread that uses it, the worker of this number.
+    pub(super) fn new(most: usize, worker: u32) -> Self {
+        let place = worker as usize;
+        tls::this_thread_is(place);
         Self {
+            place,
             thread: ThreadPointer::current(),
             used: RefCell::default(),
             free: RefCell::default(),
@@ -234,6 +248,13 @@ pub(super) unsafe fn to_block(own: &Own) {
         block.take_errno_from(thread);
         block.pointer().enter();
     }
+}
+
+/// In a forked child, while the thread's block is in use: notes the thread, whose
+/// number is another than its parent's.
+#[inline(never)]
+pub(super) fn note_child() {
+    tls::this_thread_is(0);
 }
 
 /// In a forked child: makes glibc know the block that is in use.

@@ -157,7 +157,7 @@ impl Worker {
             slots,
             queue: SectionCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
-            own: OwnBlocks::new(config.arena.keep_warm),
+            own: OwnBlocks::new(config.arena.keep_warm, remote.index()),
             own_by_default: config.own_locals,
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),

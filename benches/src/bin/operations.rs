@@ -11,6 +11,7 @@
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crore::Runtime;
@@ -18,7 +19,7 @@ use crore::sync::channel::bounded;
 use crore_benches::on_crore::{Kind, Own, Shared};
 
 /// What is counted, and how often it is done.
-const OPERATIONS: [(&str, u64, fn(u64)); 13] = [
+const OPERATIONS: [(&str, u64, fn(u64)); 14] = [
     ("yield, 2 runnable", 40_000, |n| yields::<Own>(2, n)),
     ("yield, 1000 runnable", 40_000, |n| yields::<Own>(1_000, n)),
     ("spawn and join, one by one", 10_000, spawn_join),
@@ -31,6 +32,7 @@ const OPERATIONS: [(&str, u64, fn(u64)); 13] = [
     }),
     ("message there and back", 10_000, messages),
     ("lock and unlock", 40_000, locks),
+    ("std Mutex handed over, two yields", 10_000, hand_overs),
     ("timer, set and fired", 1_000, timers),
     ("resume on a shared stack, displaced", 40_000, |n| {
         yields::<Shared>(2, n);
@@ -146,6 +148,28 @@ fn locks(n: u64) {
         let mutex = crore::sync::Mutex::new(0);
         (0..n).for_each(|_| *mutex.lock().unwrap() += 1);
         assert_eq!(mutex.into_inner().unwrap(), n);
+    });
+}
+
+/// Each of two takes the lock while the other holds it, as in benches/locks.rs:
+/// one yield lets the other come and wait, one lets it get it.
+fn hand_overs(n: u64) {
+    inside(|| {
+        let mutex = Arc::new(Mutex::new(0));
+        let both = [0, 1].map(|_| {
+            let mutex = Arc::clone(&mutex);
+            crore::spawn(move || {
+                for _ in 0..n / 2 {
+                    let mut held = mutex.lock().unwrap();
+                    *held += 1;
+                    crore::yield_now();
+                    drop(held);
+                    crore::yield_now();
+                }
+            })
+        });
+        both.into_iter().for_each(|one| one.join().unwrap());
+        assert_eq!(*mutex.lock().unwrap(), n);
     });
 }
 

@@ -8,7 +8,7 @@ use loom::sync::atomic::{AtomicU32, Ordering, fence};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-use super::table::{Left, Place, Table};
+use super::table::{Batch, Left, Place, Table};
 use crate::task::Addr;
 
 const WORD: usize = 64;
@@ -38,15 +38,25 @@ impl Bed {
 
     /// Waking after the word was changed; how many.
     fn wake(&self, most: usize) -> usize {
-        fence(Ordering::SeqCst);
-        self.wake_without_fence(most)
+        if self.table.may_wait(WORD) {
+            self.take(most)
+        } else {
+            0
+        }
     }
 
     fn wake_without_fence(&self, most: usize) -> usize {
-        if self.table.may_wait(WORD) == 0 {
-            return 0;
+        if self.table.counted(WORD) > 0 {
+            self.take(most)
+        } else {
+            0
         }
-        self.table.take(WORD, most, ALL).waiters().len()
+    }
+
+    fn take(&self, most: usize) -> usize {
+        let mut batch: Batch = Batch::new();
+        self.table.take(WORD, most, ALL, &mut batch);
+        batch.waiters().len()
     }
 
     fn assert_woken(&self, place: Option<Place>) {
@@ -67,7 +77,7 @@ fn waiter_and_waker(
         let place = wait(&here);
         waker.join().unwrap();
         here.assert_woken(place);
-        assert_eq!(here.table.may_wait(WORD), 0);
+        assert_eq!(here.table.counted(WORD), 0);
     });
 }
 
@@ -104,11 +114,11 @@ fn loom_catches_a_waker_that_looks_before_it_changes() {
     waiter_and_waker(
         |bed| bed.wait(1),
         |bed| {
-            let waits = bed.table.may_wait(WORD) > 0;
+            let waits = bed.table.may_wait(WORD);
             change(bed);
             fence(Ordering::SeqCst);
             if waits {
-                let _ = bed.table.take(WORD, 1, ALL);
+                bed.take(1);
             }
         },
     );
@@ -167,7 +177,7 @@ fn loom_the_end_of_time_against_a_wake() {
         });
         let left = here.table.leave(place, true).expect("in any case");
         assert_eq!(waker.join().unwrap(), usize::from(left == Left::Woken));
-        assert_eq!(here.table.may_wait(WORD), 0);
+        assert_eq!(here.table.counted(WORD), 0);
     });
 }
 
@@ -198,10 +208,11 @@ fn loom_a_lock_changes_hands() {
         holder.join().unwrap();
         if let Some(place) = place {
             assert!(!here.table.is_queued(place), "overslept");
-            assert!(!here.table.requeue(place, waits), "nobody has it now");
+            let again = here.table.queue_first(WORD, ALL, Addr::from_bits(1), waits);
+            assert!(again.is_none(), "nobody has it now");
             assert_eq!(here.table.leave(place, false), Some(Left::Woken));
         }
-        assert_eq!(here.table.may_wait(WORD), 0);
+        assert_eq!(here.table.counted(WORD), 0);
     });
 }
 
@@ -254,8 +265,7 @@ fn loom_what_is_owed_is_paid() {
         |bed| bed.wait(1),
         |bed| {
             change(bed);
-            fence(Ordering::SeqCst);
-            if bed.table.may_wait(WORD) > 0 {
+            if bed.table.may_wait(WORD) {
                 bed.table.owe(WORD);
             }
             bed.table.pay(|_| ());

@@ -23,13 +23,12 @@ mod loom_tests;
 use std::ffi::{c_int, c_long};
 use std::ptr::{self, null_mut};
 // Not from the shim: a static lives longer than a loom model.
-use std::sync::atomic::{AtomicPtr, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::timespec;
 
 use super::raw::{self, Answer, Errno, answer_c, errno, set_errno};
 use crate::sched::{self, Cx};
-use crate::shim;
 use crate::sys::fork;
 use crate::util::section::{self, Section};
 use table::{Batch, Table};
@@ -40,9 +39,6 @@ const BUCKETS: usize = 1024;
 /// Waiters that it has room for: address space, of which only what is used is
 /// ever touched; and less of it where there is a limit.
 const WAITERS: [u32; 2] = [1 << 26, 1 << 18];
-
-/// One in so many wake-ups is followed by a yield, see [`give_way`].
-const YIELD_EVERY: usize = 64;
 
 const WAIT: c_int = libc::FUTEX_WAIT;
 const WAIT_BITSET: c_int = libc::FUTEX_WAIT_BITSET;
@@ -105,11 +101,11 @@ fn pay() {
     }
 }
 
-fn deliver(batch: &Batch) {
-    batch
-        .waiters()
-        .iter()
-        .for_each(|&waiter| sched::wake(waiter));
+#[inline(always)]
+fn deliver<const ROOM: usize>(batch: &Batch<ROOM>) {
+    for &waiter in batch.waiters() {
+        sched::wake(waiter);
+    }
 }
 
 /// A number that no system call has, for the probing call of `hook::status`.
@@ -197,6 +193,12 @@ impl Call {
         self.op & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME)
     }
 
+    /// How many are to be woken. The kernel wakes one if asked for none, or for
+    /// fewer.
+    fn most(self) -> usize {
+        (self.value as c_int).max(1) as usize
+    }
+
     /// Which wakers a waiter hears, or which waiters a waker means.
     fn bits(self) -> u32 {
         match self.command() {
@@ -241,24 +243,53 @@ unsafe fn futex(
     }
 }
 
+/// Waits at a word of ours, without a limit, if it still has this value. May
+/// return early.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32) {
+    let op = WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let address = word.as_ptr().expose_provenance();
+    // SAFETY: a word that lives.
+    unsafe { futex(address, op, value, 0, 0, 0) };
+}
+
+/// Wakes everybody who waits at this word, which may be gone.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+fn futex_wake_all<T>(word: *const T) {
+    let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: waking touches no memory.
+    unsafe { futex(word.addr(), op, c_int::MAX as u32, 0, 0, 0) };
+}
+
 /// Wakes coroutines, and threads.
 ///
 /// # Safety
 ///
 /// - As for the system call.
 unsafe fn wake(call: Call) -> c_long {
-    // The caller has changed the word. Partners: the fences in the table,
-    // between counting the waiter and looking at the word.
-    fence(Ordering::SeqCst);
-    let here = table().filter(|table| table.may_wait(call.word) > 0);
-    let Some(table) = here.filter(|_| call.bits() != 0) else {
-        // SAFETY: the caller's arguments.
-        return long(unsafe { call.in_kernel() });
-    };
+    // The caller has changed the word.
+    let here = table().filter(|table| table.may_wait(call.word));
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match here.filter(|_| call.bits() != 0) {
+            None => long(call.in_kernel()),
+            Some(table) if call.most() == 1 => wake_both::<1>(call, table),
+            Some(table) => wake_both::<16>(call, table),
+        }
+    }
+}
+
+/// Wakes coroutines, so many at a time, and threads.
+///
+/// # Safety
+///
+/// - As for the system call.
+#[inline(never)]
+unsafe fn wake_both<const ROOM: usize>(call: Call, table: &Table) -> c_long {
     let saved = errno();
-    // The kernel wakes one if asked for none, or for fewer.
-    let most = (call.value as c_int).max(1) as usize;
-    let mut waking = Waking::begin(table, call.word, most, call.bits());
+    let most = call.most();
+    let mut waking = Waking::<ROOM>::of(table, call.word, call.bits());
+    waking.begin(most);
     // Threads are woken as if there were no table: who is queued in the kernel
     // may be the very worker that has to run the coroutine. And they are woken
     // first: one may hold what delivering needs.
@@ -271,72 +302,109 @@ unsafe fn wake(call: Call) -> c_long {
         threads = unsafe { Call { value, ..call }.in_kernel() };
     }
     let woken = waking.deliver();
-    if woken > 0 {
-        give_way();
-    }
-    let answer = threads.map(|threads| (threads + woken).min(most));
+    give_way(&woken);
+    let answer = threads.map(|threads| (threads + woken.count).min(most));
     answer_c(answer, saved) as c_long
 }
 
 /// Coroutines on their way off a queue.
-struct Waking<'a> {
+struct Waking<'a, const ROOM: usize> {
     table: &'a Table,
     address: usize,
     /// How many more may be woken.
     most: usize,
     bits: u32,
-    batch: Batch,
+    batch: Batch<ROOM>,
 }
 
-impl<'a> Waking<'a> {
-    /// Takes the first ones off. In a section nobody: they will be woken when
-    /// it ends.
-    #[inline]
-    fn begin(table: &'a Table, address: usize, most: usize, bits: u32) -> Self {
-        let mut waking = Self {
+/// Coroutines that were woken.
+struct Woken {
+    count: usize,
+    /// They had better run now.
+    unfair: bool,
+}
+
+impl Woken {
+    const NONE: Self = Self {
+        count: 0,
+        unfair: false,
+    };
+}
+
+impl<'a, const ROOM: usize> Waking<'a, ROOM> {
+    #[inline(always)]
+    fn of(table: &'a Table, address: usize, bits: u32) -> Self {
+        Self {
             table,
             address,
-            // Not those who come back while others are woken.
-            most: most.min(table.may_wait(address)),
+            most: 0,
             bits,
             batch: Batch::new(),
-        };
-        if Section::is_here() {
-            table.owe(address);
-            section::owe();
-            waking.most = 0;
-        } else {
-            waking.batch = table.take(address, waking.most, bits);
         }
-        waking
+    }
+
+    /// Takes the first ones off. In a section nobody: they will be woken when
+    /// it ends.
+    #[inline(always)]
+    fn begin(&mut self, most: usize) {
+        if Section::is_here() {
+            self.table.owe(self.address);
+            section::owe();
+        } else {
+            let there = self.take(most);
+            // Not those who come back while others are woken.
+            self.most = most.min(there);
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, most: usize) -> usize {
+        let batch = &mut self.batch;
+        self.table.take(self.address, most, self.bits, batch)
     }
 
     fn so_far(&self) -> usize {
         self.batch.waiters().len()
     }
 
-    /// Wakes them, and those behind them; how many.
-    #[inline]
-    fn deliver(&mut self) -> usize {
-        let mut woken = 0;
+    /// Wakes them, and those behind them.
+    #[inline(always)]
+    fn deliver(&mut self) -> Woken {
+        let mut woken = Woken::NONE;
         loop {
             deliver(&self.batch);
-            woken += self.so_far();
-            let more = self.most - woken;
+            woken.count += self.so_far();
+            woken.unfair |= self.batch.is_unfair();
+            let more = self.most - woken.count;
             if more == 0 || !self.batch.is_full() {
                 return woken;
             }
-            self.batch = self.table.take(self.address, more, self.bits);
+            self.take(more);
         }
     }
 }
 
+/// Wakes up to `most` coroutines that wait at this address.
+fn wake_at(table: &Table, address: usize, most: usize) -> Woken {
+    let mut waking = Waking::<16>::of(table, address, ALL_BITS);
+    waking.begin(most);
+    waking.deliver()
+}
+
 /// Whoever lets go of a lock may take it again before the one that it has
 /// woken runs. Between threads that is a matter of luck; between coroutines of
-/// one thread it could go on for ever. So now and then the waker yields.
-fn give_way() {
-    if shim::pick(YIELD_EVERY) == 0
-        && let Some(cx) = may_suspend()
+/// one thread it could go on for ever. So when it has happened often, the waker
+/// yields.
+#[inline(always)]
+fn give_way(woken: &Woken) {
+    if woken.unfair {
+        yield_to_woken();
+    }
+}
+
+#[cold]
+fn yield_to_woken() {
+    if let Some(cx) = may_suspend()
         && !cx.is_polling()
     {
         cx.yield_now();
@@ -358,10 +426,9 @@ unsafe fn requeue(call: Call, words: &[usize]) -> c_long {
     let saved = errno();
     // SAFETY: the caller's arguments.
     let mut answer = unsafe { call.in_kernel() };
-    fence(Ordering::SeqCst);
     if let (Ok(count), Some(table)) = (&mut answer, table()) {
-        for &word in words.iter().filter(|&&word| table.may_wait(word) > 0) {
-            *count += Waking::begin(table, word, usize::MAX, ALL_BITS).deliver();
+        for &word in words.iter().filter(|&&word| table.may_wait(word)) {
+            *count += wake_at(table, word, usize::MAX).count;
         }
     }
     answer_c(answer, saved) as c_long

@@ -1,8 +1,9 @@
 //! The nodes of the table: who waits, in queues by address, without a heap.
 //!
 //! The allocator may be what is waited for, so nothing here allocates: nodes
-//! lie in address space that is reserved once, like slots (I2), and go from
-//! bucket to waiter and back. All-zero memory is a free node.
+//! lie in address space that is reserved once, like slots (I2). All-zero memory
+//! is a free node. A node is a waiter's while it is queued; whoever takes it off
+//! gives it back, so who was woken needs no lock.
 //!
 //! ```text
 //!   bucket.chain ─► head of address a ─► head of address b      (chain, back)
@@ -16,6 +17,8 @@
 
 use std::cell::Cell;
 use std::io;
+// Stamps lie in memory of zeros, where loom's atomics can't be.
+use std::sync::atomic::AtomicU64;
 
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::sys::mem::Reserve;
@@ -24,19 +27,23 @@ use crate::task::Addr;
 /// No node.
 const NONE: u32 = 0;
 
-/// A node's number; it never names another's node, since only the waiter that
-/// got it gives it back.
+/// A node's number.
 pub(super) type Number = u32;
+
+/// Which use of a node this is, see [`Node::stamp`].
+pub(super) type Stamp = u64;
 
 /// One waiter.
 #[derive(Default)]
 struct Node {
+    /// Odd while it is queued. Counted on whenever it is queued and taken off,
+    /// so a waiter that remembers it sees by itself that it was taken off.
+    stamp: AtomicU64,
     address: Cell<usize>,
     /// Whom to wake.
     waiter: Cell<u64>,
     /// Wakers must have one of these bits in common.
     bits: Cell<u32>,
-    queued: Cell<bool>,
     prev: Cell<u32>,
     next: Cell<u32>,
     /// Of the first only: the last of its address, its neighbours in the chain.
@@ -54,7 +61,8 @@ pub(super) struct Nodes {
 }
 
 // SAFETY: a node is touched only under the lock of the bucket that it belongs
-// to (`Chain`'s functions take `&mut`), and changes buckets never.
+// to (`Chain`'s functions take `&mut`), and changes buckets never; but for its
+// stamp, which is atomic.
 unsafe impl Sync for Nodes {}
 // SAFETY: as above; the memory belongs to no thread.
 unsafe impl Send for Nodes {}
@@ -80,6 +88,14 @@ impl Nodes {
         unsafe { &*self.memory.base().cast::<Node>().add(number as usize) }
     }
 
+    /// Whether nobody has taken the node off since it got this stamp. Asked by
+    /// its waiter, without the lock: "queued" may be late, "taken off" is
+    /// final, and all that came before the taking off is seen.
+    #[inline]
+    pub(super) fn is_queued(&self, number: Number, stamp: Stamp) -> bool {
+        self.node(number).stamp.load(Ordering::Acquire) == stamp
+    }
+
     fn fresh(&self) -> Option<Number> {
         let number = self.fresh.fetch_add(1, Ordering::Relaxed);
         if number < self.count {
@@ -98,34 +114,26 @@ pub(super) struct Chain {
     first: u32,
     /// Nodes that are nobody's; `next` leads on.
     free: u32,
+    /// Who was taken off last.
+    last: u64,
+    /// How often that one came back at once: whoever let go of a lock has taken
+    /// it again before.
+    in_vain: u32,
 }
 
+/// So often waiters are woken in vain before somebody lets them run.
+const PATIENCE: u32 = 64;
+
 impl Chain {
-    /// A node for a waiter, not queued; `None` if there is no more.
-    pub(super) fn make(&mut self, nodes: &Nodes, waiter: Addr, bits: u32) -> Option<Number> {
-        let number = if self.free == NONE {
-            nodes.fresh()?
-        } else {
-            self.free
-        };
-        let node = nodes.node(number);
-        if number == self.free {
-            self.free = node.next.get();
+    /// A node that is nobody's; `None` if there is no more.
+    #[inline]
+    fn make(&mut self, nodes: &Nodes) -> Option<Number> {
+        if self.free == NONE {
+            return nodes.fresh();
         }
-        node.waiter.set(waiter.to_bits());
-        node.bits.set(bits);
+        let number = self.free;
+        self.free = nodes.node(number).next.get();
         Some(number)
-    }
-
-    /// Gives a node back that is not queued.
-    pub(super) fn free(&mut self, nodes: &Nodes, number: Number) {
-        debug_assert!(!self.is_queued(nodes, number));
-        nodes.node(number).next.set(self.free);
-        self.free = number;
-    }
-
-    pub(super) fn is_queued(&self, nodes: &Nodes, number: Number) -> bool {
-        nodes.node(number).queued.get()
     }
 
     fn head(&self, nodes: &Nodes, address: usize) -> u32 {
@@ -136,11 +144,24 @@ impl Chain {
         head
     }
 
-    /// Queues a node behind, or before, all others of its address.
-    pub(super) fn push(&mut self, nodes: &Nodes, number: Number, address: usize, to_front: bool) {
+    /// Queues a waiter behind, or before, all others of its address; `None` if
+    /// there is no room.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        nodes: &Nodes,
+        address: usize,
+        (waiter, bits): (Addr, u32),
+        to_front: bool,
+    ) -> Option<(Number, Stamp)> {
+        let number = self.make(nodes)?;
+        self.in_vain += u32::from(waiter.to_bits() == self.last);
         let node = nodes.node(number);
-        debug_assert!(!node.queued.get());
-        node.queued.set(true);
+        let stamp = node.stamp.load(Ordering::Relaxed) + 1;
+        debug_assert!(stamp % 2 == 1);
+        node.stamp.store(stamp, Ordering::Relaxed);
+        node.waiter.set(waiter.to_bits());
+        node.bits.set(bits);
         node.address.set(address);
         node.prev.set(NONE);
         node.next.set(NONE);
@@ -159,6 +180,7 @@ impl Chain {
             nodes.node(last).next.set(number);
             node.prev.set(last);
         }
+        Some((number, stamp))
     }
 
     /// Puts a head into the chain between two others, or in the place of one.
@@ -180,11 +202,37 @@ impl Chain {
         }
     }
 
-    /// Takes a queued node off its queue; it stays its waiter's.
-    pub(super) fn unlink(&mut self, nodes: &Nodes, number: Number) {
+    /// Takes a queued node off its queue: whom it stood for. It is nobody's
+    /// from here on.
+    #[inline]
+    pub(super) fn remove(&mut self, nodes: &Nodes, number: Number) -> Addr {
+        self.unlink(nodes, number);
         let node = nodes.node(number);
-        debug_assert!(node.queued.get());
-        node.queued.set(false);
+        let stamp = node.stamp.load(Ordering::Relaxed);
+        debug_assert!(stamp % 2 == 1);
+        // Partner: `is_queued`.
+        node.stamp.store(stamp + 1, Ordering::Release);
+        node.next.set(self.free);
+        self.free = number;
+        let waiter = node.waiter.get();
+        self.last = waiter;
+        Addr::from_bits(waiter)
+    }
+
+    /// Whether waiters were woken in vain so often that whoever has taken one
+    /// off should let it run; starts to count anew.
+    #[inline]
+    pub(super) fn is_unfair(&mut self) -> bool {
+        let unfair = self.in_vain >= PATIENCE;
+        if unfair {
+            self.in_vain = 0;
+        }
+        unfair
+    }
+
+    #[inline]
+    fn unlink(&mut self, nodes: &Nodes, number: Number) {
+        let node = nodes.node(number);
         let (prev, next) = (node.prev.get(), node.next.get());
         if prev != NONE {
             nodes.node(prev).next.set(next);
@@ -215,8 +263,7 @@ impl Chain {
         while number != NONE {
             let node = nodes.node(number);
             if node.bits.get() & bits != 0 {
-                self.unlink(nodes, number);
-                return Some(Addr::from_bits(node.waiter.get()));
+                return Some(self.remove(nodes, number));
             }
             number = node.next.get();
         }
@@ -226,8 +273,7 @@ impl Chain {
     /// Takes somebody off, whoever it is.
     pub(super) fn pop_any(&mut self, nodes: &Nodes) -> Option<Addr> {
         let first = (self.first != NONE).then_some(self.first)?;
-        self.unlink(nodes, first);
-        Some(Addr::from_bits(nodes.node(first).waiter.get()))
+        Some(self.remove(nodes, first))
     }
 }
 
@@ -249,8 +295,9 @@ mod tests {
         };
         let nodes = Nodes::new(1 << 16).unwrap();
         let mut chain = Chain::default();
-        let mut queued: Vec<VecDeque<(Number, u64, u32)>> = vec![VecDeque::new(); ADDRESSES];
-        let mut off: Vec<Number> = Vec::new();
+        let mut queued: Vec<VecDeque<((Number, Stamp), u64, u32)>> =
+            vec![VecDeque::new(); ADDRESSES];
+        let mut off: Vec<(Number, Stamp)> = Vec::new();
         let mut done = [0; 4];
         for round in 1..60_000_u64 {
             let n = next(ADDRESSES);
@@ -258,13 +305,13 @@ mod tests {
             match next(6) {
                 0 | 1 => {
                     let bits = 1 + next(3) as u32;
-                    let number = chain.make(&nodes, Addr::from_bits(round), bits).unwrap();
+                    let waiter = (Addr::from_bits(round), bits);
                     let to_front = next(4) == 0;
-                    chain.push(&nodes, number, address, to_front);
+                    let place = chain.push(&nodes, address, waiter, to_front).unwrap();
                     if to_front {
-                        queued[n].push_front((number, round, bits));
+                        queued[n].push_front((place, round, bits));
                     } else {
-                        queued[n].push_back((number, round, bits));
+                        queued[n].push_back((place, round, bits));
                     }
                 }
                 2 | 3 => {
@@ -278,16 +325,16 @@ mod tests {
                 }
                 4 if !queued[n].is_empty() => {
                     let at = next(queued[n].len());
-                    let (number, ..) = queued[n].remove(at).unwrap();
-                    assert!(chain.is_queued(&nodes, number));
-                    chain.unlink(&nodes, number);
-                    off.push(number);
+                    let (place, round, _) = queued[n].remove(at).unwrap();
+                    assert!(nodes.is_queued(place.0, place.1));
+                    assert_eq!(chain.remove(&nodes, place.0).to_bits(), round);
+                    off.push(place);
                     done[1] += 1;
                 }
                 5 if !off.is_empty() => {
-                    let number = off.swap_remove(next(off.len()));
-                    assert!(!chain.is_queued(&nodes, number));
-                    chain.free(&nodes, number);
+                    // Never again, though others have had the node since.
+                    let (number, stamp) = off.swap_remove(next(off.len()));
+                    assert!(!nodes.is_queued(number, stamp));
                     done[2] += 1;
                 }
                 _ => {}
@@ -305,10 +352,11 @@ mod tests {
     fn the_last_node_is_the_last() {
         let nodes = Nodes::new(3).unwrap();
         let mut chain = Chain::default();
-        let mut make = || chain.make(&nodes, Addr::from_bits(1), 1);
-        let (a, b) = (make().unwrap(), make().unwrap());
-        assert!(a != b && make().is_none() && make().is_none());
-        chain.free(&nodes, a);
-        assert_eq!(chain.make(&nodes, Addr::from_bits(1), 1), Some(a));
+        let mut push = || chain.push(&nodes, 4, (Addr::from_bits(1), 1), false);
+        let (a, b) = (push().unwrap(), push().unwrap());
+        assert!(a.0 != b.0 && push().is_none() && push().is_none());
+        chain.remove(&nodes, a.0);
+        let again = chain.push(&nodes, 4, (Addr::from_bits(1), 1), false);
+        assert!(again.is_some_and(|again| again.0 == a.0 && again.1 != a.1));
     }
 }

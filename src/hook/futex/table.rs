@@ -23,9 +23,9 @@
 
 use std::io;
 
-use super::nodes::{Chain, Nodes, Number};
-use crate::shim::Lock;
+use super::nodes::{Chain, Nodes, Number, Stamp};
 use crate::shim::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::shim::{Lock, fence_after_exchange};
 use crate::task::Addr;
 
 /// See the [module](self).
@@ -52,6 +52,7 @@ struct Bucket {
 pub(super) struct Place {
     address: usize,
     node: Number,
+    stamp: Stamp,
 }
 
 /// A thread waits in the kernel while this lives.
@@ -72,35 +73,43 @@ pub(super) enum Left {
 }
 
 /// Coroutines that were taken off their queues: to be woken outside the lock.
-pub(super) struct Batch {
-    waiters: [Addr; Self::ROOM],
+pub(super) struct Batch<const ROOM: usize = 16> {
+    waiters: [Addr; ROOM],
     len: usize,
+    /// Who takes off these had better let them run, see [`Chain::is_unfair`].
+    unfair: bool,
 }
 
-impl Batch {
-    const ROOM: usize = 16;
-
+impl<const ROOM: usize> Batch<ROOM> {
     pub(super) fn new() -> Self {
         Self {
-            waiters: [Addr::from_bits(0); Self::ROOM],
+            waiters: [Addr::from_bits(0); ROOM],
             len: 0,
+            unfair: false,
         }
     }
 
+    #[inline(always)]
     fn fill(&mut self, mut next: impl FnMut() -> Option<Addr>) {
-        while let Some(waiter) = (self.len < Self::ROOM).then(&mut next).flatten() {
+        while let Some(waiter) = (self.len < ROOM).then(&mut next).flatten() {
             self.waiters[self.len] = waiter;
             self.len += 1;
         }
     }
 
+    #[inline(always)]
     pub(super) fn waiters(&self) -> &[Addr] {
         &self.waiters[..self.len]
     }
 
     /// Whether there may be more where these came from.
+    #[inline(always)]
     pub(super) fn is_full(&self) -> bool {
-        self.len == Self::ROOM
+        self.len == ROOM
+    }
+
+    pub(super) fn is_unfair(&self) -> bool {
+        self.unfair
     }
 }
 
@@ -142,80 +151,120 @@ impl Table {
         waiter: Addr,
         still: impl FnOnce() -> bool,
     ) -> Option<Place> {
+        self.queue_at(false, address, (waiter, bits), still)
+    }
+
+    /// As [`queue`](Self::queue), before all others: for who was woken in vain.
+    pub(super) fn queue_first(
+        &self,
+        address: usize,
+        bits: u32,
+        waiter: Addr,
+        still: impl FnOnce() -> bool,
+    ) -> Option<Place> {
+        self.queue_at(true, address, (waiter, bits), still)
+    }
+
+    #[inline]
+    fn queue_at(
+        &self,
+        first: bool,
+        address: usize,
+        waiter: (Addr, u32),
+        still: impl FnOnce() -> bool,
+    ) -> Option<Place> {
         let bucket = self.bucket(address);
         let mut queues = bucket.queues.lock();
         if !bucket.count_in(still) {
             return None;
         }
-        let Some(node) = queues.make(&self.nodes, waiter, bits) else {
+        let Some((node, stamp)) = queues.push(&self.nodes, address, waiter, first) else {
             // As if it need not wait: it will look again, and come again.
             bucket.count_out();
             return None;
         };
-        queues.push(&self.nodes, node, address, false);
-        Some(Place { address, node })
-    }
-
-    /// Queues a place that was woken again, before all others, if `still` says
-    /// so; otherwise it stays woken.
-    #[must_use]
-    pub(super) fn requeue(&self, place: Place, still: impl FnOnce() -> bool) -> bool {
-        let bucket = self.bucket(place.address);
-        let mut queues = bucket.queues.lock();
-        let again = bucket.count_in(still);
-        if again {
-            queues.push(&self.nodes, place.node, place.address, true);
-        }
-        again
+        Some(Place {
+            address,
+            node,
+            stamp,
+        })
     }
 
     /// Gives the place up if it was woken, or in any case if `regardless`;
-    /// `None`: it is still queued.
+    /// `None`: it is still queued. Who was woken takes no lock.
     #[inline]
     pub(super) fn leave(&self, place: Place, regardless: bool) -> Option<Left> {
+        if !self.is_queued(place) {
+            return Some(Left::Woken);
+        }
+        regardless.then(|| self.take_back(place))
+    }
+
+    #[cold]
+    fn take_back(&self, place: Place) -> Left {
         let bucket = self.bucket(place.address);
         let mut queues = bucket.queues.lock();
-        let queued = queues.is_queued(&self.nodes, place.node);
-        if queued {
-            if !regardless {
-                return None;
-            }
-            queues.unlink(&self.nodes, place.node);
-            bucket.count_out();
+        if !self.is_queued(place) {
+            return Left::Woken;
         }
-        queues.free(&self.nodes, place.node);
-        Some(if queued { Left::Queued } else { Left::Woken })
+        queues.remove(&self.nodes, place.node);
+        bucket.count_out();
+        Left::Queued
     }
 
     /// Whether the place is still queued. It stays the caller's.
+    #[inline]
     pub(super) fn is_queued(&self, place: Place) -> bool {
-        let queues = self.bucket(place.address).queues.lock();
-        queues.is_queued(&self.nodes, place.node)
+        self.nodes.is_queued(place.node, place.stamp)
     }
 
-    /// How many may be waiting at this address, none for sure if 0. To be
-    /// asked after a change and a SeqCst fence: then 0 means that nobody who
-    /// saw the state before the change will be queued.
+    /// Whether anybody may be waiting at this address, asked by who has changed
+    /// what they look at: `false` means that nobody who saw the state before
+    /// the change will be queued. For `true` no fence is needed: who goes on to
+    /// [`take`](Self::take) finds them queued, or they get the lock later and
+    /// see the change.
     #[inline(always)]
-    pub(super) fn may_wait(&self, address: usize) -> usize {
-        self.bucket(address).parked.load(Ordering::Relaxed) as usize
+    pub(super) fn may_wait(&self, address: usize) -> bool {
+        self.counted(address) > 0 || {
+            // Partner: the fence between counting the waiter and its look.
+            fence(Ordering::SeqCst);
+            self.counted(address) > 0
+        }
+    }
+
+    /// As [`may_wait`](Self::may_wait), without its fence: the caller has had
+    /// one since the change.
+    #[inline(always)]
+    pub(super) fn counted(&self, address: usize) -> u32 {
+        self.bucket(address).parked.load(Ordering::Relaxed)
     }
 
     /// Takes up to `most` off the queue, first come first served, whose bits
-    /// meet `bits`; no more than a batch holds.
+    /// meet `bits`; no more than fit into the batch. Says how many there may
+    /// have been.
     #[inline]
-    pub(super) fn take(&self, address: usize, most: usize, bits: u32) -> Batch {
-        let mut batch = Batch::new();
+    pub(super) fn take<const ROOM: usize>(
+        &self,
+        address: usize,
+        most: usize,
+        bits: u32,
+        batch: &mut Batch<ROOM>,
+    ) -> usize {
         let bucket = self.bucket(address);
         let mut queues = bucket.queues.lock();
+        // As `may_wait` may have had none; see `has_blocked`.
+        fence_after_exchange();
+        let there = bucket.parked.load(Ordering::Relaxed) as usize;
         let mut left = most;
+        batch.len = 0;
         batch.fill(|| {
             left = left.checked_sub(1)?;
             let waiter = queues.pop(&self.nodes, address, bits)?;
             bucket.count_out();
             Some(waiter)
         });
-        batch
+        batch.unfair = queues.is_unfair();
+        there
     }
 
     /// The calling thread goes to wait in the kernel.
@@ -223,13 +272,13 @@ impl Table {
         let blocked = &self.bucket(address).blocked;
         blocked.fetch_add(1, Ordering::Relaxed);
         // Before the kernel looks at the word. Partner: the fence of whoever
-        // has changed the word, before `has_blocked`.
+        // has changed the word, in `may_wait`, `take` or `owe`.
         fence(Ordering::SeqCst);
         Blocked(blocked)
     }
 
-    /// Whether a thread may be waiting in the kernel at this address. Asked as
-    /// [`may_wait`](Self::may_wait).
+    /// Whether a thread may be waiting in the kernel at this address. Asked
+    /// after a change and [`take`](Self::take) or [`owe`](Self::owe).
     #[inline(always)]
     pub(super) fn has_blocked(&self, address: usize) -> bool {
         self.bucket(address).blocked.load(Ordering::Relaxed) != 0
@@ -238,6 +287,8 @@ impl Table {
     /// Leaves a wake-up to [`pay`](Self::pay): the caller may not take locks.
     pub(super) fn owe(&self, address: usize) {
         self.bucket(address).owed.store(true, Ordering::Release);
+        // As `may_wait` may have had none; see `has_blocked`.
+        fence(Ordering::SeqCst);
     }
 
     /// Takes off everybody in buckets of which somebody is owed a wake-up, and
@@ -247,22 +298,30 @@ impl Table {
         for bucket in &self.buckets {
             // The plain load spares a thousand lines from being written to.
             if bucket.owed.load(Ordering::Relaxed) && bucket.owed.swap(false, Ordering::Acquire) {
-                let mut left = bucket.parked.load(Ordering::Relaxed) as usize;
-                while left > 0 {
-                    let mut batch = Batch::new();
-                    let mut queues = bucket.queues.lock();
-                    batch.fill(|| {
-                        left = left.checked_sub(1)?;
-                        let waiter = queues.pop_any(&self.nodes)?;
-                        bucket.count_out();
-                        Some(waiter)
-                    });
-                    drop(queues);
-                    wake(&batch);
-                    if !batch.is_full() {
-                        break;
-                    }
-                }
+                self.pay_all(bucket, &mut wake);
+            }
+        }
+    }
+
+    fn pay_all(&self, bucket: &Bucket, wake: &mut impl FnMut(&Batch)) {
+        // Not those who come back while others are woken.
+        let mut left = None;
+        loop {
+            let mut batch: Batch = Batch::new();
+            let mut queues = bucket.queues.lock();
+            // Under the lock: who is not counted there sees the change.
+            let mut more = left.unwrap_or_else(|| bucket.parked.load(Ordering::Relaxed) as usize);
+            batch.fill(|| {
+                more = more.checked_sub(1)?;
+                let waiter = queues.pop_any(&self.nodes)?;
+                bucket.count_out();
+                Some(waiter)
+            });
+            drop(queues);
+            left = Some(more);
+            wake(&batch);
+            if !batch.is_full() {
+                return;
             }
         }
     }
@@ -307,23 +366,32 @@ mod tests {
     fn who_need_not_wait_is_not_counted() {
         let table = table();
         let none = table.queue(8, 1, Addr::from_bits(1), || false);
-        assert!(none.is_none() && table.may_wait(8) == 0);
+        assert!(none.is_none() && !table.may_wait(8));
+    }
+
+    fn take(table: &Table, most: usize, bits: u32) -> usize {
+        let mut batch: Batch = Batch::new();
+        table.take(8, most, bits, &mut batch);
+        batch.waiters().len()
     }
 
     #[test]
-    fn a_place_may_be_taken_again_in_front() {
+    fn who_was_woken_in_vain_is_the_first() {
         let table = table();
         let [a, b, c] = [1, 2, 3].map(|bits| queue(&table, 8, bits));
-        assert_eq!(table.take(8, 1, 2).waiters().len(), 1);
+        assert_eq!(take(&table, 1, 2), 1);
         assert_eq!(table.leave(b, false), Some(Left::Woken));
         assert_eq!(table.leave(a, false), None);
-        assert_eq!(table.take(8, 2, 2).waiters().len(), 1);
-        assert!(!table.is_queued(c) && table.requeue(c, || true));
+        assert_eq!(take(&table, 2, 2), 1);
+        assert!(!table.is_queued(c));
+        let c = table.queue_first(8, 3, Addr::from_bits(8), || true);
+        let c = c.unwrap();
         // It is the first now, though it came last.
-        assert_eq!(table.take(8, 1, u32::MAX).waiters().len(), 1);
+        assert_eq!(take(&table, 1, u32::MAX), 1);
         assert_eq!(table.leave(c, false), Some(Left::Woken));
         assert_eq!(table.leave(a, true), Some(Left::Queued));
-        assert_eq!(table.may_wait(8), 0);
+        assert_eq!(table.leave(a, true), Some(Left::Woken));
+        assert!(!table.may_wait(8));
     }
 
     #[test]

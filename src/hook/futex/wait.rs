@@ -148,13 +148,10 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
         return Err(AGAIN);
     };
     let look_again = call.is_shared().then(|| after(LOOK_AGAIN));
+    let first = earlier(deadline, look_again);
     let mut patience = Patience::new();
     loop {
-        let next = [deadline, look_again, patience.next()]
-            .into_iter()
-            .flatten()
-            .min();
-        cx.park_regardless_until(next);
+        cx.park_regardless_until(earlier(first, patience.next()));
         if table.leave(place, false).is_some() {
             return Ok(0);
         }
@@ -168,6 +165,14 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
             };
         }
         patience.check(cx, call.word);
+    }
+}
+
+#[inline(always)]
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }
 

@@ -86,6 +86,10 @@ pub(crate) fn support() -> Result<(), &'static str> {
     Err(WHY)
 }
 
+pub(crate) fn this_thread_is(_: usize) {}
+
+pub(crate) fn no_thread_is(_: usize) {}
+
 /// # Safety
 ///
 /// - Never called: nobody has a block.

@@ -33,7 +33,12 @@ mod kind;
 
 #[cfg(feature = "hook")]
 pub(crate) use kind::with_kernel_tid;
-pub(crate) use kind::{Block, ThreadPointer, end_of_thread_locals, support};
+pub(crate) use kind::{
+    Block, ThreadPointer, end_of_thread_locals, no_thread_is, support, this_thread_is,
+};
 
 /// The numbers of threads from here on are those of blocks.
 pub(crate) const FIRST_NUMBER: u32 = 1 << 22;
+
+/// So many threads can be noted by [`this_thread_is`].
+pub(crate) const MAX_THREADS: usize = 1 << 10;

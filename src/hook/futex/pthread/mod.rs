@@ -1,4 +1,5 @@
-//! Locks of C: mutexes, condition variables, rwlocks and semaphores of pthreads.
+//! Locks of C: mutexes, condition variables, rwlocks, semaphores, barriers and
+//! once-flags of pthreads, and those of C11, which are the same.
 //!
 //! glibc's wait by system calls of their own, past the symbol `syscall`, so
 //! the functions themselves are ours. A plain thread's calls go on to glibc,
@@ -12,32 +13,34 @@
 //!
 //! No cancellation ends these waits: callers take errors for bugs of theirs.
 //!
-//! Not hooked, as they wait inside of glibc: `pthread_once`,
-//! `pthread_barrier_wait`, locks of `FILE`s.
+//! Not hooked: locks of `FILE`s, which glibc takes inside of itself, and
+//! spin locks, which wait for nobody who does not run.
 
+mod barrier;
+mod c11;
 mod cond;
 mod holders;
 mod mutex;
+mod once;
 mod rwlock;
 mod sem;
 
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
-use libc::{clockid_t, timespec};
-
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
-use super::{ALL_BITS, Waking, give_way, may_suspend, own, table};
+use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
 use crate::hook::engine::after;
 use crate::hook::raw::{errno, set_errno};
-use crate::hook::time::{duration, now};
+use crate::hook::time::moment;
 use crate::sched::Cx;
 
 /// A worker begins.
 pub(super) fn begin() {
     cond::learn_clock();
     holders::begin();
+    once::learn();
 }
 
 const SHORTEST: Duration = Duration::from_micros(200);
@@ -48,19 +51,9 @@ fn inside() -> Option<(Cx, &'static Table)> {
     Some((may_suspend()?, table()?))
 }
 
-/// The moment that a caller means; `None` if it is none: glibc says so.
-///
-/// # Safety
-///
-/// - A valid time.
-unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<Instant> {
-    // SAFETY: the caller's promise.
-    let time = unsafe { time.as_ref() }.and_then(duration)?;
-    matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
-        .then(|| after(time.saturating_sub(now(clock))))
-}
-
-/// Something was let go of. Partner: the fence in `Table::queue`.
+/// Something was let go of. Partner: the fence in the table between counting the
+/// waiter and its look. (Not from the shim: any program code comes here, under
+/// loom also such as is in no model.)
 ///
 /// On x86_64 letting go is a locked instruction, and so is the fence; where it
 /// is a plain store, the process has one thread, and program order will do.
@@ -72,20 +65,20 @@ fn after_release() {
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
 
-/// Wakes up to `most` coroutines that wait at this address; how many.
+/// Wakes up to `most` coroutines that wait at this address.
 #[inline(always)]
-fn wake(address: usize, most: usize) -> usize {
+fn wake(address: usize, most: usize) -> Woken {
     after_release();
     match table() {
-        Some(table) if table.may_wait(address) > 0 => wake_slowly(table, address, most),
-        _ => 0,
+        Some(table) if table.counted(address) > 0 => wake_slowly(table, address, most),
+        _ => Woken::NONE,
     }
 }
 
 #[cold]
-fn wake_slowly(table: &Table, address: usize, most: usize) -> usize {
+fn wake_slowly(table: &Table, address: usize, most: usize) -> Woken {
     let saved = errno();
-    let woken = Waking::begin(table, address, most, ALL_BITS).deliver();
+    let woken = wake_at(table, address, most);
     set_errno(saved);
     woken
 }
@@ -153,18 +146,15 @@ impl Wait<'_> {
             answer = look();
             answer.is_none()
         };
-        match self.place {
-            None => {
-                self.place = self
-                    .table
-                    .queue(self.address, ALL_BITS, self.cx.addr(), still)
-            }
-            Some(place) if self.table.is_queued(place) => {}
+        let (table, address, waiter) = (self.table, self.address, self.cx.addr());
+        let again = match self.place {
+            Some(place) if table.is_queued(place) => return None,
             // Woken, but somebody else was faster.
-            Some(place) => {
-                let _ = self.table.requeue(place, still);
-            }
-        }
+            Some(_) => table.queue_first(address, ALL_BITS, waiter, still),
+            None => table.queue(address, ALL_BITS, waiter, still),
+        };
+        // If not, the old place says that it was woken.
+        self.place = again.or(self.place);
         answer
     }
 

@@ -263,9 +263,7 @@ unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int 
         }
         let address = mutex.addr();
         let answer = real::pthread_mutex_unlock(mutex);
-        if wake(address, 1) > 0 {
-            give_way();
-        }
+        give_way(&wake(address, 1));
         answer
     }
 }

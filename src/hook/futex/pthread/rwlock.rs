@@ -94,8 +94,6 @@ locks! {
 unsafe extern "C" fn pthread_rwlock_unlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's lock, which may be gone afterwards.
     let answer = unsafe { real::pthread_rwlock_unlock(rwlock) };
-    if wake(rwlock.addr(), 1) > 0 {
-        give_way();
-    }
+    give_way(&wake(rwlock.addr(), 1));
     answer
 }

@@ -6,6 +6,7 @@ use std::ptr;
 
 use super::check::{Known, known};
 use super::facts::{Offset, thread_pointer};
+use super::setxid;
 use super::template::Word;
 
 /// Where a thread's own block is: what `fs` is outside of ours.
@@ -32,6 +33,11 @@ impl ThreadPointer {
         unsafe {
             std::arch::asm!("wrfsbase {}", in(reg) self.0, options(nostack, preserves_flags))
         };
+    }
+
+    /// One that was noted.
+    pub(super) fn of(address: usize) -> Self {
+        Self(address)
     }
 
     pub(super) fn address(self) -> usize {
@@ -63,6 +69,7 @@ impl Block {
     /// No memory; or `Unsupported`, with the reason.
     pub(crate) fn new() -> io::Result<Self> {
         let known = known().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
+        setxid::watch(known.facts.tid as Offset);
         Self::with(known)
     }
 

@@ -45,7 +45,7 @@ unsafe fn call(word: &AtomicU32, operation: i32, value: u32) {
 }
 
 /// # Safety: as for the system call of this number.
-unsafe fn syscall(number: i64, [a, b, c, d]: [usize; 4]) -> isize {
+pub(super) unsafe fn syscall(number: i64, [a, b, c, d]: [usize; 4]) -> isize {
     let result: isize;
     // SAFETY: the kernel's calling convention: rcx and r11 are lost; memory
     // effects are the caller's promise.

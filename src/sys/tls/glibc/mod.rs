@@ -7,6 +7,7 @@ mod facts;
 mod futex;
 mod list;
 mod probe;
+mod setxid;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod tests;
 pub(crate) use block::with_kernel_tid;
 pub(crate) use block::{Block, ThreadPointer, end_of_thread_locals};
 pub(crate) use check::support;
+pub(crate) use setxid::{no_thread_is, this_thread_is};
 
 /// Why there can be no thread-locals of one's own here, in words.
 type Why = String;

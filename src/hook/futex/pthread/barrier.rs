@@ -1,0 +1,178 @@
+//! `pthread_barrier_…`.
+//!
+//! A barrier can't be tried, and whoever comes through may destroy it at once,
+//! while others have yet to leave: of the same thread, for two. So one that is
+//! not shared between processes is ours altogether. It waits by futex as
+//! everybody else does, which parks coroutines and blocks threads.
+//!
+//! ```text
+//!   state = (round, who has come in this round)   one word: nobody who comes
+//!                                                 late is counted in a round
+//!                                                 that he has not seen
+//!   bell  = round, to wait at                     rung after the state changed
+//!   users = who is inside, and whether somebody waits to destroy it
+//! ```
+//!
+//! Those shared between processes stay glibc's, and block the thread: another
+//! process may know nothing of us.
+
+use std::ffi::{c_int, c_uint};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use libc::{PTHREAD_BARRIER_SERIAL_THREAD, pthread_barrier_t, pthread_barrierattr_t};
+
+use crate::hook::futex::{futex_wait, futex_wake_all};
+use crate::hook::raw::{errno, set_errno};
+use crate::hook::real;
+
+/// A barrier of ours, in the place of glibc's.
+#[repr(C)]
+struct Barrier {
+    /// The round in the upper half, how many have come in the lower.
+    state: AtomicU64,
+    bell: AtomicU32,
+    users: AtomicU32,
+    count: u32,
+    _unused: u32,
+    /// [`OURS`]: glibc uses nothing of the place so far up.
+    mark: u64,
+}
+
+const OURS: u64 = 0x63_72_6f_72_65_62_61_72;
+
+/// In `users`: somebody waits for all to leave.
+const ENDING: u32 = 1 << 31;
+
+const _: () = assert!(
+    size_of::<Barrier>() <= size_of::<pthread_barrier_t>()
+        && align_of::<Barrier>() <= align_of::<pthread_barrier_t>()
+);
+
+impl Barrier {
+    /// Whether this one has come last.
+    fn wait(&self) -> bool {
+        self.users.fetch_add(1, Ordering::Relaxed);
+        let (round, last) = self.come();
+        if last {
+            self.bell.store(round.wrapping_add(1), Ordering::Relaxed);
+            futex_wake_all(self.bell.as_ptr());
+        } else {
+            while (self.state.load(Ordering::Acquire) >> 32) as u32 == round {
+                futex_wait(&self.bell, round);
+            }
+        }
+        self.leave();
+        last
+    }
+
+    /// The round, and whether this one ends it.
+    fn come(&self) -> (u32, bool) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        loop {
+            let (round, come) = ((state >> 32) as u32, state as u32 + 1);
+            let last = come == self.count;
+            let next = if last {
+                u64::from(round.wrapping_add(1)) << 32
+            } else {
+                state + 1
+            };
+            let changed =
+                self.state
+                    .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed);
+            match changed {
+                Ok(_) => return (round, last),
+                Err(now) => state = now,
+            }
+        }
+    }
+
+    fn leave(&self) {
+        let users = self.users.as_ptr();
+        if self.users.fetch_sub(1, Ordering::Release) == ENDING + 1 {
+            // It may be gone: from here on it is an address.
+            futex_wake_all(users);
+        }
+    }
+
+    fn wait_for_all_to_leave(&self) {
+        let mut users = self.users.fetch_or(ENDING, Ordering::Acquire) | ENDING;
+        while users != ENDING {
+            futex_wait(&self.users, users);
+            users = self.users.load(Ordering::Acquire);
+        }
+    }
+}
+
+/// # Safety
+///
+/// - A barrier, which glibc or we have made.
+unsafe fn ours<'a>(barrier: *mut pthread_barrier_t) -> Option<&'a Barrier> {
+    // SAFETY: large enough, and all of it was written when it was made.
+    unsafe {
+        let mark = &raw const (*barrier.cast::<Barrier>()).mark;
+        (mark.read() == OURS).then(|| &*barrier.cast::<Barrier>())
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_barrier_init(
+    barrier: *mut pthread_barrier_t,
+    attributes: *const pthread_barrierattr_t,
+    count: c_uint,
+) -> c_int {
+    // SAFETY: the caller's arguments; a place that is ours to write.
+    unsafe {
+        // glibc knows what is to be refused.
+        let answer = real::pthread_barrier_init(barrier, attributes, count);
+        if answer != 0 {
+            return answer;
+        }
+        let mut shared = libc::PTHREAD_PROCESS_PRIVATE;
+        if !attributes.is_null() {
+            libc::pthread_barrierattr_getpshared(attributes, &raw mut shared);
+        }
+        if shared == libc::PTHREAD_PROCESS_PRIVATE {
+            barrier.cast::<Barrier>().write(Barrier {
+                state: AtomicU64::new(0),
+                bell: AtomicU32::new(0),
+                users: AtomicU32::new(0),
+                count,
+                _unused: 0,
+                mark: OURS,
+            });
+        } else {
+            (&raw mut (*barrier.cast::<Barrier>()).mark).write(0);
+        }
+        0
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int {
+    // SAFETY: the caller's barrier.
+    let Some(ours) = (unsafe { ours(barrier) }) else {
+        // SAFETY: as above.
+        return unsafe { real::pthread_barrier_wait(barrier) };
+    };
+    let saved = errno();
+    let last = ours.wait();
+    set_errno(saved);
+    if last {
+        PTHREAD_BARRIER_SERIAL_THREAD
+    } else {
+        0
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int {
+    // SAFETY: the caller's barrier.
+    let Some(ours) = (unsafe { ours(barrier) }) else {
+        // SAFETY: as above.
+        return unsafe { real::pthread_barrier_destroy(barrier) };
+    };
+    let saved = errno();
+    ours.wait_for_all_to_leave();
+    set_errno(saved);
+    0
+}
