@@ -106,7 +106,7 @@ fn sleeps() {
                 let mut woken = Vec::new();
                 driver.insert_timer(start + Duration::from_micros(micros), Waker::noop().clone());
                 while woken.is_empty() {
-                    driver.turn(Turn::Park, &mut woken).unwrap();
+                    driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
                     driver.deliver(usize::MAX, &mut woken);
                 }
                 start.elapsed()
@@ -131,7 +131,7 @@ fn descriptors() {
     let key = driver
         .wait(fd, Direction::Read, Waker::noop().clone())
         .unwrap();
-    driver.turn(Turn::Poll, &mut woken).unwrap();
+    driver.turn(Turn::Poll, Instant::now(), &mut woken).unwrap();
     driver.deliver(usize::MAX, &mut woken);
     assert_eq!(driver.finish(key), Outcome::Pending);
     driver.drained(fd, Direction::Read);
@@ -148,14 +148,14 @@ fn descriptors() {
                 .unwrap();
             assert_eq!(driver.finish(key), Outcome::Pending);
             if round % 64 == 0 {
-                driver.turn(Turn::Poll, &mut woken).unwrap();
+                driver.turn(Turn::Poll, Instant::now(), &mut woken).unwrap();
                 driver.deliver(usize::MAX, &mut woken);
             }
         }
     });
     report("turn(Poll), nobody waits", COUNT, || {
         for _ in 0..COUNT {
-            driver.turn(Turn::Poll, &mut woken).unwrap();
+            driver.turn(Turn::Poll, Instant::now(), &mut woken).unwrap();
             driver.deliver(usize::MAX, &mut woken);
         }
     });
@@ -164,7 +164,7 @@ fn descriptors() {
         .unwrap();
     report("turn(Poll), one waits", COUNT / 10, || {
         for _ in 0..COUNT / 10 {
-            driver.turn(Turn::Poll, &mut woken).unwrap();
+            driver.turn(Turn::Poll, Instant::now(), &mut woken).unwrap();
             driver.deliver(usize::MAX, &mut woken);
         }
     });

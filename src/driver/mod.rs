@@ -251,28 +251,35 @@ impl Driver {
     /// Looks for due timers, appends the wakers of all whose they are to
     /// `woken`, and looks for events, which [`deliver`](Self::deliver) tells;
     /// not while there is a backlog of these. May return early with nothing.
+    /// `now` is the time, and so is what is returned.
     ///
     /// # Errors
     ///
     /// None that can be expected: what `epoll_wait` and `timerfd_settime` say.
-    pub(crate) fn turn(&mut self, mode: Turn, woken: &mut Vec<Waker>) -> io::Result<()> {
+    pub(crate) fn turn(
+        &mut self,
+        mode: Turn,
+        now: Instant,
+        woken: &mut Vec<Waker>,
+    ) -> io::Result<Instant> {
         let before = woken.len();
-        let now = Instant::now();
         self.reactor.begin_turn(self.clock.floor(now), woken);
         self.fire(woken);
         self.reactor.recheck(woken);
         if self.backlog() > 0 {
-            return Ok(());
+            return Ok(now);
         }
         if mode == Turn::Park && woken.len() == before && self.arm(now)? {
             self.reactor.poll(true)?;
-            self.reactor
-                .begin_turn(self.clock.floor(Instant::now()), woken);
+            let now = Instant::now();
+            self.reactor.begin_turn(self.clock.floor(now), woken);
             self.fire(woken);
-        } else if !self.reactor.is_idle() {
+            return Ok(now);
+        }
+        if !self.reactor.is_idle() {
             self.reactor.poll(false)?;
         }
-        Ok(())
+        Ok(now)
     }
 
     /// How many events have not been delivered.
@@ -299,7 +306,8 @@ impl Driver {
     fn arm(&mut self, now: Instant) -> io::Result<bool> {
         let timer = self.timers.next_deadline();
         let check = self.reactor.next_check();
-        let Some(tick) = timer.into_iter().chain(check).min() else {
+        let first = timer.map(|timer| check.map_or(timer, |check| timer.min(check)));
+        let Some(tick) = first.or(check) else {
             return Ok(true);
         };
         if tick <= self.reactor.now() {

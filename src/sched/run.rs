@@ -81,20 +81,23 @@ impl Worker {
                 self.deliver(SLICE as usize);
                 round = counters.resumed.get() + self.queue.borrow().len() as u64;
             } else if !self.queue.brief().is_empty() {
-                if counters.resumed.get() >= round && polled.elapsed() >= POLL_EVERY {
-                    self.turn(Turn::Poll)?;
-                    polled = Instant::now();
-                    round = counters.resumed.get() + self.queue.borrow().len() as u64;
+                if counters.resumed.get() >= round {
+                    let now = Instant::now();
+                    if now - polled >= POLL_EVERY {
+                        polled = self.turn(Turn::Poll, now)?;
+                        round = counters.resumed.get() + self.queue.borrow().len() as u64;
+                    }
                 }
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
                     self.stacks.count();
                     return Ok(());
                 }
-                if !self.tell_of_ends() {
-                    self.idle()?;
-                }
-                polled = Instant::now();
+                polled = if self.tell_of_ends() {
+                    Instant::now()
+                } else {
+                    self.idle()?
+                };
                 round = counters.resumed.get() + self.queue.borrow().len() as u64;
             }
         }
@@ -204,10 +207,12 @@ impl Worker {
     }
 
     /// Sleeps until something happens. See README.md for why nothing that
-    /// happens is missed.
-    fn idle(&self) -> io::Result<()> {
+    /// happens is missed. Returns the time.
+    fn idle(&self) -> io::Result<Instant> {
         // A worker that once ran millions should not keep a queue for them.
-        self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
+        if self.queue.brief().capacity() > QUEUE_KEPT {
+            self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
+        }
         let mailbox = &self.remote.mailbox;
         mailbox.set_idle();
         // From here on an offer anywhere nudges us; what was offered before,
@@ -216,25 +221,27 @@ impl Worker {
         if let Some(task) = stolen {
             mailbox.awake();
             self.adopt_or_return(task);
-            return Ok(());
+            return Ok(Instant::now());
         }
         let result = if self.mail_came_soon() || !mailbox.may_sleep(self.slots.has_room()) {
-            Ok(())
+            Ok(Instant::now())
         } else {
             self.sleep()
         };
         mailbox.awake();
-        self.read_mail();
+        if mailbox.has_mail() {
+            self.read_mail();
+        }
         result
     }
 
     /// Sleeps in the driver, and notes whether mail ended that soon.
-    fn sleep(&self) -> io::Result<()> {
+    fn sleep(&self) -> io::Result<Instant> {
         let begun = Instant::now();
-        let result = self.turn(Turn::Park);
-        let short = begun.elapsed() < SPIN;
-        self.spins.set(short && self.remote.mailbox.has_mail());
-        result
+        let ended = self.turn(Turn::Park, begun)?;
+        let short = self.remote.mailbox.has_mail() && ended - begun < SPIN;
+        self.spins.set(short);
+        Ok(ended)
     }
 
     /// Looks out for mail for a moment, if the last time it came at once:
@@ -259,11 +266,12 @@ impl Worker {
         false
     }
 
-    /// Asks the driver what has happened and wakes those who wait for it.
-    fn turn(&self, mode: Turn) -> io::Result<()> {
+    /// Asks the driver what has happened and wakes those who wait for it. Takes
+    /// the time, and returns what it is then.
+    fn turn(&self, mode: Turn, now: Instant) -> io::Result<Instant> {
         let mut woken = self.woken.take();
         let mut driver = self.driver.borrow_mut();
-        let result = driver.turn(mode, &mut woken);
+        let result = driver.turn(mode, now, &mut woken);
         driver.deliver(GROUPS * AHEAD, &mut woken);
         self.backlog.set(driver.backlog() > 0);
         self.era.set((driver.now() >> ERA_BITS) as u32);

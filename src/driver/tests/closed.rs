@@ -332,7 +332,7 @@ fn an_event_from_before_a_close_is_not_delivered() {
     a.write_all(b"x").unwrap();
     let mut woken = Vec::new();
     while driver.backlog() == 0 {
-        driver.turn(Turn::Park, &mut woken).unwrap();
+        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
     }
     assert_eq!(gone(&mut driver, fd), 1);
     let (_c, d) = UnixStream::pair().unwrap();

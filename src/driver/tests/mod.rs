@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Instant;
 
 use super::{Direction, Driver, Turn, WaitKey};
 use Direction::{Read as R, Write as W};
@@ -38,7 +39,7 @@ fn bell() -> (Arc<Bell>, Waker) {
 /// One turn; wakes all that it says to wake and counts them.
 fn turn(driver: &mut Driver, mode: Turn) -> usize {
     let mut woken = Vec::new();
-    driver.turn(mode, &mut woken).unwrap();
+    driver.turn(mode, Instant::now(), &mut woken).unwrap();
     driver.deliver(usize::MAX, &mut woken);
     let count = woken.len();
     woken.into_iter().for_each(Waker::wake);

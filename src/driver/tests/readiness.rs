@@ -281,13 +281,13 @@ fn events_are_delivered_as_few_at_a_time_as_is_asked() {
     let mut woken = Vec::new();
     while driver.backlog() < PAIRS {
         assert_eq!(driver.backlog(), 0, "a look shows all that is ready");
-        driver.turn(Turn::Park, &mut woken).unwrap();
+        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
     }
     for left in [PAIRS - 3, PAIRS - 6, PAIRS - 9, 0] {
         driver.deliver(3, &mut woken);
         assert_eq!((driver.backlog(), woken.len()), (left, PAIRS - left));
         // As long as there is a backlog nobody sleeps, and none is lost.
-        driver.turn(Turn::Park, &mut woken).unwrap();
+        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
     }
     woken.into_iter().for_each(Waker::wake);
     for (rung, key) in waits {
@@ -306,7 +306,7 @@ fn an_event_that_comes_late_is_no_more_than_a_spurious_wake_up() {
     client.write_all(b"x").unwrap();
     let mut woken = Vec::new();
     while driver.backlog() == 0 {
-        driver.turn(Turn::Park, &mut woken).unwrap();
+        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
     }
     server.read_exact(&mut [0]).unwrap();
     driver.moved_short(fd, R);
