@@ -3,7 +3,7 @@
 # scripts/peers.sh has measured last. With --keep the last growth table is kept.
 # All of it, on a machine that does nothing else:
 #
-#   LIBCO=../libco PHOTON=../PhotonLibOS scripts/peers.sh && scripts/measured.sh
+#   scripts/peers.sh && scripts/measured.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 growth=target/peers/growth.md
@@ -54,7 +54,7 @@ process may have 65 530, so there are fewer.
 
 `libco` is Tencent's, on stacks of its default of 128 KiB, `libco-shared` the same on
 one shared stack, `photon` Alibaba's PhotonLibOS with its epoll engine and stacks of
-64 KiB; they take part where `LIBCO` and `PHOTON` name checkouts. libco has no queue
+64 KiB; they take part where `LIBCO` and `PHOTON` name their subjects. libco has no queue
 of those that can run: its yields and spawns are resumed in turns from outside, as
 those of `corosensei` are. Neither has channels.
 

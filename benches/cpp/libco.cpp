@@ -4,7 +4,8 @@
 // libco has no queue of those that can run, and no join: a coroutine yields to
 // whoever has resumed it. So `yield` and `spawn` are resumed in turns from
 // outside, as with the floor (benches/peers/src/raw.rs). It has no channels:
-// there are no messages. Built by scripts/peers.sh where LIBCO names a checkout.
+// there are no messages. `LIBCO` tells scripts/peers.sh where the program is; without
+// `_FORTIFY_SOURCE`, whose calls would pass by libco's hooks.
 
 #include <fcntl.h>
 #include <netinet/tcp.h>

@@ -1,8 +1,8 @@
 // Photon (github.com/alibaba/PhotonLibOS), as a program that `peers` starts: its
 // threads on one vcpu, on stacks of 64 KiB from its pool, with its epoll engine.
 //
-// It has no channels: there are no messages. Built by scripts/peers.sh where
-// PHOTON names a checkout.
+// It has no channels: there are no messages. `PHOTON` tells scripts/peers.sh where
+// the program is.
 
 #include <photon/common/alog.h>
 #include <photon/net/socket.h>
