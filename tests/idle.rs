@@ -100,6 +100,7 @@ fn events_reach_everybody_beside_those_who_never_wait() {
         for mut stream in far {
             let read = Rc::clone(&read);
             crore::spawn_local(move || {
+                crore::io::readable(&stream).unwrap();
                 stream.read_exact(&mut [0]).unwrap();
                 read.set(read.get() + 1);
             });
