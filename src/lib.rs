@@ -9,22 +9,16 @@
 // The hooks are who uses all that the floors below offer.
 #![cfg_attr(not(all(feature = "hook", feature = "futex")), allow(dead_code))]
 
+mod block_on;
 pub mod blocking;
-mod builder;
-mod crew;
 mod driver;
-mod future;
-mod handle;
 pub mod hook;
-mod info;
 pub mod io;
 pub mod local;
-mod metrics;
 mod runtime;
 mod sched;
 mod scope;
 mod shim;
-mod shutdown;
 pub mod signal;
 mod stack;
 mod switch;
@@ -32,22 +26,22 @@ pub mod sync;
 mod sys;
 mod task;
 pub mod time;
-mod timeout;
 mod util;
 
+pub use block_on::block_on;
 pub use blocking::spawn_blocking;
-pub use builder::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
-pub use future::{block_on, spawn_future, spawn_future_local};
-pub use handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
 pub use hook::unhooked;
-pub use info::{Awaited, CoroutineInfo, CoroutineState};
-pub use metrics::Metrics;
+pub use runtime::info::{Awaited, CoroutineInfo, CoroutineState};
+pub use runtime::join_handle::{Coroutine, CoroutineId, JoinHandle, current, try_current};
+pub use runtime::metrics::Metrics;
+pub use runtime::shutdown::StillRunning;
+pub use runtime::spawn::{Builder, DEFAULT_STACK_SIZE, spawn, spawn_local, spawn_shared};
+pub use runtime::spawn_future::{spawn_future, spawn_future_local};
 pub use runtime::{Handle, Runtime, RuntimeBuilder, run};
 pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use shutdown::StillRunning;
 pub use task::JoinError;
+pub use time::timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 pub use time::wait::{park, park_timeout, sleep, sleep_until, yield_now};
-pub use timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 
 // The examples on these pages are tested.
 #[cfg(doctest)]

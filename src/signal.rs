@@ -36,7 +36,7 @@ use std::thread;
 
 use slab::Slab;
 
-use crate::future::block_on;
+use crate::block_on::block_on;
 use crate::sys::arrivals;
 use crate::util::section::{Held, SectionMutex};
 

@@ -24,7 +24,7 @@ use std::pin::Pin;
 #[cfg(feature = "hook")]
 use std::task::{Context, Poll};
 
-use crate::handle::JoinHandle;
+use crate::runtime::join_handle::JoinHandle;
 #[cfg(feature = "hook")]
 use crate::sched::Cx;
 use crate::task::{JoinError, promise};

@@ -114,73 +114,21 @@
 //! [`crate::io`] serves programs that are built without the feature.
 
 #[cfg(feature = "hook")]
-mod batch;
-#[cfg(all(
-    feature = "hook",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-))]
-mod c11;
+mod fd;
 #[cfg(feature = "hook")]
-mod child;
-#[cfg(feature = "hook")]
-mod copy;
-#[cfg(feature = "hook")]
-mod engine;
-#[cfg(feature = "hook")]
-mod epoll;
-#[cfg(feature = "hook")]
-mod fdflags;
-#[cfg(feature = "hook")]
-mod file;
-#[cfg(all(feature = "hook", target_env = "gnu"))]
-mod fortify;
+mod files;
 #[cfg(feature = "futex")]
 mod futex;
-#[cfg(all(
-    feature = "hook",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-))]
-mod itself;
 #[cfg(feature = "hook")]
-mod life;
-#[cfg(feature = "hook")]
-mod listener;
-#[cfg(feature = "hook")]
-mod lock;
-#[cfg(feature = "hook")]
-mod message;
-#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
-mod names;
+mod libc;
 #[cfg(feature = "hook")]
 mod net;
 #[cfg(feature = "hook")]
-mod open;
-#[cfg(feature = "hook")]
-mod outside;
-#[cfg(feature = "hook")]
-mod pauses;
-#[cfg(feature = "hook")]
 mod poll;
 #[cfg(feature = "hook")]
-mod raw;
+mod process;
 #[cfg(feature = "hook")]
-mod real;
-#[cfg(feature = "hook")]
-mod select;
-#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
-mod thread;
-#[cfg(feature = "hook")]
-mod time;
-#[cfg(feature = "hook")]
-mod transfer;
-#[cfg(feature = "hook")]
-mod turns;
-#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
-mod users;
-#[cfg(feature = "hook")]
-mod vector;
+mod wait;
 
 use std::fmt;
 
@@ -307,7 +255,9 @@ mod self_test {
         unsafe { libc::close(PROBE) };
         let why = if !CLOSE.has_arrived() {
             "libc's `close` was called, not ours: is crore linked in dynamically?"
-        } else if super::real::next_definition(c"read").addr() == (libc::read as *const ()).addr() {
+        } else if super::libc::next::next_definition(c"read").addr()
+            == (libc::read as *const ()).addr()
+        {
             "`read` is bound to libc: is another library loaded before this program?"
         } else if !syscall_arrives() {
             "libc's `syscall` was called, not ours: locks of std would block the thread"

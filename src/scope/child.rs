@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use super::{Key, Shared};
-use crate::future::block_on;
+use crate::block_on::block_on;
 use crate::sched::why_unwound;
 use crate::shim::Lock;
 use crate::task::JoinError;

@@ -30,8 +30,8 @@ use slab::Slab;
 
 pub use child::ScopedJoinHandle;
 
-use crate::builder::Builder;
-use crate::handle::{CoroutineId, JoinHandle};
+use crate::runtime::join_handle::{CoroutineId, JoinHandle};
+use crate::runtime::spawn::Builder;
 use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::task::JoinError;

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::waiters::{Key, Waiters, WakeList};
-use crate::future::block_on;
+use crate::block_on::block_on;
 use crate::shim::{Lock, const_fn};
 
 /// Holds up those who come until there are `n` of them, after

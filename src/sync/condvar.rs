@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::mutex::{Mutex, MutexGuard};
 use super::waiters::{Key, Waiters, WakeList};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
 /// A condition variable for our [`Mutex`], after [`std::sync::Condvar`].

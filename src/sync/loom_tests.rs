@@ -17,7 +17,7 @@ use loom::thread;
 
 use super::waiters::{Key, Waiters, WakeList};
 use super::{Barrier, Condvar, Mutex, Notify, OnceCell, RwLock, Semaphore};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::Lock;
 
 mod channels;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::poison::{Flag, Watch};
 use super::raw_mutex::{RawLock, RawMutex};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::const_fn;
 
 /// A mutual exclusion lock, after [`std::sync::Mutex`].

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::waiters::{Key, Waiters, WakeList};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
 /// Tells one or all of those who wait to go on, after `tokio::sync::Notify`.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::waiters::{Key, Waiters, WakeList};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
 /// A counting semaphore.

@@ -11,6 +11,7 @@ pub(crate) mod fork;
 pub(crate) mod mem;
 pub(crate) mod ready;
 pub(crate) mod signal;
+pub(crate) mod syscall;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tls;

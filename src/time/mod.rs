@@ -17,8 +17,9 @@
 //! ```
 
 mod interval;
+pub(crate) mod timeout;
 pub(crate) mod wait;
 
-pub use crate::timeout::{Elapsed, deadline, timeout, timeout_at};
 pub use interval::{Interval, interval};
+pub use timeout::{Elapsed, deadline, timeout, timeout_at};
 pub use wait::{sleep, sleep_until};

@@ -27,9 +27,9 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::timespec;
 
-use super::raw::{self, Answer, Errno, answer_c, errno, set_errno};
 use crate::sched::{self, Cx};
 use crate::sys::fork;
+use crate::sys::syscall::{self, Answer, Errno, answer_c, errno, set_errno};
 use crate::util::section::{self, Section};
 use table::{Batch, Table};
 
@@ -131,7 +131,7 @@ unsafe extern "C" fn syscall(
                 super::self_test::SYSCALL.arrived();
                 long(Err(libc::ENOSYS))
             }
-            _ => long(raw::syscall(number, [a, b, c, d, e, f])),
+            _ => long(syscall::syscall(number, [a, b, c, d, e, f])),
         }
     }
 }
@@ -181,7 +181,7 @@ impl Call {
             third_value as usize,
         ];
         // SAFETY: the caller's promise.
-        unsafe { raw::syscall(libc::SYS_futex, args) }
+        unsafe { syscall::syscall(libc::SYS_futex, args) }
     }
 
     /// Known to other processes, too, as far as the caller says.

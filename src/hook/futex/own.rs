@@ -24,8 +24,8 @@ use std::{ptr, thread};
 
 use super::table::{Left, Place, Table};
 use super::{ALL_BITS, table};
-use crate::hook::raw::sys;
 use crate::sched::{Cx, Worker};
+use crate::sys::syscall::sys;
 use crate::task::Addr;
 use crate::util::section::Section;
 

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use super::own::{self, Why};
 use super::table::{Left, Table};
 use super::{AGAIN, Call, WAIT_BITSET, long, report, table, time_at};
-use crate::hook::engine::after;
-use crate::hook::raw::{Answer, Errno, answer_c, errno};
-use crate::hook::time::{duration, now};
+use crate::hook::process::sleep::{duration, now};
+use crate::hook::wait::retry::after;
 use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, answer_c, errno};
 
 /// How long a coroutine waits at a word that other processes may know. They
 /// can't reach the table, so it returns as if woken, and its caller looks.

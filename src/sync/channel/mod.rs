@@ -48,7 +48,7 @@ pub use select::{
 pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, TrySendError};
 pub use wait::{RecvFuture, SendFuture};
 
-use crate::future::{block_on, block_on_deadline, wait, waits_freely};
+use crate::block_on::{block_on, block_on_deadline, wait, waits_freely};
 use crate::shim::{Arc, Lock};
 use crate::sync::waiters::WakeList;
 use state::{State, Stop, Want};

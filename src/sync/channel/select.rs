@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::state::{Node, Offer, State, Stop, Want};
 use super::ticket::{Entrant, Ticket};
 use super::{Receiver, Sender};
-use crate::future::{block_on, block_on_deadline};
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Arc, Lock, pick};
 use crate::sync::waiters::{Key, WakeList};
 

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use libc::{PTHREAD_BARRIER_SERIAL_THREAD, pthread_barrier_t, pthread_barrierattr_t};
 
 use crate::hook::futex::{futex_wait, futex_wake_all};
-use crate::hook::raw::{errno, set_errno};
-use crate::hook::real;
+use crate::hook::libc::next;
+use crate::sys::syscall::{errno, set_errno};
 
 /// A barrier of ours, in the place of glibc's.
 #[repr(C)]
@@ -123,7 +123,7 @@ unsafe extern "C" fn pthread_barrier_init(
     // SAFETY: the caller's arguments; a place that is ours to write.
     unsafe {
         // glibc knows what is to be refused.
-        let answer = real::pthread_barrier_init(barrier, attributes, count);
+        let answer = next::pthread_barrier_init(barrier, attributes, count);
         if answer != 0 {
             return answer;
         }
@@ -152,7 +152,7 @@ unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_
     // SAFETY: the caller's barrier.
     let Some(ours) = (unsafe { ours(barrier) }) else {
         // SAFETY: as above.
-        return unsafe { real::pthread_barrier_wait(barrier) };
+        return unsafe { next::pthread_barrier_wait(barrier) };
     };
     let saved = errno();
     let last = ours.wait();
@@ -169,7 +169,7 @@ unsafe extern "C" fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) ->
     // SAFETY: the caller's barrier.
     let Some(ours) = (unsafe { ours(barrier) }) else {
         // SAFETY: as above.
-        return unsafe { real::pthread_barrier_destroy(barrier) };
+        return unsafe { next::pthread_barrier_destroy(barrier) };
     };
     let saved = errno();
     ours.wait_for_all_to_leave();

@@ -8,7 +8,7 @@ use std::ffi::c_int;
 use libc::{pthread_cond_t, pthread_mutex_t, pthread_once_t, timespec};
 
 use super::once::{Init, pthread_once};
-use crate::hook::c11::result;
+use crate::hook::process::c11::result;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn mtx_lock(mutex: *mut pthread_mutex_t) -> c_int {

@@ -16,9 +16,9 @@ use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 use super::{ALL_BITS, Table, inside, moment, wake};
 use crate::hook::futex::table::Left;
 use crate::hook::futex::wait::Patience;
-use crate::hook::raw::{errno, set_errno};
-use crate::hook::real;
+use crate::hook::libc::next;
 use crate::sched::Cx;
+use crate::sys::syscall::{errno, set_errno};
 
 /// Waits, with the mutex let go of meanwhile.
 ///
@@ -77,7 +77,7 @@ unsafe extern "C" fn pthread_cond_wait(
     unsafe {
         match inside() {
             Some(here) => wait(here, cond, mutex, None),
-            None => real::pthread_cond_wait(cond, mutex),
+            None => next::pthread_cond_wait(cond, mutex),
         }
     }
 }
@@ -93,7 +93,7 @@ unsafe extern "C" fn pthread_cond_timedwait(
         let here = inside().and_then(|here| Some((here, moment(clock_of(cond)?, time)?)));
         match here {
             Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
-            None => real::pthread_cond_timedwait(cond, mutex, time),
+            None => next::pthread_cond_timedwait(cond, mutex, time),
         }
     }
 }
@@ -109,7 +109,7 @@ unsafe extern "C" fn pthread_cond_clockwait(
     unsafe {
         match inside().and_then(|here| Some((here, moment(clock, time)?))) {
             Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
-            None => real::pthread_cond_clockwait(cond, mutex, clock, time),
+            None => next::pthread_cond_clockwait(cond, mutex, clock, time),
         }
     }
 }
@@ -117,7 +117,7 @@ unsafe extern "C" fn pthread_cond_clockwait(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
     // SAFETY: the caller's condition variable.
-    let answer = unsafe { real::pthread_cond_signal(cond) };
+    let answer = unsafe { next::pthread_cond_signal(cond) };
     wake(cond.addr(), 1);
     answer
 }
@@ -125,7 +125,7 @@ unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
     // SAFETY: the caller's condition variable.
-    let answer = unsafe { real::pthread_cond_broadcast(cond) };
+    let answer = unsafe { next::pthread_cond_broadcast(cond) };
     wake(cond.addr(), usize::MAX);
     answer
 }

@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
 use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
-use crate::hook::engine::after;
-use crate::hook::raw::{errno, set_errno};
-use crate::hook::time::moment;
+use crate::hook::process::sleep::moment;
+use crate::hook::wait::retry::after;
 use crate::sched::Cx;
+use crate::sys::syscall::{errno, set_errno};
 
 /// A worker begins.
 pub(super) fn begin() {

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use libc::{clockid_t, pthread_mutex_t, timespec};
 
 use super::{Table, acquire, give_way, holders, inside, moment, own, wake};
-use crate::hook::real;
-use crate::hook::time::now;
+use crate::hook::libc::next;
+use crate::hook::process::sleep::now;
 use crate::sched::{self, Cx};
 
 /// What glibc keeps at a fixed place, for the sake of static initialisers and
@@ -97,7 +97,7 @@ unsafe fn lock(
         if knows_its_holder(mutex) && !own::has_own_thread_locals(here.0) {
             return lock_for_one_of_many(here, mutex, deadline(), &real);
         }
-        let attempt = || real::pthread_mutex_trylock(mutex);
+        let attempt = || next::pthread_mutex_trylock(mutex);
         let answer = attempt();
         if answer != libc::EBUSY {
             return answer;
@@ -148,7 +148,7 @@ unsafe fn contend(
         };
         slice = (slice * 2).min(LONGEST);
         // SAFETY: the caller's mutex, a valid time.
-        match unsafe { real::pthread_mutex_timedlock(mutex, &raw const time) } {
+        match unsafe { next::pthread_mutex_timedlock(mutex, &raw const time) } {
             libc::ETIMEDOUT if deadline.is_none_or(|at| Instant::now() < at) => {}
             answer => return answer,
         }
@@ -176,7 +176,7 @@ unsafe fn lock_for_one_of_many(
     let attempt = || match holder() {
         Some(_) => libc::EBUSY,
         // SAFETY: the caller's mutex.
-        None => unsafe { real::pthread_mutex_trylock(mutex) },
+        None => unsafe { next::pthread_mutex_trylock(mutex) },
     };
     let mut answer = attempt();
     if answer == libc::EBUSY {
@@ -192,7 +192,7 @@ unsafe fn lock_for_one_of_many(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: the caller's mutex.
-    unsafe { lock(mutex, || None, || real::pthread_mutex_lock(mutex)) }
+    unsafe { lock(mutex, || None, || next::pthread_mutex_lock(mutex)) }
 }
 
 #[unsafe(no_mangle)]
@@ -202,7 +202,7 @@ unsafe extern "C" fn pthread_mutex_timedlock(
 ) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe {
-        let real = || real::pthread_mutex_timedlock(mutex, time);
+        let real = || next::pthread_mutex_timedlock(mutex, time);
         match moment(libc::CLOCK_REALTIME, time) {
             Some(deadline) => lock(mutex, || Some(deadline), real),
             None => real(),
@@ -218,7 +218,7 @@ unsafe extern "C" fn pthread_mutex_clocklock(
 ) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe {
-        let real = || real::pthread_mutex_clocklock(mutex, clock, time);
+        let real = || next::pthread_mutex_clocklock(mutex, clock, time);
         match moment(clock, time) {
             Some(deadline) => lock(mutex, || Some(deadline), real),
             None => real(),
@@ -233,13 +233,13 @@ unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int
         let here =
             inside().filter(|here| knows_its_holder(mutex) && !own::has_own_thread_locals(here.0));
         let Some((cx, _)) = here else {
-            return real::pthread_mutex_trylock(mutex);
+            return next::pthread_mutex_trylock(mutex);
         };
         let (us, thread) = (cx.addr(), own::thread(cx));
         match holders::get(mutex.addr()).filter(|&(_, on)| on == thread) {
             Some((other, _)) if other != us => libc::EBUSY,
             held => {
-                let answer = real::pthread_mutex_trylock(mutex);
+                let answer = next::pthread_mutex_trylock(mutex);
                 if answer == 0 && held.is_none() {
                     holders::set(mutex.addr(), (us, thread));
                 }
@@ -262,7 +262,7 @@ unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int 
             }
         }
         let address = mutex.addr();
-        let answer = real::pthread_mutex_unlock(mutex);
+        let answer = next::pthread_mutex_unlock(mutex);
         give_way(&wake(address, 1));
         answer
     }

@@ -22,7 +22,7 @@ use libc::pthread_once_t;
 
 use super::{Table, acquire, inside, wake};
 use crate::hook::futex::futex_wake_all;
-use crate::hook::real;
+use crate::hook::libc::next;
 use crate::sched::Cx;
 
 /// As C and C++ write them: they may throw.
@@ -47,7 +47,7 @@ pub(super) fn learn() {
     let end = WORD.with(|word| {
         word.store(0, Ordering::Relaxed);
         // SAFETY: a control word, which no other thread knows.
-        unsafe { real::pthread_once(word.as_ptr(), note) };
+        unsafe { next::pthread_once(word.as_ptr(), note) };
         word.load(Ordering::Relaxed)
     });
     let seen = SEEN.get();
@@ -118,7 +118,7 @@ pub(super) unsafe extern "C-unwind" fn pthread_once(
                 0
             }
             _ => {
-                let answer = real::pthread_once(control, init);
+                let answer = next::pthread_once(control, init);
                 // That was a plain store of glibc's.
                 fence(Ordering::SeqCst);
                 wake(control.addr(), usize::MAX);

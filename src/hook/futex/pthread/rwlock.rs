@@ -9,7 +9,7 @@ use std::time::Instant;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 
 use super::{acquire, give_way, inside, moment, wake};
-use crate::hook::real;
+use crate::hook::libc::next;
 
 type Call = unsafe fn(*mut pthread_rwlock_t) -> c_int;
 
@@ -48,7 +48,7 @@ macro_rules! locks {
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $lock(rwlock: *mut pthread_rwlock_t) -> c_int {
                 // SAFETY: the caller's lock.
-                unsafe { lock(rwlock, real::$try, None, || real::$lock(rwlock)) }
+                unsafe { lock(rwlock, next::$try, None, || next::$lock(rwlock)) }
             }
 
             #[unsafe(no_mangle)]
@@ -58,9 +58,9 @@ macro_rules! locks {
             ) -> c_int {
                 // SAFETY: the caller's arguments.
                 unsafe {
-                    let real = || real::$timed(rwlock, time);
+                    let real = || next::$timed(rwlock, time);
                     match moment(libc::CLOCK_REALTIME, time) {
-                        Some(deadline) => lock(rwlock, real::$try, Some(deadline), real),
+                        Some(deadline) => lock(rwlock, next::$try, Some(deadline), real),
                         None => real(),
                     }
                 }
@@ -74,9 +74,9 @@ macro_rules! locks {
             ) -> c_int {
                 // SAFETY: the caller's arguments.
                 unsafe {
-                    let real = || real::$clocked(rwlock, clock, time);
+                    let real = || next::$clocked(rwlock, clock, time);
                     match moment(clock, time) {
-                        Some(deadline) => lock(rwlock, real::$try, Some(deadline), real),
+                        Some(deadline) => lock(rwlock, next::$try, Some(deadline), real),
                         None => real(),
                     }
                 }
@@ -93,7 +93,7 @@ locks! {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_rwlock_unlock(rwlock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: the caller's lock, which may be gone afterwards.
-    let answer = unsafe { real::pthread_rwlock_unlock(rwlock) };
+    let answer = unsafe { next::pthread_rwlock_unlock(rwlock) };
     give_way(&wake(rwlock.addr(), 1));
     answer
 }

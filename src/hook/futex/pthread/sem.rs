@@ -10,8 +10,8 @@ use std::time::Instant;
 use libc::{clockid_t, sem_t, timespec};
 
 use super::{acquire, inside, moment, wake};
-use crate::hook::raw::{errno, set_errno};
-use crate::hook::real;
+use crate::hook::libc::next;
+use crate::sys::syscall::{errno, set_errno};
 
 /// # Safety
 ///
@@ -53,14 +53,14 @@ unsafe fn wait(sem: *mut sem_t, deadline: Option<Instant>, real: impl FnOnce() -
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_wait(sem: *mut sem_t) -> c_int {
     // SAFETY: the caller's semaphore.
-    unsafe { wait(sem, None, || real::sem_wait(sem)) }
+    unsafe { wait(sem, None, || next::sem_wait(sem)) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_timedwait(sem: *mut sem_t, time: *const timespec) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe {
-        let real = || real::sem_timedwait(sem, time);
+        let real = || next::sem_timedwait(sem, time);
         match moment(libc::CLOCK_REALTIME, time) {
             Some(deadline) => wait(sem, Some(deadline), real),
             None => real(),
@@ -76,7 +76,7 @@ unsafe extern "C" fn sem_clockwait(
 ) -> c_int {
     // SAFETY: the caller's arguments.
     unsafe {
-        let real = || real::sem_clockwait(sem, clock, time);
+        let real = || next::sem_clockwait(sem, clock, time);
         match moment(clock, time) {
             Some(deadline) => wait(sem, Some(deadline), real),
             None => real(),
@@ -87,7 +87,7 @@ unsafe extern "C" fn sem_clockwait(
 #[unsafe(no_mangle)]
 unsafe extern "C" fn sem_post(sem: *mut sem_t) -> c_int {
     // SAFETY: the caller's semaphore, which may be gone afterwards.
-    let answer = unsafe { real::sem_post(sem) };
+    let answer = unsafe { next::sem_post(sem) };
     wake(sem.addr(), 1);
     answer
 }

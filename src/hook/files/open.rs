@@ -1,0 +1,178 @@
+//! `open`, `openat`, `creat`: only a FIFO makes them wait, for its other end.
+//!
+//! Where a FIFO is opened for writing, the kernel says `ENXIO` to a call that
+//! does not wait, until there is a reader. Opened for reading, it is given out
+//! at once; whether a writer has come is then told by `poll` (bytes, or a
+//! writer that has gone again) and by `tee` (a writer that is silent).
+
+use std::ffi::{c_char, c_int, c_uint};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use crate::hook::fd::lifecycle;
+use crate::hook::libc::next;
+use crate::hook::wait::backoff::Pauses;
+use crate::hook::wait::retry::{gate, inside_int, poll_now};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, sys};
+
+/// Variadic in C: where the last argument is one register wide, as on our
+/// targets, a fixed one receives it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    // SAFETY: the caller's path.
+    unsafe {
+        match waits(libc::AT_FDCWD, path, flags) {
+            None => lifecycle::began(next::open(path, flags, mode as usize)),
+            Some(cx) => open_fifo(cx, libc::AT_FDCWD, path, flags, mode),
+        }
+    }
+}
+
+/// As [`open`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    // SAFETY: the caller's path.
+    unsafe {
+        match waits(dir, path, flags) {
+            None => lifecycle::began(next::openat(dir, path, flags, mode as usize)),
+            Some(cx) => open_fifo(cx, dir, path, flags, mode),
+        }
+    }
+}
+
+/// The name where `off_t` has 64 bits.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    // SAFETY: forwarded; all that it adds is a flag of no meaning here.
+    unsafe { open(path, flags | libc::O_LARGEFILE, mode) }
+}
+
+/// As [`open64`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat64(
+    dir: c_int,
+    path: *const c_char,
+    flags: c_int,
+    mode: c_uint,
+) -> c_int {
+    // SAFETY: as in `open64`.
+    unsafe { openat(dir, path, flags | libc::O_LARGEFILE, mode) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat(path: *const c_char, mode: c_uint) -> c_int {
+    const CREATE: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+    // SAFETY: forwarded.
+    unsafe { open(path, CREATE, mode) }
+}
+
+/// As [`creat`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
+    // SAFETY: forwarded.
+    unsafe { creat(path, mode) }
+}
+
+/// The coroutine, if this is a FIFO and the call would wait for its other end.
+///
+/// # Safety
+///
+/// - `path` is null or a path.
+#[inline]
+unsafe fn waits(dir: RawFd, path: *const c_char, flags: c_int) -> Option<Cx> {
+    let cx = gate()?;
+    const NEVER: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY | libc::O_EXCL;
+    let read_write = flags & libc::O_ACCMODE == libc::O_RDWR;
+    // SAFETY: forwarded.
+    (flags & NEVER == 0 && !read_write && unsafe { is_fifo(dir, path, flags) }).then_some(cx)
+}
+
+/// # Safety
+///
+/// - As for [`waits`].
+unsafe fn is_fifo(dir: RawFd, path: *const c_char, flags: c_int) -> bool {
+    let follow = if flags & libc::O_NOFOLLOW != 0 {
+        libc::AT_SYMLINK_NOFOLLOW
+    } else {
+        0
+    };
+    let mut stat = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: the caller's path, a place for the answer; zeros are valid.
+    unsafe {
+        sys!(SYS_newfstatat, dir, path, stat.as_mut_ptr(), follow).is_ok()
+            && stat.assume_init().st_mode & libc::S_IFMT == libc::S_IFIFO
+    }
+}
+
+/// # Safety
+///
+/// - As for `openat`.
+unsafe fn open_fifo(cx: Cx, dir: RawFd, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    inside_int(cx, || {
+        let mut pauses = Pauses::new();
+        let fifo = loop {
+            // SAFETY: the caller's path.
+            match unsafe { sys!(SYS_openat, dir, path, flags | libc::O_NONBLOCK, mode) } {
+                // SAFETY: the caller's path. What is no FIFO any more says it
+                // for another reason.
+                Err(libc::ENXIO) if unsafe { is_fifo(dir, path, flags) } => {}
+                Err(code) => return Err(code),
+                // SAFETY: made just now.
+                Ok(fd) => break unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd)) },
+            }
+            pauses.pause(cx, None)?;
+        };
+        if flags & libc::O_ACCMODE == libc::O_RDONLY {
+            let mut scratch = None;
+            while !has_writer(fifo.as_raw_fd(), &mut scratch)? {
+                pauses.pause(cx, None)?;
+            }
+        }
+        blocking_again(fifo)
+    })
+}
+
+/// Whether a writer is there, or was.
+fn has_writer(fifo: RawFd, scratch: &mut Option<[OwnedFd; 2]>) -> Result<bool, Errno> {
+    if poll_now(fifo, libc::POLLIN) != 0 {
+        return Ok(true);
+    }
+    let [_, into] = match scratch {
+        Some(pipe) => pipe,
+        None => scratch.insert(pipe()?),
+    };
+    let (to, one) = (into.as_raw_fd(), 1);
+    // Takes nothing out. With no byte there: 0 without a writer, else EAGAIN.
+    // SAFETY: no pointers.
+    match unsafe { sys!(SYS_tee, fifo, to, one, libc::SPLICE_F_NONBLOCK) } {
+        Ok(0) => Ok(false),
+        Ok(_) | Err(libc::EAGAIN) => Ok(true),
+        Err(code) => Err(code),
+    }
+}
+
+/// A pipe of our own.
+pub(crate) fn pipe() -> Result<[OwnedFd; 2], Errno> {
+    let mut ends: [RawFd; 2] = [-1; 2];
+    // SAFETY: a place for two descriptors.
+    unsafe { sys!(SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC) }?;
+    // SAFETY: made just now.
+    Ok(ends.map(|fd| unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd)) }))
+}
+
+/// Nobody else has it yet: the flag can go.
+fn blocking_again(fd: OwnedFd) -> Answer {
+    let raw = fd.as_raw_fd();
+    // SAFETY: neither takes a pointer.
+    unsafe {
+        let flags = sys!(SYS_fcntl, raw, libc::F_GETFL)?;
+        sys!(
+            SYS_fcntl,
+            raw,
+            libc::F_SETFL,
+            flags & !(libc::O_NONBLOCK as usize)
+        )?;
+    }
+    Ok(fd.into_raw_fd() as usize)
+}

@@ -1,0 +1,294 @@
+//! `read`, `readv`, `write`, `writev`: the calls that any descriptor takes.
+
+use std::ffi::{c_int, c_long, c_void};
+use std::os::fd::RawFd;
+
+use libc::{iovec, size_t, ssize_t};
+
+use crate::driver::Direction;
+use crate::hook::fd::cache;
+use crate::hook::files::locks::kind;
+use crate::hook::files::position_lock;
+use crate::hook::files::positioned::{Access, HERE};
+use crate::hook::libc::next;
+use crate::hook::wait::retry::{Mode, event, gate, inside_int, inside_maybe_file, poll_now};
+use crate::hook::wait::shallow;
+use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys, syscall};
+
+/// `read`/`write` on any descriptor: `preadv2`/`pwritev2` at the file's own
+/// position without waiting; where that does not exist, `poll` first.
+///
+/// # Safety
+///
+/// - `buffers` are valid for the direction.
+unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Answer {
+    let (nowait, plain): (c_long, c_long) = match dir {
+        Direction::Read => (libc::SYS_preadv2, libc::SYS_readv),
+        Direction::Write => (libc::SYS_pwritev2, libc::SYS_writev),
+    };
+    let [fd_arg, first, count] = [fd as usize, buffers.first as usize, buffers.count];
+    if mode == Mode::NoWait {
+        if !cache::known(fd, cache::poll_first(dir)) {
+            let here = -1isize as usize;
+            let args = [fd_arg, first, count, here, here, libc::RWF_NOWAIT as usize];
+            // SAFETY: the caller's buffers.
+            match unsafe { syscall(nowait, args) } {
+                Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                    cache::Question::begin(fd).learned(cache::poll_first(dir));
+                }
+                // SAFETY: the caller's buffers.
+                Err(libc::EINVAL) if unsafe { buffers.refused() } => return Err(libc::EINVAL),
+                // Some files refuse the arguments, with or without the flag
+                // (pidfds have no read, eventfds want eight bytes): those
+                // would never be ready.
+                Err(libc::EINVAL) if dir == Direction::Read && refuses(fd) => {
+                    return Err(libc::EINVAL);
+                }
+                Err(libc::EINVAL) => {}
+                answer => return answer,
+            }
+        }
+        if poll_now(fd, event(dir)) == 0 {
+            return Err(libc::EAGAIN);
+        }
+    }
+    // SAFETY: the caller's buffers.
+    unsafe { syscall(plain, [fd_arg, first, count, 0, 0, 0]) }
+}
+
+/// Whether reading nothing is refused: the descriptor has no read, or wants
+/// more bytes at a time.
+#[cold]
+fn refuses(fd: RawFd) -> bool {
+    // SAFETY: no byte is written.
+    unsafe { sys!(SYS_read, fd, std::ptr::null::<u8>(), 0) == Err(libc::EINVAL) }
+}
+
+/// `read` of no bytes: what says that it wants some says so (eventfds), which
+/// `readv` never does. Only inotify makes it wait, for something to refuse.
+///
+/// # Safety
+///
+/// - As for `read` of no bytes.
+#[cold]
+unsafe fn read_nothing(fd: RawFd, buf: *mut c_void) -> Answer {
+    let ready = poll_now(fd, event(Direction::Read)) != 0;
+    if ready || kind(fd) != 0 || !notifies(fd) {
+        // SAFETY: no byte is written.
+        return unsafe { sys!(SYS_read, fd, buf, 0) };
+    }
+    Ok(0)
+}
+
+/// Whether it is one of those, as its name in `/proc` says.
+fn notifies(fd: RawFd) -> bool {
+    let link = format!("/proc/self/fd/{fd}\0");
+    let mut name = [0_u8; 64];
+    // SAFETY: a path with its nul, and a place for the answer.
+    let len = unsafe {
+        sys!(
+            SYS_readlinkat,
+            libc::AT_FDCWD,
+            link.as_ptr(),
+            name.as_mut_ptr(),
+            name.len()
+        )
+    };
+    len.is_ok_and(|len| name[..len].windows(6).any(|part| part == b"notify"))
+}
+
+/// # Safety
+///
+/// - As for `readv`.
+unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
+    // SAFETY: the caller's buffers, for this and all closures below.
+    let total = unsafe { buffers.total() };
+    inside_maybe_file(cx, fd, || {
+        if !cache::known(fd, cache::NOT_A_FILE) {
+            position_lock::let_pass(cx, fd);
+        }
+        Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
+            // SAFETY: as above.
+            let got = unsafe { vector(fd, Direction::Read, buffers, mode) };
+            let some = match got {
+                Ok(some) if some > 0 && some < total && mode == Mode::NoWait => some,
+                Err(libc::EAGAIN) => 0,
+                _ => return got,
+            };
+            // Where it can't be asked not to wait, it was not: that was all.
+            if cache::known(fd, cache::poll_first(Direction::Read)) || !is_file(cx, fd) {
+                return got;
+            }
+            // A file gives without waiting only what is in memory already,
+            // but a reader of files expects all that there is.
+            let access = Access {
+                fd,
+                dir: Direction::Read,
+                at: HERE,
+                flags: 0,
+            };
+            // SAFETY: as above.
+            unsafe { access.run(cx, buffers, some) }
+        })
+    })
+}
+
+/// A regular file; what is not one is remembered.
+fn is_file(cx: Cx, fd: RawFd) -> bool {
+    if cache::known(fd, cache::NOT_A_FILE) || cx.is_stream(fd) {
+        return false;
+    }
+    let question = cache::Question::begin(fd);
+    let file = kind(fd) == libc::S_IFREG;
+    if !file {
+        question.learned(cache::NOT_A_FILE);
+    }
+    file
+}
+
+/// # Safety
+///
+/// - As for `writev`.
+unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
+    // SAFETY: the caller's buffers, for the closure too.
+    let total = unsafe { buffers.total() };
+    inside_maybe_file(cx, fd, || {
+        // One call of the kernel, which mixes it with nobody else's; without
+        // waiting it might take a part only.
+        let file = total > 0 && is_file(cx, fd);
+        Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
+            let mode = if file { Mode::Plain } else { mode };
+            let mut scratch = no_buffer();
+            // SAFETY: as above.
+            unsafe {
+                let rest = buffers.after(done, &mut scratch);
+                vector(fd, Direction::Write, rest, mode)
+            }
+        })
+    })
+}
+
+/// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
+/// thread while it writes, so nobody else may run meanwhile; unless the
+/// coroutine is a thread to it.
+#[inline(always)]
+fn writer_gate(fd: RawFd) -> Option<Cx> {
+    let std = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
+    gate().filter(|cx| !std || cx.has_own_locals())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match gate() {
+            None => next::read(fd, buf, n),
+            Some(cx) if n == 0 => inside_int(cx, || read_nothing(fd, buf)) as ssize_t,
+            Some(_) if cache::known(fd, cache::NOT_A_FILE) => read_waiting(fd, buf, n),
+            Some(cx) => read_usual(cx, fd, buf, n),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `read`.
+#[inline(never)]
+unsafe fn read_usual(cx: Cx, fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer.
+    unsafe { read_vector(cx, fd, Buffers::new(&one(buf, n), 1)) }
+}
+
+fn one(buf: *mut c_void, n: size_t) -> iovec {
+    iovec {
+        iov_base: buf,
+        iov_len: n,
+    }
+}
+
+/// `read` of some bytes from what is not a file. Its frame is all of ours that
+/// the coroutine keeps while it waits.
+///
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_waiting(fd: RawFd, buf: *mut c_void, n: size_t) -> ssize_t {
+    shallow::wait(
+        fd,
+        // SAFETY: the caller's arguments.
+        move |saved, woken| unsafe { read_or_wait(fd, buf, n, saved, woken) },
+        // SAFETY: the same.
+        move |cx| unsafe { read_usual(cx, fd, buf, n) },
+    )
+}
+
+/// # Safety
+///
+/// - As for `read`, in a coroutine.
+#[inline(never)]
+unsafe fn read_or_wait(
+    fd: RawFd,
+    buf: *mut c_void,
+    n: size_t,
+    saved: Errno,
+    woken: bool,
+) -> ssize_t {
+    shallow::inside(saved, move |cx| {
+        Transfer::waited_for(fd, n, 0, woken).run(cx, move |_, mode| {
+            // SAFETY: the caller's buffer.
+            unsafe { vector(fd, Direction::Read, Buffers::new(&one(buf, n), 1), mode) }
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: the caller's buffers.
+    unsafe {
+        match gate() {
+            None => next::readv(fd, iov, count),
+            Some(cx) => read_vector(cx, fd, Buffers::new(iov, count as usize)),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+    // SAFETY: the caller's buffer of `n` bytes.
+    unsafe {
+        match writer_gate(fd) {
+            None => next::write(fd, buf, n),
+            Some(_) if n == 0 => write_nothing(fd, buf),
+            Some(cx) => write_vector(cx, fd, Buffers::new(&one(buf.cast_mut(), n), 1)),
+        }
+    }
+}
+
+/// To a socket of messages that is a message; the vectored calls send none.
+#[cold]
+fn write_nothing(fd: RawFd, buf: *const c_void) -> ssize_t {
+    let saved = errno();
+    // SAFETY: no bytes.
+    match unsafe { libc::send(fd, buf, 0, 0) } {
+        -1 if errno() == libc::ENOTSOCK => {
+            set_errno(saved);
+            // SAFETY: no bytes.
+            unsafe { next::write(fd, buf, 0) }
+        }
+        sent => sent,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+    // SAFETY: the caller's buffers.
+    unsafe {
+        match writer_gate(fd) {
+            None => next::writev(fd, iov, count),
+            Some(cx) => write_vector(cx, fd, Buffers::new(iov, count as usize)),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `accept` and `connect`: the two calls without a non-blocking flag.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use libc::{sockaddr, socklen_t};
+
+use crate::driver::Direction;
+use crate::hook::fd::lifecycle;
+use crate::hook::fd::shared_listener;
+use crate::hook::libc::next;
+use crate::hook::wait::backoff::Pauses;
+use crate::hook::wait::retry::{
+    Asker, Mode, gate, inside_int, poll_now, socket_number, time_limit, until_done,
+};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => lifecycle::began(on_thread(fd, || next::accept(fd, addr, len))),
+            Some(cx) => accept_inside(cx, fd, addr, len, 0),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn accept4(
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => lifecycle::began(on_thread(fd, || next::accept4(fd, addr, len, flags))),
+            Some(cx) => accept_inside(cx, fd, addr, len, flags),
+        }
+    }
+}
+
+/// Accepts on a plain thread: as libc does, also where we have made the
+/// listener non-blocking.
+fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
+    shared_listener::about_to_accept(fd, false);
+    loop {
+        let accepted = accept();
+        if accepted >= 0 || errno() != libc::EAGAIN || !shared_listener::is_ours(fd) {
+            return accepted;
+        }
+        let mut entry = libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let limit = time_limit(fd, Direction::Read).map_or(-1, |limit| {
+            c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX)
+        });
+        // SAFETY: one entry, which lives across the call.
+        match unsafe { next::poll(&raw mut entry, 1, limit) } {
+            0 => {
+                set_errno(libc::EAGAIN);
+                return -1;
+            }
+            ready if ready < 0 => return ready,
+            _ => {}
+        }
+    }
+}
+
+/// Asks `poll`, then accepts. What happens when another thread takes the
+/// connection in between is `fd/shared_listener.rs`'s business.
+///
+/// # Safety
+///
+/// - As for `accept4`.
+unsafe fn accept_inside(
+    cx: Cx,
+    fd: c_int,
+    addr: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    shared_listener::about_to_accept(fd, true);
+    let mut asker = Asker::new(fd, Direction::Read);
+    let accepted = inside_int(cx, || {
+        until_done(cx, &mut asker, true, |mode| {
+            if mode == Mode::NoWait && poll_now(fd, libc::POLLIN) == 0 && listens(fd) {
+                return Err(libc::EAGAIN);
+            }
+            // SAFETY: the caller's arguments.
+            unsafe { sys!(SYS_accept4, fd, addr, len, flags) }
+        })
+    });
+    lifecycle::began(accepted)
+}
+
+/// What does not listen is left to `accept4`, which refuses it at once.
+fn listens(fd: RawFd) -> bool {
+    socket_number(fd, libc::SO_ACCEPTCONN) == Ok(1)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe {
+        match gate() {
+            None => next::connect(fd, addr, len),
+            Some(cx) => inside_int(cx, || connect_inside(cx, fd, addr, len)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `connect`.
+unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    // SAFETY: the caller's address, for every call of this.
+    let plain = || unsafe { sys!(SYS_connect, fd, addr, len) };
+    if flags & libc::O_NONBLOCK as usize != 0 {
+        return plain();
+    }
+    let started = without_waiting(fd, flags, plain);
+    let mut asker = Asker::new(fd, Direction::Write);
+    match started {
+        Err(code @ (libc::EINPROGRESS | libc::EALREADY)) => {
+            let deadline = asker.deadline()?;
+            match settled(cx, fd, deadline) {
+                Ok(()) => {}
+                // As the kernel says when SO_SNDTIMEO runs out.
+                Err(libc::ETIMEDOUT) => return Err(code),
+                Err(code) => return Err(code),
+            }
+            // SAFETY: a socket address begins with its family.
+            let family = c_int::from(unsafe { (*addr).sa_family });
+            if family == libc::AF_INET || family == libc::AF_INET6 {
+                // Once settled, connecting again does not wait: it fetches the
+                // result and moves the socket's state as a blocking call would.
+                return without_waiting(fd, flags, plain);
+            }
+            match socket_number(fd, libc::SO_ERROR)? {
+                0 => Ok(0),
+                code => Err(code),
+            }
+        }
+        Err(libc::EAGAIN) => {
+            full_backlog(cx, asker.deadline()?, || without_waiting(fd, flags, plain))
+        }
+        answer => answer,
+    }
+}
+
+/// Runs `call` with `O_NONBLOCK`: for this one call, never while parked.
+fn without_waiting(fd: RawFd, flags: usize, call: impl FnOnce() -> Answer) -> Answer {
+    // SAFETY: F_SETFL takes no pointer.
+    unsafe {
+        sys!(
+            SYS_fcntl,
+            fd,
+            libc::F_SETFL,
+            flags | libc::O_NONBLOCK as usize
+        )
+    }?;
+    let answer = call();
+    // SAFETY: as above. The flags were valid before, so they are now.
+    let _ = unsafe { sys!(SYS_fcntl, fd, libc::F_SETFL, flags) };
+    answer
+}
+
+/// Parks until the connection is made or has failed.
+fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
+    loop {
+        if poll_now(fd, libc::POLLOUT) != 0 {
+            return Ok(());
+        }
+        cx.drained(fd, Direction::Write);
+        if let Err(error) = cx.wait(fd, Direction::Write, deadline) {
+            let code = error.raw_os_error().unwrap_or(libc::EIO);
+            let late = code == libc::ETIMEDOUT && poll_now(fd, libc::POLLOUT) != 0;
+            return if late { Ok(()) } else { Err(code) };
+        }
+    }
+}
+
+/// A Unix listener whose backlog is full gives no sign of room.
+fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Answer) -> Answer {
+    let mut pauses = Pauses::new();
+    loop {
+        match pauses.pause(cx, deadline) {
+            Err(libc::ETIMEDOUT) => return call(),
+            paused => paused?,
+        }
+        match call() {
+            Err(libc::EAGAIN) => {}
+            answer => return answer,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn setsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    len: socklen_t,
+) -> c_int {
+    // SAFETY: the caller's arguments.
+    let result = unsafe { next::setsockopt(fd, level, name, value, len) };
+    if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
+        crate::hook::fd::cache::changed(fd);
+    }
+    result
+}
+
+/// `SO_RCVTIMEO`, `SO_SNDTIMEO`, and their names for 64-bit times.
+const TIME_LIMITS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];

@@ -1,0 +1,160 @@
+//! `recvmmsg` and `sendmmsg`: several messages with one call.
+
+use std::ffi::{c_int, c_uint};
+use std::time::Instant;
+
+use libc::{mmsghdr, timespec};
+
+use crate::driver::Direction;
+use crate::hook::libc::next;
+use crate::hook::net::message::finish;
+use crate::hook::process::sleep;
+use crate::hook::wait::retry::{Asker, after, gate, inside_int, until_done};
+use crate::hook::wait::transfer::{Buffers, broken};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, sys};
+
+/// Not a flag of the kernel's: messages after the first need not be there.
+const WAITFORONE: c_int = libc::MSG_WAITFORONE;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    limit: *mut timespec,
+) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { next::recvmmsg(fd, messages, count, flags, limit) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let time = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
+        };
+        let deadline = time.map(after);
+        // SAFETY: the caller's messages.
+        let answer = unsafe { receive(cx, fd, messages, count, flags, deadline) };
+        if let (Some(at), true) = (deadline, answer.is_ok()) {
+            let left = at.saturating_duration_since(Instant::now());
+            // SAFETY: the caller's time: the kernel, too, leaves the rest there.
+            unsafe {
+                (*limit).tv_sec = left.as_secs() as i64;
+                (*limit).tv_nsec = left.subsec_nanos().into();
+            }
+        }
+        answer
+    })
+}
+
+/// The deadline is looked at after each message only, as the kernel does.
+///
+/// # Safety
+///
+/// - `messages` points at `count` messages.
+unsafe fn receive(
+    cx: Cx,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    deadline: Option<Instant>,
+) -> Answer {
+    let none = std::ptr::null_mut::<timespec>();
+    let now = |done: usize| {
+        let (rest, left) = (messages.wrapping_add(done), count as usize - done);
+        let flags = flags & !WAITFORONE | libc::MSG_DONTWAIT;
+        // SAFETY: the caller's messages from `done` on.
+        unsafe { sys!(SYS_recvmmsg, fd, rest, left, flags, none) }
+    };
+    if flags & libc::MSG_DONTWAIT != 0 || count == 0 {
+        return now(0);
+    }
+    let mut asker = Asker::new(fd, Direction::Read);
+    let mut done = 0;
+    loop {
+        match until_done(cx, &mut asker, true, |_| {
+            if done > 0 && broken(fd) {
+                // Stays there for the next call.
+                return Ok(0);
+            }
+            now(done)
+        }) {
+            Ok(0) => return Ok(done),
+            Ok(more) => done += more,
+            Err(_) if done > 0 => return Ok(done),
+            Err(code) => return Err(code),
+        }
+        let late = deadline.is_some_and(|at| Instant::now() >= at);
+        if done >= count as usize || flags & WAITFORONE != 0 || late {
+            return Ok(done);
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    match gate() {
+        // SAFETY: the caller's arguments.
+        None => unsafe { next::sendmmsg(fd, messages, count, flags) },
+        // SAFETY: the caller's messages.
+        Some(cx) => inside_int(cx, || unsafe { send(cx, fd, messages, count, flags) }),
+    }
+}
+
+/// # Safety
+///
+/// - `messages` points at `count` messages.
+unsafe fn send(cx: Cx, fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> Answer {
+    let now = |done: usize| {
+        let (rest, left) = (messages.wrapping_add(done), count as usize - done);
+        // SAFETY: the caller's messages from `done` on.
+        unsafe { sys!(SYS_sendmmsg, fd, rest, left, flags | libc::MSG_DONTWAIT) }
+    };
+    if flags & libc::MSG_DONTWAIT != 0 || count == 0 {
+        return now(0);
+    }
+    let mut asker = Asker::new(fd, Direction::Write);
+    let mut done = 0;
+    while done < count as usize {
+        match until_done(cx, &mut asker, true, |_| {
+            if done > 0 && broken(fd) {
+                return Ok(0);
+            }
+            now(done)
+        }) {
+            Ok(0) => break,
+            Ok(more) => done += more,
+            Err(_) if done > 0 => break,
+            Err(code) => return Err(code),
+        }
+        // A stream may have taken a part of the last message only.
+        // SAFETY: a message that the kernel has just filled in.
+        let last = unsafe { &mut *messages.add(done - 1) };
+        if !complete(last) {
+            // SAFETY: the caller's message.
+            let taken: Result<usize, Errno> =
+                unsafe { finish(cx, fd, &last.msg_hdr, last.msg_len as usize, flags) };
+            last.msg_len = taken.unwrap_or(last.msg_len as usize) as c_uint;
+            if !complete(last) {
+                break;
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// All bytes of a message were taken.
+fn complete(message: &mmsghdr) -> bool {
+    let buffers = Buffers::new(message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen);
+    // SAFETY: the caller's message, which the kernel has just read.
+    message.msg_len as usize >= unsafe { buffers.total() }
+}

@@ -1,0 +1,268 @@
+//! `poll` and `ppoll`: ask the kernel without waiting, park on all, ask again.
+
+pub(crate) mod epoll;
+pub(crate) mod select;
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use libc::{c_short, nfds_t, pollfd, timespec};
+
+use crate::driver::Direction;
+use crate::hook::libc::next;
+use crate::hook::process::sleep;
+use crate::hook::wait::backoff::pause_until;
+use crate::hook::wait::retry::{after, gate, inside_int};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, sys, uninterrupted};
+
+/// The kernel's `sizeof(sigset_t)`, which is not libc's.
+pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
+
+const READ: c_short = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP | libc::POLLRDBAND;
+const WRITE: c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { next::poll(fds, n, timeout) };
+    };
+    let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+    // SAFETY: the caller's entries.
+    inside_int(cx, || unsafe {
+        poll_inside(cx, fds, n, limit, std::ptr::null())
+    })
+}
+
+/// glibc's other name for `poll`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    // SAFETY: the caller's arguments.
+    unsafe { poll(fds, n, timeout) }
+}
+
+/// The signal mask holds while the kernel is asked, not while parked: signals
+/// are the thread's, and other coroutines run there meanwhile. One that lets
+/// signals in is asked with every few milliseconds.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    limit: *const timespec,
+    mask: *const libc::sigset_t,
+) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's arguments.
+        return unsafe { next::ppoll(fds, n, limit, mask) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let limit = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
+        };
+        // SAFETY: the caller's entries and mask.
+        unsafe { poll_inside(cx, fds, n, limit, mask) }
+    })
+}
+
+/// # Safety
+///
+/// - `fds` points at `n` entries; `mask` is null or valid.
+unsafe fn poll_inside(
+    cx: Cx,
+    fds: *mut pollfd,
+    n: nfds_t,
+    limit: Option<Duration>,
+    mask: *const libc::sigset_t,
+) -> Answer {
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the caller's entries and mask, for every call.
+    let ask = || unsafe {
+        sys!(
+            SYS_ppoll,
+            fds,
+            n,
+            &raw const zero,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    };
+    // Who lets signals in by a mask wants to hear of them. Nobody else does: a
+    // signal is the thread's, and would be news to whoever happens to ask.
+    let ask = || match mask.is_null() {
+        true => uninterrupted(ask),
+        false => ask(),
+    };
+    let first = ask();
+    if first != Ok(0) || limit == Some(Duration::ZERO) {
+        return first;
+    }
+    let deadline = limit.map(after);
+    // The kernel took the entries, so they can be read (there may be none).
+    let entries = match n {
+        0 => &[],
+        // SAFETY: `n` entries of the caller; nobody writes them while we look.
+        n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
+    };
+    // SAFETY: the caller's mask.
+    let waits = match unsafe { lets_signals_in(mask) } {
+        true => Waits::Special,
+        false => Waits::of_entries(entries),
+    };
+    loop {
+        let parked = waits.park(cx, deadline);
+        match (ask(), parked) {
+            // Closed meanwhile: `ask` has said POLLNVAL, if it still is.
+            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
+            (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
+            (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
+            (Ok(0), Err(code)) => return Err(code),
+            (answer, _) => return answer,
+        }
+    }
+}
+
+/// Whether the mask opens the thread to signals that it blocks: who waits with
+/// it waits for these as well, and they come only while the kernel is asked.
+///
+/// # Safety
+///
+/// - `mask` is null or valid.
+pub(crate) unsafe fn lets_signals_in(mask: *const libc::sigset_t) -> bool {
+    if mask.is_null() {
+        return false;
+    }
+    let mut blocked = 0_u64;
+    let none = std::ptr::null::<u64>();
+    // SAFETY: no new mask, a place for the present one.
+    let asked = unsafe {
+        sys!(
+            SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            none,
+            &raw mut blocked,
+            KERNEL_SIGSET_BYTES
+        )
+    };
+    // SAFETY: the caller's mask, which begins with the kernel's 64 bits.
+    asked.is_ok() && blocked & !unsafe { mask.cast::<u64>().read_unaligned() } != 0
+}
+
+/// Lets the signals in that `mask` does and that have come: `EINTR` then.
+///
+/// # Safety
+///
+/// - `mask` is null or valid.
+pub(crate) unsafe fn let_signals_in(mask: *const libc::sigset_t) -> Result<(), Errno> {
+    let none = std::ptr::null::<pollfd>();
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: no entries, a live time, the caller's mask.
+    unsafe {
+        sys!(
+            SYS_ppoll,
+            none,
+            0,
+            &raw const zero,
+            mask,
+            KERNEL_SIGSET_BYTES
+        )
+    }
+    .map(drop)
+}
+
+/// What a `poll` waits for: one pair without allocation, several on the heap,
+/// never in the frame.
+pub(crate) enum Waits {
+    One(RawFd, Direction),
+    Many(Vec<(RawFd, Direction)>),
+    /// No entries: just the time.
+    Nothing,
+    /// Some entry waits for what readiness does not tell apart (urgent data,
+    /// errors only), or a mask lets signals in: asked again every few
+    /// milliseconds.
+    Special,
+}
+
+impl Waits {
+    fn of_entries(entries: &[pollfd]) -> Self {
+        let entries = entries.iter().filter(|entry| entry.fd >= 0);
+        let special = |entry: &pollfd| {
+            entry.events & (READ | WRITE) == 0 || entry.events & libc::POLLPRI != 0
+        };
+        if entries.clone().any(special) {
+            return Self::Special;
+        }
+        let wanting = |events: c_short| {
+            let entries = entries.clone();
+            entries
+                .filter(move |entry| entry.events & events != 0)
+                .map(|entry| entry.fd)
+        };
+        Self::of(wanting(READ), wanting(WRITE))
+    }
+
+    /// Waits for some to be readable, or some to be writable.
+    pub(crate) fn of(
+        readable: impl Iterator<Item = RawFd>,
+        writable: impl Iterator<Item = RawFd>,
+    ) -> Self {
+        let readable = readable.map(|fd| (fd, Direction::Read));
+        let mut all = readable.chain(writable.map(|fd| (fd, Direction::Write)));
+        match (all.next(), all.next()) {
+            (None, _) => Self::Nothing,
+            (Some((fd, dir)), None) => Self::One(fd, dir),
+            (Some(first), Some(second)) => {
+                Self::Many([first, second].into_iter().chain(all).collect())
+            }
+        }
+    }
+
+    /// Parks until something may have changed.
+    pub(crate) fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+        let parked = match self {
+            // The kernel has just said that none is ready.
+            Self::One(fd, dir) => {
+                cx.drained(*fd, *dir);
+                cx.wait(*fd, *dir, deadline)
+            }
+            Self::Many(many) => {
+                for (fd, dir) in many {
+                    cx.drained(*fd, *dir);
+                }
+                cx.wait_any(many, deadline)
+            }
+            Self::Nothing => {
+                pause_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
+                return if deadline.is_some() {
+                    Err(libc::ETIMEDOUT)
+                } else {
+                    Ok(())
+                };
+            }
+            Self::Special => return few_millis(cx, deadline),
+        };
+        match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+            // Something that epoll does not take, but that poll waits for.
+            Err(libc::EPERM) => few_millis(cx, deadline),
+            parked => parked,
+        }
+    }
+}
+
+pub(crate) fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+    const STEP: Duration = Duration::from_millis(5);
+    let step = after(STEP);
+    match deadline.filter(|&at| at <= step) {
+        Some(at) => pause_until(cx, at).and(Err(libc::ETIMEDOUT)),
+        None => pause_until(cx, step),
+    }
+}

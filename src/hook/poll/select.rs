@@ -1,0 +1,204 @@
+//! `select` and `pselect`: as `poll`, over three sets of bits that are both
+//! question and answer.
+
+use std::ffi::{c_int, c_ulong};
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use libc::{fd_set, sigset_t, timespec, timeval};
+
+use crate::hook::libc::next;
+use crate::hook::poll::{KERNEL_SIGSET_BYTES, Waits, lets_signals_in};
+use crate::hook::process::sleep;
+use crate::hook::wait::retry::{after, gate, inside_int};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, sys, uninterrupted};
+
+const BITS: usize = c_ulong::BITS as usize;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn select(
+    n: c_int,
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
+    limit: *mut timeval,
+) -> c_int {
+    let Some((cx, n)) = gate().zip(capped(n)) else {
+        // SAFETY: the caller's arguments.
+        return unsafe { next::select(n, read, write, except, limit) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let time = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(duration(limit).ok_or(libc::EINVAL)?),
+        };
+        let deadline = time.map(after);
+        let sets = [read, write, except].map(<*mut fd_set>::cast);
+        // SAFETY: the caller's sets.
+        let answer = unsafe { select_inside(cx, n, sets, time, std::ptr::null()) };
+        // As Linux does: what is left of the time.
+        if let Some(at) = deadline {
+            let left = at.saturating_duration_since(Instant::now());
+            // SAFETY: the caller's time.
+            unsafe {
+                (*limit).tv_sec = left.as_secs() as i64;
+                (*limit).tv_usec = left.subsec_micros().into();
+            }
+        }
+        answer
+    })
+}
+
+/// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pselect(
+    n: c_int,
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let Some((cx, n)) = gate().zip(capped(n)) else {
+        // SAFETY: the caller's arguments.
+        return unsafe { next::pselect(n, read, write, except, limit, mask) };
+    };
+    inside_int(cx, || {
+        // SAFETY: null or the caller's time.
+        let time = match unsafe { limit.as_ref() } {
+            None => None,
+            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
+        };
+        let sets = [read, write, except].map(<*mut fd_set>::cast);
+        // SAFETY: the caller's sets and mask.
+        unsafe { select_inside(cx, n, sets, time, mask) }
+    })
+}
+
+/// A time as the kernel takes it: microseconds may be more than a second.
+fn duration(time: &timeval) -> Option<Duration> {
+    let seconds = Duration::from_secs(time.tv_sec.try_into().ok()?);
+    seconds.checked_add(Duration::from_micros(time.tv_usec.try_into().ok()?))
+}
+
+/// How many numbers the kernel looks at: no more than its table has places.
+/// Whoever says more (`getdtablesize()`, a million) may have smaller sets. `None`
+/// if the size of the table can't be told.
+fn capped(n: c_int) -> Option<c_int> {
+    if n <= libc::FD_SETSIZE as c_int {
+        return Some(n);
+    }
+    table_size().map(|size| n.min(size))
+}
+
+/// `FDSize` of the thread.
+#[cold]
+#[inline(never)]
+fn table_size() -> Option<c_int> {
+    // It stands in the first few hundred bytes.
+    let mut text = [0_u8; 1024];
+    let path = c"/proc/thread-self/status".as_ptr();
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+    // SAFETY: a path, a buffer, and a descriptor made just now.
+    let len = unsafe {
+        let fd = sys!(SYS_openat, libc::AT_FDCWD, path, flags, 0).ok()?;
+        let len = sys!(SYS_read, fd, text.as_mut_ptr(), text.len());
+        let _ = sys!(SYS_close, fd);
+        len.ok()?
+    };
+    let mut lines = text[..len].split(|&byte| byte == b'\n');
+    let size = lines.find_map(|line| line.strip_prefix(b"FDSize:"))?;
+    std::str::from_utf8(size).ok()?.trim().parse().ok()
+}
+
+/// The caller's three sets: each null, or as many words as `n` bits take.
+type Sets = [*mut c_ulong; 3];
+
+/// # Safety
+///
+/// - As for `pselect`.
+unsafe fn select_inside(
+    cx: Cx,
+    n: c_int,
+    sets: Sets,
+    limit: Option<Duration>,
+    mask: *const sigset_t,
+) -> Answer {
+    let words = usize::try_from(n).map_err(|_| libc::EINVAL)?.div_ceil(BITS);
+    // SAFETY: the caller's sets, for this and all below.
+    let asked = sets.map(|set| match set.is_null() {
+        true => Vec::new(),
+        // SAFETY: as just said.
+        false => unsafe { std::slice::from_raw_parts(set, words) }.to_vec(),
+    });
+    // SAFETY: the caller's sets and mask.
+    let ask = || unsafe { select_now(n, sets, mask) };
+    // As for `poll`.
+    let ask = || match mask.is_null() {
+        true => uninterrupted(ask),
+        false => ask(),
+    };
+    let first = ask();
+    if first != Ok(0) || limit == Some(Duration::ZERO) {
+        return first;
+    }
+    let deadline = limit.map(after);
+    let [read, write, except] = &asked;
+    let members = |set| members(set).filter(|&fd| fd < n);
+    // SAFETY: the caller's mask.
+    let waits = if members(except).next().is_some() || unsafe { lets_signals_in(mask) } {
+        Waits::Special
+    } else {
+        Waits::of(members(read), members(write))
+    };
+    loop {
+        let parked = waits.park(cx, deadline);
+        for (set, asked) in sets.iter().zip(&asked).filter(|(set, _)| !set.is_null()) {
+            // SAFETY: as many words as were read from it.
+            unsafe { std::ptr::copy_nonoverlapping(asked.as_ptr(), *set, asked.len()) };
+        }
+        match (ask(), parked) {
+            // Closed meanwhile: `ask` has said EBADF, if it still is.
+            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
+            (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
+            (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
+            (Ok(0), Err(code)) => return Err(code),
+            (answer, _) => return answer,
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `pselect`.
+unsafe fn select_now(n: c_int, [read, write, except]: Sets, mask: *const sigset_t) -> Answer {
+    let zero = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mask: [usize; 2] = [mask.expose_provenance(), KERNEL_SIGSET_BYTES];
+    // SAFETY: the caller's sets and mask; the kernel takes the mask as a
+    // pointer and a size behind one pointer.
+    unsafe {
+        sys!(
+            SYS_pselect6,
+            n,
+            read,
+            write,
+            except,
+            &raw const zero,
+            mask.as_ptr()
+        )
+    }
+}
+
+/// The numbers in a set.
+fn members(set: &[c_ulong]) -> impl Iterator<Item = RawFd> {
+    set.iter().enumerate().flat_map(|(at, word)| {
+        (0..BITS)
+            .filter(move |bit| word >> bit & 1 != 0)
+            .map(move |bit| (at * BITS + bit) as RawFd)
+    })
+}

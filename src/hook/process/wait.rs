@@ -1,0 +1,182 @@
+//! `wait`, `waitpid`, `wait3`, `wait4`, `waitid`: the ends of children.
+//!
+//! One child is waited for through a pidfd, which epoll watches; the kernel is
+//! asked with `WNOHANG` before and after, so whoever reaps it, and whatever
+//! the result is, is libc's business as ever. Any child, a group, and stops
+//! give nothing to watch: they are asked for again, up to every 10 ms.
+
+use std::ffi::{c_int, c_uint};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
+
+use crate::driver::Direction;
+use crate::hook::fd::lifecycle;
+use crate::hook::libc::next;
+use crate::hook::wait::backoff::Pauses;
+use crate::hook::wait::retry::{gate, inside_int};
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, sys};
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
+    // SAFETY: the caller's place.
+    unsafe { waitpid(-1, status, 0) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
+    // SAFETY: the caller's place.
+    unsafe {
+        match gate() {
+            None => next::waitpid(pid, status, options),
+            Some(cx) => wait4_inside(cx, pid, status, options, std::ptr::null_mut()),
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+    // SAFETY: the caller's places.
+    unsafe { wait4(-1, status, options, usage) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn wait4(
+    pid: pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut rusage,
+) -> pid_t {
+    // SAFETY: the caller's places.
+    unsafe {
+        match gate() {
+            None => next::wait4(pid, status, options, usage),
+            Some(cx) => wait4_inside(cx, pid, status, options, usage),
+        }
+    }
+}
+
+/// # Safety
+///
+/// - As for `wait4`.
+unsafe fn wait4_inside(
+    cx: Cx,
+    pid: pid_t,
+    status: *mut c_int,
+    options: c_int,
+    usage: *mut rusage,
+) -> pid_t {
+    // SAFETY: the caller's places, for every call.
+    let ask = || unsafe { sys!(SYS_wait4, pid, status, options | libc::WNOHANG, usage) };
+    inside_int(cx, || {
+        if options & libc::WNOHANG != 0 {
+            return ask();
+        }
+        let one = pid > 0 && options & (libc::WUNTRACED | libc::WCONTINUED) == 0;
+        until_some(cx, if one { Child::Pid(pid) } else { Child::Any }, || {
+            ask().map(|reaped| (reaped != 0).then_some(reaped))
+        })
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn waitid(
+    kind: idtype_t,
+    id: id_t,
+    info: *mut siginfo_t,
+    options: c_int,
+) -> c_int {
+    let Some(cx) = gate() else {
+        // SAFETY: the caller's place.
+        return unsafe { next::waitid(kind, id, info, options) };
+    };
+    inside_int(cx, || {
+        if options & libc::WNOHANG != 0 {
+            // SAFETY: the caller's place.
+            return unsafe { sys!(SYS_waitid, kind, id, info, options, 0) };
+        }
+        // SAFETY: zeros are a valid one, and mean "nobody".
+        let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
+        let child = match kind {
+            _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => Child::Any,
+            libc::P_PID => Child::Pid(id as pid_t),
+            libc::P_PIDFD => Child::PidFd(id as RawFd),
+            _ => Child::Any,
+        };
+        let answer = until_some(cx, child, || {
+            // SAFETY: our own place.
+            let result = unsafe {
+                sys!(
+                    SYS_waitid,
+                    kind,
+                    id,
+                    &raw mut ours,
+                    options | libc::WNOHANG,
+                    0
+                )
+            };
+            // SAFETY: of a child, or all zero.
+            result.map(|_| (unsafe { ours.si_pid() } != 0).then_some(0))
+        })?;
+        if !info.is_null() {
+            // SAFETY: the caller's place.
+            unsafe { info.write(ours) };
+        }
+        Ok(answer)
+    })
+}
+
+/// What is waited for.
+enum Child {
+    Pid(pid_t),
+    PidFd(RawFd),
+    /// Nothing that can be watched.
+    Any,
+}
+
+/// Asks until there is somebody.
+fn until_some(
+    cx: Cx,
+    child: Child,
+    mut ask: impl FnMut() -> Result<Option<usize>, Errno>,
+) -> Answer {
+    if let Some(found) = ask()? {
+        return Ok(found);
+    }
+    let opened;
+    let pidfd = match child {
+        Child::Pid(pid) => {
+            opened = open_pidfd(pid);
+            opened.as_ref().map(AsRawFd::as_raw_fd)
+        }
+        Child::PidFd(fd) => Some(fd),
+        Child::Any => None,
+    };
+    if let Some(fd) = pidfd {
+        cx.drained(fd, Direction::Read);
+        match cx.wait(fd, Direction::Read, None) {
+            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
+                return Err(libc::ECANCELED);
+            }
+            // It has ended; or it can't be watched, so it is asked for.
+            _ => {}
+        }
+    }
+    let mut pauses = Pauses::new();
+    loop {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        pauses.pause(cx, None)?;
+    }
+}
+
+/// `None`: no such process any more, an old kernel, or no descriptor left.
+fn open_pidfd(pid: pid_t) -> Option<OwnedFd> {
+    const NO_FLAGS: c_uint = 0;
+    // SAFETY: no pointers.
+    let fd = unsafe { sys!(SYS_pidfd_open, pid, NO_FLAGS) }.ok()?;
+    // SAFETY: made just now. Dropping it goes through our `close`.
+    Some(unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd)) })
+}

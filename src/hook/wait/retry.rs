@@ -1,0 +1,421 @@
+//! The one way in which a hooked call waits: try, who asked?, park, again.
+//!
+//! ```text
+//!            ┌───────────── drained, and the user blocks: no try ─────────────┐
+//!            │                                                                ▼
+//!   call ────┴──► try without waiting ──► EAGAIN ──► who asked? ──────────► park ──┐
+//!                   ▲    │                             │                    │  │   │
+//!                   │    └─► anything else: answer     └─► O_NONBLOCK:      │  └─► EPERM (no such thing as ready):
+//!                   │                                      EAGAIN           │      the plain call
+//!                   └───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Nothing here knows which call it is. What a call does to the kernel is a
+//! closure over a [`Mode`]; what time-outs mean is in [`Asker`].
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use crate::blocking;
+use crate::driver::Direction;
+use crate::hook::fd::cache::{self, Question};
+use crate::hook::fd::shared_listener;
+use crate::hook::wait::backoff::Pauses;
+use crate::hook::wait::shallow::WAIT;
+use crate::sched::Cx;
+use crate::sys::syscall::{Answer, Errno, answer_c, errno, sys, uninterrupted};
+
+/// How a call is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Must answer `EAGAIN` instead of waiting.
+    NoWait,
+    /// As the user wrote it; for what can't be polled.
+    Plain,
+}
+
+/// The coroutine that this code runs in and may suspend. None: do as libc.
+#[inline(always)]
+pub(crate) fn gate() -> Option<Cx> {
+    Cx::current()
+}
+
+/// [`gate`] for calls that are about time and not about a descriptor: not open
+/// while unwinding, when a coroutine can't park, nor to signal handlers.
+#[inline(always)]
+pub(crate) fn gate_to_park() -> Option<Cx> {
+    gate().filter(|cx| Cx::parkable().is_some() && cx.is_at_home())
+}
+
+/// Runs a hooked call in a coroutine and returns as C does.
+///
+/// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
+/// call that did not wait counts against the fairness budget: a coroutine
+/// whose calls never wait yields now and then.
+#[inline(always)]
+pub(crate) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
+    let saved = errno();
+    finish(checked(cx, call), saved)
+}
+
+/// [`inside`], before the answer is made C's.
+#[inline(always)]
+pub(crate) fn checked(cx: Cx, call: impl FnOnce() -> Answer) -> Answer {
+    match cx.check() {
+        Ok(()) => {
+            let answer = call();
+            cx.spend();
+            answer
+        }
+        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
+    }
+}
+
+/// Returns as C does. What the scheduler tells apart (the caller's own time
+/// limit, which each call reports in its way, and that of a
+/// [`timeout`](crate::timeout) around it) is one error to the caller.
+#[inline]
+pub(crate) fn finish(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
+        answer => answer_c(answer, saved),
+    }
+}
+
+/// [`inside`] for calls on what may be a file. Those neither yield nor fail by
+/// cancellation: loggers write to their files under a lock and count on it
+/// that nobody else runs, and what is cancelled may still save its data.
+#[inline(always)]
+pub(crate) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
+    if cache::known(fd, cache::NOT_A_FILE) {
+        return inside(cx, call);
+    }
+    let saved = errno();
+    finish(call(), saved)
+}
+
+/// [`inside`] for calls on what is a file for sure.
+pub(crate) fn inside_file(call: impl FnOnce() -> Answer) -> isize {
+    let saved = errno();
+    answer_c(call(), saved)
+}
+
+/// Runs a job on a helper thread; the coroutine waits, also if it is
+/// cancelled: the job takes its time but waits for nobody.
+pub(crate) fn on_helper<T: Send + 'static>(
+    cx: Cx,
+    job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
+) -> Result<T, Errno> {
+    // Without a thread there is nobody to do it, and no memory for one.
+    blocking::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
+}
+
+/// [`inside`] for calls that return `int`.
+pub(crate) fn inside_int(cx: Cx, call: impl FnOnce() -> Answer) -> c_int {
+    inside(cx, call) as c_int
+}
+
+/// Which descriptor a call waits for, and who wants it to wait.
+pub(crate) struct Asker {
+    pub(crate) fd: RawFd,
+    pub(crate) dir: Direction,
+    /// Whether who called waits himself, where there is no limit to it: see
+    /// `shallow.rs`.
+    outside: bool,
+    /// Asked at the first park only: most calls never need it.
+    limit: Option<Limit>,
+    /// The call has waited before.
+    parked: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    UserIsNonBlocking,
+    Until(Option<Instant>),
+}
+
+impl Asker {
+    pub(crate) fn new(fd: RawFd, dir: Direction) -> Self {
+        Self {
+            fd,
+            dir,
+            outside: false,
+            limit: None,
+            parked: false,
+        }
+    }
+
+    /// For a call that may answer [`WAIT`].
+    #[inline(always)]
+    pub(crate) fn outside(self, outside: bool) -> Self {
+        Self { outside, ..self }
+    }
+
+    /// When waiting must end.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if the user made the descriptor non-blocking.
+    pub(crate) fn deadline(&mut self) -> Result<Option<Instant>, Errno> {
+        self.deadline_with(cache::facts(self.fd))
+    }
+
+    /// [`deadline`](Self::deadline), with what is known of the descriptor.
+    #[inline]
+    fn deadline_with(&mut self, facts: u64) -> Result<Option<Instant>, Errno> {
+        let all = cache::BLOCKING | cache::no_limit(self.dir);
+        let limit = match self.limit {
+            Some(limit) => limit,
+            None if facts & all == all => Limit::Until(None),
+            None => *self.limit.insert(ask(self.fd, self.dir)?),
+        };
+        match limit {
+            Limit::UserIsNonBlocking => Err(libc::EAGAIN),
+            Limit::Until(deadline) => Ok(deadline),
+        }
+    }
+
+    /// Asks the kernel again whether the user wants to wait.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if not.
+    #[cold]
+    fn confirm(&mut self) -> Result<(), Errno> {
+        if is_nonblocking(self.fd)? {
+            cache::changed(self.fd);
+            self.limit = Some(Limit::UserIsNonBlocking);
+        }
+        self.deadline().map(drop)
+    }
+}
+
+/// Whether the user made it non-blocking; what we did to a listener does not
+/// count.
+pub(crate) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    Ok(flags & libc::O_NONBLOCK as usize != 0 && !shared_listener::is_ours(fd))
+}
+
+/// Asks the kernel what the user set.
+#[cold]
+fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
+    let all = cache::BLOCKING | cache::no_limit(dir);
+    let question = Question::begin(fd);
+    if is_nonblocking(fd)? {
+        return Ok(Limit::UserIsNonBlocking);
+    }
+    let limit = time_limit(fd, dir);
+    let facts = if limit.is_none() {
+        all
+    } else {
+        cache::BLOCKING
+    };
+    question.learned(match dir {
+        Direction::Write if fills_peer_queue(fd) => facts | cache::PEER_QUEUE,
+        _ => facts,
+    });
+    Ok(Limit::Until(limit.map(after)))
+}
+
+fn fills_peer_queue(fd: RawFd) -> bool {
+    socket_number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+        && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
+}
+
+/// No event tells when to write again.
+fn eventless(fd: RawFd, dir: Direction) -> bool {
+    dir == Direction::Write && cache::known(fd, cache::PEER_QUEUE)
+}
+
+/// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
+pub(crate) fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
+    let name = match dir {
+        Direction::Read => libc::SO_RCVTIMEO,
+        Direction::Write => libc::SO_SNDTIMEO,
+    };
+    // SAFETY: any bytes are two longs.
+    let time = unsafe {
+        socket_option(
+            fd,
+            name,
+            libc::timeval {
+                tv_sec: 0,
+                tv_usec: 0,
+            },
+        )
+    }
+    .ok()?;
+    let limit = Duration::new(
+        time.tv_sec.try_into().ok()?,
+        u32::try_from(time.tv_usec).ok()? * 1000,
+    );
+    (!limit.is_zero()).then_some(limit)
+}
+
+/// Reads an option of level `SOL_SOCKET` into `value`.
+///
+/// # Safety
+///
+/// - Any bytes are a valid `T`.
+unsafe fn socket_option<T>(fd: RawFd, name: c_int, mut value: T) -> Result<T, Errno> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    let place: *mut c_void = (&raw mut value).cast();
+    // SAFETY: a place of `len` bytes, in which the caller allows any bytes.
+    unsafe {
+        sys!(
+            SYS_getsockopt,
+            fd,
+            libc::SOL_SOCKET,
+            name,
+            place,
+            &raw mut len
+        )
+    }?;
+    Ok(value)
+}
+
+/// Reads a whole-number option of level `SOL_SOCKET`.
+pub(crate) fn socket_number(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
+    // SAFETY: any bytes are an int.
+    unsafe { socket_option(fd, name, 0) }
+}
+
+/// The moment `time` from now; a few decades for times that have no end.
+pub(crate) fn after(time: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    Instant::now() + time.min(FOREVER)
+}
+
+/// How a park ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Parked {
+    /// It may be ready now.
+    Woken,
+    /// Time is over, but it may have become ready in this very moment.
+    Late,
+    /// No such thing as ready.
+    CannotWait,
+}
+
+/// Runs `call` until it says something else than `EAGAIN`, parking between.
+///
+/// `hint` false: the call may answer although the descriptor is drained (no
+/// bytes asked for), so it is always tried.
+#[inline(always)]
+pub(crate) fn until_done(
+    cx: Cx,
+    asker: &mut Asker,
+    hint: bool,
+    mut call: impl FnMut(Mode) -> Answer,
+) -> Answer {
+    let (fd, dir) = (asker.fd, asker.dir);
+    // A drained descriptor is not tried, but only where we know that the user
+    // wants to wait: otherwise EAGAIN is what he is to get.
+    if !hint || cx.worth_trying(fd, dir) || !cache::known(fd, cache::BLOCKING) || eventless(fd, dir)
+    {
+        match call(Mode::NoWait) {
+            Err(libc::EAGAIN) => {}
+            answer => return answer,
+        }
+        asker.deadline()?;
+        cx.drained(fd, dir);
+    }
+    if asker.outside && cx.waits_without_limit() && asker.deadline()?.is_none() {
+        return Err(WAIT);
+    }
+    let mut pauses = Pauses::new();
+    loop {
+        let parked = if eventless(fd, dir) {
+            pause(cx, asker, &mut pauses)?
+        } else {
+            park(cx, asker)?
+        };
+        let mode = match parked {
+            Parked::Woken | Parked::Late => Mode::NoWait,
+            Parked::CannotWait => Mode::Plain,
+        };
+        match call(mode) {
+            // Somebody else was faster; or what is known of the number is of
+            // an earlier descriptor.
+            Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
+            answer => return answer,
+        }
+        cx.drained(fd, dir);
+    }
+}
+
+/// Parks until the descriptor may be ready. Everything but this frame and the
+/// call's own is gone from the stack while the coroutine is parked.
+#[inline(never)]
+fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
+    let facts = cache::facts(asker.fd);
+    let deadline = asker.deadline_with(facts)?;
+    let again = std::mem::replace(&mut asker.parked, true);
+    match cx.wait_or_again(asker.fd, asker.dir, deadline, again) {
+        Ok(()) => {
+            // What epoll takes is no regular file.
+            if facts & cache::NOT_A_FILE == 0 {
+                note_pollable(asker.fd);
+            }
+            Ok(Parked::Woken)
+        }
+        Err(error) => not_woken(error),
+    }
+}
+
+/// Waits a little where no event will tell.
+#[cold]
+fn pause(cx: Cx, asker: &mut Asker, pauses: &mut Pauses) -> Result<Parked, Errno> {
+    match pauses.pause(cx, asker.deadline()?) {
+        Ok(()) => Ok(Parked::Woken),
+        Err(libc::ETIMEDOUT) => Ok(Parked::Late),
+        Err(code) => Err(code),
+    }
+}
+
+#[cold]
+pub(crate) fn note_pollable(fd: RawFd) {
+    Question::begin(fd).learned(cache::NOT_A_FILE);
+}
+
+#[cold]
+fn not_woken(error: io::Error) -> Result<Parked, Errno> {
+    match error.raw_os_error().unwrap_or(libc::EIO) {
+        libc::ETIMEDOUT => Ok(Parked::Late),
+        libc::EPERM => Ok(Parked::CannotWait),
+        code => Err(code),
+    }
+}
+
+/// What `poll` says of `fd` now: the events that hold, or 0.
+pub(crate) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
+    let mut entry = libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    let zero = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let at = &raw mut entry;
+    // SAFETY: one entry and a time, both live across the call.
+    match uninterrupted(|| unsafe { sys!(SYS_ppoll, at, 1, &raw const zero, 0, 0) }) {
+        Ok(_) => entry.revents,
+        // No answer: let the call itself say what is wrong.
+        Err(_) => events,
+    }
+}
+
+/// The event that ends waiting in `dir`.
+pub(crate) fn event(dir: Direction) -> libc::c_short {
+    match dir {
+        Direction::Read => libc::POLLIN,
+        Direction::Write => libc::POLLOUT,
+    }
+}

@@ -1,0 +1,286 @@
+//! Bytes in and out: what `read`, `recv`, `write`, `send` and their relatives
+//! have in common. The calls themselves are in `files/read_write.rs` and `net/message.rs`.
+//!
+//! All are one [`Transfer`]: they differ in the system call that moves the
+//! piece from byte `done` on, and in nothing else. Rules that hold for all:
+//!
+//! - per call non-blocking (`MSG_DONTWAIT`, `RWF_NOWAIT`), nothing is set on
+//!   the descriptor;
+//! - outgoing bytes are taken whole, as a blocking send does; an error after
+//!   the first piece is left for the next call;
+//! - a short transfer on a stream means drained, so the next one parks without
+//!   a try; end of file and `MSG_PEEK` say nothing;
+//! - `MSG_WAITALL` collects on streams, except with `MSG_PEEK` and with
+//!   control data, where what is there is returned.
+
+use std::ffi::c_int;
+use std::os::fd::RawFd;
+
+use libc::iovec;
+
+use crate::driver::Direction;
+use crate::hook::wait::retry::{Asker, Mode, poll_now, socket_number, until_done};
+use crate::sched::Cx;
+use crate::sys::syscall::Answer;
+
+/// The most buffers that the kernel takes in one call (`UIO_MAXIOV`).
+const MOST_BUFFERS: usize = 1024;
+
+/// What the engine must know of a call that moves bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Transfer {
+    fd: RawFd,
+    dir: Direction,
+    /// Bytes asked for.
+    total: usize,
+    /// Of `recv` and `send`; 0 for `read` and `write`.
+    flags: c_int,
+    /// Not done before `total` bytes are moved.
+    whole: bool,
+    /// See `shallow.rs`.
+    outside: bool,
+    /// It may be known that there is nothing to move.
+    hint: bool,
+}
+
+impl Transfer {
+    #[inline(always)]
+    pub(crate) fn incoming(fd: RawFd, total: usize, flags: c_int, control: bool) -> Self {
+        let collect = flags & libc::MSG_WAITALL != 0
+            && flags & libc::MSG_PEEK == 0
+            && !control
+            && socket_number(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+        Self {
+            fd,
+            dir: Direction::Read,
+            total,
+            flags,
+            whole: collect,
+            outside: false,
+            hint: total > 0,
+        }
+    }
+
+    /// An incoming one that takes what is there, and is waited for outside.
+    /// `woken`: it is said to be there.
+    #[inline(always)]
+    pub(crate) fn waited_for(fd: RawFd, total: usize, flags: c_int, woken: bool) -> Self {
+        Self {
+            fd,
+            dir: Direction::Read,
+            total,
+            flags,
+            whole: false,
+            outside: true,
+            hint: !woken,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn outgoing(fd: RawFd, total: usize, flags: c_int) -> Self {
+        Self {
+            fd,
+            dir: Direction::Write,
+            total,
+            flags,
+            whole: true,
+            outside: false,
+            hint: total > 0,
+        }
+    }
+
+    /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
+    #[inline(always)]
+    pub(crate) fn run(self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
+        // These answer at once, whatever is or isn't there.
+        let at_once = match self.dir {
+            Direction::Read => libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
+            Direction::Write => libc::MSG_DONTWAIT,
+        };
+        if self.flags & at_once != 0 {
+            return piece(0, Mode::Plain);
+        }
+        let mut asker = Asker::new(self.fd, self.dir).outside(self.outside);
+        let moved = until_done(cx, &mut asker, self.hint, |mode| piece(0, mode))?;
+        if self.settle(cx, moved, moved) {
+            return Ok(moved);
+        }
+        Ok(self.go_on(cx, &mut asker, moved, piece))
+    }
+
+    /// Notes what a piece shows; whether the call is complete. `done` counts
+    /// all pieces, `moved` the last.
+    #[inline(always)]
+    fn settle(self, cx: Cx, done: usize, moved: usize) -> bool {
+        let short = done < self.total;
+        if short && moved > 0 && self.flags & libc::MSG_PEEK == 0 {
+            cx.moved_short(self.fd, self.dir);
+        }
+        !short || moved == 0 || !self.whole
+    }
+
+    /// Moves the other pieces of a transfer that is to be whole. An error ends
+    /// it short: the next call will meet it.
+    #[cold]
+    fn go_on(
+        self,
+        cx: Cx,
+        asker: &mut Asker,
+        mut done: usize,
+        mut piece: impl FnMut(usize, Mode) -> Answer,
+    ) -> usize {
+        loop {
+            let moved = until_done(cx, asker, true, |mode| {
+                if self.dir == Direction::Write && broken(self.fd) {
+                    Ok(0)
+                } else {
+                    piece(done, mode)
+                }
+            });
+            let Ok(moved) = moved else { return done };
+            done += moved;
+            if self.settle(cx, done, moved) {
+                return done;
+            }
+        }
+    }
+}
+
+/// An error waits at `fd`. After a partial send it must stay there for the
+/// next call: trying would consume it, and raise SIGPIPE now.
+#[cold]
+pub(crate) fn broken(fd: RawFd) -> bool {
+    poll_now(fd, libc::POLLOUT) & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+}
+
+/// The buffers of a vectored call.
+#[derive(Clone, Copy)]
+pub(crate) struct Buffers {
+    pub(crate) first: *const iovec,
+    pub(crate) count: usize,
+}
+
+impl Buffers {
+    /// Nothing is read through the pointer if the kernel would refuse `count`.
+    pub(crate) fn new(first: *const iovec, count: usize) -> Self {
+        Self { first, count }
+    }
+
+    /// Whether the kernel takes none of such arguments, whatever the file.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    #[cold]
+    pub(crate) unsafe fn refused(&self) -> bool {
+        // SAFETY: forwarded.
+        let total = unsafe { self.total() };
+        self.count > MOST_BUFFERS || isize::try_from(total).is_err()
+    }
+
+    /// # Safety
+    ///
+    /// - `first` points at `count` buffers (or `count` is more than allowed).
+    unsafe fn all(&self) -> &[iovec] {
+        if self.first.is_null() || self.count == 0 || self.count > MOST_BUFFERS {
+            return &[];
+        }
+        // SAFETY: promised by the caller; an iovec has no invalid bytes.
+        unsafe { std::slice::from_raw_parts(self.first, self.count) }
+    }
+
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    pub(crate) unsafe fn total(&self) -> usize {
+        // SAFETY: forwarded.
+        unsafe { self.all() }
+            .iter()
+            .fold(0, |sum, one| sum.saturating_add(one.iov_len))
+    }
+
+    /// Copies `bytes` to where the byte at `done` belongs, and on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all); the buffers can be written, and have room.
+    pub(crate) unsafe fn scatter(&self, done: usize, bytes: &[u8]) {
+        // SAFETY: forwarded.
+        unsafe {
+            self.pieces(done, bytes.len(), |at, place, len| {
+                place.copy_from_nonoverlapping(bytes[at..].as_ptr(), len);
+            });
+        }
+    }
+
+    /// Copies `len` bytes from the one at `done` on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all); the buffers hold as much.
+    pub(crate) unsafe fn gather(&self, done: usize, len: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(len);
+        // SAFETY: forwarded.
+        unsafe {
+            self.pieces(done, len, |_, place, len| {
+                bytes.extend_from_slice(std::slice::from_raw_parts(place, len));
+            });
+        }
+        bytes
+    }
+
+    /// Calls `f` with each stretch of `len` bytes from `done` on: how many
+    /// came before it, where it is, and its length.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    unsafe fn pieces(&self, mut done: usize, len: usize, mut f: impl FnMut(usize, *mut u8, usize)) {
+        let mut at = 0;
+        // SAFETY: forwarded.
+        for one in unsafe { self.all() } {
+            let skipped = done.min(one.iov_len);
+            done -= skipped;
+            let piece = (one.iov_len - skipped).min(len - at);
+            if piece > 0 {
+                f(at, one.iov_base.cast::<u8>().wrapping_add(skipped), piece);
+                at += piece;
+            }
+        }
+    }
+
+    /// What comes after `done` bytes: the rest of a buffer (kept in `scratch`),
+    /// or the whole buffers from there on.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    pub(crate) unsafe fn after(&self, mut done: usize, scratch: &mut iovec) -> Buffers {
+        if done == 0 {
+            return *self;
+        }
+        // SAFETY: forwarded.
+        let all = unsafe { self.all() };
+        for (at, one) in all.iter().enumerate() {
+            if done < one.iov_len {
+                if done == 0 {
+                    return Buffers::new(one, all.len() - at);
+                }
+                *scratch = iovec {
+                    iov_base: one.iov_base.wrapping_byte_add(done),
+                    iov_len: one.iov_len - done,
+                };
+                return Buffers::new(scratch, 1);
+            }
+            done -= one.iov_len;
+        }
+        *self
+    }
+}
+
+pub(crate) fn no_buffer() -> iovec {
+    iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }
+}

@@ -1,0 +1,231 @@
+//! `JoinHandle` and `Coroutine`: what others hold of a coroutine.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::block_on::block_on;
+use crate::sched::{self, Cx, Worker};
+use crate::task::alias::Ask;
+use crate::task::{Addr, JoinError, JoinRef};
+
+/// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
+///
+/// Dropping the handle detaches the coroutine, which goes on; nobody can see
+/// its result then. The handle is also a [`Future`], for any executor.
+pub struct JoinHandle<T> {
+    /// `None` once the result was taken.
+    join: Option<JoinRef>,
+    result: PhantomData<T>,
+}
+
+// SAFETY: a `&JoinHandle<T>` gives no access to a `T`.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> Unpin for JoinHandle<T> {}
+
+impl<T> JoinHandle<T> {
+    /// `join` must be a packet whose closure returns `T`.
+    pub(crate) fn new(join: JoinRef) -> Self {
+        Self {
+            join: Some(join),
+            result: PhantomData,
+        }
+    }
+
+    /// Waits for the coroutine to end: parks the calling coroutine, or blocks
+    /// the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// The coroutine panicked, was cancelled, or got no stack.
+    ///
+    /// # Panics
+    ///
+    /// When a thread that runs a worker calls it outside any coroutine (from a
+    /// destructor that the worker runs): nobody could ever wake it.
+    pub fn join(self) -> Result<T, JoinError> {
+        if self.is_finished() {
+            self.into_result()
+        } else {
+            block_on(self)
+        }
+    }
+
+    /// Whether the coroutine has ended, so that [`JoinHandle::join`] would
+    /// return at once.
+    pub fn is_finished(&self) -> bool {
+        self.join.as_ref().is_none_or(JoinRef::is_done)
+    }
+
+    /// Cancels the coroutine: its blocking calls, the present one and all
+    /// later ones, fail with `ECANCELED`; crore's own waits unwind it. One
+    /// that has not started never will. One that never waits is not disturbed.
+    ///
+    /// Does not wait for it to end; [`JoinHandle::join`] does.
+    pub fn cancel(&self) {
+        self.coroutine().cancel();
+    }
+
+    /// The coroutine itself.
+    ///
+    /// # Panics
+    ///
+    /// After the handle was polled to its end.
+    pub fn coroutine(&self) -> Coroutine {
+        let header = self.join.as_ref().expect("the result was taken").header();
+        Coroutine {
+            addr: header.identity(),
+            name: header.name().cloned(),
+        }
+    }
+
+    /// As `coroutine().id()`.
+    pub(crate) fn id(&self) -> CoroutineId {
+        let join = self.join.as_ref().expect("the result was taken");
+        CoroutineId(join.header().identity())
+    }
+
+    fn into_result(mut self) -> Result<T, JoinError> {
+        let join = self.join.take().expect("the result was taken");
+        // SAFETY: `new`'s caller promises the type; the callers check the end.
+        unsafe { join.take() }
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    /// # Panics
+    ///
+    /// When polled again after the end.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let join = self
+            .join
+            .as_mut()
+            .expect("a JoinHandle was polled after its end");
+        if !join.set_waker(cx.waker()) {
+            return Poll::Pending;
+        }
+        let join = self.join.take().expect("it was there a line ago");
+        // SAFETY: `set_waker` said that the end has come; the type is right.
+        Poll::Ready(unsafe { join.take() })
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        let Some(join) = self.join.take() else { return };
+        match Worker::current() {
+            Some(worker)
+                if join
+                    .header()
+                    .known()
+                    .is_some_and(|addr| addr.worker() == worker.index()) =>
+            {
+                worker.detach(join)
+            }
+            _ => drop(join),
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("JoinHandle");
+        if let Some(join) = &self.join {
+            out.field("id", &join.header().known().map(CoroutineId));
+        }
+        out.field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// Tells one coroutine from all others; also all that it takes to unpark it.
+///
+/// Eight bytes, `Copy`, valid for ever: after the coroutine has ended, what is
+/// done through its id does nothing. (An id comes up again after a place has
+/// been used 67 million times.)
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CoroutineId(Addr);
+
+impl CoroutineId {
+    pub(crate) fn of(addr: Addr) -> Self {
+        Self(addr)
+    }
+
+    /// As [`Coroutine::unpark`].
+    pub fn unpark(self) {
+        sched::ask(Ask::Unpark, self.0);
+    }
+
+    /// As [`Coroutine::cancel`].
+    pub fn cancel(self) {
+        sched::ask(Ask::Cancel, self.0);
+    }
+}
+
+impl fmt::Display for CoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for CoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoroutineId({})", self.0)
+    }
+}
+
+/// A handle on a coroutine that does not wait for it, after
+/// [`std::thread::Thread`].
+#[derive(Clone, Debug)]
+pub struct Coroutine {
+    addr: Addr,
+    name: Option<Arc<str>>,
+}
+
+impl Coroutine {
+    /// The coroutine's id.
+    pub fn id(&self) -> CoroutineId {
+        CoroutineId(self.addr)
+    }
+
+    /// The name that its [`Builder`](crate::Builder) gave it.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Makes its present or next [`park`](crate::park) return. From any
+    /// thread; several calls before that count as one. What was written before
+    /// is seen after the `park`.
+    pub fn unpark(&self) {
+        self.id().unpark();
+    }
+
+    /// Cancels it; see [`JoinHandle::cancel`].
+    pub fn cancel(&self) {
+        self.id().cancel();
+    }
+}
+
+/// The coroutine that calls this, after [`std::thread::current`].
+///
+/// # Panics
+///
+/// Outside a coroutine; see [`try_current`].
+pub fn current() -> Coroutine {
+    try_current()
+        .expect("crore::current() was called outside a coroutine; crore::run(|| …) starts one")
+}
+
+/// The coroutine that calls this; `None` outside a coroutine.
+pub fn try_current() -> Option<Coroutine> {
+    let cx = Cx::running()?;
+    Some(Coroutine {
+        addr: cx.identity(),
+        name: cx.worker().name(cx.slot()),
+    })
+}

@@ -1,0 +1,294 @@
+//! Ending a runtime in good order, and seeing who is in it.
+//!
+//! Lives here: what a [`Handle`] can do about all coroutines at once. Does not
+//! live here: what is said of each (`info.rs`), how one is cancelled
+//! (`sched/cancel.rs`), and that the end of the main coroutine cancels all
+//! others (`sched/run.rs`).
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::block_on::block_on_deadline;
+use crate::runtime::info::CoroutineInfo;
+use crate::runtime::{Handle, Runtime};
+use crate::sched::{Asked, Census, Cx, Message, Person, Pool, Watch, Worker};
+
+/// How long a worker has to answer [`Handle::dump`].
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// A [`Handle::shutdown`] has given up: these still run.
+///
+/// `{}` lists them, with what each waits for and since when; `{:#}` adds where
+/// each is in its code, which resolves symbols and takes its time.
+#[derive(Clone, Debug)]
+pub struct StillRunning {
+    coroutines: Vec<CoroutineInfo>,
+    alive: u64,
+}
+
+impl StillRunning {
+    /// Those whose workers answered. A worker whose running coroutine never
+    /// waits does not.
+    pub fn coroutines(&self) -> &[CoroutineInfo] {
+        &self.coroutines
+    }
+
+    /// How many there are, the caller not counted.
+    pub fn alive(&self) -> u64 {
+        self.alive
+    }
+}
+
+impl fmt::Display for StillRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} coroutines did not end although they were cancelled",
+            self.alive
+        )?;
+        for info in &self.coroutines {
+            write!(f, "\n  {info}")?;
+            if let Some(trace) = info.backtrace().filter(|_| f.alternate()) {
+                write!(f, "\n{trace}")?;
+            }
+        }
+        let silent = self.alive.saturating_sub(self.coroutines.len() as u64);
+        if silent > 0 {
+            write!(
+                f,
+                "\n  {silent} on workers whose running coroutine does not wait"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for StillRunning {}
+
+impl From<StillRunning> for io::Error {
+    fn from(error: StillRunning) -> Self {
+        io::Error::new(io::ErrorKind::TimedOut, error)
+    }
+}
+
+impl Handle {
+    /// The handle of the runtime that this thread runs; `None` on a plain
+    /// thread.
+    pub fn current() -> Option<Self> {
+        Worker::current().map(Self::of)
+    }
+
+    /// All coroutines that have a place on a worker, at some moment of this
+    /// call; empty while nobody runs the runtime. Spawned ones that no worker
+    /// has taken yet are not listed.
+    ///
+    /// A worker answers between two coroutines. One that does not within a
+    /// second is left out.
+    ///
+    /// Of each that is parked it says what for, how long, and (of the first
+    /// thousand on each worker) where in its code. The last takes the worker
+    /// some ten microseconds for each, during which it runs nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     crore::Builder::new().name("idler").spawn(crore::park)?;
+    ///     crore::yield_now();
+    ///     let all = crore::Handle::current().unwrap().dump();
+    ///     let idler = all.iter().find(|info| info.name() == Some("idler")).unwrap();
+    ///     assert_eq!(idler.state(), crore::CoroutineState::Parked);
+    ///     println!("{idler}"); // coroutine 'idler' (id 1:1:0), spawned at …, parked
+    ///     Ok::<(), std::io::Error>(())
+    /// })??;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn dump(&self) -> Vec<CoroutineInfo> {
+        let people = self.ask(Asked::Waits);
+        people.into_iter().map(CoroutineInfo).collect()
+    }
+
+    fn ask(&self, asked: Asked) -> Vec<Person> {
+        let Some(census) = Census::begin(self.pool(), asked) else {
+            return Vec::new();
+        };
+        let _ = block_on_deadline(&census, Instant::now().checked_add(ANSWER));
+        census.people()
+    }
+
+    /// Ends all coroutines but the one that calls this: gives them `grace` to
+    /// end on their own, then cancels them, and waits for `grace` again.
+    ///
+    /// To be called from a coroutine (one that waits for a
+    /// [signal](crate::signal), say) or from another thread. The main coroutine
+    /// is cancelled with the others; when it ends, so does
+    /// [`run`](crate::run()), with an error if it was cancelled before it
+    /// returned. What is spawned meanwhile is waited for, too; to stop
+    /// accepting is the program's business.
+    ///
+    /// # Errors
+    ///
+    /// Who still runs after both times, and where: see [`Handle::dump`]. They
+    /// go on; the runtime is as before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let cancelled = crore::run(|| {
+    ///     let client = crore::spawn(crore::park);
+    ///     crore::yield_now();
+    ///     let handle = crore::Handle::current().unwrap();
+    ///     handle.shutdown(Duration::from_millis(1)).unwrap();
+    ///     client.join().unwrap_err().is_cancelled()
+    /// })?;
+    /// assert!(cancelled);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> Result<(), StillRunning> {
+        let Some(run) = self.pool().run() else {
+            return Ok(());
+        };
+        let me = Worker::current()
+            .filter(|worker| worker.is_of(self.pool()))
+            .and_then(|_| Cx::running())
+            .map(Cx::identity);
+        let spared = u64::from(me.is_some());
+        if self.empty_out(run, spared, grace) {
+            return Ok(());
+        }
+        self.pool()
+            .tell_all(|| Message::CancelAll { run, spared: me });
+        if self.empty_out(run, spared, grace) {
+            return Ok(());
+        }
+        let mut coroutines = self.dump();
+        coroutines.retain(|info| Some(info.0.identity) != me);
+        let alive = self.pool().load().saturating_sub(spared);
+        if alive == 0 && coroutines.is_empty() && !self.is_crowded(run, spared) {
+            // The last ones have ended while they were counted.
+            return Ok(());
+        }
+        Err(StillRunning {
+            alive: alive.max(coroutines.len() as u64),
+            coroutines,
+        })
+    }
+
+    /// For the main coroutine, whose closure has returned: gives the others
+    /// time to end on their own.
+    pub(crate) fn drain(&self, grace: Duration) {
+        // A cancellation ends it early, and must not cost main's value.
+        let Some(run) = self.pool().run() else { return };
+        let _ = catch_unwind(AssertUnwindSafe(|| self.empty_out(run, 1, grace)));
+    }
+
+    /// Waits until at most `spared` are alive, or the run ends; whether that
+    /// came about in time.
+    fn empty_out(&self, run: u64, spared: u64, grace: Duration) -> bool {
+        let deadline = Instant::now().checked_add(grace);
+        let few = Few {
+            pool: self.pool(),
+            watch: self.pool().watch(),
+            run,
+            spared,
+        };
+        loop {
+            if block_on_deadline(&few, deadline).is_none() {
+                return false;
+            }
+            if !self.is_crowded(run, spared) {
+                return true;
+            }
+        }
+    }
+
+    /// Whether the run is on and more than `spared` are alive. The sum of the counters misses
+    /// whom a worker is just taking out of a mailbox. It has him by the time
+    /// it answers twice.
+    fn is_crowded(&self, run: u64, spared: u64) -> bool {
+        let named = || self.ask(Asked::Names).len() as u64;
+        let crowded = || self.pool().load() > spared || named() > spared;
+        (0..2).any(|_| self.pool().is_run(run) && crowded())
+    }
+}
+
+impl Runtime {
+    /// As [`Handle::shutdown`], from a thread that does not run the runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::shutdown`].
+    pub fn shutdown(&self, grace: Duration) -> Result<(), StillRunning> {
+        self.handle().shutdown(grace)
+    }
+}
+
+/// Ready when at most so many coroutines are alive, or the run has ended.
+struct Few<'a> {
+    pool: &'a Arc<Pool>,
+    watch: Watch<'a>,
+    run: u64,
+    spared: u64,
+}
+
+impl Future for &Few<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.watch.wake(context.waker().clone());
+        if self.pool.load() <= self.spared || !self.pool.is_run(self.run) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_to_cancel_all_is_for_one_run() {
+        let runtime = Runtime::builder().workers(2).build().unwrap();
+        let pool = Arc::clone(runtime.handle().pool());
+        let parked = || {
+            let one = crate::spawn(crate::park);
+            crate::yield_now();
+            one
+        };
+        let first = runtime.run(|| pool.run().expect("it runs")).unwrap();
+        let order = |run| pool.tell_all(|| Message::CancelAll { run, spared: None });
+        order(first); // between two runs
+        runtime
+            .run(|| {
+                let present = pool.run().expect("it runs");
+                assert_ne!(first, present);
+                let one = parked();
+                order(first);
+                // The order has been read when a later question is answered.
+                assert!(!runtime.handle().dump().is_empty());
+                assert!(!crate::is_cancelled() && !one.is_finished());
+                one.coroutine().unpark();
+                one.join().unwrap();
+                let spared = Cx::running().map(Cx::identity);
+                let two = parked();
+                let order = || Message::CancelAll {
+                    run: present,
+                    spared,
+                };
+                pool.tell_all(order);
+                assert!(two.join().unwrap_err().is_cancelled());
+                assert!(!crate::is_cancelled());
+            })
+            .unwrap();
+    }
+}

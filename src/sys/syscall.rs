@@ -1,0 +1,163 @@
+//! System calls without libc, and errno.
+//!
+//! Inside a coroutine the hooks talk to the kernel directly: no cancellation
+//! points, no errno, no way back into a hook. [`syscall`] is the only place.
+
+use std::ffi::c_int;
+
+/// A positive error number of the kernel.
+pub(crate) type Errno = c_int;
+
+/// What a system call says: a count (or a descriptor), or an error number.
+pub(crate) type Answer = Result<usize, Errno>;
+
+/// Makes a system call; arguments are widened as C would widen them.
+///
+/// Must stand inside `unsafe`: the call's own contract is the caller's.
+#[cfg(feature = "hook")]
+macro_rules! sys {
+    ($number:ident $(, $arg:expr)* $(,)?) => {
+        $crate::sys::syscall::syscall(libc::$number, $crate::sys::syscall::six([$($arg as usize),*]))
+    };
+}
+#[cfg(feature = "hook")]
+pub(crate) use sys;
+
+/// Fills up with zeros.
+#[inline(always)]
+pub(crate) fn six<const N: usize>(args: [usize; N]) -> [usize; 6] {
+    std::array::from_fn(|at| args.get(at).copied().unwrap_or(0))
+}
+
+/// # Safety
+///
+/// - The arguments fulfil the contract of system call `number`.
+#[inline(always)]
+pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
+    // SAFETY: forwarded.
+    let result = unsafe { trap(number, args) };
+    // The kernel answers -4095 ..= -1 for errors and nothing else up there.
+    if (-4095..0).contains(&result) {
+        Err(-result as Errno)
+    } else {
+        Ok(result as usize)
+    }
+}
+
+/// Asks again as long as signals interrupt: a question that does not wait can
+/// be interrupted, too (`poll` with no time left says `EINTR`), and has no
+/// answer then.
+pub(crate) fn uninterrupted(mut ask: impl FnMut() -> Answer) -> Answer {
+    loop {
+        match ask() {
+            Err(libc::EINTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    let result: isize;
+    // SAFETY: the kernel's calling convention: rcx and r11 are lost, the
+    // stack is not touched; memory effects are the caller's promise.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    let result: isize;
+    // SAFETY: the kernel's calling convention: only x0 changes, the stack is
+    // not touched; memory effects are the caller's promise.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f,
+            options(nostack),
+        );
+    }
+    result
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    // SAFETY: forwarded.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    if result == -1 {
+        -(errno() as isize)
+    } else {
+        result as isize
+    }
+}
+
+/// The thread's errno.
+pub(crate) fn errno() -> Errno {
+    // SAFETY: libc's own thread-local.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets the thread's errno.
+pub(crate) fn set_errno(code: Errno) {
+    // SAFETY: libc's own thread-local.
+    unsafe { *libc::__errno_location() = code }
+}
+
+/// The C convention for `answer`. errno is set last: to the error, or on
+/// success to `saved`, because other coroutines may have changed it meanwhile.
+pub(crate) fn answer_c(answer: Answer, saved: Errno) -> isize {
+    match answer {
+        Ok(count) => {
+            set_errno(saved);
+            count as isize
+        }
+        Err(code) => {
+            set_errno(code);
+            -1
+        }
+    }
+}
+
+/// [`answer_c`] for calls that return `int`.
+pub(crate) fn answer_int(answer: Answer, saved: Errno) -> c_int {
+    answer_c(answer, saved) as c_int
+}
+
+#[cfg(all(test, feature = "hook"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counts_or_error_numbers() {
+        let mut buf = [0u8; 4];
+        // SAFETY: a valid buffer; -1 is never open.
+        unsafe {
+            assert_eq!(sys!(SYS_getpid), Ok(std::process::id() as usize));
+            assert_eq!(sys!(SYS_read, -1i32, buf.as_mut_ptr(), 4), Err(libc::EBADF));
+        }
+    }
+
+    #[test]
+    fn errno_is_kept_on_success_and_set_on_failure() {
+        set_errno(5);
+        assert_eq!(answer_c(Ok(3), 9), 3);
+        assert_eq!(errno(), 9);
+        assert_eq!(answer_int(Err(11), 9), -1);
+        assert_eq!(errno(), 11);
+    }
+}
