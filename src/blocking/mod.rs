@@ -79,10 +79,10 @@ where
             promise.fulfil(catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked));
         }
     }));
-    if let Err(error) = submitted
-        && let Some(promise) = promise.lock().take()
-    {
-        promise.fulfil(Err(JoinError::not_started(error)));
+    if let Err(error) = submitted {
+        if let Some(promise) = promise.lock().take() {
+            promise.fulfil(Err(JoinError::not_started(error)));
+        }
     }
     JoinHandle::new(join)
 }

@@ -227,10 +227,10 @@ impl FdTable {
         direction: Direction,
         ask: impl FnOnce(RawFd) -> Kind,
     ) {
-        if let Some(entry) = self.current(fd)
-            && entry.kind(fd, ask) == Kind::Stream
-        {
-            entry.set_drained(direction);
+        if let Some(entry) = self.current(fd) {
+            if entry.kind(fd, ask) == Kind::Stream {
+                entry.set_drained(direction);
+            }
         }
     }
 

@@ -191,11 +191,10 @@ impl Waiters {
         outcome: Outcome,
         woken: &mut Vec<Waker>,
     ) {
-        if let Some(seat) = &mut line.seat
-            && seat.direction == direction
-            && seat.is_pending()
-        {
-            seat.resolve(outcome, woken);
+        if let Some(seat) = &mut line.seat {
+            if seat.direction == direction && seat.is_pending() {
+                seat.resolve(outcome, woken);
+            }
         }
         if line.crowd != NONE {
             self.resolve_crowd(line, direction, outcome, woken);

@@ -157,7 +157,7 @@ impl Worker {
     /// and then what that leads to.
     #[inline(always)]
     fn pop(&self, turn: u32) -> Option<u32> {
-        if (turn as usize).is_multiple_of(AHEAD) && self.backlog.get() {
+        if turn as usize % AHEAD == 0 && self.backlog.get() {
             self.deliver_early();
         }
         let mut queue = self.queue.brief();

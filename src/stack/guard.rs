@@ -183,7 +183,7 @@ impl Entry {
         );
         fence(Ordering::Acquire);
         let unchanged = self.version.load(Ordering::Relaxed) == version;
-        (unchanged && version.is_multiple_of(2)).then_some(range)
+        (unchanged && version % 2 == 0).then_some(range)
     }
 }
 

@@ -73,7 +73,7 @@ impl Places {
     pub(super) fn new(size: usize, config: &ArenaConfig) -> io::Result<Self> {
         let stride = size + GUARD;
         debug_assert!((1..=MAX_PLACES).contains(&config.max_stacks));
-        debug_assert!(config.headroom <= 1024 && config.headroom.is_multiple_of(CACHE_LINE));
+        debug_assert!(config.headroom <= 1024 && config.headroom % CACHE_LINE == 0);
         let mut max = config.max_stacks.min(MAX_ADDRESS_SPACE / stride);
         let reserve = loop {
             match Reserve::new(max * stride) {

@@ -216,10 +216,13 @@ impl State {
 
     /// Serves the queue from the front, as far as the permits go.
     fn grant(&mut self, wakes: &mut WakeList) {
-        while let Some(&Wish::Wants(n)) = self.waiters.first()
-            && n <= self.permits
-            && let Some(wish) = self.waiters.take_first(wakes)
-        {
+        while let Some(&Wish::Wants(n)) = self.waiters.first() {
+            if n > self.permits {
+                break;
+            }
+            let Some(wish) = self.waiters.take_first(wakes) else {
+                break;
+            };
             self.permits -= n;
             *wish = Wish::Granted;
         }

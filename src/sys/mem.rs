@@ -155,8 +155,7 @@ impl Reserve {
 
     fn range(&self, offset: usize, len: usize) -> *mut libc::c_void {
         assert!(
-            offset.is_multiple_of(PAGE)
-                && offset.checked_add(len).is_some_and(|end| end <= self.len()),
+            offset % PAGE == 0 && offset.checked_add(len).is_some_and(|end| end <= self.len()),
             "range {offset}+{len} is not whole pages inside a reserve of {}",
             self.len()
         );

@@ -225,7 +225,7 @@ impl Play {
             let Some(why) = self.lost() else { break };
             assert!(start.elapsed() < PATIENCE, "{why}");
             turns += 1;
-            if turns.is_multiple_of(8) {
+            if turns % 8 == 0 {
                 crore::sleep(Duration::from_micros(200));
             } else {
                 crore::yield_now();

@@ -185,8 +185,8 @@ impl Play {
                 seat.may_be_late |= seat.limited;
             }
             21 => self.dup(how),
-            22 if amount.is_multiple_of(4) => self.peer_ends(how),
-            23 if amount.is_multiple_of(4) && self.socket => {
+            22 if amount % 4 == 0 => self.peer_ends(how),
+            23 if amount % 4 == 0 && self.socket => {
                 let side = [libc::SHUT_RD, libc::SHUT_WR][usize::from(how) % 2];
                 // SAFETY: no pointers.
                 unsafe { libc::shutdown(self.read_end.as_raw_fd(), side) };
@@ -300,7 +300,7 @@ impl Play {
     }
 
     fn peer_ends(&mut self, how: u8) {
-        let half = how.is_multiple_of(3) && self.socket;
+        let half = how % 3 == 0 && self.socket;
         if let (true, Some(fd)) = (half, &self.peer_writes) {
             // SAFETY: no pointers.
             unsafe { libc::shutdown(fd.as_raw_fd(), libc::SHUT_WR) };
@@ -328,7 +328,7 @@ impl Play {
                 self.writer
             );
             turns += 1;
-            if turns.is_multiple_of(8) {
+            if turns % 8 == 0 {
                 crore::sleep(Duration::from_micros(50));
             } else {
                 crore::yield_now();

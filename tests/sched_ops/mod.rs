@@ -41,7 +41,7 @@ pub(crate) fn run(input: &[u8]) -> usize {
         return 0;
     };
     let runtime = Runtime::builder()
-        .workers(if shape.is_multiple_of(8) { 2 } else { 1 })
+        .workers(if shape % 8 == 0 { 2 } else { 1 })
         .max_coroutines(256)
         .build()
         .expect("a runtime");
@@ -153,7 +153,7 @@ impl Play {
         while let Some(why) = self.model.differs(&self.world) {
             assert!(start.elapsed() < PATIENCE, "{why}");
             turns += 1;
-            if turns.is_multiple_of(16) {
+            if turns % 16 == 0 {
                 crore::sleep(Duration::from_micros(50));
             } else {
                 crore::yield_now();

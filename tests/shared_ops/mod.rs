@@ -145,7 +145,7 @@ impl Model {
         let seat = Rc::new(Seat::new(serial));
         let theirs = Rc::clone(&seat);
         let body = move || deep::coroutine(&theirs);
-        let handle = if amount.is_multiple_of(8) {
+        let handle = if amount % 8 == 0 {
             // A neighbour that has its stack alone.
             let builder = crore::Builder::new().stack_size(1 << 20);
             builder.spawn_local(body).expect("a slot is free")

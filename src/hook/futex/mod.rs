@@ -404,9 +404,7 @@ fn give_way(woken: &Woken) {
 
 #[cold]
 fn yield_to_woken() {
-    if let Some(cx) = may_suspend()
-        && !cx.is_polling()
-    {
+    if let Some(cx) = may_suspend().filter(|cx| !cx.is_polling()) {
         cx.yield_now();
     }
 }

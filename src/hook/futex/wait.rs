@@ -69,7 +69,7 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
     // SAFETY: the caller's arguments.
     unsafe {
         // What the kernel refuses, it is to refuse.
-        let well_formed = call.word != 0 && call.word.is_multiple_of(4) && call.bits() != 0;
+        let well_formed = call.word != 0 && call.word % 4 == 0 && call.bits() != 0;
         match own::way(call.word, call.value).filter(|_| well_formed) {
             None => blocked(call),
             Some(Err(why)) => stopped(call, why),

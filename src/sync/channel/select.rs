@@ -167,9 +167,10 @@ impl<C: Case + ?Sized> Select<'_, '_, C> {
 
     /// Makes all queues wake `waker`.
     fn move_to(&mut self, waker: &Waker) {
-        if let Some((_, old)) = &mut self.queued
-            && !old.will_wake(waker)
-        {
+        let Some((_, old)) = &mut self.queued else {
+            return;
+        };
+        if !old.will_wake(waker) {
             old.clone_from(waker);
             for case in self.cases.iter_mut() {
                 case.set_waker(waker);
@@ -372,14 +373,14 @@ impl<T> Operation for SendCase<'_, T> {
             Ok(()) | Err(Stop::Disconnected) => self.done = true,
             Err(Stop::Elsewhere) => {}
             Err(Stop::Wait) => {
-                if let Some(Seat { entrant, .. }) = seat
-                    && let Some(value) = self.value.take()
-                {
-                    let node = Node {
-                        what: Offer::Waiting(value),
-                        entrant: Some(entrant),
-                    };
-                    self.key = Some(state.offers.enqueue(node, waker));
+                if let Some(Seat { entrant, .. }) = seat {
+                    if let Some(value) = self.value.take() {
+                        let node = Node {
+                            what: Offer::Waiting(value),
+                            entrant: Some(entrant),
+                        };
+                        self.key = Some(state.offers.enqueue(node, waker));
+                    }
                 }
                 return false;
             }

@@ -141,10 +141,10 @@ impl<T> State<T> {
 
     /// Moves up the value of the first waiting sender, if there is room.
     fn refill(&mut self, wakes: &mut WakeList) {
-        if self.buffer.len() < self.capacity
-            && let Ok(Some(offer)) = take_partner(&mut self.offers, None, wakes)
-        {
-            self.buffer.extend(offer.accept());
+        if self.buffer.len() < self.capacity {
+            if let Ok(Some(offer)) = take_partner(&mut self.offers, None, wakes) {
+                self.buffer.extend(offer.accept());
+            }
         }
     }
 
@@ -184,8 +184,10 @@ impl<T> State<T> {
         let want = &mut removed.payload.what;
         if matches!(want, Want::Got(_)) {
             self.handed -= 1;
-            if !keep && let Want::Got(value) = std::mem::replace(want, Want::Waiting) {
-                self.put_back(value, wakes);
+            if !keep {
+                if let Want::Got(value) = std::mem::replace(want, Want::Waiting) {
+                    self.put_back(value, wakes);
+                }
             }
             self.close_wants(wakes);
         }

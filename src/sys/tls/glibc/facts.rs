@@ -129,7 +129,7 @@ impl Facts {
         let (libc, libc_len) = self.libc;
         let libc_words = [self.resolver, self.errno, self.dlerror];
         let inside = |at: Offset| (libc..libc + libc_len as Offset).contains(&at);
-        if !self.size.is_multiple_of(word)
+        if self.size % word != 0
             || !(512..1 << 16).contains(&self.size)
             || fields.iter().any(|&(at, len)| at + len > self.size)
             || !libc_words.into_iter().all(inside)

@@ -54,13 +54,10 @@ impl Lists {
             let next = head.next.load(Ordering::Relaxed);
             let prev = head.prev.load(Ordering::Relaxed);
             let own = address(head);
-            let aligned = (next | prev).is_multiple_of(align_of::<usize>());
+            let aligned = (next | prev) % align_of::<usize>() == 0;
             next != 0 && prev != 0 && aligned && (next == own) == (prev == own)
         };
-        let whole_pages = self
-            .cached_bytes
-            .load(Ordering::Relaxed)
-            .is_multiple_of(4096);
+        let whole_pages = self.cached_bytes.load(Ordering::Relaxed) % 4096 == 0;
         [&self.used, &self.user, &self.cache]
             .into_iter()
             .all(plausible)
