@@ -14,7 +14,7 @@ use crate::text::{blank, test_items, words};
 const LEFT: usize = 13;
 
 /// A file as a module: the names of its path (`["sched", "cx"]`).
-type Module = Vec<String>;
+pub(crate) type Module = Vec<String>;
 
 #[test]
 fn no_file_imports_itself_by_way_of_others() {
@@ -39,7 +39,8 @@ fn circles(files: &[(String, String)]) -> Vec<String> {
     found
 }
 
-struct House {
+/// The files of a crate and what they name.
+pub(crate) struct House {
     paths: BTreeMap<Module, String>,
     code: BTreeMap<Module, String>,
     /// What a module re-exports: name to the full path of the item.
@@ -47,7 +48,7 @@ struct House {
 }
 
 impl House {
-    fn new(files: &[(String, String)]) -> Self {
+    pub(crate) fn new(files: &[(String, String)]) -> Self {
         let (mut paths, mut code) = (BTreeMap::new(), BTreeMap::new());
         for (path, text) in files {
             let mut text = blank(text);
@@ -107,7 +108,8 @@ impl House {
         }
     }
 
-    fn arrows(&self) -> BTreeMap<Module, BTreeSet<Module>> {
+    /// Which files each file imports from.
+    pub(crate) fn arrows(&self) -> BTreeMap<Module, BTreeSet<Module>> {
         let mut arrows = BTreeMap::new();
         for (from, text) in &self.code {
             let imported = imports(text)

@@ -7,6 +7,7 @@
 //! clippy's to find.
 
 mod circles;
+mod rooms;
 mod text;
 
 use std::fs;
