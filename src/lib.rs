@@ -21,6 +21,7 @@ mod scope;
 mod shim;
 pub mod signal;
 mod stack;
+mod supported;
 mod switch;
 pub mod sync;
 mod sys;

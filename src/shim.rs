@@ -205,8 +205,6 @@ mod real {
                 options(nostack, preserves_flags),
             );
         }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        hint::spin_loop();
     }
 
     /// Some number below `n`, another one each time: where a fair choice starts.

@@ -94,18 +94,6 @@ unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     result
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
-    let [a, b, c, d, e, f] = args;
-    // SAFETY: forwarded.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
-    if result == -1 {
-        -(errno() as isize)
-    } else {
-        result as isize
-    }
-}
-
 /// The thread's errno.
 pub(crate) fn errno() -> Errno {
     // SAFETY: libc's own thread-local.
