@@ -23,8 +23,7 @@ use crate::sched::{
 };
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::GuardChoice;
-use crate::stack::arena::ArenaConfig;
-use crate::stack::overflow;
+use crate::stack::{ArenaConfig, overflow, report};
 use crate::task::{Addr, JoinRef, Work};
 use crate::util::report;
 
@@ -276,7 +275,7 @@ impl RuntimeBuilder {
             crate::local::own_thread_locals()?;
         }
         overflow::install()?;
-        overflow::set_describer(crate::sched::describe_running);
+        report::set_describer(crate::sched::describe_running);
         Ok(Runtime {
             handle: Handle {
                 pool: Arc::new(Pool::new(self.workers)?),

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Write};
 
 use super::cx::Cx;
 use super::worker::Worker;
-use crate::stack::overflow::SignalWriter;
+use crate::stack::report::SignalWriter;
 use crate::task::Slot;
 
 /// "coroutine 'conn' (id 1:42:7), spawned at src/x.rs:10:5".

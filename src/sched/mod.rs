@@ -31,7 +31,7 @@ mod loom_tests;
 use std::os::fd::RawFd;
 
 use crate::driver::epoch;
-use crate::stack::arena::ArenaConfig;
+use crate::stack::ArenaConfig;
 
 pub(crate) use cancel::{Late, Limit, why_unwound};
 pub(crate) use census::{Asked, Census, Person};

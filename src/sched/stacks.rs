@@ -18,8 +18,8 @@ use std::ptr;
 
 use self::shared::Shared;
 use super::counters::Counters;
-use crate::stack::arena::{Arena, ArenaConfig};
-use crate::stack::{Reuse, StackBounds, StackId, closed};
+use crate::stack::arena::Arena;
+use crate::stack::{ArenaConfig, Reuse, StackBounds, StackId, poisoned};
 use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
@@ -51,7 +51,7 @@ impl Stacks {
         counters: &'static Counters,
     ) -> Self {
         let arena = ArenaConfig {
-            headroom: if config.check { closed::RECORD } else { 0 },
+            headroom: if config.check { poisoned::RECORD } else { 0 },
             ..arena
         };
         Self {
@@ -82,7 +82,7 @@ impl Stacks {
         if self.config.check {
             let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
             // SAFETY: the stack is open, the task's alone, and has headroom.
-            unsafe { closed::sign(arena.bounds(alone(slot)), format_args!("{who}")) };
+            unsafe { poisoned::set_owner(arena.bounds(alone(slot)), format_args!("{who}")) };
             return Ok(carrier);
         }
         let mut shared = self.shared.borrow_mut();
@@ -250,7 +250,7 @@ impl Stacks {
     #[cold]
     fn open(&self, slot: &Slot) {
         // SAFETY: the task's own stack, as `start` took it.
-        let opened = unsafe { self.arena.borrow().set_open(alone(slot), true) };
+        let opened = unsafe { self.arena.borrow().set_accessible(alone(slot), true) };
         opened.unwrap_or_else(|error| panic!("cannot open a coroutine's stack again: {error}"));
     }
 
@@ -261,7 +261,7 @@ impl Stacks {
         //
         // SAFETY: the task is suspended. Its contract says that nobody uses
         // its frames now; to catch who does is the purpose.
-        let _ = unsafe { self.arena.borrow().set_open(alone(slot), false) };
+        let _ = unsafe { self.arena.borrow().set_accessible(alone(slot), false) };
     }
 }
 

@@ -1,13 +1,14 @@
-//! The arena: one worker's dedicated stacks, of every size that was asked for.
+//! The stack arena: one worker's dedicated stacks, of every size that was asked
+//! for.
 //!
 //! It finds the size class and words the errors; what happens inside a class
-//! is in [`super::places`]. An arena is used by one thread and has no locks.
+//! is in [`super::size_class`]. One thread uses an arena, which has no locks.
 
 use std::io;
 
 use super::guard::GuardMaker;
-use super::places::Places;
-use super::{GuardChoice, Kept, MAX_CLASSES, MAX_PLACES, Reuse, StackBounds, StackId};
+use super::size_class::SizeClass;
+use super::{ArenaConfig, Kept, MAX_CLASSES, MAX_STACKS, Reuse, StackBounds, StackId};
 use crate::sys::mem::PAGE;
 
 #[cfg(test)]
@@ -18,31 +19,6 @@ pub(crate) const MIN_SIZE: usize = 32 * 1024;
 
 /// More than this is a mistake in the caller's arithmetic.
 pub(crate) const MAX_SIZE: usize = 1 << 30;
-
-/// Limits and habits of an [`Arena`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ArenaConfig {
-    /// How many stacks of one size there may be.
-    pub(crate) max_stacks: usize,
-    /// How many unused stacks of one size keep their memory.
-    pub(crate) keep_warm: usize,
-    /// How their guards are made.
-    pub(crate) guard: GuardChoice,
-    /// Bytes at the upper end of each that its bounds leave out, at most 1 KiB,
-    /// a multiple of 64.
-    pub(crate) headroom: usize,
-}
-
-impl Default for ArenaConfig {
-    fn default() -> Self {
-        Self {
-            max_stacks: 1 << 20,
-            keep_warm: 4096,
-            guard: GuardChoice::Auto,
-            headroom: 0,
-        }
-    }
-}
 
 /// What an [`Arena`] holds at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +32,7 @@ pub(crate) struct ArenaCounts {
     /// Lost for ever.
     pub(crate) abandoned: usize,
     /// How many there can be, over all sizes asked for so far.
-    pub(crate) places: usize,
+    pub(crate) capacity: usize,
     /// Reserved, which costs nothing until touched.
     pub(crate) address_space_bytes: usize,
 }
@@ -67,7 +43,7 @@ pub(crate) struct Arena {
     config: ArenaConfig,
     guards: GuardMaker,
     /// Never shrinks: its indices are in [`StackId`]s.
-    classes: Vec<Places>,
+    classes: Vec<SizeClass>,
     /// The size asked for last, and its class. Zero stands for none yet.
     last: (usize, usize),
 }
@@ -75,7 +51,7 @@ pub(crate) struct Arena {
 impl Arena {
     pub(crate) fn new(config: ArenaConfig) -> Self {
         let config = ArenaConfig {
-            max_stacks: config.max_stacks.clamp(1, MAX_PLACES),
+            max_stacks: config.max_stacks.clamp(1, MAX_STACKS),
             ..config
         };
         Self {
@@ -86,8 +62,8 @@ impl Arena {
         }
     }
 
-    /// Takes a stack of at least `size` bytes, less its colour, at most half a
-    /// page. It belongs to the caller until [`Arena::give`] or
+    /// Takes a stack of at least `size` bytes, less its cache colour, at
+    /// most half a page. It belongs to the caller until [`Arena::give`] or
     /// [`Arena::abandon`].
     ///
     /// # Errors
@@ -104,7 +80,7 @@ impl Arena {
             self.class_for(size)?
         };
         match self.classes[class].take_warm() {
-            Some(place) => Ok((StackId::new(class, place), Reuse::Warm)),
+            Some(index) => Ok((StackId::new(class, index), Reuse::Warm)),
             None => self.take_fresh(class),
         }
     }
@@ -119,35 +95,36 @@ impl Arena {
     #[inline]
     pub(crate) unsafe fn give(&mut self, id: StackId) -> Kept {
         // SAFETY: forwarded.
-        unsafe { self.classes[id.class()].give(id.place()) }
+        unsafe { self.classes[id.class()].give(id.index()) }
     }
 
-    /// Gives a stack up whose frames were forgotten instead of unwound: they
-    /// may be pointed at, so its memory is neither used again nor unmapped,
-    /// not even when the arena is dropped.
+    /// Gives a stack up whose frames were forgotten instead of unwound: there
+    /// may be pointers to them, so its memory is neither used again nor
+    /// unmapped, not even when the arena is dropped (I6).
     pub(crate) fn abandon(&mut self, id: StackId) {
-        self.classes[id.class()].abandon(id.place());
+        self.classes[id.class()].abandon(id.index());
     }
 
-    /// Closes a stack to every access, or opens it again. Its guard stays.
+    /// Makes a stack inaccessible (`mprotect`), or accessible again. Its guard
+    /// stays.
     ///
     /// # Errors
     ///
-    /// `OutOfMemory` when closing, at `vm.max_map_count`: the stack is open.
+    /// `OutOfMemory` at `vm.max_map_count`: the stack stays accessible.
     ///
     /// # Safety
     ///
     /// - `id` was taken from this arena, and not given back since.
-    /// - When closing: nobody may use its memory until it is opened.
-    pub(crate) unsafe fn set_open(&self, id: StackId, open: bool) -> io::Result<()> {
+    /// - When `accessible` is false: nobody uses its memory until it is true again.
+    pub(crate) unsafe fn set_accessible(&self, id: StackId, accessible: bool) -> io::Result<()> {
         // SAFETY: forwarded.
-        unsafe { self.classes[id.class()].set_open(id.place(), open) }
+        unsafe { self.classes[id.class()].set_accessible(id.index(), accessible) }
     }
 
     /// Where a stack lies.
     #[inline]
     pub(crate) fn bounds(&self, id: StackId) -> StackBounds {
-        self.classes[id.class()].bounds(id.place())
+        self.classes[id.class()].bounds(id.index())
     }
 
     pub(crate) fn counts(&self) -> ArenaCounts {
@@ -158,7 +135,7 @@ impl Arena {
                 warm: sum.warm + class.warm(),
                 cold: sum.cold + class.cold(),
                 abandoned: sum.abandoned + class.abandoned(),
-                places: sum.places + class.max(),
+                capacity: sum.capacity + class.max(),
                 address_space_bytes: sum.address_space_bytes + class.address_space(),
             })
     }
@@ -176,7 +153,7 @@ impl Arena {
             Some(class) => class,
             None if self.classes.len() == MAX_CLASSES => return Err(self.too_many_sizes(size)),
             None => {
-                self.classes.push(Places::new(size, &self.config)?);
+                self.classes.push(SizeClass::new(size, &self.config)?);
                 self.classes.len() - 1
             }
         };
@@ -187,7 +164,7 @@ impl Arena {
     #[cold]
     fn take_fresh(&mut self, class: usize) -> io::Result<(StackId, Reuse)> {
         match self.classes[class].take_fresh(&mut self.guards)? {
-            Some(place) => Ok((StackId::new(class, place), Reuse::Fresh)),
+            Some(index) => Ok((StackId::new(class, index), Reuse::Fresh)),
             None => Err(self.exhausted(class)),
         }
     }
@@ -209,7 +186,7 @@ impl Arena {
     }
 
     fn too_many_sizes(&self, size: usize) -> io::Error {
-        let mut sizes: Vec<usize> = self.classes.iter().map(Places::size).collect();
+        let mut sizes: Vec<usize> = self.classes.iter().map(SizeClass::size).collect();
         sizes.sort_unstable();
         io::Error::new(
             io::ErrorKind::QuotaExceeded,
@@ -222,6 +199,6 @@ impl Arena {
 
     #[cfg(test)]
     pub(super) fn resident_pages(&self, id: StackId) -> usize {
-        self.classes[id.class()].resident_pages(id.place())
+        self.classes[id.class()].resident_pages(id.index())
     }
 }

@@ -1,4 +1,4 @@
-//! Raw copies of stack bytes.
+//! Raw copies of stack bytes, unseen by the language and by sanitizers.
 //!
 //! A parked frame is full of things that must not be looked at through the
 //! language: padding, live `&mut` borrows, AddressSanitizer's red zones. The
@@ -68,8 +68,8 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 }
 
 /// Marks a stack region that holds no frames any more: no red zones for
-/// AddressSanitizer, and a pattern in builds with debug assertions, so that
-/// whoever still uses a pointer into it sees nonsense soon.
+/// AddressSanitizer, and a pattern in builds with debug assertions, so that code
+/// which still uses a pointer into it sees nonsense soon.
 ///
 /// # Safety
 ///

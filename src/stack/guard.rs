@@ -1,37 +1,27 @@
-//! Guards: how they are made, and how a signal handler finds out that an
+//! Guard pages: how they are made, and how a signal handler finds out that an
 //! address lies in one.
 //!
-//! Finding needs a table of all reserves that hold stacks, and the handler
-//! must read it without locks. It is a list of leaked entries that are never
-//! freed, only used again. A version on each tells the reader whether what it
-//! read belongs together:
+//! Finding needs a table of all reserves that hold stacks, which the handler
+//! must read without locks: a sequence lock on each entry. The entries are a
+//! list of leaked boxes that are never freed, only used again; the version of
+//! an entry tells the reader whether what it read belongs together:
 //!
 //! ```text
 //!   version odd:  vacant     --- write base, len, stride --->   even: valid
 //!                            <--- reserve about to be unmapped ---
 //! ```
 //!
-//! A reader that meets an odd or a changed version passes the entry over. It
-//! misses nothing by that: the entry of the stack which faulted is valid from
-//! before the stack's first use until after its last one.
+//! A reader that meets an odd or a changed version skips the entry. It misses
+//! nothing by that: the entry of the stack which faulted is valid from before
+//! the stack's first use until after its last one.
 
 use std::io;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 use std::{fs, ptr};
 
-use super::GUARD;
+use super::{GUARD, GuardChoice};
 use crate::sys::mem::{GuardKind, Reserve};
 use crate::util::section::SectionMutex;
-
-/// Which kind of guards to make.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum GuardChoice {
-    /// The cheap kind where the kernel has it (Linux 6.13), else `mprotect`.
-    #[default]
-    Auto,
-    /// `mprotect`, everywhere.
-    Mprotect,
-}
 
 /// Makes guards, and remembers which kind works here.
 #[derive(Debug)]
@@ -97,47 +87,47 @@ impl GuardMaker {
     }
 }
 
-/// A reserve cut into places, as the fault handler needs to know it.
-struct Entry {
+/// A reserve cut into stacks of one size, as the fault handler needs to know it.
+struct GuardedRange {
     /// Odd while vacant; grows by one at every change.
     version: AtomicU32,
     base: AtomicUsize,
     len: AtomicUsize,
     stride: AtomicUsize,
     /// Written before the entry is published, never again.
-    next: AtomicPtr<Entry>,
+    next: AtomicPtr<GuardedRange>,
 }
 
-static FIRST: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+static FIRST: AtomicPtr<GuardedRange> = AtomicPtr::new(ptr::null_mut());
 
-/// Held by whoever changes the list. Readers do not take it.
+/// Held by a thread that changes the list. Readers do not take it.
 static WRITERS: SectionMutex<()> = SectionMutex::new(());
 
-fn entries() -> impl Iterator<Item = &'static Entry> {
+fn ranges() -> impl Iterator<Item = &'static GuardedRange> {
     // SAFETY: published entries are leaked boxes: valid and shared for ever.
-    let at = |entry: &AtomicPtr<Entry>| unsafe { entry.load(Ordering::Acquire).as_ref() };
+    let at = |entry: &AtomicPtr<GuardedRange>| unsafe { entry.load(Ordering::Acquire).as_ref() };
     std::iter::successors(at(&FIRST), move |entry| at(&entry.next))
 }
 
 /// Keeps a range known to [`find`] while it lives.
 #[derive(Debug)]
-pub(super) struct Registered(&'static Entry);
+pub(super) struct Registered(&'static GuardedRange);
 
-impl std::fmt::Debug for Entry {
+impl std::fmt::Debug for GuardedRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?}", self.read())
     }
 }
 
 impl Registered {
-    /// Makes known that `[base, base + len)` consists of places of `stride`
-    /// bytes whose lowest [`GUARD`] bytes are their guards.
+    /// Makes known that `[base, base + len)` consists of stacks, `stride`
+    /// bytes apart, whose lowest [`GUARD`] bytes are their guards.
     pub(super) fn new(base: usize, len: usize, stride: usize) -> Self {
         debug_assert!(stride > GUARD && len >= stride && base.checked_add(len).is_some());
         let _writing = WRITERS.lock();
-        let vacant = entries().find(|entry| entry.version.load(Ordering::Relaxed) % 2 == 1);
+        let vacant = ranges().find(|entry| entry.version.load(Ordering::Relaxed) % 2 == 1);
         let entry = vacant.unwrap_or_else(|| {
-            let entry = Box::leak(Box::new(Entry {
+            let entry = Box::leak(Box::new(GuardedRange {
                 version: AtomicU32::new(1),
                 base: AtomicUsize::new(0),
                 len: AtomicUsize::new(0),
@@ -147,8 +137,8 @@ impl Registered {
             FIRST.store(entry, Ordering::Release);
             entry
         });
-        // Partner of the fence in `Entry::read`: who sees one of the stores
-        // below also sees the odd version that came before them.
+        // Partner of the fence in `GuardedRange::read`: a reader that sees one
+        // of the stores below also sees the odd version that came before them.
         fence(Ordering::Release);
         entry.base.store(base, Ordering::Relaxed);
         entry.len.store(len, Ordering::Relaxed);
@@ -165,7 +155,7 @@ impl Drop for Registered {
     }
 }
 
-impl Entry {
+impl GuardedRange {
     /// Valid to vacant or back. Only under `WRITERS`, so load and store do.
     fn change(&self) {
         let version = self.version.load(Ordering::Relaxed);
@@ -198,14 +188,14 @@ pub(super) struct Hit {
 
 /// The guard that `address` lies in. Async-signal-safe.
 pub(super) fn find(address: usize) -> Option<Hit> {
-    find_place(address).filter(|hit| address - hit.guard < GUARD)
+    find_stack(address).filter(|hit| address - hit.guard < GUARD)
 }
 
-/// The guard of the place that `address` lies in, be it in the guard or
+/// The guard of the stack that `address` lies in, be it in the guard or
 /// above. Async-signal-safe.
-pub(super) fn find_place(address: usize) -> Option<Hit> {
-    entries()
-        .filter_map(Entry::read)
+pub(super) fn find_stack(address: usize) -> Option<Hit> {
+    ranges()
+        .filter_map(GuardedRange::read)
         .find_map(|(base, len, stride)| {
             let offset = address.checked_sub(base).filter(|offset| *offset < len)?;
             Some(Hit {
@@ -253,19 +243,19 @@ mod tests {
         let mut live: Vec<(Registered, Vec<Hit>, usize)> = Vec::new();
         for step in 0..2_000 {
             if live.len() < 6 && next(2) == 0 {
-                let (places, size) = (1 + next(20), GUARD * (1 + next(8)));
+                let (count, size) = (1 + next(20), GUARD * (1 + next(8)));
                 // A slot of 1 MiB that no live range uses.
                 let slot = (0..)
                     .find(|slot| live.iter().all(|(_, _, taken)| taken != slot))
                     .unwrap();
                 let (base, stride) = (FAR + (slot << 20), size + GUARD);
-                let hits = (0..places)
+                let hits = (0..count)
                     .map(|p| Hit {
                         guard: base + p * stride,
                         size,
                     })
                     .collect();
-                live.push((Registered::new(base, places * stride, stride), hits, slot));
+                live.push((Registered::new(base, count * stride, stride), hits, slot));
             } else if !live.is_empty() && next(3) == 0 {
                 live.swap_remove(next(live.len()));
             }

@@ -1,22 +1,24 @@
-//! Floor 1: memory to run coroutines on.
+//! Floor 1, coroutine stacks: guarded memory to run on.
 //!
 //! Lives here: where stacks lie, who may use which, what happens at their
-//! lower end. Does not live here: switching to one of them (floor 2), or any
-//! idea of what a coroutine is.
+//! lower end, and the saved frames of shared stacks, as bytes. Lives
+//! elsewhere: switching to a stack (floor 2), and any idea of what a coroutine
+//! is.
 //!
-//! A dedicated stack belongs to one worker's [`arena::Arena`], which reserves
-//! address space once for each size and cuts it into equal places:
+//! A dedicated stack belongs to one worker's [`arena::Arena`]. For each stack
+//! size the arena has a size class, which reserves address space once and cuts
+//! it into a slab of equal stacks, numbered from the lowest:
 //!
 //! ```text
 //!  low                                                               high
-//!   | guard | usable bytes, place 0 | guard | usable bytes, place 1 | ...
+//!   | guard | usable bytes, stack 0 | guard | usable bytes, stack 1 | ...
 //!           ^                  ^
-//!         limit              base = top - colour(place)
+//!         limit              base = top - cache colour of the index
 //!                <- grows down |
 //! ```
 //!
 //! A coroutine that needs more than it has touches the guard and faults;
-//! [`overflow`] turns that into a message that names it.
+//! [`overflow`] turns that into a message that names the coroutine.
 //!
 //! The guard is [`GUARD`] bytes, one page. Code compiled by rustc touches
 //! every page of a large frame in order, so it can't step over it. C code
@@ -25,47 +27,46 @@
 //! coroutines that call such code a stack with room to spare.
 
 pub(crate) mod arena;
-pub(crate) mod closed;
+#[cfg(test)]
+mod bench;
 mod copy;
+pub(crate) mod frame_pool;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
 mod guard;
-#[cfg(test)]
-mod numbers;
 pub(crate) mod overflow;
-mod places;
-pub(crate) mod pool;
+pub(crate) mod poisoned;
+pub(crate) mod report;
 pub(crate) mod shared;
+mod size_class;
 
 use std::num::{NonZeroU32, NonZeroUsize};
-
-pub(crate) use guard::GuardChoice;
 
 use crate::sys::mem::PAGE;
 
 /// Bytes of one guard.
 pub(crate) const GUARD: usize = PAGE;
 
-/// Bits of a [`StackId`] that say the place; the other four say the class.
-const PLACE_BITS: u32 = 28;
+/// Bits of a [`StackId`] that say the index; the other four say the class.
+const INDEX_BITS: u32 = 28;
 
 /// How many sizes of stacks one arena can have.
-const MAX_CLASSES: usize = 1 << (u32::BITS - PLACE_BITS);
+const MAX_CLASSES: usize = 1 << (u32::BITS - INDEX_BITS);
 
-/// How many places one class can have. One less than fits, so that no id is
+/// How many stacks one class can have. One less than fits, so that no id is
 /// `u32::MAX` and [`StackId`] can leave zero to `Option`.
-const MAX_PLACES: usize = (1 << PLACE_BITS) - 1;
+const MAX_STACKS: usize = (1 << INDEX_BITS) - 1;
 
-/// One stack of one arena: its class and its place in there, plus one.
+/// One stack of one arena: its size class and its index in that, plus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StackId(NonZeroU32);
 
 impl StackId {
     #[inline]
-    fn new(class: usize, place: u32) -> Self {
-        debug_assert!(class < MAX_CLASSES && (place as usize) < MAX_PLACES);
-        // Never wraps: see `MAX_PLACES`.
-        Self(NonZeroU32::MIN.saturating_add((class as u32) << PLACE_BITS | place))
+    fn new(class: usize, index: u32) -> Self {
+        debug_assert!(class < MAX_CLASSES && (index as usize) < MAX_STACKS);
+        // Never wraps: see `MAX_STACKS`.
+        Self(NonZeroU32::MIN.saturating_add((class as u32) << INDEX_BITS | index))
     }
 
     /// The id as a plain integer that is never zero.
@@ -82,12 +83,12 @@ impl StackId {
 
     #[inline]
     fn class(self) -> usize {
-        ((self.0.get() - 1) >> PLACE_BITS) as usize
+        ((self.0.get() - 1) >> INDEX_BITS) as usize
     }
 
     #[inline]
-    fn place(self) -> u32 {
-        (self.0.get() - 1) & ((1 << PLACE_BITS) - 1)
+    fn index(self) -> u32 {
+        (self.0.get() - 1) & ((1 << INDEX_BITS) - 1)
     }
 }
 
@@ -112,6 +113,41 @@ impl StackBounds {
     pub(crate) fn guard(self) -> usize {
         self.limit.get() - GUARD
     }
+}
+
+/// Limits and habits of an [`arena::Arena`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArenaConfig {
+    /// How many stacks of one size there may be.
+    pub(crate) max_stacks: usize,
+    /// How many unused stacks of one size keep their memory.
+    pub(crate) keep_warm: usize,
+    /// How their guards are made.
+    pub(crate) guard: GuardChoice,
+    /// Bytes at the upper end of each that its bounds leave out, at most 1 KiB,
+    /// a multiple of 64.
+    pub(crate) headroom: usize,
+}
+
+impl Default for ArenaConfig {
+    fn default() -> Self {
+        Self {
+            max_stacks: 1 << 20,
+            keep_warm: 4096,
+            guard: GuardChoice::Auto,
+            headroom: 0,
+        }
+    }
+}
+
+/// Which kind of guards to make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum GuardChoice {
+    /// The cheap kind where the kernel has it (Linux 6.13), else `mprotect`.
+    #[default]
+    Auto,
+    /// `mprotect`, everywhere.
+    Mprotect,
 }
 
 /// In which state a stack was handed out.
@@ -140,12 +176,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_its_class_and_place_in_four_bytes() {
+    fn an_id_is_its_class_and_index_in_four_bytes() {
         assert_eq!(size_of::<Option<StackId>>(), 4);
         for class in [0, 1, MAX_CLASSES - 1] {
-            for place in [0, 1, 77, MAX_PLACES as u32 - 1] {
-                let id = StackId::new(class, place);
-                assert_eq!((id.class(), id.place()), (class, place));
+            for index in [0, 1, 77, MAX_STACKS as u32 - 1] {
+                let id = StackId::new(class, index);
+                assert_eq!((id.class(), id.index()), (class, index));
             }
         }
     }

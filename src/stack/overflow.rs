@@ -1,10 +1,12 @@
-//! What happens when a coroutine runs out of its stack: a message that names
-//! it and says what to do, then `SIGABRT`, as for an ordinary thread.
+//! Stack overflow: the handler of `SIGSEGV` and `SIGBUS` reports which coroutine
+//! used up its stack and what to do, then ends the process by `SIGABRT`, as for
+//! an ordinary thread.
 //!
-//! The handler is process-wide and stays. A fault in a stack that is closed
-//! (see [`closed`]) ends the same way with a message of its own. Faults that
-//! are not in one of our places go on to whoever handled them before: Rust's standard library, which
-//! reports overflows of ordinary threads; a crash reporter; the default.
+//! The handlers are the process's and stay. A fault in a poisoned stack (see
+//! [`poisoned`]) ends the same way with a message of its own. A fault that is in
+//! none of our stacks goes on to the former handler: that of Rust's standard
+//! library, which reports overflows of ordinary threads; a crash reporter's; the
+//! default.
 //!
 //! A handler needs a stack of its own, as the faulting one is full: a worker
 //! holds an [`AltStack`] while it runs coroutines.
@@ -13,12 +15,12 @@ use std::ffi::{c_int, c_void};
 use std::fmt::{self, Write};
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::mem;
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::{mem, ptr};
 
 use super::guard::{self, GuardMaker, Hit};
-use super::{GUARD, GuardChoice, closed};
+use super::report::{SignalWriter, describe_running};
+use super::{GUARD, GuardChoice, poisoned};
 use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::signal::{self, Action, Handler, Info, SignalStack};
 
@@ -63,7 +65,7 @@ unsafe extern "C" fn on_fault<const WHICH: usize>(
         report(hit);
         signal::abort();
     }
-    if address.is_some_and(closed::report) {
+    if address.is_some_and(poisoned::report) {
         signal::abort();
     }
     if let Some(former) = FORMER[WHICH].get() {
@@ -88,69 +90,6 @@ fn report(hit: Hit) {
     out.flush();
 }
 
-/// Writes which coroutine runs on this thread, as in "coroutine 'conn' (id
-/// 1:42:7), spawned at src/x.rs:10:5". `false` if none does.
-///
-/// Called by a signal handler: it must not allocate, lock, or touch a
-/// thread-local that may need initialising.
-pub(crate) type Describer = fn(&mut SignalWriter) -> bool;
-
-static DESCRIBER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-
-/// Sets who puts a name to the running coroutine.
-pub(crate) fn set_describer(describer: Describer) {
-    DESCRIBER.store(describer as *mut (), Ordering::Release);
-}
-
-/// As [`Describer`].
-pub(super) fn describe_running(out: &mut SignalWriter) -> bool {
-    let describer = DESCRIBER.load(Ordering::Acquire);
-    if describer.is_null() {
-        return false;
-    }
-    // SAFETY: only `set_describer` stores here, and it stores this type.
-    let describer = unsafe { mem::transmute::<*mut (), Describer>(describer) };
-    describer(out)
-}
-
-/// Text to standard error from within a signal handler: no allocation, no
-/// lock, and one system call unless the text is very long.
-pub(crate) struct SignalWriter {
-    buffer: [u8; 512],
-    len: usize,
-}
-
-impl SignalWriter {
-    pub(crate) fn new() -> Self {
-        Self {
-            buffer: [0; 512],
-            len: 0,
-        }
-    }
-
-    pub(crate) fn flush(&mut self) {
-        signal::write_stderr(&self.buffer[..mem::take(&mut self.len)]);
-    }
-}
-
-impl Write for SignalWriter {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut text = text.as_bytes();
-        while !text.is_empty() {
-            if self.len == self.buffer.len() {
-                self.flush();
-            }
-            let room = &mut self.buffer[self.len..];
-            let fits = room.len().min(text.len());
-            let (now, later) = text.split_at(fits);
-            room[..fits].copy_from_slice(now);
-            self.len += fits;
-            text = later;
-        }
-        Ok(())
-    }
-}
-
 /// Bytes of a signal stack besides what the kernel puts there: for us, the
 /// describer, and handlers we hand on to, in debug builds too.
 const HANDLER_ROOM: usize = 16 * 1024;
@@ -160,7 +99,7 @@ const HANDLER_ROOM: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct AltStack {
     /// What we made; nothing if the thread had one that will do.
-    made: Option<Made>,
+    made: Option<AltStackMemory>,
     /// A signal stack is its thread's: not `Send`.
     _of_this_thread: PhantomData<*mut ()>,
 }
@@ -168,14 +107,14 @@ pub(crate) struct AltStack {
 /// ```text
 ///   | guard | memory of the signal stack |
 /// ```
-struct Made {
+struct AltStackMemory {
     memory: Reserve,
     former: SignalStack,
 }
 
-impl fmt::Debug for Made {
+impl fmt::Debug for AltStackMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Made")
+        f.debug_struct("AltStackMemory")
             .field("memory", &self.memory)
             .finish_non_exhaustive()
     }
@@ -201,8 +140,8 @@ pub(crate) fn ensure_alt_stack() -> io::Result<AltStack> {
     let memory = Reserve::new(GUARD + needed.next_multiple_of(PAGE))?;
     // SAFETY: nobody knows the memory yet.
     unsafe { GuardMaker::new(GuardChoice::Auto).make(&memory, 0) }?;
-    let made = Made { memory, former };
-    // SAFETY: the memory above the guard is used for nothing else, and `Made`
+    let made = AltStackMemory { memory, former };
+    // SAFETY: the memory above the guard is used for nothing else, and `AltStackMemory`
     // puts the former stack back before it unmaps it.
     unsafe { made.stack().install() }?;
     Ok(AltStack {
@@ -211,7 +150,7 @@ pub(crate) fn ensure_alt_stack() -> io::Result<AltStack> {
     })
 }
 
-impl Made {
+impl AltStackMemory {
     fn stack(&self) -> SignalStack {
         SignalStack::new(
             self.memory.base().wrapping_add(GUARD),
@@ -229,8 +168,8 @@ impl Drop for AltStack {
                 // lives, or until the owner itself replaces it.
                 unsafe { made.former.install() }.is_ok()
             }
-            // Who replaced ours by none is done with it. Who replaced it by
-            // another may put it back later.
+            // Code that replaced ours by none is done with it. Code that
+            // replaced it by another may put it back later.
             Ok(now) => now.len() == 0,
             Err(_) => false,
         };

@@ -1,30 +1,33 @@
-//! One shared stack, as bytes: whose frames are there, saving and restoring.
+//! A shared stack, as bytes: whose frames are on it, copying them out and in.
 //!
-//! Lives here: the copies and the state between them. Does not live here: who
-//! runs when, how a stack pointer is learned, and coroutines at all.
+//! Lives here: the copies, and the state between them. Lives elsewhere: which
+//! task runs when, how a stack pointer is learned, and coroutines at all.
 //!
 //! ```text
 //!  base  ----------------------------- high addresses
-//!        | root: the carrier's loop, |   the same for every parked task:
-//!        | catch_unwind, entry       |   one image for all of them
-//!  cut   |---------------------------|
-//!        | frames of one task        |   saved to the pool, but only when
-//!  sp    |---------------------------|   somebody else must run here
-//!        | not in use                |
-//!  limit ----------------------------- guard pages below
+//!        | base frames: the carrier's |  the same for every parked task:
+//!        | loop, catch_unwind, entry  |  one image for all of them
+//!  copy  |----------------------------|
+//!  boundary                           |
+//!        | frames of one task         |  saved to the pool, but only when
+//!  sp    |----------------------------|  another task must run here
+//!        | not in use                 |
+//!  limit ------------------------------ guard page below
 //! ```
 //!
-//! A long-lived carrier runs on the stack: it waits at its idle point, runs a
-//! task's entry, waits again. Its own frames, the root, thus take two forms,
-//! and each has an image that is taken once:
+//! A long-lived carrier (the trampoline of the stack, see [`crate::switch`])
+//! waits at its idle point, runs a task's entry point, waits again. Its own
+//! frames, the base frames, thus take two forms, and each has an image that is
+//! taken once:
 //!
 //! - *idle*, `[idle_sp, base)` while the carrier waits for a task,
-//! - *task*, `[cut, base)` while a task is parked. It is the same for all
-//!   tasks, because the entry's own data lies below `cut`.
+//! - *task*, `[boundary, base)` while a task is parked. It is the same for all
+//!   tasks, because the entry point's own data lies below the boundary (I7).
 //!
-//! A task that ends turns the root from task form to idle form, under the feet
-//! of all who are saved: they would return into a wrong landing pad. Hence the
-//! root's form is part of the state, and who comes back gets his form first:
+//! A task that ends turns the base frames from task form to idle form, under
+//! the feet of all tasks that are saved: they would return into a wrong landing
+//! pad. Hence the form is part of the state, and a task that comes back gets
+//! its form first:
 //!
 //! ```text
 //!              start                  save, forget
@@ -32,7 +35,7 @@
 //!     | ^ <------------  ^                          |   |
 //!     | |     finish     | restore: frames          |   |
 //!     | |                +--------------------------+   |
-//!     | |                | restore: root and frames     |
+//!     | |                | restore: both parts          |
 //!     +-|----------------+                              |
 //!       +-----------------------------------------------+ make_idle: idle image
 //! ```
@@ -40,7 +43,8 @@
 //! **Aliasing.** The suspended frames contain live borrows of each other; no
 //! reference or pointer of ours is derived from them. All accesses here go
 //! through addresses whose provenance was exposed when the stack was made, and
-//! happen while nobody runs on it, as if the kernel swapped the bytes out.
+//! happen while nothing runs on the stack, as if the kernel swapped the bytes
+//! out.
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +53,9 @@ use std::io;
 use std::ptr::with_exposed_provenance_mut;
 
 use super::copy;
-use super::pool::{FrameRef, Pool};
+use super::frame_pool::{FramePool, FrameRef};
 
-/// Whose frames are on the stack, and which form the root has.
+/// Whose frames are on the stack, and which form the base frames have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resident {
     /// The carrier waits for a task; idle form.
@@ -80,7 +84,7 @@ pub(crate) struct SharedCounters {
     pub(crate) restores: u64,
     /// Resumes that found the frames still there.
     pub(crate) hits: u64,
-    /// Bytes of saves and restores, root images included.
+    /// Bytes of saves and restores, images of base frames included.
     pub(crate) bytes_copied: u64,
     /// Length of the largest frame saved.
     pub(crate) largest: u32,
@@ -100,13 +104,14 @@ impl std::ops::AddAssign for SharedCounters {
 pub(crate) struct SharedStack {
     base: usize,
     limit: usize,
-    /// Lower end of the root in task form; 0 until a task has parked.
-    cut: usize,
+    /// The copy boundary, lower end of the base frames in task form; 0 until a
+    /// task has parked.
+    boundary: usize,
     resident: Resident,
     /// `[idle_sp, base)` in idle form.
     idle: Box<[u8]>,
-    /// `[cut, base)` in task form.
-    root: Box<[u8]>,
+    /// `[boundary, base)` in task form.
+    task: Box<[u8]>,
     counters: SharedCounters,
 }
 
@@ -118,7 +123,7 @@ impl Saved {
 
     /// Asks the processor for the first cache lines of the frames.
     #[inline]
-    pub(crate) fn prefetch(&self, pool: &Pool) {
+    pub(crate) fn prefetch(&self, pool: &FramePool) {
         pool.prefetch(&self.frame, self.len());
     }
 
@@ -146,7 +151,7 @@ impl Saved {
     /// # Safety
     ///
     /// - `pool` is the one they were saved to.
-    pub(crate) unsafe fn discard(self, pool: &mut Pool) {
+    pub(crate) unsafe fn discard(self, pool: &mut FramePool) {
         // SAFETY: `save` got the block with this length, and `self` owns it.
         unsafe { pool.free(self.frame, self.len as usize) };
     }
@@ -160,8 +165,8 @@ impl SharedStack {
     ///
     /// - The memory can be read and written as long as the value lives, and
     ///   its provenance is exposed.
-    /// - Nobody runs on the stack, and no other thread touches it, while a
-    ///   method of this value runs.
+    /// - Nothing runs on the stack, and no other thread touches it, while a
+    ///   method of this value runs (I1).
     /// - Nothing outside the stack changes what the idle image means: the
     ///   carrier may be resumed from it any number of times.
     pub(crate) unsafe fn new(base: usize, limit: usize, idle_sp: usize) -> Self {
@@ -172,11 +177,11 @@ impl SharedStack {
         Self {
             base,
             limit,
-            cut: 0,
+            boundary: 0,
             resident: Resident::Idle,
-            // SAFETY: the caller vouches for the stack.
+            // SAFETY: the caller's stack, which holds `idle_sp`; nothing runs on it.
             idle: unsafe { image(idle_sp, base) },
-            root: Box::default(),
+            task: Box::default(),
             counters: SharedCounters::default(),
         }
     }
@@ -203,7 +208,7 @@ impl SharedStack {
     /// The stack pointer at which the task was saved.
     #[inline]
     pub(crate) fn sp_of(&self, saved: &Saved) -> usize {
-        self.cut - saved.len()
+        self.boundary - saved.len()
     }
 
     /// The carrier leaves its idle point to run `task`, for the first time.
@@ -226,21 +231,25 @@ impl SharedStack {
         self.resident = Resident::Idle;
     }
 
-    /// Keeps the root image when the first task of the stack is parked. Later
-    /// only looks whether its lowest `fixed` bytes, a return address if the
-    /// processor pushes one, are the same.
+    /// Keeps the image of the base frames when the first task of the stack is
+    /// parked. Later only looks whether its lowest `fixed` bytes, a return
+    /// address if the processor pushes one, are the same.
     ///
     /// # Safety
     ///
-    /// - The owner is parked, its own frames end at `cut`, and what lies above
-    ///   is the same whenever any task of this stack is parked.
-    pub(crate) unsafe fn capture_root(&mut self, cut: usize, fixed: usize) {
-        if self.cut != 0 {
-            assert_eq!(self.cut, cut, "tasks of one stack begin at one place");
-            let root = with_exposed_provenance_mut::<u8>(cut);
-            let same = self.root.iter().take(fixed).enumerate().all(|(i, byte)| {
-                // SAFETY: the root lies in the stack, on which nobody runs.
-                unsafe { root.add(i).read() == *byte }
+    /// - The owner is parked, its own frames end at `boundary`, and what lies
+    ///   above is the same whenever any task of this stack is parked.
+    pub(crate) unsafe fn capture_base_frames(&mut self, boundary: usize, fixed: usize) {
+        if self.boundary != 0 {
+            assert_eq!(
+                self.boundary, boundary,
+                "tasks of one stack begin at one place"
+            );
+            let now = with_exposed_provenance_mut::<u8>(boundary);
+            let same = self.task.iter().take(fixed).enumerate().all(|(i, byte)| {
+                // SAFETY: `[boundary, base)` lies in the stack, on which nothing
+                // runs (I1).
+                unsafe { now.add(i).read() == *byte }
             });
             assert!(same, "tasks of one stack return to one place");
             return;
@@ -251,33 +260,34 @@ impl SharedStack {
             self.resident
         );
         assert!(
-            self.limit < cut && cut <= self.base,
-            "cut at {cut:#x} on a stack of [{:#x}, {:#x})",
+            self.limit < boundary && boundary <= self.base,
+            "copy boundary at {boundary:#x} on a stack of [{:#x}, {:#x})",
             self.limit,
             self.base
         );
-        // SAFETY: the range lies in the stack, on which nobody runs.
-        self.root = unsafe { image(cut, self.base) };
-        self.cut = cut;
+        // SAFETY: the range lies in the stack, on which nothing runs (I1).
+        self.task = unsafe { image(boundary, self.base) };
+        self.boundary = boundary;
     }
 
-    /// Copies the frames `[sp, cut)` of the parked owner out, after which
+    /// Copies the frames `[sp, boundary)` of the parked owner out, after which
     /// nobody is resident.
     ///
     /// # Errors
     ///
-    /// Those of [`Pool::alloc`]; the owner is then still there.
+    /// Those of [`FramePool::alloc`]; the owner is then still there.
     ///
     /// # Safety
     ///
     /// - The owner is parked, and needs nothing below `sp`.
-    pub(crate) unsafe fn save(&mut self, sp: usize, pool: &mut Pool) -> io::Result<Saved> {
+    pub(crate) unsafe fn save(&mut self, sp: usize, pool: &mut FramePool) -> io::Result<Saved> {
         self.assert_parked(sp);
-        let len = self.cut - sp;
+        let len = self.boundary - sp;
         let from = self.frames(len);
         let frame = pool.alloc(len)?;
-        // SAFETY: the source lies in the stack, on which nobody runs; the
-        // block was made for the length and is nobody else's.
+        // SAFETY: the source lies in the stack, on which nothing runs (I1); the
+        // new block has the length, is ours alone, and lies elsewhere. Nothing
+        // but the owner, which is parked, needs the bytes that are left (I8).
         unsafe {
             copy::copy(from, pool.addr(&frame), len);
             copy::leave(from, len);
@@ -298,8 +308,9 @@ impl SharedStack {
     /// - Nobody relies on destructors in its frames.
     pub(crate) unsafe fn forget(&mut self, sp: usize) {
         self.assert_parked(sp);
-        let len = self.cut - sp;
-        // SAFETY: in the stack, on which nobody runs; nobody needs the bytes.
+        let len = self.boundary - sp;
+        // SAFETY: in the stack, on which nothing runs (I1); the caller says that
+        // the bytes are not needed.
         unsafe { copy::leave(self.frames(len), len) };
         self.resident = Resident::Nobody;
     }
@@ -311,19 +322,20 @@ impl SharedStack {
     ///
     /// - `saved` is what `save` of this stack with this `pool` returned for
     ///   `task`.
-    pub(crate) unsafe fn restore(&mut self, task: u32, saved: Saved, pool: &mut Pool) {
+    pub(crate) unsafe fn restore(&mut self, task: u32, saved: Saved, pool: &mut FramePool) {
         if let Resident::Owner(owner) = self.resident {
             panic!("task {task} restored over task {owner}");
         }
         if self.resident == Resident::Idle {
-            // SAFETY: the image is one of `[cut, base)`.
-            unsafe { put(&self.root, self.base) };
-            self.counters.bytes_copied += self.root.len() as u64;
+            // SAFETY: the image is one of `[boundary, base)` of this stack, on
+            // which nothing runs (I1), and as good for this task (I7).
+            unsafe { put(&self.task, self.base) };
+            self.counters.bytes_copied += self.task.len() as u64;
         }
         let len = saved.len();
         let to = self.frames(len);
-        // SAFETY: the block has this length, `save` saw that it fits the
-        // stack, and nobody runs there.
+        // SAFETY: the block has this length, `save` saw that it fits the stack
+        // below the boundary, and nothing runs there (I1).
         unsafe {
             copy::unpoison(to, len);
             copy::copy(pool.addr(&saved.frame), to, len);
@@ -331,7 +343,7 @@ impl SharedStack {
         self.resident = Resident::Owner(task);
         self.counters.restores += 1;
         self.counters.bytes_copied += u64::from(saved.len);
-        // SAFETY: `saved` came from `save` with this pool.
+        // SAFETY: `saved` came from `save` with this pool, and is used up here.
         unsafe { saved.discard(pool) };
     }
 
@@ -339,12 +351,13 @@ impl SharedStack {
     ///
     /// # Safety
     ///
-    /// - The carrier was not resumed since the last owner was saved or
-    ///   forgotten, other than as this value was told.
+    /// - Since the last owner was saved or forgotten, the carrier was resumed
+    ///   only as the methods of this value say.
     pub(crate) unsafe fn make_idle(&mut self) {
         match self.resident {
             Resident::Idle => return,
-            // SAFETY: the image is one of `[idle_sp, base)`.
+            // SAFETY: the image is one of `[idle_sp, base)` of this stack, on
+            // which nothing runs (I1), and good any number of times (I7).
             Resident::Nobody => unsafe { put(&self.idle, self.base) },
             Resident::Owner(owner) => panic!("task {owner} was not saved"),
         }
@@ -355,16 +368,16 @@ impl SharedStack {
     /// Where frames of `len` bytes begin.
     #[inline]
     fn frames(&self, len: usize) -> *mut u8 {
-        with_exposed_provenance_mut(self.cut - len)
+        with_exposed_provenance_mut(self.boundary - len)
     }
 
     #[inline]
     fn assert_parked(&self, sp: usize) {
         assert!(
-            matches!(self.resident, Resident::Owner(_)) && self.limit <= sp && sp < self.cut,
+            matches!(self.resident, Resident::Owner(_)) && self.limit <= sp && sp < self.boundary,
             "nobody is parked at {sp:#x} on [{:#x}, {:#x}): {:?}",
             self.limit,
-            self.cut,
+            self.boundary,
             self.resident
         );
     }
@@ -374,12 +387,12 @@ impl SharedStack {
 ///
 /// # Safety
 ///
-/// - The range lies in a stack on which nobody runs.
+/// - The range lies in a stack on which nothing runs.
 unsafe fn image(from: usize, base: usize) -> Box<[u8]> {
     let len = base - from;
     let mut image = vec![0; len];
     let from = with_exposed_provenance_mut::<u8>(base - len);
-    // SAFETY: the caller vouches for the source; the copy is our own.
+    // SAFETY: the caller's range is readable and at rest; the copy is ours.
     unsafe { copy::copy(from, image.as_mut_ptr(), len) };
     image.into()
 }
@@ -388,10 +401,10 @@ unsafe fn image(from: usize, base: usize) -> Box<[u8]> {
 ///
 /// # Safety
 ///
-/// - `image` is what [`image`] returned for this stack, on which nobody runs.
+/// - `image` is what [`image`] returned for this stack, on which nothing runs.
 unsafe fn put(image: &[u8], base: usize) {
     let to = with_exposed_provenance_mut::<u8>(base - image.len());
-    // SAFETY: the range is the one that the image was taken from.
+    // SAFETY: the range is the one that the image was taken from, at rest.
     unsafe {
         copy::unpoison(to, image.len());
         copy::copy(image.as_ptr(), to, image.len());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::own::Why;
 use crate::sched::{Cx, describe_running};
-use crate::stack::overflow::SignalWriter;
+use crate::stack::report::SignalWriter;
 
 /// Once for each reason.
 static SAID: AtomicU8 = AtomicU8::new(0);

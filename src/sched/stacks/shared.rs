@@ -6,7 +6,7 @@ use super::SharedConfig;
 use crate::sched::counters::Counters;
 use crate::stack::StackId;
 use crate::stack::arena::Arena;
-use crate::stack::pool::{Pool, PoolConfig};
+use crate::stack::frame_pool::{FramePool, FramePoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
 use crate::switch::Carrier;
 use crate::task::{Slot, Slots};
@@ -20,7 +20,7 @@ pub(super) struct Shared {
     idle: Vec<u32>,
     /// The place that the next task without an idle one is bound to.
     next: u32,
-    pool: Pool,
+    pool: FramePool,
     counters: &'static Counters,
 }
 
@@ -47,7 +47,7 @@ impl Shared {
             idle: (0..count).rev().collect(),
             places: Vec::new(),
             next: 0,
-            pool: Pool::new(PoolConfig::default())?,
+            pool: FramePool::new(FramePoolConfig::default())?,
             counters,
         };
         for _ in 0..count {
@@ -106,7 +106,7 @@ impl Shared {
         unsafe {
             place
                 .stack
-                .capture_root(Carrier::cut(), Carrier::RETURN_ADDRESS)
+                .capture_base_frames(Carrier::cut(), Carrier::RETURN_ADDRESS)
         };
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use std::{fs, io, ptr};
 
 use super::*;
-use crate::stack::guard;
+use crate::stack::{GuardChoice, guard};
 use crate::sys::testing::in_child;
 
 const SIGSEGV: i32 = 11;
@@ -38,7 +38,7 @@ fn headroom_lies_above_the_stack_and_belongs_to_the_same_page() {
 }
 
 #[test]
-fn a_closed_stack_keeps_its_bytes_and_its_guard() {
+fn a_poisoned_stack_keeps_its_bytes_and_its_guard() {
     let mut arena = Arena::new(ArenaConfig::default());
     let id = arena.take(KIB_64).unwrap().0;
     let bounds = arena.bounds(id);
@@ -46,12 +46,12 @@ fn a_closed_stack_keeps_its_bytes_and_its_guard() {
     // SAFETY: the stack is this test's, and is closed only in between.
     unsafe {
         word.write(77);
-        arena.set_open(id, false).unwrap();
+        arena.set_accessible(id, false).unwrap();
         assert_eq!(
-            guard::find_place(bounds.base.get() - 1).map(|place| place.guard),
+            guard::find_stack(bounds.base.get() - 1).map(|place| place.guard),
             Some(bounds.guard())
         );
-        arena.set_open(id, true).unwrap();
+        arena.set_accessible(id, true).unwrap();
         assert_eq!(word.read(), 77);
         let _ = arena.give(id);
     }
@@ -88,7 +88,7 @@ fn the_last_one_given_is_the_next_one_taken_bytes_and_all() {
     assert_eq!(give(&mut arena, ids[2]), Kept::Cold);
     assert_eq!(arena.take(KIB_64).unwrap(), (ids[1], Reuse::Warm));
     assert_eq!(arena.take(KIB_64).unwrap(), (ids[0], Reuse::Warm));
-    // Cold ones come before new places.
+    // Cold ones come before new ones.
     assert_eq!(arena.take(KIB_64).unwrap(), (ids[2], Reuse::Fresh));
     let marks = ids.iter().map(|id| read(arena.bounds(*id).limit.get()));
     assert_eq!(marks.collect::<Vec<_>>(), [1, 2, 0]);
@@ -120,7 +120,7 @@ fn a_spike_is_given_back() {
 fn random_operations_agree_with_a_naive_model() {
     /// One list per size, searched from its end.
     #[derive(Default)]
-    struct Model {
+    struct ArenaModel {
         warm: HashMap<usize, Vec<StackId>>,
         cold: HashMap<usize, Vec<StackId>>,
         in_use: Vec<(usize, StackId)>,
@@ -136,7 +136,7 @@ fn random_operations_agree_with_a_naive_model() {
         random ^= random << 5;
         random as usize % below
     };
-    let (mut arena, mut model) = (small(KEEP), Model::default());
+    let (mut arena, mut model) = (small(KEEP), ArenaModel::default());
     for step in 0..20_000 {
         // Phases of growing and of shrinking.
         let grow = step / 100 % 2 == 0;
@@ -197,7 +197,7 @@ fn random_operations_agree_with_a_naive_model() {
         assert_eq!(counts.abandoned, model.abandoned);
     }
     assert!(model.abandoned > 10, "the sequence abandons some");
-    // Nothing overlaps: guards and stacks of all places ever seen, in order.
+    // Nothing overlaps: all guards and stacks ever seen, in order.
     let mut ranges: Vec<_> = model.seen.iter().map(|id| arena.bounds(*id)).collect();
     ranges.sort_by_key(|bounds| bounds.limit);
     assert!(
@@ -303,7 +303,7 @@ guard_tests! {
 }
 
 #[test]
-fn exhausted_places_say_what_to_do() {
+fn an_exhausted_size_class_says_what_to_do() {
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 3,
         ..ArenaConfig::default()
@@ -328,7 +328,7 @@ fn sizes_are_limited_in_bytes_and_in_number() {
     assert_eq!(arena.counts(), ArenaCounts::default());
     for class in 0..MAX_CLASSES {
         let (id, _) = arena.take(MAX_SIZE - class * PAGE).unwrap();
-        assert_eq!((id.class(), id.place()), (class, 0));
+        assert_eq!((id.class(), id.index()), (class, 0));
     }
     let error = arena.take(MIN_SIZE).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);

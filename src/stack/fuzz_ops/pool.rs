@@ -1,6 +1,6 @@
 //! The pool against a model that keeps a copy of each frame.
 
-use crate::stack::pool::{FrameRef, Pool, PoolConfig};
+use crate::stack::frame_pool::{FramePool, FramePoolConfig, FrameRef};
 use crate::util::fuzz::{Op, Random, ops};
 
 /// Small, so that an input of a few hundred operations fills and empties them.
@@ -10,12 +10,12 @@ const MAX_SAVED: u64 = 24 << 10;
 const WARM: usize = 2 * CHUNK;
 
 struct Frame {
-    place: FrameRef,
+    at: FrameRef,
     bytes: Vec<u8>,
 }
 
-struct Model {
-    pool: Pool,
+struct PoolModel {
+    pool: FramePool,
     frames: Vec<Frame>,
     random: Random,
     live: u64,
@@ -25,15 +25,15 @@ struct Model {
 
 /// Runs the operations of one input.
 pub(crate) fn run(input: &[u8]) {
-    let config = PoolConfig {
+    let config = FramePoolConfig {
         reserve_bytes: RESERVE,
         max_saved_bytes: MAX_SAVED,
         chunk_bytes: CHUNK,
         warm_bytes: WARM,
-        ..PoolConfig::default()
+        ..FramePoolConfig::default()
     };
-    let mut model = Model {
-        pool: Pool::new(config).expect("address space"),
+    let mut model = PoolModel {
+        pool: FramePool::new(config).expect("address space"),
         frames: Vec::new(),
         random: Random::new(input.len() as u64),
         live: 0,
@@ -56,7 +56,7 @@ pub(crate) fn run(input: &[u8]) {
     assert!(model.pool.counters().held <= WARM as u64);
 }
 
-impl Model {
+impl PoolModel {
     fn apply(&mut self, op: &Op) {
         match op.what % 8 {
             0 => self.alloc(1 + op.large % 256),
@@ -84,8 +84,8 @@ impl Model {
 
     fn alloc(&mut self, len: usize) {
         let fits = self.live + len as u64 <= MAX_SAVED;
-        let place = match self.pool.alloc(len) {
-            Ok(place) => place,
+        let at = match self.pool.alloc(len) {
+            Ok(at) => at,
             Err(error) => {
                 assert!(!fits, "{len} bytes refused at {}: {error}", self.live);
                 assert!(error.to_string().contains("max_saved_bytes"), "{error}");
@@ -95,7 +95,7 @@ impl Model {
         assert!(fits, "{len} bytes granted at {}", self.live);
         let frame = Frame {
             bytes: self.contents(len),
-            place,
+            at,
         };
         self.write(&frame);
         self.frames.push(frame);
@@ -111,7 +111,7 @@ impl Model {
         let frame = self.frames.swap_remove(nth % self.frames.len());
         self.live -= frame.bytes.len() as u64;
         // SAFETY: the frame came from this pool with this length.
-        unsafe { self.pool.free(frame.place, frame.bytes.len()) };
+        unsafe { self.pool.free(frame.at, frame.bytes.len()) };
     }
 
     fn rewrite(&mut self, nth: usize) {
@@ -131,7 +131,7 @@ impl Model {
     }
 
     fn write(&self, frame: &Frame) {
-        let to = self.pool.addr(&frame.place);
+        let to = self.pool.addr(&frame.at);
         assert_eq!(to.addr() % 16, 0, "alignment");
         // SAFETY: the block was made for that many bytes.
         unsafe { to.copy_from_nonoverlapping(frame.bytes.as_ptr(), frame.bytes.len()) };
@@ -141,7 +141,7 @@ impl Model {
     fn check(&self) {
         let mut chunks = [false; RESERVE / CHUNK];
         for frame in &self.frames {
-            let (at, len) = (self.pool.addr(&frame.place), frame.bytes.len());
+            let (at, len) = (self.pool.addr(&frame.at), frame.bytes.len());
             // SAFETY: a live block of that many bytes, all written.
             let bytes = unsafe { std::slice::from_raw_parts(at, len) };
             assert!(

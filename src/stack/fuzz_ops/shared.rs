@@ -3,7 +3,7 @@
 //! The model plays the carrier: it writes the bytes that a start, a park, or
 //! an end would leave on the stack.
 
-use crate::stack::pool::{Pool, PoolConfig};
+use crate::stack::frame_pool::{FramePool, FramePoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedStack};
 use crate::util::fuzz::{Op, Random, ops};
 
@@ -20,23 +20,23 @@ struct Stack {
     shared: SharedStack,
     memory: *mut Memory,
     idle_sp: usize,
-    cut: usize,
+    boundary: usize,
     /// What the carrier leaves on the stack in its two forms.
     idle: Vec<u8>,
-    root: Vec<u8>,
+    base_frames: Vec<u8>,
     resident: Resident,
 }
 
 struct Task {
     stack: usize,
     sp: usize,
-    /// `[sp, cut)` as the task left it.
+    /// `[sp, boundary)` as the task left it.
     bytes: Vec<u8>,
     saved: Option<Saved>,
 }
 
-struct Model {
-    pool: Pool,
+struct SharedModel {
+    pool: FramePool,
     stacks: Vec<Stack>,
     tasks: Vec<Option<Task>>,
     random: Random,
@@ -50,14 +50,14 @@ pub(crate) fn run(input: &[u8]) {
         return;
     };
     let mut random = Random::new(input.len() as u64);
-    let config = PoolConfig {
+    let config = FramePoolConfig {
         reserve_bytes: 1 << 20,
         max_saved_bytes: MAX_SAVED,
         chunk_bytes: 4096,
-        ..PoolConfig::default()
+        ..FramePoolConfig::default()
     };
-    let mut model = Model {
-        pool: Pool::new(config).expect("address space"),
+    let mut model = SharedModel {
+        pool: FramePool::new(config).expect("address space"),
         stacks: (0..STACKS)
             .map(|_| Stack::new(usize::from(shape), &mut random))
             .collect(),
@@ -90,11 +90,11 @@ impl Stack {
         let memory: *mut Memory = Box::into_raw(Box::new([0; STACK / 16]));
         let limit = memory.expose_provenance();
         let base = limit + STACK;
-        // The idle point may lie above and below the cut.
+        // The idle point may lie above and below the boundary.
         let idle_sp = base - 16 - 8 * (shape % 16);
-        // A root is at least the return address that it begins with.
-        let cut = base - 8 * (1 + shape / 16);
-        let (idle, root) = (random.bytes(base - idle_sp), random.bytes(base - cut));
+        // Base frames hold at least the return address that they begin with.
+        let boundary = base - 8 * (1 + shape / 16);
+        let (idle, base_frames) = (random.bytes(base - idle_sp), random.bytes(base - boundary));
         write(idle_sp, &idle);
         // SAFETY: the memory lives until `drop`, its provenance was exposed,
         // and nothing runs on it.
@@ -103,9 +103,9 @@ impl Stack {
             shared,
             memory,
             idle_sp,
-            cut,
+            boundary,
             idle,
-            root,
+            base_frames,
             resident: Resident::Idle,
         }
     }
@@ -118,7 +118,7 @@ impl Drop for Stack {
     }
 }
 
-impl Model {
+impl SharedModel {
     fn apply(&mut self, op: &Op) {
         let id = usize::from(op.small) % TASKS;
         match op.what % 8 {
@@ -159,7 +159,7 @@ impl Model {
         );
         stack.shared.start(id as u32);
         stack.resident = Resident::Owner(id as u32);
-        write(stack.cut, &stack.root);
+        write(stack.boundary, &stack.base_frames);
         self.tasks[id] = Some(Task {
             stack: at,
             sp: 0,
@@ -173,12 +173,12 @@ impl Model {
     fn run_and_park(&mut self, id: usize, depth: usize) {
         let task = self.tasks[id].as_mut().expect("running");
         let stack = &mut self.stacks[task.stack];
-        let room = stack.cut - stack.memory.addr();
-        task.sp = stack.cut - 8 * (1 + depth % (room / 8));
-        task.bytes = self.random.bytes(stack.cut - task.sp);
+        let room = stack.boundary - stack.memory.addr();
+        task.sp = stack.boundary - 8 * (1 + depth % (room / 8));
+        task.bytes = self.random.bytes(stack.boundary - task.sp);
         write(task.sp, &task.bytes);
-        // SAFETY: the task is parked, and the root as always.
-        unsafe { stack.shared.capture_root(stack.cut, 8) };
+        // SAFETY: the task is parked, and its base frames as always.
+        unsafe { stack.shared.capture_base_frames(stack.boundary, 8) };
     }
 
     /// Switches to a task; its whole stack must be as it left it. `false` if
@@ -207,9 +207,9 @@ impl Model {
             "frames of task {id}"
         );
         assert_eq!(
-            read(stack.cut, stack.root.len()),
-            stack.root,
-            "root under task {id}"
+            read(stack.boundary, stack.base_frames.len()),
+            stack.base_frames,
+            "base frames under task {id}"
         );
         true
     }

@@ -2,10 +2,12 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
-use std::{hint, thread};
+use std::{hint, ptr, thread};
 
 use super::*;
-use crate::stack::arena::{Arena, ArenaConfig};
+use crate::stack::ArenaConfig;
+use crate::stack::arena::Arena;
+use crate::stack::report::set_describer;
 use crate::sys::testing::{in_child, on_foreign_thread};
 
 const SIGABRT: i32 = 6;

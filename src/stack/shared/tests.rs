@@ -3,47 +3,47 @@
 use std::ptr::with_exposed_provenance;
 
 use super::*;
-use crate::stack::pool::PoolConfig;
+use crate::stack::frame_pool::FramePoolConfig;
 
 const STACK: usize = 512;
 
-/// A stack of known bytes, whose root in both forms is the upper 64 of them.
+/// A stack of known bytes, whose base frames in both forms are the upper 64 of them.
 struct Fixture {
     memory: Box<[u128; STACK / 16]>,
     shared: SharedStack,
-    pool: Pool,
-    cut: usize,
+    pool: FramePool,
+    boundary: usize,
 }
 
 impl Fixture {
     fn new() -> Self {
         let mut memory = Box::new([u128::from_ne_bytes([7; 16]); STACK / 16]);
         let limit = memory.as_mut_ptr().expose_provenance();
-        let cut = limit + STACK - 64;
+        let boundary = limit + STACK - 64;
         // SAFETY: the box lives as long as the shared stack beside it, and
         // nothing runs on it.
-        let shared = unsafe { SharedStack::new(limit + STACK, limit, cut) };
-        let config = PoolConfig {
+        let shared = unsafe { SharedStack::new(limit + STACK, limit, boundary) };
+        let config = FramePoolConfig {
             reserve_bytes: 4 << 20,
-            ..PoolConfig::default()
+            ..FramePoolConfig::default()
         };
         Self {
             memory,
             shared,
-            pool: Pool::new(config).unwrap(),
-            cut,
+            pool: FramePool::new(config).unwrap(),
+            boundary,
         }
     }
 
     fn park(&mut self, task: u32) {
         self.shared.start(task);
-        // SAFETY: all bytes are the same, so the root is.
-        unsafe { self.shared.capture_root(self.cut, 8) };
+        // SAFETY: all bytes are the same, so are the base frames.
+        unsafe { self.shared.capture_base_frames(self.boundary, 8) };
     }
 
     fn save(&mut self, len: usize) -> Saved {
         // SAFETY: the owner is parked as far as the stack knows.
-        unsafe { self.shared.save(self.cut - len, &mut self.pool) }.unwrap()
+        unsafe { self.shared.save(self.boundary - len, &mut self.pool) }.unwrap()
     }
 
     fn bytes(&self, at: usize, len: usize) -> &[u8] {
@@ -59,20 +59,20 @@ fn only_the_region_that_a_saved_task_left_is_poisoned() {
     fixture.park(1);
     let saved = fixture.save(96);
     #[cfg(debug_assertions)]
-    assert_eq!(fixture.bytes(fixture.cut - 96, 96), [copy::LEFT; 96]);
+    assert_eq!(fixture.bytes(fixture.boundary - 96, 96), [copy::LEFT; 96]);
     assert_eq!(
-        fixture.bytes(fixture.cut, 64),
+        fixture.bytes(fixture.boundary, 64),
         [7; 64],
-        "the root is not the task's"
+        "the base frames are not the task's"
     );
     assert_eq!(
-        fixture.bytes(fixture.cut - 112, 16),
+        fixture.bytes(fixture.boundary - 112, 16),
         [7; 16],
         "nor is what lies below"
     );
     // SAFETY: from this stack and pool, for task 1.
     unsafe { fixture.shared.restore(1, saved, &mut fixture.pool) };
-    assert_eq!(fixture.bytes(fixture.cut - 96, 160), [7; 160]);
+    assert_eq!(fixture.bytes(fixture.boundary - 96, 160), [7; 160]);
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn a_stack_pointer_outside_is_refused() {
 
 #[test]
 #[should_panic(expected = "tasks of one stack begin at one place")]
-fn the_cut_is_the_same_for_all_tasks() {
+fn the_copy_boundary_is_the_same_for_all_tasks() {
     let mut fixture = Fixture::new();
     fixture.park(1);
     // SAFETY: refused before anything is read.
-    unsafe { fixture.shared.capture_root(fixture.cut - 16, 8) };
+    unsafe { fixture.shared.capture_base_frames(fixture.boundary - 16, 8) };
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn the_return_address_is_the_same_for_all_tasks() {
     let mut fixture = Fixture::new();
     fixture.park(1);
     fixture.shared.finish();
-    // Another word where the root begins, as if called from another place.
+    // Another word where the base frames begin, as if called from another place.
     fixture.memory[(STACK - 64) / 16] ^= 1;
     fixture.park(2);
 }

@@ -1,12 +1,12 @@
-//! Times and sizes of the pool and the copier, printed:
-//! `cargo test --release --lib stack::numbers -- --ignored --nocapture --test-threads 1`
+//! Measurements of the frame pool and the copier, printed:
+//! `cargo test --release --lib stack::bench -- --ignored --nocapture --test-threads 1`
 
 use std::hint::black_box;
 use std::ptr::with_exposed_provenance_mut;
 use std::time::Instant;
 
 use super::copy;
-use super::pool::{Pool, PoolConfig};
+use super::frame_pool::{FramePool, FramePoolConfig};
 use super::shared::{Resident, Saved, SharedStack};
 use crate::util::fuzz::Random;
 
@@ -26,7 +26,7 @@ fn best(rounds: u32, mut run: impl FnMut()) -> f64 {
 #[test]
 #[ignore = "prints times"]
 fn alloc_and_free() {
-    let mut pool = Pool::new(PoolConfig::default()).unwrap();
+    let mut pool = FramePool::new(FramePoolConfig::default()).unwrap();
     let mut pair = || {
         let frame = pool.alloc(black_box(144)).unwrap();
         black_box(pool.addr(&frame));
@@ -54,7 +54,7 @@ fn alloc_and_free() {
 #[ignore = "prints times"]
 fn save_and_restore() {
     for len in [128, 144, 208, 1024, 4096] {
-        let mut population = Population::new(3, len, PoolConfig::default());
+        let mut population = Population::new(3, len, FramePoolConfig::default());
         let mut next = 0;
         let ns = best(1_000_000, || {
             population.switch(next);
@@ -69,9 +69,9 @@ fn save_and_restore() {
 fn ten_million_frames() {
     const COUNT: usize = 10_000_000;
     for (pages, huge_after) in [("small", u32::MAX), ("huge", 8)] {
-        let config = PoolConfig {
+        let config = FramePoolConfig {
             huge_after,
-            ..PoolConfig::default()
+            ..FramePoolConfig::default()
         };
         let mut population = Population::new(COUNT, 144, config);
         let counters = population.pool.counters();
@@ -110,25 +110,25 @@ fn ten_million_frames() {
 
 /// Tasks of one shared stack, all parked at one depth.
 struct Population {
-    pool: Pool,
+    pool: FramePool,
     shared: SharedStack,
     sp: usize,
     tasks: Vec<Option<Saved>>,
 }
 
 impl Population {
-    fn new(count: usize, len: usize, config: PoolConfig) -> Self {
+    fn new(count: usize, len: usize, config: FramePoolConfig) -> Self {
         const STACK: usize = 64 << 10;
         const ROOT: usize = 192;
         // Leaked, so that it outlives the shared stack.
         let memory = Vec::leak(vec![0u128; STACK / 16]);
         let limit = memory.as_mut_ptr().expose_provenance();
-        let cut = limit + STACK - ROOT;
+        let boundary = limit + STACK - ROOT;
         let mut this = Self {
-            pool: Pool::new(config).unwrap(),
+            pool: FramePool::new(config).unwrap(),
             // SAFETY: leaked memory, exposed, and nothing runs on it.
-            shared: unsafe { SharedStack::new(limit + STACK, limit, cut) },
-            sp: cut - len,
+            shared: unsafe { SharedStack::new(limit + STACK, limit, boundary) },
+            sp: boundary - len,
             tasks: (0..count).map(|_| None).collect(),
         };
         let start = Instant::now();
@@ -138,8 +138,8 @@ impl Population {
             unsafe { this.shared.make_idle() };
             this.shared.start(task as u32);
             this.stamp(task as u32);
-            // SAFETY: the task is parked, with a root like that of the others.
-            unsafe { this.shared.capture_root(cut, 8) };
+            // SAFETY: the task is parked, its base frames as the others'.
+            unsafe { this.shared.capture_base_frames(boundary, 8) };
         }
         let ns = start.elapsed().as_nanos() as f64 / count as f64;
         if count > 1000 {

@@ -1,5 +1,5 @@
-//! Which blocks are live, known only to builds with debug assertions: finds a
-//! block that is freed twice or with a wrong length, and a write to a free one.
+//! The allocation audit of builds with debug assertions: finds a block that is
+//! freed twice or with a wrong length, and a write to a free one.
 
 use super::{FREED, class_of};
 
@@ -35,7 +35,7 @@ fn tag(len: usize) -> u8 {
 ///
 /// - `block` is a free block of `len` bytes.
 pub(super) unsafe fn check_fill(block: *const u8, len: usize) {
-    // SAFETY: the caller vouches for the block; nobody writes it meanwhile.
+    // SAFETY: the caller's free block, which nobody else knows.
     let rest = unsafe { std::slice::from_raw_parts(block.add(4), len - 4) };
     let touched = rest.iter().position(|&byte| byte != FREED);
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Chunks of the pool: which are free, which are resident, which are huge.
+//! Chunks of the frame pool, equal pieces of its address space: which are free,
+//! which are resident, which have huge pages.
 //!
 //! Chunks are taken lowest first, so that free address space gathers at the
 //! end. A chunk that is given back keeps its pages while it fits the warm
@@ -14,10 +15,10 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::PoolConfig;
+use super::FramePoolConfig;
 use crate::sys::mem::{PAGE, Reserve};
 
-/// Unit of placement, and alignment of every block.
+/// Unit of block addresses, and alignment of every block.
 pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
 pub(super) const GRANULE_SHIFT: u32 = 4;
 /// log2 of the largest chunk and of a huge page.
@@ -25,7 +26,7 @@ pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
 /// What a `u32` of granules reaches.
 const MAX_RESERVE: usize = (u32::MAX as usize + 1) * GRANULE;
 
-/// One chunk. Places are numbers of granules; 0 means none.
+/// One chunk. Blocks are numbers of granules; 0 means none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Chunk {
     /// First block of the list of free blocks.
@@ -76,7 +77,7 @@ pub(super) struct Chunks {
 
 impl Chunks {
     /// Room for what is asked, or for as much as the system lets us.
-    pub(super) fn new(config: &PoolConfig) -> io::Result<Self> {
+    pub(super) fn new(config: &FramePoolConfig) -> io::Result<Self> {
         let chunk = config.chunk_bytes;
         assert!(
             chunk.is_power_of_two() && (PAGE..=1 << MAX_CHUNK_SHIFT).contains(&chunk),

@@ -1,7 +1,7 @@
-//! All stacks of one size: which places were used, which are free, and the
-//! memory they lie in.
+//! A size class: the slab of all stacks of one size, which of them are in use,
+//! and their memory.
 //!
-//! The life of a place:
+//! The life of a stack:
 //!
 //! ```text
 //!   new ---> in use <---> warm (last in, first out; bytes kept)
@@ -10,21 +10,20 @@
 //!              '--------> abandoned, for ever
 //! ```
 //!
-//! Only warm, cold and abandoned places are listed or counted; places below
+//! Only warm, cold and abandoned stacks are listed or counted; those below
 //! `fresh` that are none of these are in use.
 
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroUsize;
 
-use super::arena::ArenaConfig;
 use super::guard::{GuardMaker, Registered};
-use super::{GUARD, Kept, MAX_PLACES, StackBounds};
+use super::{ArenaConfig, GUARD, Kept, MAX_STACKS, StackBounds};
 use crate::sys::mem::Reserve;
 use crate::sys::valgrind;
 
-/// Tops of neighbouring places are staggered by a cache line, this many in a
-/// turn. All tops at the same offset of a page would compete for one set of a
+/// Cache colouring: the tops of neighbouring stacks are staggered by a cache
+/// line, this many in a turn. All tops at the same offset of a page would compete for one set of a
 /// first-level cache (64 sets of 64 bytes are one page) and for a sixty-fourth
 /// of the second level. With 32 the live frames of parked coroutines, three
 /// to five lines each, reach nearly all sets, and no stack loses more than
@@ -35,31 +34,31 @@ use crate::sys::valgrind;
 /// 9.9, 5.6, 5.5, 5.5.
 const COLOURS: usize = 32;
 
-/// Bytes of one step of colour.
+/// Bytes from one colour to the next.
 const CACHE_LINE: usize = 64;
 
 /// Address space that one class takes at most: x86_64 has 128 TiB in all.
 const MAX_ADDRESS_SPACE: usize = 1 << 40;
 
-/// With fewer places than this a class is not worth having.
-const FEWEST_PLACES: usize = 16;
+/// With fewer stacks than this a class is not worth having.
+const FEWEST_STACKS: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Places {
-    /// Dropped before `reserve`: while an address can be found in the table
-    /// it belongs to us. Both are dropped only if no stack is in use.
+pub(super) struct SizeClass {
+    /// Dropped before `reserve`: while the fault handler finds an address in
+    /// its table, the address is that of a stack. Both are dropped only if no stack is in use.
     registered: ManuallyDrop<Registered>,
     reserve: ManuallyDrop<Reserve>,
     /// Those that were used; they end with the reserve.
     known: ManuallyDrop<valgrind::Stacks>,
     /// Usable bytes of each.
     size: usize,
-    /// Of the lowest place: its lowest usable byte, and where it begins but for
-    /// its colour.
+    /// Of the lowest stack: its lowest usable byte, and its base but for its
+    /// colour.
     ends: (usize, usize),
     /// How many there can be.
     max: u32,
-    /// The lowest place that was never used; all below have their guard.
+    /// The lowest stack that was never used; all below have their guard.
     fresh: u32,
     abandoned: u32,
     warm: Vec<u32>,
@@ -67,18 +66,18 @@ pub(super) struct Places {
     keep_warm: usize,
 }
 
-impl Places {
-    /// Reserves room for `max_stacks` (1 to [`MAX_PLACES`]) stacks of `size`
+impl SizeClass {
+    /// Reserves room for `max_stacks` (1 to [`MAX_STACKS`]) stacks of `size`
     /// bytes, or for as many as the system lets us.
     pub(super) fn new(size: usize, config: &ArenaConfig) -> io::Result<Self> {
         let stride = size + GUARD;
-        debug_assert!((1..=MAX_PLACES).contains(&config.max_stacks));
+        debug_assert!((1..=MAX_STACKS).contains(&config.max_stacks));
         debug_assert!(config.headroom <= 1024 && config.headroom % CACHE_LINE == 0);
         let mut max = config.max_stacks.min(MAX_ADDRESS_SPACE / stride);
         let reserve = loop {
             match Reserve::new(max * stride) {
                 Ok(reserve) => break reserve,
-                Err(error) if max <= FEWEST_PLACES => return Err(error),
+                Err(error) if max <= FEWEST_STACKS => return Err(error),
                 Err(_) => max /= 2,
             }
         };
@@ -110,67 +109,68 @@ impl Places {
         self.warm.pop()
     }
 
-    /// A place whose bytes nobody kept; `None` if all are taken.
+    /// A stack whose bytes are unspecified; `None` if all are taken.
     ///
     /// # Errors
     ///
-    /// The guard of a new place can't be made.
+    /// The guard of a new stack can't be made.
     pub(super) fn take_fresh(&mut self, guards: &mut GuardMaker) -> io::Result<Option<u32>> {
-        if let Some(place) = self.cold.pop() {
-            return Ok(Some(place));
+        if let Some(index) = self.cold.pop() {
+            return Ok(Some(index));
         }
         if self.fresh == self.max {
             return Ok(None);
         }
-        let place = self.fresh;
-        // SAFETY: the place is new, nobody has seen its addresses.
-        unsafe { guards.make(&self.reserve, self.offset(place)) }?;
+        let index = self.fresh;
+        // SAFETY: the stack is new, nobody has seen its addresses.
+        unsafe { guards.make(&self.reserve, self.offset(index)) }?;
         self.fresh += 1;
-        let low = self.reserve.base().addr() + self.offset(place) + GUARD;
+        let low = self.reserve.base().addr() + self.offset(index) + GUARD;
         self.known.add(low, self.size);
-        Ok(Some(place))
+        Ok(Some(index))
     }
 
     /// # Safety
     ///
-    /// - `place` was taken from here, and not given back or abandoned since.
+    /// - `index` was taken from here, and not given back or abandoned since.
     /// - Nobody uses its memory any more.
     #[inline]
-    pub(super) unsafe fn give(&mut self, place: u32) -> Kept {
-        debug_assert!(place < self.fresh && self.in_use() > 0);
+    pub(super) unsafe fn give(&mut self, index: u32) -> Kept {
+        debug_assert!(index < self.fresh && self.in_use() > 0);
         if self.warm.len() < self.keep_warm {
-            self.warm.push(place);
+            self.warm.push(index);
             return Kept::Warm;
         }
         // SAFETY: forwarded.
-        unsafe { self.cool(place) }
+        unsafe { self.cool(index) }
     }
 
     /// # Safety
     ///
-    /// As for [`Places::give`].
+    /// As for [`SizeClass::give`].
     #[cold]
-    unsafe fn cool(&mut self, place: u32) -> Kept {
+    unsafe fn cool(&mut self, index: u32) -> Kept {
+        debug_assert!(index < self.fresh);
         // Fails on memory locked by `mlockall` only, which stays resident by
         // its owner's wish. Nobody relies on the bytes of a cold stack.
-        // SAFETY: a place that nobody uses.
-        let _ = unsafe { self.reserve.release(self.offset(place) + GUARD, self.size) };
-        self.cold.push(place);
+        // SAFETY: the caller gives up what lies above the guard.
+        let _ = unsafe { self.reserve.release(self.offset(index) + GUARD, self.size) };
+        self.cold.push(index);
         Kept::Cold
     }
 
-    pub(super) fn abandon(&mut self, place: u32) {
-        debug_assert!(place < self.fresh && self.in_use() > 0);
+    pub(super) fn abandon(&mut self, index: u32) {
+        debug_assert!(index < self.fresh && self.in_use() > 0);
         self.abandoned += 1;
     }
 
     #[inline]
-    pub(super) fn bounds(&self, place: u32) -> StackBounds {
-        debug_assert!(place < self.fresh);
-        let (offset, (limit, base)) = (self.offset(place), self.ends);
+    pub(super) fn bounds(&self, index: u32) -> StackBounds {
+        debug_assert!(index < self.fresh);
+        let (offset, (limit, base)) = (self.offset(index), self.ends);
         let (limit, base) = (
             limit + offset,
-            base + offset - place as usize % COLOURS * CACHE_LINE,
+            base + offset - index as usize % COLOURS * CACHE_LINE,
         );
         // SAFETY: both lie above the first byte of a mapping, which is not at
         // zero, and below its end, so that no sum has wrapped.
@@ -182,21 +182,24 @@ impl Places {
         }
     }
 
-    /// Closes a place to every access, or opens it again.
+    /// Makes a stack inaccessible, but for its guard, or accessible again.
     ///
     /// # Safety
     ///
-    /// - `place` is in use, and when closing: nobody may use its memory.
-    pub(super) unsafe fn set_open(&self, place: u32, open: bool) -> io::Result<()> {
-        let offset = self.offset(place) + GUARD;
+    /// - `index` is in use.
+    /// - When `accessible` is false: nobody uses its memory until it is true
+    ///   again.
+    pub(super) unsafe fn set_accessible(&self, index: u32, accessible: bool) -> io::Result<()> {
+        debug_assert!(index < self.fresh && self.in_use() > 0);
+        let offset = self.offset(index) + GUARD;
         // SAFETY: forwarded.
-        unsafe { self.reserve.set_accessible(offset, self.size, open) }
+        unsafe { self.reserve.set_accessible(offset, self.size, accessible) }
     }
 
-    /// Where the guard of `place` begins.
+    /// Where the guard of `index` begins.
     #[inline]
-    fn offset(&self, place: u32) -> usize {
-        place as usize * (self.size + GUARD)
+    fn offset(&self, index: u32) -> usize {
+        index as usize * (self.size + GUARD)
     }
 
     pub(super) fn in_use(&self) -> usize {
@@ -225,16 +228,16 @@ impl Places {
     }
 
     #[cfg(test)]
-    pub(super) fn resident_pages(&self, place: u32) -> usize {
+    pub(super) fn resident_pages(&self, index: u32) -> usize {
         self.reserve
-            .resident_pages(self.offset(place) + GUARD, self.size)
+            .resident_pages(self.offset(index) + GUARD, self.size)
     }
 }
 
-impl Drop for Places {
+impl Drop for SizeClass {
     fn drop(&mut self) {
-        // Frames lie on every stack that is in use or abandoned, and somebody
-        // may still point at them: then memory and guards stay for ever.
+        // Frames lie on every stack that is in use or abandoned, and there may
+        // be pointers to them: then memory and guards stay for ever (I6).
         if self.in_use() == 0 && self.abandoned == 0 {
             // SAFETY: dropped here once, and not used after.
             unsafe {
@@ -244,9 +247,9 @@ impl Drop for Places {
             }
             return;
         }
-        for place in mem::take(&mut self.warm) {
+        for index in mem::take(&mut self.warm) {
             // SAFETY: nobody uses a warm stack, and it is not handed out again.
-            let _ = unsafe { self.cool(place) };
+            let _ = unsafe { self.cool(index) };
         }
     }
 }

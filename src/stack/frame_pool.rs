@@ -1,9 +1,9 @@
-//! The saved-frame pool: where parked coroutines of shared stacks keep their
-//! bytes.
+//! The frame pool: a segregated-fit allocator for the saved frames of coroutines
+//! that are parked on shared stacks.
 //!
-//! Lives here: blocks and size classes. Does not live here: which chunk of
-//! address space is free or resident ([`chunks`]), and what the bytes mean
-//! ([`shared`](super::shared)).
+//! Lives here: blocks and size classes. Lives elsewhere: which chunk of address
+//! space is free or resident ([`chunks`]), and what the bytes mean
+//! ([`shared`](super::shared)). One worker has a pool, which has no locks.
 //!
 //! ```text
 //!  reserve   | chunk 0 |  chunk 1  |  chunk 2  |  chunk 3  | ... address space only
@@ -14,11 +14,11 @@
 //!                             +-> next free block of the chunk, in the block itself
 //! ```
 //!
-//! A chunk serves one class at a time. Blocks have no header: the place of a
-//! block gives its chunk, the chunk gives its class, and the frame's length is
-//! known to whoever owns the frame. So a frame costs its length, rounded up to
-//! 16 bytes up to 2 KiB and by at most an eighth above; and the place fits a
-//! non-zero `u32` that counts 16-byte granules.
+//! A chunk serves one class at a time. Blocks have no header: the address of a
+//! block gives its chunk, the chunk gives its class, and the owner of a frame
+//! knows its length. So a frame costs its length, rounded up to 16 bytes up to
+//! 2 KiB and by at most an eighth above; and a non-zero `u32`, which counts
+//! granules of 16 bytes, says where a block is.
 //!
 //! **Filling few chunks.** A class keeps its chunks with room in a list and
 //! takes from the first. A full chunk that loses a block goes to the front: it
@@ -48,7 +48,7 @@ const FINE_MAX: usize = 2048;
 const FINE: usize = FINE_MAX / GRANULE;
 /// Above, every doubling is cut in eight.
 const STEPS_SHIFT: u32 = 3;
-/// Enough for chunks of any size that [`PoolConfig`] allows.
+/// Enough for chunks of any size that [`FramePoolConfig`] allows.
 const CLASSES: usize = FINE + 8 * (chunks::MAX_CHUNK_SHIFT - FINE_MAX.ilog2()) as usize;
 
 /// What a freed block is filled with in builds with debug assertions.
@@ -57,7 +57,7 @@ const FREED: u8 = 0xdf;
 
 /// Sizes and limits of a pool.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolConfig {
+pub(crate) struct FramePoolConfig {
     /// Address space to reserve, or as much as the system lets us; at most
     /// 64 GiB are used.
     pub(crate) reserve_bytes: usize,
@@ -73,7 +73,7 @@ pub(crate) struct PoolConfig {
     pub(crate) warm_bytes: usize,
 }
 
-impl Default for PoolConfig {
+impl Default for FramePoolConfig {
     fn default() -> Self {
         Self {
             reserve_bytes: 64 << 30,
@@ -85,10 +85,10 @@ impl Default for PoolConfig {
     }
 }
 
-/// The place of a saved frame: the number of its first granule.
+/// A saved frame's block: the number of its first granule.
 ///
-/// Neither `Clone` nor `Copy`: who holds it owns the block.
-#[must_use = "its block stays taken until `Pool::free`"]
+/// Neither `Clone` nor `Copy`: the holder owns the block.
+#[must_use = "its block stays taken until `FramePool::free`"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FrameRef(NonZeroU32);
 
@@ -109,7 +109,7 @@ impl FrameRef {
 
 /// What the pool has done and holds, in bytes unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PoolCounters {
+pub(crate) struct FramePoolCounters {
     /// Sum of the lengths of all frames.
     pub(crate) live: u64,
     /// The largest `live` so far.
@@ -134,7 +134,7 @@ struct Class {
 }
 
 /// See the module.
-pub(crate) struct Pool {
+pub(crate) struct FramePool {
     chunks: Chunks,
     classes: Box<[Class; CLASSES]>,
     max_saved_bytes: u64,
@@ -146,13 +146,13 @@ pub(crate) struct Pool {
     audit: audit::Audit,
 }
 
-impl Pool {
+impl FramePool {
     /// Reserves the address space; no memory is resident yet.
     ///
     /// # Errors
     ///
     /// When the address space can't be had, see [`Reserve::new`](crate::sys::mem::Reserve::new).
-    pub(crate) fn new(config: PoolConfig) -> io::Result<Self> {
+    pub(crate) fn new(config: FramePoolConfig) -> io::Result<Self> {
         Ok(Self {
             chunks: Chunks::new(&config)?,
             classes: Box::new([Class::default(); CLASSES]),
@@ -227,8 +227,8 @@ impl Pool {
     }
 
     /// What the pool has done and holds.
-    pub(crate) fn counters(&self) -> PoolCounters {
-        PoolCounters {
+    pub(crate) fn counters(&self) -> FramePoolCounters {
+        FramePoolCounters {
             live: self.live,
             peak_live: self.peak_live,
             held: self.chunks.held() as u64,
@@ -248,8 +248,8 @@ impl Pool {
         let at = if chunk.free != 0 {
             let at = chunk.free;
             let block = self.chunks.addr(at);
-            // SAFETY: a free block begins with the place of the next one,
-            // written by `free_block`, and lies in the chunk.
+            // SAFETY: a free block lies in the chunk and begins with the number
+            // of the next one, written by `free_block`.
             let next = unsafe { block.cast::<u32>().read() };
             #[cfg(debug_assertions)]
             // SAFETY: the block is free, nobody else uses it.
@@ -293,7 +293,8 @@ impl Pool {
             unsafe { self.chunks.give(index) };
             return;
         }
-        // SAFETY: the block is ours again, aligned and of 16 bytes or more.
+        // SAFETY: the caller gave the block up; it is aligned and has 16 bytes
+        // or more.
         unsafe { block.cast::<u32>().write(chunk.free) };
         chunk.free = at;
         if !had_room {

@@ -8,17 +8,17 @@ use crate::util::fuzz::Random;
 
 const MIB: usize = 1 << 20;
 
-fn pool(chunk_bytes: usize, reserve_bytes: usize) -> Pool {
-    let config = PoolConfig {
+fn pool(chunk_bytes: usize, reserve_bytes: usize) -> FramePool {
+    let config = FramePoolConfig {
         chunk_bytes,
         reserve_bytes,
-        ..PoolConfig::default()
+        ..FramePoolConfig::default()
     };
-    Pool::new(config).unwrap()
+    FramePool::new(config).unwrap()
 }
 
 /// Bytes of the reserve that are resident, by the kernel's own account.
-fn resident(pool: &Pool) -> usize {
+fn resident(pool: &FramePool) -> usize {
     let (base, len) = pool.chunks.span();
     let map = std::fs::File::open("/proc/self/pagemap").unwrap();
     let mut entries = vec![0; len / PAGE * 8];
@@ -34,14 +34,14 @@ fn resident(pool: &Pool) -> usize {
         * PAGE
 }
 
-fn alloc_touched(pool: &mut Pool, len: usize) -> FrameRef {
+fn alloc_touched(pool: &mut FramePool, len: usize) -> FrameRef {
     let frame = pool.alloc(len).unwrap();
     // SAFETY: the block has that many bytes.
     unsafe { pool.addr(&frame).write_bytes(1, len) };
     frame
 }
 
-fn free_all(pool: &mut Pool, frames: impl IntoIterator<Item = FrameRef>, len: usize) {
+fn free_all(pool: &mut FramePool, frames: impl IntoIterator<Item = FrameRef>, len: usize) {
     for frame in frames {
         // SAFETY: all of this pool and length, and not used again.
         unsafe { pool.free(frame, len) };
@@ -111,12 +111,12 @@ fn mapping_flags(at: *const u8) -> String {
 #[cfg_attr(miri, ignore = "asks the kernel")]
 fn only_a_class_of_several_chunks_gets_huge_pages() {
     const LEN: usize = 256 << 10;
-    let config = PoolConfig {
+    let config = FramePoolConfig {
         huge_after: 2,
         warm_bytes: 0,
-        ..PoolConfig::default()
+        ..FramePoolConfig::default()
     };
-    let mut pool = Pool::new(config).unwrap();
+    let mut pool = FramePool::new(config).unwrap();
     // The second round finds the chunks as the first has left them.
     for _ in 0..2 {
         let mut frames: Vec<_> = (0..16).map(|_| pool.alloc(LEN).unwrap()).collect();
