@@ -32,6 +32,39 @@ fn compare(mut one: impl FnMut(), mut other: impl FnMut()) -> (f64, f64) {
 
 #[test]
 #[ignore = "a measurement"]
+fn a_mutex_of_c_on_a_plain_thread() {
+    type Call = unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int;
+    let next = |name: &std::ffi::CStr| {
+        // SAFETY: a valid name; the function behind it has this type.
+        unsafe {
+            std::mem::transmute::<*mut c_void, Call>(libc::dlsym(libc::RTLD_NEXT, name.as_ptr()))
+        }
+    };
+    let (lock, unlock) = (next(c"pthread_mutex_lock"), next(c"pthread_mutex_unlock"));
+    let mut mutex = libc::PTHREAD_MUTEX_INITIALIZER;
+    let mutex = &raw mut mutex;
+    for when in ["before any runtime", "after one"] {
+        // SAFETY: a mutex that stays where it is; each locking is undone.
+        let (hooked, plain) = unsafe {
+            compare(
+                || {
+                    _ = (
+                        libc::pthread_mutex_lock(mutex),
+                        libc::pthread_mutex_unlock(mutex),
+                    )
+                },
+                || _ = (lock(mutex), unlock(mutex)),
+            )
+        };
+        println!(
+            "a mutex of C, lock and unlock, {when}: hooked {hooked:.1} ns, libc {plain:.1} ns"
+        );
+        crore::run(|| std::thread::sleep(Duration::from_millis(1))).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "a measurement"]
 fn a_hooked_call_on_a_plain_thread() {
     type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
     // SAFETY: a valid name; the function behind it has this type.
