@@ -48,7 +48,7 @@ pub(crate) fn block_on_deadline<F: Future>(
 ) -> Option<F::Output> {
     match Cx::running() {
         // The frames of a shared coroutine move away while it is parked, and a
-        // future may be pinned because somebody points into it (D3).
+        // future may be pinned because somebody points into it (I8).
         Some(cx) if cx.is_shared() => in_coroutine(cx, Box::pin(future).as_mut(), deadline),
         Some(cx) => in_coroutine(cx, pin!(future), deadline),
         None => on_thread(pin!(future), deadline),
@@ -56,7 +56,7 @@ pub(crate) fn block_on_deadline<F: Future>(
 }
 
 /// As [`block_on`], in a coroutine, for a future that may be moved between
-/// polls: so nothing points into it, and it may lie in a frame that moves (D3).
+/// polls: so nothing points into it, and it may lie in a frame that moves (I8).
 ///
 /// All in the caller's frame: each return that a suspension cuts off from its
 /// call is one that the processor predicts wrongly (5 to 7 ns).

@@ -1,10 +1,37 @@
-#![doc = include_str!("../README.md")]
+//! Stackful coroutines that run plain blocking code: `std::net`, `std::thread::sleep`,
+//! database drivers and C libraries park their coroutine instead of the thread.
 //!
-//! # Finding your way
+//! ```
+//! use std::time::Duration;
 //!
-//! [`run`] and [`spawn`] to begin with, [`Builder`] and [`Runtime`] for settings,
-//! [`hook`] for what parks, [`io`] for programs without hooks, [`sync`] for locks
-//! and channels. docs/KINDS.md says which kind of coroutine to choose, ARCHITECTURE.md has the floors and the invariants.
+//! let sum = crore::run(|| {                       // this thread becomes a worker
+//!     let workers: Vec<_> = (0..1000)
+//!         .map(|i| crore::spawn(move || {         // 1 000 coroutines
+//!             crore::sleep(Duration::from_millis(10));
+//!             i
+//!         }))
+//!         .collect();
+//!     workers.into_iter().map(|worker| worker.join().unwrap()).sum::<u64>()
+//! })?;
+//! assert_eq!(sum, 499_500);
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! | to | take |
+//! |---|---|
+//! | begin | [`run`], [`spawn`], [`JoinHandle`], [`yield_now`], [`sleep`] |
+//! | set stacks, workers, limits | [`Builder`] for a coroutine, [`Runtime`] for all |
+//! | borrow, limit, end | [`scope`], [`timeout`], [`JoinHandle::cancel`], [`Handle::shutdown`] |
+//! | talk to each other | [`sync`]: channels, `select`, locks for coroutines, threads and futures |
+//! | run ten million | [`spawn_shared`], on shared stacks |
+//! | meet async code | [`block_on`], [`spawn_future`] |
+//! | compute, or block for real | [`spawn_blocking`] |
+//! | know which calls park | [`hook`]; [`io`] does without hooks |
+//!
+//! [`guide`] has the longer pages: which [kind](guide::kinds) of coroutine to choose,
+//! which [locks](guide::locks) and [crates](guide::compatibility) work, how things
+//! [end](guide::cancellation), what was [measured](guide::measured), and why it all
+//! [holds](guide::architecture).
 
 // The hooks are who uses all that the floors below offer.
 #![cfg_attr(not(all(feature = "hook", feature = "futex")), allow(dead_code))]
@@ -12,6 +39,7 @@
 mod block_on;
 pub mod blocking;
 mod driver;
+pub mod guide;
 pub mod hook;
 pub mod io;
 pub mod local;
@@ -44,10 +72,10 @@ pub use task::JoinError;
 pub use time::timeout::{Elapsed, deadline, is_cancelled, timeout, timeout_at};
 pub use time::wait::{park, park_timeout, sleep, sleep_until, yield_now};
 
-// The examples on these pages are tested.
+// Its example is tested.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/CANCELLATION.md")]
-mod pages {}
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -103,8 +103,9 @@
 //! - A signal does not interrupt a parked call: nobody gets `EINTR`, but who
 //!   waits with a mask (`ppoll`, `pselect`, `epoll_pwait`).
 //! - Pointers that lead nowhere may crash where libc says `EFAULT`; null does not.
-//! - Which locks park a coroutine, which block its thread, and which are one per
-//!   thread: docs/LOCKS.md. Without the feature `futex` all block the thread.
+//! - [`guide::locks`](crate::guide::locks) says which locks park a coroutine, which
+//!   block its thread, and which are one per thread. Without the feature `futex` all
+//!   block the thread.
 //!
 //! # What is not reached
 //!

@@ -84,8 +84,9 @@ impl Builder {
     /// locks that know their owner tell it from others. What goes in and comes
     /// out is [`Send`], as with [`std::thread::spawn`].
     ///
-    /// It costs about 5 KB a coroutine and 20 to 40 ns a switch. docs/KINDS.md
-    /// says when it is worth it, and what still is the thread's.
+    /// It costs a page or two more a coroutine, and a switch takes about twice as
+    /// long. [`guide::kinds`](crate::guide::kinds) says when it is worth it, and
+    /// what still is the thread's.
     ///
     /// Default: what the runtime's builder says.
     ///

@@ -5,7 +5,7 @@
 //! pointers, and makes and reads the values.
 //!
 //! The values are on the heap, so a shared coroutine's stay where they are
-//! while its frames move (D3). They are dropped by the coroutine itself, below
+//! while its frames move (I8). They are dropped by the coroutine itself, below
 //! its closure's frame: after the closure has returned or unwound, before the
 //! result is delivered. One that is abandoned keeps them for ever (I6).
 

@@ -1,7 +1,7 @@
 //! The workers of one runtime, together: who gets new work, who steals it.
 //!
 //! Work that has not started is a closure, so it may go anywhere; a coroutine
-//! that has started stays (D1). A worker offers what its coroutines spawn in
+//! that has started stays (I3). A worker offers what its coroutines spawn in
 //! its own mailbox, where it takes it from itself, and where workers that have
 //! nothing to do find it.
 

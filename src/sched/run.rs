@@ -55,7 +55,7 @@ const GLANCES: u32 = 16;
 /// Room in the run queue that an idle worker keeps.
 const QUEUE_KEPT: usize = 1 << 16;
 
-/// Hooked operations that a coroutine may do between two parks (D8).
+/// Hooked operations that a coroutine may do between two parks.
 pub(super) const BUDGET: u32 = 128;
 
 impl Worker {
@@ -317,7 +317,7 @@ impl Worker {
         match event {
             Event::Yielded => self.requeue(index, slot),
             Event::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
-            // Only now, with the frames at rest, may a wake-up resume it (D4).
+            // Only now, with the frames at rest, may a wake-up resume it (I1).
             Event::Parked => self.park(slot),
             Event::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.

@@ -52,6 +52,9 @@ struct Node {
     back: Cell<u32>,
 }
 
+// As ARCHITECTURE.md says, "Memory, in numbers".
+const _: () = assert!(size_of::<Node>() == 48);
+
 /// All nodes.
 pub(super) struct Nodes {
     memory: Reserve,

@@ -59,16 +59,17 @@ fn servers(echo: &Echo, text: &mut String) {
         echo.connections, echo.size, echo.rounds, echo.seconds, echo.latencies
     );
     text.push_str(
-        "| | µs of processor time a request | requests/s | p50 µs | p99 µs | p99.9 µs \
-         | bytes an idle connection |\n|---|---|---|---|---|---|---|\n",
+        "| | µs of processor time a request | requests/s | busy | p50 µs | p99 µs | p99.9 µs \
+         | bytes an idle connection |\n|---|---|---|---|---|---|---|---|\n",
     );
     for server in &echo.servers {
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {:.2} | {} | {} | {} | {} |",
             server.name,
             figure(&server.cpu_us),
             figure(&server.requests_per_second),
+            server.cpu_us.value.median * server.requests_per_second.value.median / 1e6,
             number(server.p50_us.value.median),
             figure(&server.p99_us),
             number(server.p999_us.value.median),
