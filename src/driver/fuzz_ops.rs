@@ -17,14 +17,14 @@ use crate::util::fuzz::{Op, ops};
 const LAST: u64 = u64::MAX - 5;
 
 /// A wheel beside a map from (deadline, insertion number).
-pub(super) struct Pair {
+pub(super) struct WheelPair {
     wheel: Wheel<u64>,
     model: BTreeMap<(u64, u64), TimerKey>,
     now: u64,
     count: u64,
 }
 
-impl Pair {
+impl WheelPair {
     pub(super) fn new() -> Self {
         Self {
             wheel: Wheel::new(),
@@ -98,7 +98,7 @@ fn span(op: &Op) -> u64 {
 
 /// Runs the operations of one input.
 pub(crate) fn run(input: &[u8]) {
-    let mut pair = Pair::new();
+    let mut pair = WheelPair::new();
     let mut stale = Vec::new();
     for op in ops(input) {
         let (now, span) = (pair.now, span(&op));

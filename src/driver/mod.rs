@@ -1,56 +1,52 @@
-//! Floor 4: what a worker waits for: descriptors, time, and other threads.
+//! Floor 4: the I/O driver: what a worker waits for: descriptors, time, and
+//! other threads.
 //!
 //! One [`Driver`] per worker thread, used by that thread alone: `&mut self`,
 //! no locks. It takes `Waker`s and hands them back when their time has come;
 //! it calls none of them and knows nothing of coroutines.
 //!
-//! - `pool` numbered nodes and lists · `wheel` timers in ticks · `clock` ticks
-//!   and instants · `epoch` what other threads close · `fd` hints
-//!   · `waiters` who waits for a descriptor · `reactor` epoll
+//! - `linked_slab` numbered nodes and lists · `wheel` timers in ticks · `clock`
+//!   ticks and instants · `epoch` what other threads close · `wait_queue` the
+//!   waiters of a descriptor · `fd_table` readiness · `reactor` epoll
 //!
 //! The life of a blocking call on a descriptor:
 //!
 //! ```text
 //!  loop {
-//!      if hint(fd, dir) == Try {
+//!      if table.hint(fd, dir) == Try {
 //!          try the call without blocking
-//!              done                         → return (short, and stream(fd)? drained(fd, dir))
-//!              EAGAIN                       → drained(fd, dir)
+//!              done      → return (moved less than asked? moved_short(fd, dir))
+//!              EAGAIN    → table.clear_readiness(fd, dir)
 //!      }
-//!      key = wait(fd, dir, waker)?          EPERM: a file, which is never waited for
-//!      suspend                              … the worker turns; the waker comes back …
-//!      match finish(key) { Ready → again, Closed → EBADF, Pending → timed out or cancelled }
+//!      key = reactor.wait(fd, dir, waker)?   EPERM: a file, which is never waited for
+//!      suspend                               … poll or park; dispatch hands the waker back …
+//!      match table.finish(key) { Ready → again, Closed → EBADF, Pending → timed out or cancelled }
 //!  }
 //! ```
 //!
-//! A call that found the descriptor ready need not be told: events only ever
-//! end a direction's being drained.
+//! A call that found the descriptor ready need not be told: an event only ever
+//! says that a direction may be ready again.
 //!
-//! Nothing here ticks. With no timer and nobody waiting, or everybody's
-//! registration checked, a blocking turn sleeps until something happens.
-//! (One alarm that was set for a timer since removed may go off once.)
+//! Nothing here ticks. With no timer and no waiter, or every waiter's
+//! registration validated, [`Driver::park`] sleeps until something happens.
+//! (A timer fd that was set for a timer since removed may end one sleep early.)
 
 pub(crate) mod epoch;
 
 mod clock;
-mod fd;
-mod pool;
+mod fd_table;
+mod linked_slab;
 mod reactor;
-mod waiters;
+mod wait_queue;
 mod wheel;
 
-#[cfg(test)]
-mod bench;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
-#[cfg(test)]
-mod rng;
 #[cfg(test)]
 mod tests;
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -58,25 +54,13 @@ use clock::Clock;
 use reactor::Reactor;
 use wheel::Wheel;
 
-pub(crate) use fd::{Direction, Hint, Outcome};
-pub(crate) use waiters::WaitKey;
+pub(crate) use fd_table::Hint;
+pub(crate) use wait_queue::{Direction, Outcome, WaitKey};
 pub(crate) use wheel::TimerKey;
 
-/// Ends another thread's blocking turn.
-pub(crate) use mio::Waker as RemoteWaker;
-
-/// How a turn waits.
+/// What a waker that the driver holds waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Not at all.
-    Poll,
-    /// Until an event, a timer or the remote waker, unless something is due.
-    Park,
-}
-
-/// What somebody waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Awaited {
+pub(crate) enum WaitTarget {
     Descriptor(RawFd, Direction),
     Time(Instant),
 }
@@ -86,7 +70,7 @@ pub(crate) enum Awaited {
 pub(crate) struct Driver {
     clock: Clock,
     timers: Wheel<Waker>,
-    reactor: Reactor,
+    pub(crate) reactor: Reactor,
 }
 
 impl Driver {
@@ -112,95 +96,6 @@ impl Driver {
         })
     }
 
-    /// Ends a blocking turn, now or the next one, from any thread.
-    pub(crate) fn remote_waker(&self) -> Arc<RemoteWaker> {
-        self.reactor.remote_waker()
-    }
-
-    /// Whether to try a call or to wait at once.
-    #[inline]
-    pub(crate) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
-        self.reactor.hint(fd, direction)
-    }
-
-    /// Whether a short read or write on `fd` shows that it is drained. Says
-    /// no for a descriptor that was never waited for.
-    ///
-    /// True of plain TCP without urgent data. Where something in the kernel
-    /// sits on the connection (kTLS, sockmap) a read may end short at a
-    /// record; the check of parked waiters then finds what is left.
-    #[inline]
-    pub(crate) fn stream(&mut self, fd: RawFd) -> bool {
-        self.reactor.is_stream(fd)
-    }
-
-    /// Notes that a call moved something, but less than asked, which drains
-    /// what is a [`stream`](Self::stream).
-    #[inline(always)]
-    pub(crate) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
-        self.reactor.moved_short(fd, direction);
-    }
-
-    /// Notes that a call just found the direction not ready, or left it so.
-    #[inline]
-    pub(crate) fn drained(&mut self, fd: RawFd, direction: Direction) {
-        self.reactor.set_drained(fd, direction);
-    }
-
-    /// Parks `waker` until the direction is ready. To be called when the hint
-    /// was [`Hint::Drained`] or a call has failed with `EAGAIN` since the
-    /// last turn: what was ready before is not reported again.
-    ///
-    /// # Errors
-    ///
-    /// `EBADF`; `EPERM` for files that are always ready; `ENOSPC` at
-    /// `fs.epoll.max_user_watches`; `ENOMEM`.
-    #[inline]
-    pub(crate) fn wait(
-        &mut self,
-        fd: RawFd,
-        direction: Direction,
-        waker: Waker,
-    ) -> io::Result<WaitKey> {
-        self.reactor.wait(fd, direction, waker)
-    }
-
-    /// As [`Driver::wait`] if the hint is [`Hint::Drained`].
-    #[inline(always)]
-    pub(crate) fn wait_if_drained(
-        &mut self,
-        fd: RawFd,
-        direction: Direction,
-        waker: Waker,
-    ) -> Option<WaitKey> {
-        self.reactor.wait_if_drained(fd, direction, waker)
-    }
-
-    /// As [`Driver::wait`], for a call that has waited before, without any
-    /// other wait on this driver since: `EBADF` also if the number was closed
-    /// in between.
-    pub(crate) fn wait_again(
-        &mut self,
-        fd: RawFd,
-        direction: Direction,
-        waker: Waker,
-    ) -> io::Result<WaitKey> {
-        self.reactor.wait_again(fd, direction, waker)
-    }
-
-    /// Ends a wait, whether it was woken or not, and says what happened.
-    #[inline(always)]
-    pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
-        self.reactor.finish(key)
-    }
-
-    /// Ends all waits on a descriptor whose epoch was bumped: call
-    /// [`epoch::bump`], then this on every worker, then close or replace it.
-    /// It may come late: what was registered after the bump stays.
-    pub(crate) fn fd_gone(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
-        self.reactor.fd_gone(fd, woken);
-    }
-
     /// Wakes `waker` at `deadline` or up to a tick (65.5 µs) later.
     pub(crate) fn insert_timer(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         self.timers.insert(self.clock.ceil(deadline), waker)
@@ -211,24 +106,18 @@ impl Driver {
         self.timers.remove(key).is_some()
     }
 
-    /// The tick of the latest turn, which is about now for a worker that turns.
-    #[inline(always)]
-    pub(crate) fn now(&self) -> u64 {
-        self.reactor.now()
-    }
-
-    /// Everybody who waits here, with what for and, for descriptors, since when.
-    pub(crate) fn waits(&self) -> impl Iterator<Item = (&Waker, Awaited, Option<Duration>)> {
+    /// All that wait here, for what, and for descriptors since when.
+    pub(crate) fn waits(&self) -> impl Iterator<Item = (&Waker, WaitTarget, Option<Duration>)> {
         let now = self.present();
-        let descriptors = self.reactor.pending_all();
+        let descriptors = self.reactor.table.pending_all();
         let descriptors = descriptors.map(move |(waker, fd, direction, since)| {
             let ticks = u64::from((now as u32).wrapping_sub(since));
-            let awaited = Awaited::Descriptor(fd, direction);
-            (waker, awaited, Some(Clock::span(ticks)))
+            let target = WaitTarget::Descriptor(fd, direction);
+            (waker, target, Some(Clock::span(ticks)))
         });
         let timers = self.timers.all().filter_map(|(tick, waker)| {
             let at = self.clock.instant(tick)?;
-            Some((waker, Awaited::Time(at), None))
+            Some((waker, WaitTarget::Time(at), None))
         });
         descriptors.chain(timers)
     }
@@ -248,66 +137,66 @@ impl Driver {
         self.clock.instant(self.timers.next_deadline()?)
     }
 
-    /// Looks for due timers, appends the wakers of all whose they are to
-    /// `woken`, and looks for events, which [`deliver`](Self::deliver) tells;
-    /// not while there is a backlog of these. May return early with nothing.
-    /// `now` is the time, and so is what is returned.
+    /// Appends to `woken` the wakers of all timers that are due at `now`, and
+    /// takes events from the kernel, for [`Reactor::dispatch`]; not while some
+    /// are pending. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// None that can be expected: what `epoll_wait` says.
+    pub(crate) fn poll(&mut self, now: Instant, woken: &mut Vec<Waker>) -> io::Result<()> {
+        self.run_due(now, woken);
+        if self.reactor.pending_events() == 0 && !self.reactor.table.is_idle() {
+            self.reactor.poll(false)?;
+        }
+        Ok(())
+    }
+
+    /// As [`poll`](Self::poll), but with nothing due and no event pending it
+    /// first sleeps until an event, a timer or the notifier. May return early
+    /// with nothing. Returns the time.
     ///
     /// # Errors
     ///
     /// None that can be expected: what `epoll_wait` and `timerfd_settime` say.
-    pub(crate) fn turn(
-        &mut self,
-        mode: Turn,
-        now: Instant,
-        woken: &mut Vec<Waker>,
-    ) -> io::Result<Instant> {
+    pub(crate) fn park(&mut self, now: Instant, woken: &mut Vec<Waker>) -> io::Result<Instant> {
         let before = woken.len();
-        self.reactor.begin_turn(self.clock.floor(now), woken);
-        self.fire(woken);
-        self.reactor.recheck(woken);
-        if self.backlog() > 0 {
+        self.run_due(now, woken);
+        if self.reactor.pending_events() > 0 {
             return Ok(now);
         }
-        if mode == Turn::Park && woken.len() == before && self.arm(now)? {
+        if woken.len() == before && self.arm(now)? {
             self.reactor.poll(true)?;
             let now = Instant::now();
-            self.reactor.begin_turn(self.clock.floor(now), woken);
+            self.reactor.set_now(self.clock.floor(now), woken);
             self.fire(woken);
             return Ok(now);
         }
-        if !self.reactor.is_idle() {
+        if !self.reactor.table.is_idle() {
             self.reactor.poll(false)?;
         }
         Ok(now)
     }
 
-    /// How many events have not been delivered.
-    #[inline(always)]
-    pub(crate) fn backlog(&self) -> usize {
-        self.reactor.backlog()
+    /// All that is due at `now`: timers, and validations of registrations.
+    fn run_due(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+        self.reactor.set_now(self.clock.floor(now), woken);
+        self.fire(woken);
+        self.reactor.revalidate(woken);
     }
 
-    /// Appends the wakers of all whom the next `most` events concern. Those
-    /// after them are asked from memory for the next call: who delivers a few,
-    /// lets them run and comes again waits for memory but once, where a
-    /// thousand are evicted again before they run.
-    pub(crate) fn deliver(&mut self, most: usize, woken: &mut Vec<Waker>) {
-        self.reactor.deliver(most, woken);
-    }
-
-    /// Fires the timers that are due by the turn's time.
+    /// Fires the timers that are due by the reactor's time.
     fn fire(&mut self, woken: &mut Vec<Waker>) {
         self.timers
             .advance(self.reactor.now(), &mut |waker| woken.push(waker));
     }
 
-    /// Sets the alarm for what has to be done next; false if that is now.
+    /// Sets the timer fd for what has to be done next; false if that is now.
     fn arm(&mut self, now: Instant) -> io::Result<bool> {
         let timer = self.timers.next_deadline();
-        let check = self.reactor.next_check();
-        let first = timer.map(|timer| check.map_or(timer, |check| timer.min(check)));
-        let Some(tick) = first.or(check) else {
+        let validation = self.reactor.next_validation();
+        let first = timer.map(|timer| validation.map_or(timer, |tick| timer.min(tick)));
+        let Some(tick) = first.or(validation) else {
             return Ok(true);
         };
         if tick <= self.reactor.now() {

@@ -1,24 +1,24 @@
-//! Readiness of descriptors: mio's epoll, edge-triggered.
+//! Reactor: which descriptors are registered with the kernel's event queue,
+//! and whether a registration still holds. mio's epoll, edge-triggered.
 //!
-//! Lives here: registration and its checks, the blocking poll, the alarm that
-//! ends it. Does not live here: what is known of a descriptor (`fd.rs`), and
-//! what the alarm is set for (`mod.rs`).
+//! Lives here: registration and its validation, the blocking poll, the timer fd
+//! that ends it. Does not live here: what is known of a descriptor
+//! (`fd_table.rs`), and what the timer fd is set for (`mod.rs`).
 //!
 //! A descriptor is registered at its first wait, for both directions, and
 //! stays registered: a wait on a registered one costs no system call. That is
 //! only right while the number means the same file. Three things watch over it:
 //!
-//! 1. Whoever closes or replaces a descriptor through a hook bumps its epoch;
-//!    the entry is stale from then on (`epoch.rs`, `fd.rs`).
+//! 1. Whoever closes or replaces a descriptor through a hook bumps its
+//!    generation; the entry is stale from then on (`epoch.rs`, `fd_table.rs`).
 //! 2. What no hook saw is found by asking: a waiter that has been parked for
-//!    [`RECHECK`] without its registration having been checked since has it
-//!    checked by `EPOLL_CTL_MOD`, once a park, or later when there is a crowd.
-//!    (Who has been checked and is still parked when the number ends unseen
-//!    goes on waiting, as a thread would in the kernel.)
-//!    MOD reports a ready descriptor
-//!    again; on another file it fails with `ENOENT` and the new file is
-//!    registered; so a missed close costs a delay, not a wake-up. After that
-//!    the waiter costs nothing for as long as it waits.
+//!    [`REVALIDATE_AFTER`] without its registration having been validated since
+//!    has it validated by `EPOLL_CTL_MOD`, once a park, or later when there are
+//!    many. (One that has been validated and is still parked when the number
+//!    ends unseen goes on waiting, as a thread would in the kernel.)
+//!    MOD reports a ready descriptor again; on another file it fails with
+//!    `ENOENT` and the new file is registered; so a missed close costs a delay,
+//!    not a wake-up. After that the waiter costs nothing for as long as it waits.
 //! 3. Events carry the serial number of their registration. An old file that
 //!    lives on through a `dup` keeps sending events under the old number, and
 //!    they are ignored.
@@ -36,23 +36,24 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::clock;
 use super::epoch;
-use super::fd::{Direction, FdTable, Hint, Kind, Outcome, Ready, Registration};
-use super::waiters::WaitKey;
+use super::fd_table::{FdKind, FdTable, Readiness, Registration};
+use super::wait_queue::{Direction, Outcome, WaitKey};
 use crate::sys::fd::{EBADF, TimerFd, is_tcp_stream};
 
-/// How long a waiter is parked before its registration is checked, in ticks.
+/// How long a waiter is parked before its registration is validated, in ticks.
 /// (Soon, for the fuzzer: it has much to see.)
-const RECHECK: u64 = clock::ticks(Duration::from_millis(if cfg!(fuzzing) { 1 } else { 50 }));
-/// Checks in one turn: a crowd that parks together is not checked in one go.
-const CHECKS_A_TURN: u64 = 128;
-/// Ticks that pass for each check before the next ones are made. A check is a
+const REVALIDATE_AFTER: u64 =
+    clock::ticks(Duration::from_millis(if cfg!(fuzzing) { 1 } else { 50 }));
+/// Validations in one go: many that park together are not validated at once.
+const VALIDATIONS_A_TURN: u64 = 128;
+/// Ticks that pass for each before the next ones are made. A validation is a
 /// system call of half a microsecond: together they take under 1 % of the time.
-const CHECK_PRICE: u64 = 1;
-/// Descriptors looked at in one turn for waiters to check.
+const VALIDATION_TICKS: u64 = 1;
+/// Descriptors looked at in one go for waiters to validate.
 const LOOKS_A_TURN: u64 = 1024;
 /// Events that one poll takes from the kernel.
 const EVENTS: usize = 1024;
-/// Unchecked waits for which memory is kept when nobody waits.
+/// Unvalidated waits for which memory is kept when nobody waits.
 const KEPT: usize = 1024;
 
 /// Urgent data is asked for so that it is seen: a read stops short at its
@@ -62,8 +63,8 @@ const INTEREST: Interest = Interest::READABLE
     .add(Interest::PRIORITY);
 
 /// Tokens hold a descriptor in the low half; these two are not descriptors.
-const REMOTE: Token = Token(usize::MAX);
-const ALARM: Token = Token(usize::MAX - 1);
+const NOTIFIER: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
 const _: () = assert!(
     usize::BITS == 64,
     "a token holds a descriptor and a serial number"
@@ -71,45 +72,45 @@ const _: () = assert!(
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Reactor {
+pub(crate) struct Reactor {
     poll: Poll,
     events: Events,
-    remote: Arc<mio::Waker>,
-    alarm: TimerFd,
-    /// The tick that the alarm is set for, until it goes off.
+    notifier: Arc<mio::Waker>,
+    timer_fd: TimerFd,
+    /// The tick that the timer fd is set for, until it goes off.
     armed: Option<u64>,
-    table: FdTable,
+    pub(crate) table: FdTable,
     /// Descriptors that may have waiters whose registration was not made or
-    /// checked for them, each once, with the tick of parking of one of these.
-    /// In the order of their turns, so that a busy descriptor costs a look
+    /// validated for them, each once, with the tick of parking of one of these.
+    /// In the order in which they are due, so that a busy descriptor costs a look
     /// now and then, not one a wait.
-    unchecked: VecDeque<(RawFd, u64)>,
-    /// The tick before which no registration is checked.
-    next_check: u64,
-    /// Wakers of waits that were found closed outside a turn.
-    late: Vec<Waker>,
-    /// What the last poll brought, and how much of it has been delivered.
-    news: Vec<News>,
-    delivered: usize,
+    unvalidated: VecDeque<(RawFd, u64)>,
+    /// The tick before which no registration is validated.
+    next_validation: u64,
+    /// Wakers of waits that were found closed between two looks at the kernel.
+    closed_early: Vec<Waker>,
+    /// What the last poll brought, and how much of it has been dispatched.
+    events_read: Vec<ReadyEvent>,
+    dispatched: usize,
     serial: u32,
-    /// The tick of the latest turn.
+    /// The tick of the latest look.
     now: u64,
 }
 
-/// An event that has not been delivered.
+/// An event that has not been dispatched.
 #[derive(Clone, Copy, Debug)]
-struct News {
+struct ReadyEvent {
     fd: RawFd,
     serial: u32,
-    ready: Ready,
+    ready: Readiness,
 }
 
 #[cold]
-fn kind_of(fd: RawFd) -> Kind {
+fn kind_of(fd: RawFd) -> FdKind {
     if is_tcp_stream(fd) {
-        Kind::Stream
+        FdKind::Stream
     } else {
-        Kind::Other
+        FdKind::Other
     }
 }
 
@@ -120,53 +121,63 @@ fn token(fd: RawFd, serial: u32) -> Token {
 impl Reactor {
     pub(super) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let remote = Arc::new(mio::Waker::new(poll.registry(), REMOTE)?);
-        let alarm = TimerFd::new()?;
-        poll.registry()
-            .register(&mut SourceFd(&alarm.as_raw_fd()), ALARM, Interest::READABLE)?;
+        let notifier = Arc::new(mio::Waker::new(poll.registry(), NOTIFIER)?);
+        let timer_fd = TimerFd::new()?;
+        poll.registry().register(
+            &mut SourceFd(&timer_fd.as_raw_fd()),
+            TIMER,
+            Interest::READABLE,
+        )?;
         Ok(Self {
             poll,
             events: Events::with_capacity(EVENTS),
-            remote,
-            alarm,
+            notifier,
+            timer_fd,
             armed: None,
             table: FdTable::new(),
-            unchecked: VecDeque::new(),
-            next_check: 0,
-            late: Vec::new(),
-            news: Vec::new(),
-            delivered: 0,
+            unvalidated: VecDeque::new(),
+            next_validation: 0,
+            closed_early: Vec::new(),
+            events_read: Vec::new(),
+            dispatched: 0,
             serial: 0,
             now: 0,
         })
     }
 
-    pub(super) fn remote_waker(&self) -> Arc<mio::Waker> {
-        Arc::clone(&self.remote)
+    /// Ends a blocking poll, now or the next one, from any thread.
+    pub(crate) fn notifier(&self) -> Arc<mio::Waker> {
+        Arc::clone(&self.notifier)
     }
 
+    /// Whether a short read or write on `fd` shows that it is not ready any
+    /// more. Says no for a descriptor that was never waited for.
+    ///
+    /// True of plain TCP without urgent data. Where something in the kernel
+    /// sits on the connection (kTLS, sockmap) a read may end short at a
+    /// record; the validation of parked waiters then finds what is left.
     #[inline]
-    pub(super) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
-        self.table.hint(fd, direction)
+    pub(crate) fn is_stream(&mut self, fd: RawFd) -> bool {
+        self.table.kind(fd, kind_of) == FdKind::Stream
     }
 
-    #[inline]
-    pub(super) fn set_drained(&mut self, fd: RawFd, direction: Direction) {
-        self.table.set_drained(fd, direction);
-    }
-
-    #[inline]
-    pub(super) fn is_stream(&mut self, fd: RawFd) -> bool {
-        self.table.kind(fd, kind_of) == Kind::Stream
-    }
-
+    /// Notes that a call moved something, but less than asked: what
+    /// [is a stream](Self::is_stream) is not ready then.
     #[inline(always)]
-    pub(super) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
+    pub(crate) fn moved_short(&mut self, fd: RawFd, direction: Direction) {
         self.table.moved_short(fd, direction, kind_of);
     }
 
+    /// Parks `waker` until the direction is ready. To be called when the hint
+    /// was [`Hint::NotReady`](super::Hint::NotReady) or a call has failed with
+    /// `EAGAIN` since the last look: what was ready before is not reported again.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF`; `EPERM` for files that are always ready; `ENOSPC` at
+    /// `fs.epoll.max_user_watches`; `ENOMEM`.
     #[inline]
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         fd: RawFd,
         direction: Direction,
@@ -182,30 +193,32 @@ impl Reactor {
         // After a new registration, too: another thread may be in the middle
         // of closing the descriptor, past the bump and not yet in the kernel.
         if to_queue {
-            self.unchecked.push_back((fd, self.now));
+            self.unvalidated.push_back((fd, self.now));
         }
         Ok(key)
     }
 
+    /// As [`Reactor::wait`] if the direction is not ready.
     #[inline(always)]
-    pub(super) fn wait_if_drained(
+    pub(crate) fn wait_if_not_ready(
         &mut self,
         fd: RawFd,
         direction: Direction,
         waker: Waker,
     ) -> Option<WaitKey> {
-        let drained = self.table.wait_if_drained(fd, direction, waker, self.now);
-        let (key, to_queue) = drained?;
+        let waited = self.table.wait_if_not_ready(fd, direction, waker, self.now);
+        let (key, to_queue) = waited?;
         if to_queue {
-            self.unchecked.push_back((fd, self.now));
+            self.unvalidated.push_back((fd, self.now));
         }
         Some(key)
     }
 
     /// As [`Reactor::wait`], for a call that has waited for this descriptor
-    /// before and was woken: if the number was closed since then, by another
-    /// thread, it is not to wait for what it means next.
-    pub(super) fn wait_again(
+    /// before and was woken, without any other wait here since: `EBADF` also
+    /// if the number was closed since then, by another thread. It is not to
+    /// wait for what the number means next.
+    pub(crate) fn wait_again(
         &mut self,
         fd: RawFd,
         direction: Direction,
@@ -219,18 +232,17 @@ impl Reactor {
 
     #[cold]
     fn register_anew(&mut self, fd: RawFd) -> io::Result<()> {
-        // Those who still wait for the old file learn that it is gone, at the
-        // next turn.
-        self.table.release(fd, Outcome::Closed, &mut self.late);
+        // Those that still wait for the old file learn that it is gone, at the
+        // next look.
+        self.table
+            .release(fd, Outcome::Closed, &mut self.closed_early);
         self.register(fd)
     }
 
-    #[inline(always)]
-    pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
-        self.table.finish(key)
-    }
-
-    pub(super) fn fd_gone(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
+    /// Ends all waits on a descriptor whose generation was bumped: call
+    /// [`epoch::bump`], then this on every worker, then close or replace it.
+    /// It may come late: what was registered after the bump stays.
+    pub(crate) fn fd_gone(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
         if self.table.is_stale(fd) {
             self.table.release(fd, Outcome::Closed, woken);
             // Fails if the descriptor is closed by now, and then it is not
@@ -250,7 +262,7 @@ impl Reactor {
         &mut self,
         fd: RawFd,
         word: &'static AtomicU32,
-        epoch: u32,
+        generation: u32,
     ) -> io::Result<()> {
         let serial = self.serial.wrapping_add(1);
         let (registry, token) = (self.poll.registry(), token(fd, serial));
@@ -262,62 +274,64 @@ impl Reactor {
             result => result?,
         }
         self.serial = serial;
-        self.table.registered(fd, word, epoch, serial);
+        self.table.registered(fd, word, generation, serial);
         Ok(())
     }
 
-    /// Sets the time, and delivers what became known outside a turn.
-    pub(super) fn begin_turn(&mut self, now: u64, woken: &mut Vec<Waker>) {
+    /// Sets the time, and hands out what became known since the last look.
+    pub(super) fn set_now(&mut self, now: u64, woken: &mut Vec<Waker>) {
         self.now = now;
-        woken.append(&mut self.late);
+        woken.append(&mut self.closed_early);
     }
 
-    /// Checks the registrations of those who have waited for long enough.
+    /// Validates the registrations of those that have waited for long enough.
     #[inline]
-    pub(super) fn recheck(&mut self, woken: &mut Vec<Waker>) {
-        if self.next_check().is_some_and(|tick| tick <= self.now) {
-            self.recheck_due(woken);
+    pub(super) fn revalidate(&mut self, woken: &mut Vec<Waker>) {
+        if self.next_validation().is_some_and(|tick| tick <= self.now) {
+            self.revalidate_due(woken);
         }
     }
 
     #[inline(never)]
-    fn recheck_due(&mut self, woken: &mut Vec<Waker>) {
-        let (mut looks, mut checks) = (0, 0);
-        while let Some(&(fd, since)) = self.unchecked.front() {
-            let due = since + RECHECK <= self.now;
-            if !due || looks == LOOKS_A_TURN || checks == CHECKS_A_TURN {
+    fn revalidate_due(&mut self, woken: &mut Vec<Waker>) {
+        let (mut looks, mut validations) = (0, 0);
+        while let Some(&(fd, since)) = self.unvalidated.front() {
+            let due = since + REVALIDATE_AFTER <= self.now;
+            if !due || looks == LOOKS_A_TURN || validations == VALIDATIONS_A_TURN {
                 break;
             }
             looks += 1;
-            self.unchecked.pop_front();
-            match self.table.longest_unchecked(fd, self.now) {
-                Some(age) if age < RECHECK => self.unchecked.push_back((fd, self.now - age)),
-                unchecked => {
+            self.unvalidated.pop_front();
+            match self.table.longest_unvalidated(fd, self.now) {
+                Some(age) if age < REVALIDATE_AFTER => {
+                    self.unvalidated.push_back((fd, self.now - age))
+                }
+                unvalidated => {
                     self.table.unqueued(fd);
-                    if unchecked.is_some() {
-                        checks += 1;
-                        self.check(fd, woken);
+                    if unvalidated.is_some() {
+                        validations += 1;
+                        self.validate(fd, woken);
                     }
                 }
             }
         }
-        self.next_check = self.now + checks * CHECK_PRICE;
-        if self.unchecked.capacity() > KEPT {
-            self.unchecked.shrink_to(KEPT);
+        self.next_validation = self.now + validations * VALIDATION_TICKS;
+        if self.unvalidated.capacity() > KEPT {
+            self.unvalidated.shrink_to(KEPT);
         }
     }
 
-    /// When [`recheck`](Self::recheck) has something to do next.
-    pub(super) fn next_check(&self) -> Option<u64> {
-        let front = self.unchecked.front();
-        front.map(|&(_, since)| (since + RECHECK).max(self.next_check))
+    /// When [`revalidate`](Self::revalidate) has something to do next.
+    pub(super) fn next_validation(&self) -> Option<u64> {
+        let front = self.unvalidated.front();
+        front.map(|&(_, since)| (since + REVALIDATE_AFTER).max(self.next_validation))
     }
 
     /// Finds out whether a registration still means the file behind `fd`.
-    fn check(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
+    fn validate(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
         let Some(Registration {
             word,
-            epoch,
+            generation,
             serial,
         }) = self.table.registration(fd)
         else {
@@ -330,14 +344,14 @@ impl Reactor {
             .reregister(&mut SourceFd(&fd), token, INTEREST);
         let result = match known {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // Under the waiters' epoch: if it passes meanwhile, the new
+                // Under the waiters' generation: if it passes meanwhile, the new
                 // registration is as stale as they are.
-                self.register_under(fd, word, epoch)
+                self.register_under(fd, word, generation)
             }
             result => result,
         };
         match result {
-            Ok(()) => self.table.set_checked(fd),
+            Ok(()) => self.table.set_validated(fd),
             Err(e) if e.raw_os_error() == Some(EBADF) => {
                 self.table.release(fd, Outcome::Closed, woken);
             }
@@ -347,60 +361,50 @@ impl Reactor {
         }
     }
 
-    /// See [`FdTable::pending_all`].
-    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
-        self.table.pending_all()
-    }
-
-    /// The tick of the latest turn.
-    pub(super) fn now(&self) -> u64 {
+    /// The tick of the latest look.
+    pub(crate) fn now(&self) -> u64 {
         self.now
-    }
-
-    /// Whether no event could wake anybody.
-    pub(super) fn is_idle(&self) -> bool {
-        self.table.is_idle()
     }
 
     /// Makes sure that a blocking poll ends `delay` from now, at `tick`.
     ///
-    /// An alarm that is set for an earlier tick stays: it goes off once for
+    /// A timer fd that is set for an earlier tick stays: it goes off once for
     /// nothing, where setting it anew would cost a system call for every
     /// timeout that is taken back.
     pub(super) fn arm(&mut self, tick: u64, delay: Duration) -> io::Result<()> {
         if self.armed.is_none_or(|armed| tick < armed) {
-            self.alarm.arm(delay)?;
+            self.timer_fd.arm(delay)?;
             self.armed = Some(tick);
         }
         Ok(())
     }
 
     /// Takes events from the kernel; waits for one if `block`. To be called
-    /// when all have been delivered that the last poll brought.
+    /// when all have been dispatched that the last poll brought.
     pub(super) fn poll(&mut self, block: bool) -> io::Result<()> {
-        debug_assert_eq!(self.backlog(), 0, "events are delivered first");
-        self.news.clear();
-        self.delivered = 0;
+        debug_assert_eq!(self.pending_events(), 0, "events are dispatched first");
+        self.events_read.clear();
+        self.dispatched = 0;
         let timeout = if block { None } else { Some(Duration::ZERO) };
         match self.poll.poll(&mut self.events, timeout) {
-            // The caller turns again.
+            // The caller looks again.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             result => result?,
         }
         for event in &self.events {
             let token = event.token();
             match token {
-                REMOTE => {}
-                ALARM => self.armed = None,
+                NOTIFIER => {}
+                TIMER => self.armed = None,
                 Token(bits) => {
-                    let ready = Ready {
+                    let ready = Readiness {
                         read: event.is_readable(),
                         write: event.is_writable(),
                         read_closed: event.is_read_closed() || event.is_error(),
                         write_closed: event.is_write_closed() || event.is_error(),
                         urgent: event.is_priority(),
                     };
-                    self.news.push(News {
+                    self.events_read.push(ReadyEvent {
                         fd: bits as u32 as RawFd,
                         serial: (bits >> 32) as u32,
                         ready,
@@ -411,23 +415,26 @@ impl Reactor {
         Ok(())
     }
 
-    /// How many events have not been delivered.
+    /// How many events have not been dispatched.
     #[inline(always)]
-    pub(super) fn backlog(&self) -> usize {
-        self.news.len() - self.delivered
+    pub(crate) fn pending_events(&self) -> usize {
+        self.events_read.len() - self.dispatched
     }
 
-    /// Tells up to `most` of those whom events concern.
-    pub(super) fn deliver(&mut self, most: usize, woken: &mut Vec<Waker>) {
-        let news = &self.news[self.delivered..];
-        let (now, later) = news.split_at(most.min(news.len()));
+    /// Appends the wakers of all that the next `most` events concern. What
+    /// those after them need is prefetched for the next call: who dispatches a
+    /// few, lets them run and comes again waits for memory but once, where a
+    /// thousand are evicted again before they run.
+    pub(crate) fn dispatch(&mut self, most: usize, woken: &mut Vec<Waker>) {
+        let events_read = &self.events_read[self.dispatched..];
+        let (now, later) = events_read.split_at(most.min(events_read.len()));
         for one in later.iter().take(most) {
             self.table.prefetch(one.fd);
         }
         for one in now {
             self.table.event(one.fd, one.serial, one.ready, woken);
         }
-        self.delivered += now.len();
+        self.dispatched += now.len();
     }
 }
 

@@ -1,4 +1,4 @@
-//! A hierarchical timer wheel that knows ticks, not clocks.
+//! A hierarchical timer wheel, which knows ticks, not clocks.
 //!
 //! ```text
 //!  level 10      …        level 1              level 0
@@ -23,7 +23,7 @@
 //! lower levels. Timers of one tick are always in the same slot and keep
 //! their order throughout: they fire in the order of insertion.
 
-use super::pool::{Key, List, Pool};
+use super::linked_slab::{LinkedSlab, SlabKey, SlabList};
 
 const DIGIT: u32 = 6;
 const SLOTS: usize = 1 << DIGIT;
@@ -34,7 +34,7 @@ pub(super) const PEEK: usize = 8;
 
 /// Names a timer; a key whose timer fired or was removed is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerKey(Key);
+pub(crate) struct TimerKey(SlabKey);
 
 #[derive(Debug)]
 struct Timer<T> {
@@ -42,9 +42,9 @@ struct Timer<T> {
     value: T,
 }
 
-/// The place of a timer: W3 says why it need not be stored.
+/// Where a timer lies: W3 says why it need not be stored.
 #[derive(Clone, Copy)]
-struct Place {
+struct WheelSlot {
     level: usize,
     slot: usize,
 }
@@ -54,8 +54,8 @@ struct Place {
 pub(super) struct Wheel<T> {
     /// Every timer with a deadline before this has fired.
     elapsed: u64,
-    timers: Pool<Timer<T>>,
-    slots: Box<[[List; SLOTS]; LEVELS]>,
+    timers: LinkedSlab<Timer<T>>,
+    slots: Box<[[SlabList; SLOTS]; LEVELS]>,
     /// Bit `s` of `occupied[l]`: slot `s` of level `l` is not empty.
     occupied: [u64; LEVELS],
     /// Bit `l`: level `l` is not empty.
@@ -66,8 +66,8 @@ impl<T> Wheel<T> {
     pub(super) fn new() -> Self {
         Self {
             elapsed: 0,
-            timers: Pool::new(),
-            slots: Box::new([[List::EMPTY; SLOTS]; LEVELS]),
+            timers: LinkedSlab::new(),
+            slots: Box::new([[SlabList::EMPTY; SLOTS]; LEVELS]),
             occupied: [0; LEVELS],
             levels: 0,
         }
@@ -92,11 +92,11 @@ impl<T> Wheel<T> {
     /// Takes a timer out, unless it has fired or was removed before.
     pub(super) fn remove(&mut self, key: TimerKey) -> Option<T> {
         let index = self.timers.index(key.0)?;
-        let place = self.place(self.timers.get(index).deadline);
-        let list = &mut self.slots[place.level][place.slot];
+        let at = self.slot_of(self.timers.get(index).deadline);
+        let list = &mut self.slots[at.level][at.slot];
         self.timers.unlink(list, index);
         if list.is_empty() {
-            self.vacate(place);
+            self.vacate(at);
         }
         Some(self.timers.remove(index).value)
     }
@@ -105,15 +105,15 @@ impl<T> Wheel<T> {
     /// the order of deadlines. A `now` before an earlier one counts as that.
     pub(super) fn advance(&mut self, now: u64, fire: &mut impl FnMut(T)) {
         let now = now.max(self.elapsed);
-        while let Some((place, begin)) = self.first_slot() {
+        while let Some((at, begin)) = self.first_slot() {
             if begin > now {
                 break;
             }
             self.elapsed = begin;
-            if place.level == 0 {
-                self.fire_slot(place, fire);
+            if at.level == 0 {
+                self.fire_slot(at, fire);
             } else {
-                self.deal_out(place);
+                self.deal_out(at);
             }
         }
         self.elapsed = now;
@@ -127,11 +127,11 @@ impl<T> Wheel<T> {
     /// lower level, so a timer causes fewer extra visits than there are
     /// levels, and all timers of a slot share them.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let (place, begin) = self.first_slot()?;
-        if place.level == 0 {
+        let (at, begin) = self.first_slot()?;
+        if at.level == 0 {
             return Some(begin);
         }
-        let list = &self.slots[place.level][place.slot];
+        let list = &self.slots[at.level][at.slot];
         let mut deadlines = self.timers.iter(list).map(|timer| timer.deadline);
         let earliest = deadlines.by_ref().take(PEEK).min();
         if deadlines.next().is_none() {
@@ -148,7 +148,7 @@ impl<T> Wheel<T> {
     }
 
     /// The slot that comes first (W1, W2), and its first tick.
-    fn first_slot(&self) -> Option<(Place, u64)> {
+    fn first_slot(&self) -> Option<(WheelSlot, u64)> {
         if self.levels == 0 {
             return None;
         }
@@ -159,28 +159,28 @@ impl<T> Wheel<T> {
         // has none above it, and a shift by 66 would be one too far.
         let above = u64::MAX.checked_shl(shift + DIGIT).unwrap_or(0);
         let begin = (self.elapsed & above) | ((slot as u64) << shift);
-        Some((Place { level, slot }, begin))
+        Some((WheelSlot { level, slot }, begin))
     }
 
-    fn place(&self, deadline: u64) -> Place {
+    fn slot_of(&self, deadline: u64) -> WheelSlot {
         let differs = (deadline ^ self.elapsed) | 1;
         let level = (u64::BITS - 1 - differs.leading_zeros()) / DIGIT;
         let slot = (deadline >> (level * DIGIT)) as usize % SLOTS;
-        Place {
+        WheelSlot {
             level: level as usize,
             slot,
         }
     }
 
     fn link(&mut self, deadline: u64, index: u32) {
-        let Place { level, slot } = self.place(deadline);
+        let WheelSlot { level, slot } = self.slot_of(deadline);
         self.timers.push_back(&mut self.slots[level][slot], index);
         self.occupied[level] |= 1 << slot;
         self.levels |= 1 << level;
     }
 
     /// Clears the bit of a slot that has become empty.
-    fn vacate(&mut self, Place { level, slot }: Place) {
+    fn vacate(&mut self, WheelSlot { level, slot }: WheelSlot) {
         self.occupied[level] &= !(1 << slot);
         if self.occupied[level] == 0 {
             self.levels &= !(1 << level);
@@ -188,22 +188,19 @@ impl<T> Wheel<T> {
     }
 
     /// Fires one by one, so that a panic in `fire` leaves the wheel in order.
-    fn fire_slot(&mut self, place: Place, fire: &mut impl FnMut(T)) {
-        while let Some(index) = self
-            .timers
-            .pop_front(&mut self.slots[place.level][place.slot])
-        {
-            if self.slots[place.level][place.slot].is_empty() {
-                self.vacate(place);
+    fn fire_slot(&mut self, at: WheelSlot, fire: &mut impl FnMut(T)) {
+        while let Some(index) = self.timers.pop_front(&mut self.slots[at.level][at.slot]) {
+            if self.slots[at.level][at.slot].is_empty() {
+                self.vacate(at);
             }
             fire(self.timers.remove(index).value);
         }
     }
 
     /// Moves a slot's timers to lower levels, in their order.
-    fn deal_out(&mut self, place: Place) {
-        let mut list = std::mem::replace(&mut self.slots[place.level][place.slot], List::EMPTY);
-        self.vacate(place);
+    fn deal_out(&mut self, at: WheelSlot) {
+        let mut list = std::mem::replace(&mut self.slots[at.level][at.slot], SlabList::EMPTY);
+        self.vacate(at);
         while let Some(index) = self.timers.pop_front(&mut list) {
             self.link(self.timers.get(index).deadline, index);
         }
@@ -213,11 +210,11 @@ impl<T> Wheel<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::fuzz_ops::Pair;
+    use crate::driver::fuzz_ops::WheelPair;
 
     #[test]
     fn a_crowded_far_slot_costs_few_visits() {
-        let mut pair = Pair::new();
+        let mut pair = WheelPair::new();
         for i in 0..100 {
             pair.insert((1 << 40) + 1_000_000 + i % 10);
         }

@@ -41,11 +41,11 @@ pub enum Awaited {
 }
 
 impl Awaited {
-    fn of(awaited: driver::Awaited) -> Self {
+    fn of(awaited: driver::WaitTarget) -> Self {
         match awaited {
-            driver::Awaited::Descriptor(fd, Direction::Read) => Self::Readable(fd),
-            driver::Awaited::Descriptor(fd, Direction::Write) => Self::Writable(fd),
-            driver::Awaited::Time(at) => Self::Time(at),
+            driver::WaitTarget::Descriptor(fd, Direction::Read) => Self::Readable(fd),
+            driver::WaitTarget::Descriptor(fd, Direction::Write) => Self::Writable(fd),
+            driver::WaitTarget::Time(at) => Self::Time(at),
         }
     }
 }

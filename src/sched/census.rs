@@ -18,7 +18,7 @@ use super::remote::Message;
 use super::wake;
 use super::watchers::Watch;
 use super::worker::{ERA_BITS, Worker};
-use crate::driver::Awaited;
+use crate::driver::WaitTarget;
 use crate::shim::Lock;
 use crate::task::{Addr, Flags, Slot, State};
 
@@ -49,7 +49,7 @@ pub(crate) struct Person {
     pub(crate) cancelled: bool,
     pub(crate) shared: bool,
     /// Descriptors and times that it waits for, if it is parked.
-    pub(crate) awaits: Vec<Awaited>,
+    pub(crate) awaits: Vec<WaitTarget>,
     /// How long it has been parked.
     pub(crate) parked_for: Option<Duration>,
     pub(crate) backtrace: Option<Arc<Backtrace>>,
@@ -200,7 +200,7 @@ impl Worker {
     }
 
     /// Who waits in the driver for what, by slot; and for descriptors, how long.
-    fn waits(&self) -> HashMap<u32, (Vec<Awaited>, Option<Duration>)> {
+    fn waits(&self) -> HashMap<u32, (Vec<WaitTarget>, Option<Duration>)> {
         let mut waits = HashMap::<_, (Vec<_>, Option<_>)>::new();
         let driver = self.driver.borrow();
         for (waker, awaited, since) in driver.waits() {

@@ -264,27 +264,30 @@ impl Cx {
     pub(crate) fn worth_trying(self, fd: RawFd, direction: Direction) -> bool {
         // A signal handler may have interrupted the driver.
         let driver = self.worker().driver.try_borrow();
-        driver.map_or(true, |driver| driver.hint(fd, direction) == Hint::Try)
+        driver.map_or(true, |driver| {
+            driver.reactor.table.hint(fd, direction) == Hint::Try
+        })
     }
 
     /// A call said `EAGAIN`.
     #[inline]
     pub(crate) fn drained(self, fd: RawFd, direction: Direction) {
-        self.worker().driver.borrow_mut().drained(fd, direction);
+        let mut driver = self.worker().driver.borrow_mut();
+        driver.reactor.table.clear_readiness(fd, direction);
     }
 
     /// A call moved something, but less than asked.
     #[inline(always)]
     pub(crate) fn moved_short(self, fd: RawFd, direction: Direction) {
         if let Some(mut driver) = self.worker().driver.try_borrow_mut() {
-            driver.moved_short(fd, direction);
+            driver.reactor.moved_short(fd, direction);
         }
     }
 
     /// Whether a short transfer means drained.
     #[inline]
     pub(crate) fn is_stream(self, fd: RawFd) -> bool {
-        self.worker().driver.borrow_mut().stream(fd)
+        self.worker().driver.borrow_mut().reactor.is_stream(fd)
     }
 
     /// Parks until the descriptor may be ready.
@@ -365,7 +368,9 @@ impl Cx {
     pub(crate) fn begin_wait_if_drained(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
         // A signal handler may have interrupted the driver.
         let mut driver = self.worker().driver.try_borrow_mut()?;
-        driver.wait_if_drained(fd, direction, self.waker())
+        driver
+            .reactor
+            .wait_if_not_ready(fd, direction, self.waker())
     }
 
     /// Back to the worker, as [`Cx::suspend`] where
@@ -449,19 +454,20 @@ impl Cx {
     #[inline(always)]
     fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
         let waker = self.waker();
-        self.worker().driver.borrow_mut().wait(fd, direction, waker)
+        let mut driver = self.worker().driver.borrow_mut();
+        driver.reactor.wait(fd, direction, waker)
     }
 
     #[cold]
     fn restart_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
         let mut driver = self.worker().driver.borrow_mut();
-        driver.wait_again(fd, direction, self.waker())
+        driver.reactor.wait_again(fd, direction, self.waker())
     }
 
     /// What became of a wait.
     #[inline(always)]
     pub(crate) fn end_wait(self, key: WaitKey) -> Outcome {
-        self.worker().driver.borrow_mut().finish(key)
+        self.worker().driver.borrow_mut().reactor.table.finish(key)
     }
 
     fn start_timer(self, at: Instant) -> TimerKey {

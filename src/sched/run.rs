@@ -3,13 +3,14 @@
 use std::hint;
 use std::io;
 use std::ptr;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::cancel::{PATIENCE, why_unwound};
 use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::{ERA_BITS, Worker};
-use crate::driver::Turn;
+use crate::driver::Driver;
 use crate::switch::{Carrier, Event, Job};
 use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, Slot, State, alias, set_running};
@@ -82,15 +83,16 @@ impl Worker {
             if self.pool.is_stopping() && !self.stopping.get() {
                 self.stop();
             }
-            if self.backlog.get() {
+            if self.events_pending.get() {
                 // However many are in the queue.
-                self.deliver(SLICE as usize);
+                self.dispatch(SLICE as usize);
                 round = counters.resumed.get() + self.queue.borrow().len() as u64;
             } else if !self.queue.brief().is_empty() {
                 if counters.resumed.get() >= round {
                     let now = Instant::now();
                     if now - polled >= POLL_EVERY {
-                        polled = self.turn(Turn::Poll, now)?;
+                        polled = now;
+                        self.look(|driver, woken| driver.poll(now, woken))?;
                         round = counters.resumed.get() + self.queue.borrow().len() as u64;
                     }
                 }
@@ -157,8 +159,8 @@ impl Worker {
     /// and then what that leads to.
     #[inline(always)]
     fn pop(&self, turn: u32) -> Option<u32> {
-        if turn as usize % AHEAD == 0 && self.backlog.get() {
-            self.deliver_early();
+        if turn as usize % AHEAD == 0 && self.events_pending.get() {
+            self.dispatch_early();
         }
         let mut queue = self.queue.brief();
         let next = queue.pop_front()?;
@@ -173,9 +175,9 @@ impl Worker {
 
     /// Keeps the queue long enough for the look ahead, while there are events.
     #[inline(never)]
-    fn deliver_early(&self) {
+    fn dispatch_early(&self) {
         if self.queue.brief().len() < ENOUGH {
-            self.deliver(AHEAD);
+            self.dispatch(AHEAD);
         }
     }
 
@@ -183,11 +185,11 @@ impl Worker {
     /// event of a thousandth and its turn to run the others would have displaced
     /// from the cache what both of them touch.
     #[inline(never)]
-    fn deliver(&self, most: usize) {
+    fn dispatch(&self, most: usize) {
         let mut woken = self.woken.take();
         let mut driver = self.driver.borrow_mut();
-        driver.deliver(most, &mut woken);
-        self.backlog.set(driver.backlog() > 0);
+        driver.reactor.dispatch(most, &mut woken);
+        self.events_pending.set(driver.reactor.pending_events() > 0);
         drop(driver);
         self.wake_all(woken);
     }
@@ -235,7 +237,7 @@ impl Worker {
     /// Sleeps in the driver, and notes whether mail ended that soon.
     fn sleep(&self) -> io::Result<Instant> {
         let begun = Instant::now();
-        let ended = self.turn(Turn::Park, begun)?;
+        let ended = self.look(|driver, woken| driver.park(begun, woken))?;
         let short = self.remote.mailbox.has_mail() && ended - begun < SPIN;
         self.spins.set(short);
         Ok(ended)
@@ -263,15 +265,19 @@ impl Worker {
         false
     }
 
-    /// Asks the driver what has happened and wakes those who wait for it. Takes
-    /// the time, and returns what it is then.
-    fn turn(&self, mode: Turn, now: Instant) -> io::Result<Instant> {
+    /// Polls the driver, or parks in it, and wakes all that waited for what has
+    /// happened.
+    #[inline]
+    fn look<T>(
+        &self,
+        look: impl FnOnce(&mut Driver, &mut Vec<Waker>) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut woken = self.woken.take();
         let mut driver = self.driver.borrow_mut();
-        let result = driver.turn(mode, now, &mut woken);
-        driver.deliver(ENOUGH, &mut woken);
-        self.backlog.set(driver.backlog() > 0);
-        self.era.set((driver.now() >> ERA_BITS) as u32);
+        let result = look(&mut driver, &mut woken);
+        driver.reactor.dispatch(ENOUGH, &mut woken);
+        self.events_pending.set(driver.reactor.pending_events() > 0);
+        self.era.set((driver.reactor.now() >> ERA_BITS) as u32);
         drop(driver);
         self.remote.counters.turns.add(1);
         self.stacks.count();

@@ -106,8 +106,8 @@ pub(crate) struct Worker {
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: everybody else is cancelled.
     pub(super) stopping: Cell<bool>,
-    /// The driver has events to deliver.
-    pub(super) backlog: Cell<bool>,
+    /// The driver has events to dispatch.
+    pub(super) events_pending: Cell<bool>,
     /// Kept for its capacity between uses.
     pub(super) woken: Cell<Vec<Waker>>,
     pub(super) mail: Cell<Vec<Message>>,
@@ -136,7 +136,7 @@ impl Worker {
         super::forked::watch();
         let remote = pool.remotes()[place];
         let driver = Driver::new()?;
-        let alarm = driver.remote_waker();
+        let notifier = driver.reactor.notifier();
         let slots = Slots::new(config.max_coroutines, remote.next_generation())?;
         let mut extras = Slab::new();
         // Index 0 stands for "none" in a slot.
@@ -146,7 +146,7 @@ impl Worker {
             // coroutine that caused it, and a lock is held.
             let was_off = super::cx::set_unhooked(true);
             // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
-            alarm.wake().expect("an open eventfd can be written");
+            notifier.wake().expect("an open eventfd can be written");
             super::cx::set_unhooked(was_off);
         };
         remote.mailbox.set_alarm(Some(Box::new(wake)));
@@ -165,7 +165,7 @@ impl Worker {
             era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
-            backlog: Cell::new(false),
+            events_pending: Cell::new(false),
             woken: Cell::default(),
             mail: Cell::default(),
             told: Cell::new(0),
@@ -411,7 +411,7 @@ impl Worker {
     /// A descriptor's meaning changes, or has changed: its waiters end.
     pub(crate) fn fd_gone(&self, fd: std::os::fd::RawFd) {
         let mut woken = self.woken.take();
-        self.driver.borrow_mut().fd_gone(fd, &mut woken);
+        self.driver.borrow_mut().reactor.fd_gone(fd, &mut woken);
         self.wake_all(woken);
     }
 

@@ -35,6 +35,12 @@ impl Random {
         self.0
     }
 
+    /// A number below `bound`, which is small beside 2⁶⁴.
+    #[cfg(test)]
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
     pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
         while bytes.len() < len {

@@ -5,26 +5,26 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::task::Waker;
 
-use super::super::rng::Rng;
 use super::super::*;
-use super::{R, W, bell, park, turn, waiting};
+use super::{R, W, bell, park, park_until_woken, poll, waiting};
 use crate::sys::fd::unseen;
+use crate::util::fuzz::Random;
 
 /// Declares a close to the driver, as the hooks do.
 fn gone(driver: &mut Driver, fd: RawFd) -> usize {
     assert!(epoch::bump(fd), "tracked");
     let mut woken = Vec::new();
-    driver.fd_gone(fd, &mut woken);
+    driver.reactor.fd_gone(fd, &mut woken);
     woken.len()
 }
 
-/// The same, of a fd that is registered and checked already and whose state
+/// The same, of a fd that is registered and validated already and whose state
 /// was reported: nothing more will come for what is the case now.
 fn waiting_again(fd: RawFd) -> (Driver, WaitKey) {
     let (mut driver, key) = waiting(fd);
-    assert_eq!(driver.finish(key), Outcome::Pending);
-    driver.drained(fd, R);
-    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
+    driver.reactor.table.clear_readiness(fd, R);
+    let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
     (driver, key)
 }
 
@@ -33,15 +33,15 @@ fn closing_resolves_the_waiters_as_closed() {
     let (_a, b) = UnixStream::pair().unwrap();
     let fd = b.as_raw_fd();
     let (mut driver, reading) = waiting_again(fd);
-    let writing = driver.wait(fd, W, Waker::noop().clone()).unwrap();
-    assert_eq!(driver.hint(fd, R), Hint::Drained);
+    let writing = driver.reactor.wait(fd, W, Waker::noop().clone()).unwrap();
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::NotReady);
     assert_eq!(gone(&mut driver, fd), 2);
-    assert_eq!(driver.hint(fd, R), Hint::Try);
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
     // The descriptor lives on until the real close; a second notice is void.
     assert_eq!(gone(&mut driver, fd), 0);
     drop(b);
-    assert_eq!(driver.finish(reading), Outcome::Closed);
-    assert_eq!(driver.finish(writing), Outcome::Closed);
+    assert_eq!(driver.reactor.table.finish(reading), Outcome::Closed);
+    assert_eq!(driver.reactor.table.finish(writing), Outcome::Closed);
 }
 
 #[test]
@@ -49,9 +49,9 @@ fn woken_but_closed_before_it_ran_is_closed() {
     let (mut a, b) = UnixStream::pair().unwrap();
     let (mut driver, key) = waiting(b.as_raw_fd());
     a.write_all(b"x").unwrap();
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert_eq!(gone(&mut driver, b.as_raw_fd()), 0);
-    assert_eq!(driver.finish(key), Outcome::Closed);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Closed);
 }
 
 /// Another thread closes the number between a wake-up and the next wait of the
@@ -62,17 +62,23 @@ fn woken_then_closed_then_waiting_again_is_closed() {
     let fd = b.as_raw_fd();
     let (mut driver, key) = waiting(fd);
     a.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Ready);
-    let key = driver.wait_again(fd, R, Waker::noop().clone()).unwrap();
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
+    let key = driver
+        .reactor
+        .wait_again(fd, R, Waker::noop().clone())
+        .unwrap();
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
     // The other thread's notice is still under way.
     assert!(epoch::bump(fd));
-    let error = driver.wait_again(fd, R, Waker::noop().clone()).unwrap_err();
+    let error = driver
+        .reactor
+        .wait_again(fd, R, Waker::noop().clone())
+        .unwrap_err();
     assert_eq!(error.raw_os_error(), Some(crate::sys::errno::EBADF));
     // A call that begins now is about the new file.
-    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
 }
 
 #[test]
@@ -84,19 +90,22 @@ fn a_bump_alone_makes_way_for_the_new_file() {
     let (mut driver, old) = waiting_again(fd);
     assert!(epoch::bump(fd));
     unseen::replace(&d, &b);
-    assert_eq!(driver.hint(fd, R), Hint::Try);
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
     let (rung, waker) = bell();
-    let new = driver.wait(fd, R, waker).unwrap();
+    let new = driver.reactor.wait(fd, R, waker).unwrap();
     // A notice that comes late does not touch the new registration.
     let mut woken = Vec::new();
-    driver.fd_gone(fd, &mut woken);
+    driver.reactor.fd_gone(fd, &mut woken);
     assert!(woken.is_empty());
-    // The old waiter is woken by the next turn, which does not block for it.
-    assert_eq!(turn(&mut driver, Turn::Park), 1);
-    assert_eq!(driver.finish(old), Outcome::Closed);
+    // The old waiter is woken by the next look, which does not block for it.
+    assert_eq!(park(&mut driver), 1);
+    assert_eq!(driver.reactor.table.finish(old), Outcome::Closed);
     c.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!((rung.rung(), driver.finish(new)), (1, Outcome::Ready));
+    park_until_woken(&mut driver);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(new)),
+        (1, Outcome::Ready)
+    );
 }
 
 #[test]
@@ -107,8 +116,8 @@ fn an_unseen_replacement_costs_a_delay_not_the_wake_up() {
     let (mut driver, key) = waiting_again(b.as_raw_fd());
     unseen::replace(&d, &b);
     c.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Ready);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
 }
 
 #[test]
@@ -122,9 +131,12 @@ fn an_unseen_close_and_reopen_costs_a_delay_not_the_wake_up() {
     unseen::close(b);
     let d = unseen::open_as(&OwnedFd::from(d), fd);
     c.write_all(b"x").unwrap();
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert_eq!(
-        (driver.finish(key), driver.stream(fd)),
+        (
+            driver.reactor.table.finish(key),
+            driver.reactor.is_stream(fd)
+        ),
         (Outcome::Ready, false)
     );
     drop(d);
@@ -136,8 +148,8 @@ fn an_unseen_close_is_found() {
     let b = unseen::open_as(&OwnedFd::from(b), 701);
     let (mut driver, key) = waiting_again(701);
     unseen::close(b);
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Closed);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Closed);
 }
 
 #[test]
@@ -147,8 +159,8 @@ fn an_unseen_turn_into_a_plain_file_makes_the_waiter_try() {
     let file = OwnedFd::from(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
     let (mut driver, key) = waiting_again(b.as_raw_fd());
     unseen::replace(&file, &b);
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Ready);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
 }
 
 #[test]
@@ -161,18 +173,24 @@ fn a_dup_that_keeps_the_old_file_alive_does_not_confuse() {
     // Unseen, so that the old registration stays in the epoll.
     let (mut driver, key) = waiting_again(fd);
     unseen::replace(&d, &b);
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
     assert!(epoch::bump(fd));
     let (rung, waker) = bell();
-    let key = driver.wait(fd, R, waker).unwrap();
-    turn(&mut driver, Turn::Poll);
-    driver.drained(fd, R);
+    let key = driver.reactor.wait(fd, R, waker).unwrap();
+    poll(&mut driver);
+    driver.reactor.table.clear_readiness(fd, R);
     a.write_all(b"for the old file").unwrap();
-    assert_eq!(turn(&mut driver, Turn::Poll), 0);
-    assert_eq!((rung.rung(), driver.hint(fd, R)), (0, Hint::Drained));
+    assert_eq!(poll(&mut driver), 0);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.hint(fd, R)),
+        (0, Hint::NotReady)
+    );
     c.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+    park_until_woken(&mut driver);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(key)),
+        (1, Outcome::Ready)
+    );
     drop(alive);
 }
 
@@ -182,22 +200,23 @@ fn a_seen_close_ends_the_registration_that_a_dup_would_keep() {
     let alive = b.try_clone().unwrap();
     let (mut driver, key) = waiting(b.as_raw_fd());
     gone(&mut driver, b.as_raw_fd());
-    assert_eq!(driver.finish(key), Outcome::Closed);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Closed);
     drop(b);
     a.write_all(b"x").unwrap();
-    // Somebody must wait, or the turn would not ask the kernel at all.
+    // Somebody must wait, or a look would not ask the kernel at all.
     let (_c, d) = UnixStream::pair().unwrap();
     let key = driver
+        .reactor
         .wait(d.as_raw_fd(), R, Waker::noop().clone())
         .unwrap();
-    turn(&mut driver, Turn::Poll);
+    poll(&mut driver);
     assert!(
         driver
             .reactor
             .last_tokens()
             .all(|t| t.0 as u32 as RawFd == d.as_raw_fd())
     );
-    driver.finish(key);
+    driver.reactor.table.finish(key);
     drop(alive);
 }
 
@@ -207,29 +226,30 @@ fn bumped_but_not_closed_is_registered_again() {
     let (mut driver, old) = waiting(b.as_raw_fd());
     assert!(epoch::bump(b.as_raw_fd()));
     let new = driver
+        .reactor
         .wait(b.as_raw_fd(), R, Waker::noop().clone())
         .unwrap();
-    assert_eq!(driver.finish(old), Outcome::Closed);
-    turn(&mut driver, Turn::Poll);
+    assert_eq!(driver.reactor.table.finish(old), Outcome::Closed);
+    poll(&mut driver);
     a.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!(driver.finish(new), Outcome::Ready);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(new), Outcome::Ready);
 }
 
 #[test]
-fn a_checked_waiter_costs_nothing_more() {
+fn a_validated_waiter_costs_nothing_more() {
     let (_a, b) = UnixStream::pair().unwrap();
     let (mut driver, key) = waiting_again(b.as_raw_fd());
-    assert!(driver.reactor.next_check().is_some());
-    while driver.reactor.next_check().is_some() {
-        // The check's MOD reports that the socket is writable: no one's wake.
-        assert_eq!(turn(&mut driver, Turn::Park), 0);
+    assert!(driver.reactor.next_validation().is_some());
+    while driver.reactor.next_validation().is_some() {
+        // The validation's MOD reports that the socket is writable: no one's wake.
+        assert_eq!(park(&mut driver), 0);
     }
-    // Nothing is due: a turn would block, so end it from here.
-    driver.remote_waker().wake().unwrap();
-    assert_eq!(turn(&mut driver, Turn::Park), 0);
-    assert_eq!(driver.reactor.next_check(), None);
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    // Nothing is due: a park would block, so end it from here.
+    driver.reactor.notifier().wake().unwrap();
+    assert_eq!(park(&mut driver), 0);
+    assert_eq!(driver.reactor.next_validation(), None);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
 }
 
 /// Random traffic, closes seen and unseen: whoever waits where there is
@@ -237,7 +257,7 @@ fn a_checked_waiter_costs_nothing_more() {
 #[test]
 fn no_wake_up_is_lost_in_random_traffic() {
     const PAIRS: usize = 8;
-    let mut rng = Rng::new(42);
+    let mut rng = Random::new(42);
     let mut driver = Driver::new().unwrap();
     let fresh = || {
         let (a, b) = UnixStream::pair().unwrap();
@@ -259,7 +279,7 @@ fn no_wake_up_is_lost_in_random_traffic() {
                 if waits[i].is_some() {
                     continue;
                 }
-                if driver.hint(fd, R) == Hint::Try {
+                if driver.reactor.table.hint(fd, R) == Hint::Try {
                     match pairs[i].1.read(&mut [0; 3]) {
                         Ok(n) => {
                             unread[i] -= n;
@@ -267,29 +287,29 @@ fn no_wake_up_is_lost_in_random_traffic() {
                         }
                         Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
                     }
-                    driver.drained(fd, R);
+                    driver.reactor.table.clear_readiness(fd, R);
                 }
-                waits[i] = Some(driver.wait(fd, R, Waker::noop().clone()).unwrap());
+                waits[i] = Some(driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap());
             }
             80..97 => {
-                turn(&mut driver, Turn::Poll);
+                poll(&mut driver);
             }
             97 => {
                 if let Some(key) = waits[i].take() {
-                    driver.finish(key);
+                    driver.reactor.table.finish(key);
                 }
             }
             98 => {
                 if epoch::bump(fd) {
-                    driver.fd_gone(fd, &mut Vec::new());
+                    driver.reactor.fd_gone(fd, &mut Vec::new());
                 }
                 replace(&mut pairs[i], fresh());
                 unread[i] = 0;
             }
-            // Only now and then: each costs the delay of a check.
+            // Only now and then: each costs the delay of a validation.
             _ if step % 10 == 0 => {
                 if let Some(key) = waits[i].take() {
-                    driver.finish(key);
+                    driver.reactor.table.finish(key);
                 }
                 replace(&mut pairs[i], fresh());
                 unread[i] = 0;
@@ -300,14 +320,14 @@ fn no_wake_up_is_lost_in_random_traffic() {
             for i in (0..PAIRS).filter(|&i| unread[i] > 0) {
                 let Some(key) = waits[i].take() else { continue };
                 while driver.reactor.is_pending(&key) {
-                    turn(&mut driver, Turn::Park);
+                    park(&mut driver);
                 }
-                assert_ne!(driver.finish(key), Outcome::Pending);
+                assert_ne!(driver.reactor.table.finish(key), Outcome::Pending);
             }
         }
     }
     for key in waits.into_iter().flatten() {
-        driver.finish(key);
+        driver.reactor.table.finish(key);
     }
 }
 
@@ -331,16 +351,19 @@ fn an_event_from_before_a_close_is_not_delivered() {
     let (mut driver, old) = waiting_again(fd);
     a.write_all(b"x").unwrap();
     let mut woken = Vec::new();
-    while driver.backlog() == 0 {
-        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
+    while driver.reactor.pending_events() == 0 {
+        driver.park(Instant::now(), &mut woken).unwrap();
     }
     assert_eq!(gone(&mut driver, fd), 1);
     let (_c, d) = UnixStream::pair().unwrap();
     unseen::replace(&OwnedFd::from(d), &b);
     let (rung, waker) = bell();
-    let new = driver.wait(fd, R, waker).unwrap();
-    driver.deliver(usize::MAX, &mut woken);
+    let new = driver.reactor.wait(fd, R, waker).unwrap();
+    driver.reactor.dispatch(usize::MAX, &mut woken);
     woken.into_iter().for_each(Waker::wake);
-    assert_eq!((rung.rung(), driver.finish(new)), (0, Outcome::Pending));
-    assert_eq!(driver.finish(old), Outcome::Closed);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(new)),
+        (0, Outcome::Pending)
+    );
+    assert_eq!(driver.reactor.table.finish(old), Outcome::Closed);
 }

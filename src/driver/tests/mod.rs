@@ -1,5 +1,4 @@
-//! The driver on real descriptors. Whatever depends on time loops on blocking
-//! turns until it has happened: a lost wake-up hangs the test.
+//! The driver on real descriptors. Whatever depends on time parks until it has happened: a lost wake-up hangs the test.
 
 mod closed;
 mod readiness;
@@ -12,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::{Direction, Driver, Turn, WaitKey};
+use super::{Direction, Driver, WaitKey};
 use Direction::{Read as R, Write as W};
 
 /// Counts its wakes.
@@ -36,25 +35,39 @@ fn bell() -> (Arc<Bell>, Waker) {
     (Arc::clone(&bell), Waker::from(bell))
 }
 
-/// One turn; wakes all that it says to wake and counts them.
-fn turn(driver: &mut Driver, mode: Turn) -> usize {
+/// One look; wakes all that it says to wake and counts them.
+fn look(driver: &mut Driver, look: impl FnOnce(&mut Driver, &mut Vec<Waker>)) -> usize {
     let mut woken = Vec::new();
-    driver.turn(mode, Instant::now(), &mut woken).unwrap();
-    driver.deliver(usize::MAX, &mut woken);
+    look(driver, &mut woken);
+    driver.reactor.dispatch(usize::MAX, &mut woken);
     let count = woken.len();
     woken.into_iter().for_each(Waker::wake);
     count
 }
 
-/// Blocks until somebody is woken.
-fn park(driver: &mut Driver) {
-    while turn(driver, Turn::Park) == 0 {}
+/// Never blocks.
+fn poll(driver: &mut Driver) -> usize {
+    look(driver, |driver, woken| {
+        driver.poll(Instant::now(), woken).unwrap()
+    })
+}
+
+/// Blocks until something happens.
+fn park(driver: &mut Driver) -> usize {
+    look(driver, |driver, woken| {
+        driver.park(Instant::now(), woken).unwrap();
+    })
+}
+
+/// Blocks until a waker is woken.
+fn park_until_woken(driver: &mut Driver) {
+    while park(driver) == 0 {}
 }
 
 /// A driver with a waiter for reading on `fd`, not yet ready.
 fn waiting(fd: RawFd) -> (Driver, WaitKey) {
     let mut driver = Driver::new().unwrap();
-    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
-    turn(&mut driver, Turn::Poll);
+    let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
+    poll(&mut driver);
     (driver, key)
 }

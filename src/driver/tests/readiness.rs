@@ -4,10 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::task::Waker;
 
 use super::super::*;
-use super::{Bell, R, W, bell, park, turn, waiting};
+use super::{Bell, R, W, bell, park_until_woken, poll, waiting};
 use crate::sys::fd::{EBADF, unseen};
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
@@ -25,27 +26,36 @@ fn ready_before_and_after_the_wait() {
     let (mut a, mut b) = UnixStream::pair().unwrap();
     let fd = b.as_raw_fd();
     let mut driver = Driver::new().unwrap();
-    assert_eq!(driver.hint(fd, R), Hint::Try);
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
 
     a.write_all(b"x").unwrap();
     let (rung, waker) = bell();
-    let key = driver.wait(fd, R, waker).unwrap();
-    park(&mut driver);
-    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+    let key = driver.reactor.wait(fd, R, waker).unwrap();
+    park_until_woken(&mut driver);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(key)),
+        (1, Outcome::Ready)
+    );
 
     b.read_exact(&mut [0]).unwrap();
-    driver.drained(fd, R);
+    driver.reactor.table.clear_readiness(fd, R);
     assert_eq!(
-        (driver.hint(fd, R), driver.hint(fd, W)),
-        (Hint::Drained, Hint::Try)
+        (
+            driver.reactor.table.hint(fd, R),
+            driver.reactor.table.hint(fd, W)
+        ),
+        (Hint::NotReady, Hint::Try)
     );
     let (rung, waker) = bell();
-    let key = driver.wait(fd, R, waker).unwrap();
-    assert_eq!(turn(&mut driver, Turn::Poll), 0);
+    let key = driver.reactor.wait(fd, R, waker).unwrap();
+    assert_eq!(poll(&mut driver), 0);
     a.write_all(b"y").unwrap();
-    park(&mut driver);
-    assert_eq!(driver.hint(fd, R), Hint::Try);
-    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(key)),
+        (1, Outcome::Ready)
+    );
 }
 
 #[test]
@@ -53,14 +63,18 @@ fn a_wait_given_up_is_pending_and_not_woken() {
     let (mut a, b) = UnixStream::pair().unwrap();
     let mut driver = Driver::new().unwrap();
     let (rung, waker) = bell();
-    let given_up = driver.wait(b.as_raw_fd(), R, waker).unwrap();
-    assert_eq!(driver.finish(given_up), Outcome::Pending);
+    let given_up = driver.reactor.wait(b.as_raw_fd(), R, waker).unwrap();
+    assert_eq!(driver.reactor.table.finish(given_up), Outcome::Pending);
     let key = driver
+        .reactor
         .wait(b.as_raw_fd(), R, Waker::noop().clone())
         .unwrap();
     a.write_all(b"x").unwrap();
-    park(&mut driver);
-    assert_eq!((rung.rung(), driver.finish(key)), (0, Outcome::Ready));
+    park_until_woken(&mut driver);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(key)),
+        (0, Outcome::Ready)
+    );
 }
 
 #[test]
@@ -75,78 +89,78 @@ fn waiters_in_both_directions_and_several_in_each() {
     let mut wait = |bells: &[(Arc<Bell>, Waker)], dir| -> Vec<WaitKey> {
         bells
             .iter()
-            .map(|(_, waker)| driver.wait(fd, dir, waker.clone()).unwrap())
+            .map(|(_, waker)| driver.reactor.wait(fd, dir, waker.clone()).unwrap())
             .collect()
     };
     let (reading, writing) = (wait(&readers, R), wait(&writers, W));
-    assert_eq!(turn(&mut driver, Turn::Poll), 0);
+    assert_eq!(poll(&mut driver), 0);
 
     a.write_all(b"x").unwrap();
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert!(readers.iter().all(|(bell, _)| bell.rung() == 1));
     assert!(writers.iter().all(|(bell, _)| bell.rung() == 0));
     assert!(
         reading
             .into_iter()
-            .all(|key| driver.finish(key) == Outcome::Ready)
+            .all(|key| driver.reactor.table.finish(key) == Outcome::Ready)
     );
 
     a.set_nonblocking(true).unwrap();
     while a.read(&mut [0; 65536]).is_ok() {}
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert!(writers.iter().all(|(bell, _)| bell.rung() == 1));
     assert!(
         writing
             .into_iter()
-            .all(|key| driver.finish(key) == Outcome::Ready)
+            .all(|key| driver.reactor.table.finish(key) == Outcome::Ready)
     );
 }
 
 #[test]
-fn a_short_read_drains_tcp_and_the_end_still_arrives() {
+fn after_a_short_read_tcp_is_not_ready_and_the_end_still_arrives() {
     let (mut client, mut server) = tcp_pair();
     let fd = server.as_raw_fd();
     let mut driver = Driver::new().unwrap();
-    assert!(!driver.stream(fd), "not before it is registered");
+    assert!(!driver.reactor.is_stream(fd), "not before it is registered");
     let mut received = 0;
     let mut tries = 0;
     let mut buf = [0; 64];
     client.write_all(b"hello").unwrap();
     loop {
-        if driver.hint(fd, R) == Hint::Drained {
-            let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
+        if driver.reactor.table.hint(fd, R) == Hint::NotReady {
+            let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
             if received == 10 {
                 client.shutdown(std::net::Shutdown::Write).unwrap();
             } else {
                 client.write_all(b"world").unwrap();
             }
-            park(&mut driver);
-            assert_eq!(driver.finish(key), Outcome::Ready);
+            park_until_woken(&mut driver);
+            assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
         }
         tries += 1;
         match server.read(&mut buf) {
             Ok(0) => break,
             Ok(n) => {
                 received += n;
-                if driver.stream(fd) {
-                    driver.drained(fd, R);
+                if driver.reactor.is_stream(fd) {
+                    driver.reactor.table.clear_readiness(fd, R);
                 } else {
                     // Registers it.
-                    let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
-                    assert_eq!(driver.finish(key), Outcome::Pending);
+                    let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
+                    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
                 }
             }
             Err(e) => {
                 assert_eq!(e.kind(), io::ErrorKind::WouldBlock);
-                driver.drained(fd, R);
+                driver.reactor.table.clear_readiness(fd, R);
             }
         }
     }
     // hello · EAGAIN after registering · world · end.
     assert_eq!((received, tries), (10, 4));
-    // The end stays readable for ever: never drained again.
-    driver.drained(fd, R);
-    assert_eq!(driver.hint(fd, R), Hint::Try);
+    // The end stays readable for ever: its readiness is never cleared again.
+    driver.reactor.table.clear_readiness(fd, R);
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
 }
 
 #[test]
@@ -154,12 +168,12 @@ fn urgent_data_ends_the_trust_in_short_reads() {
     let (mut client, mut server) = tcp_pair();
     let fd = server.as_raw_fd();
     let (mut driver, key) = waiting(fd);
-    assert!(driver.stream(fd));
+    assert!(driver.reactor.is_stream(fd));
     client.write_all(b"before").unwrap();
     unseen::send_urgent(client.as_raw_fd(), b'!');
     client.write_all(b"behind").unwrap();
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Ready);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
     let mut buf = [0; 64];
     let n = server.read(&mut buf).unwrap();
     assert!(
@@ -167,11 +181,11 @@ fn urgent_data_ends_the_trust_in_short_reads() {
         "the kernel stops at the mark: the case that matters"
     );
     // Either the mark was seen by now, or its event is still to come.
-    while driver.stream(fd) {
-        driver.drained(fd, R);
-        let key = driver.wait(fd, R, Waker::noop().clone()).unwrap();
-        park(&mut driver);
-        assert_eq!(driver.finish(key), Outcome::Ready);
+    while driver.reactor.is_stream(fd) {
+        driver.reactor.table.clear_readiness(fd, R);
+        let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
+        park_until_woken(&mut driver);
+        assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
     }
     assert_eq!(&buf[..n], b"before");
     let n = server.read(&mut buf).unwrap();
@@ -179,7 +193,7 @@ fn urgent_data_ends_the_trust_in_short_reads() {
 }
 
 #[test]
-fn only_tcp_drains_by_short_reads() {
+fn only_of_tcp_a_short_read_says_that_it_is_not_ready() {
     let (a, _b) = UnixStream::pair().unwrap();
     let (reader, _writer) = io::pipe().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -189,8 +203,8 @@ fn only_tcp_drains_by_short_reads() {
         (listener.as_raw_fd(), true),
     ] {
         let (mut driver, key) = waiting(fd);
-        assert_eq!(driver.stream(fd), stream);
-        driver.finish(key);
+        assert_eq!(driver.reactor.is_stream(fd), stream);
+        driver.reactor.table.finish(key);
     }
 }
 
@@ -201,17 +215,20 @@ fn a_hang_up_wakes_both_directions_and_sticks() {
     let fd = b.as_raw_fd();
     let mut driver = Driver::new().unwrap();
     while b.write(&[0; 4096]).is_ok() {}
-    let reading = driver.wait(fd, R, Waker::noop().clone()).unwrap();
-    let writing = driver.wait(fd, W, Waker::noop().clone()).unwrap();
+    let reading = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
+    let writing = driver.reactor.wait(fd, W, Waker::noop().clone()).unwrap();
     drop(a);
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert_eq!(
-        (driver.finish(reading), driver.finish(writing)),
+        (
+            driver.reactor.table.finish(reading),
+            driver.reactor.table.finish(writing)
+        ),
         (Outcome::Ready, Outcome::Ready)
     );
     for direction in [R, W] {
-        driver.drained(fd, direction);
-        assert_eq!(driver.hint(fd, direction), Hint::Try);
+        driver.reactor.table.clear_readiness(fd, direction);
+        assert_eq!(driver.reactor.table.hint(fd, direction), Hint::Try);
     }
 }
 
@@ -220,12 +237,13 @@ fn a_pipe_whose_reader_is_gone_wakes_the_writer() {
     let (reader, writer) = io::pipe().unwrap();
     let mut driver = Driver::new().unwrap();
     let key = driver
+        .reactor
         .wait(writer.as_raw_fd(), R, Waker::noop().clone())
         .unwrap();
-    turn(&mut driver, Turn::Poll);
+    poll(&mut driver);
     drop(reader);
-    park(&mut driver);
-    assert_eq!(driver.finish(key), Outcome::Ready);
+    park_until_woken(&mut driver);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
 }
 
 #[test]
@@ -235,33 +253,39 @@ fn eventfds_are_ready_after_every_write() {
     let (mut driver, mut key) = waiting(file.as_raw_fd());
     for round in 1..=3u64 {
         file.write_all(&round.to_ne_bytes()).unwrap();
-        park(&mut driver);
-        assert_eq!(driver.finish(key), Outcome::Ready);
+        park_until_woken(&mut driver);
+        assert_eq!(driver.reactor.table.finish(key), Outcome::Ready);
         let mut buf = [0; 8];
         file.read_exact(&mut buf).unwrap();
         assert_eq!(u64::from_ne_bytes(buf), round);
-        driver.drained(file.as_raw_fd(), R);
+        driver.reactor.table.clear_readiness(file.as_raw_fd(), R);
         key = driver
+            .reactor
             .wait(file.as_raw_fd(), R, Waker::noop().clone())
             .unwrap();
     }
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
 }
 
 #[test]
 fn what_cannot_be_waited_for_is_an_error() {
     let mut driver = Driver::new().unwrap();
     let file = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
-    let mut wait = |fd| driver.wait(fd, R, Waker::noop().clone()).unwrap_err();
+    let mut wait = |fd| {
+        driver
+            .reactor
+            .wait(fd, R, Waker::noop().clone())
+            .unwrap_err()
+    };
     assert_eq!(
         wait(file.as_raw_fd()).kind(),
         io::ErrorKind::PermissionDenied
     );
     assert_eq!(wait(-1).raw_os_error(), Some(EBADF));
     assert_eq!(wait(1_000_000).raw_os_error(), Some(EBADF));
-    assert_eq!(driver.hint(-1, R), Hint::Try);
-    driver.drained(-1, R);
-    assert!(!driver.stream(-1));
+    assert_eq!(driver.reactor.table.hint(-1, R), Hint::Try);
+    driver.reactor.table.clear_readiness(-1, R);
+    assert!(!driver.reactor.is_stream(-1));
 }
 
 #[test]
@@ -273,25 +297,35 @@ fn events_are_delivered_as_few_at_a_time_as_is_asked() {
         .iter_mut()
         .map(|(a, b)| {
             let (rung, waker) = bell();
-            let key = driver.wait(b.as_raw_fd(), R, waker).unwrap();
+            let key = driver.reactor.wait(b.as_raw_fd(), R, waker).unwrap();
             a.write_all(b"x").unwrap();
             (rung, key)
         })
         .collect();
     let mut woken = Vec::new();
-    while driver.backlog() < PAIRS {
-        assert_eq!(driver.backlog(), 0, "a look shows all that is ready");
-        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
+    while driver.reactor.pending_events() < PAIRS {
+        assert_eq!(
+            driver.reactor.pending_events(),
+            0,
+            "a look shows all that is ready"
+        );
+        driver.park(Instant::now(), &mut woken).unwrap();
     }
     for left in [PAIRS - 3, PAIRS - 6, PAIRS - 9, 0] {
-        driver.deliver(3, &mut woken);
-        assert_eq!((driver.backlog(), woken.len()), (left, PAIRS - left));
+        driver.reactor.dispatch(3, &mut woken);
+        assert_eq!(
+            (driver.reactor.pending_events(), woken.len()),
+            (left, PAIRS - left)
+        );
         // As long as there is a backlog nobody sleeps, and none is lost.
-        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
+        driver.park(Instant::now(), &mut woken).unwrap();
     }
     woken.into_iter().for_each(Waker::wake);
     for (rung, key) in waits {
-        assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+        assert_eq!(
+            (rung.rung(), driver.reactor.table.finish(key)),
+            (1, Outcome::Ready)
+        );
     }
 }
 
@@ -302,29 +336,41 @@ fn an_event_that_comes_late_is_no_more_than_a_spurious_wake_up() {
     let (mut client, mut server) = tcp_pair();
     let fd = server.as_raw_fd();
     let (mut driver, key) = waiting(fd);
-    assert_eq!(driver.finish(key), Outcome::Pending);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
     client.write_all(b"x").unwrap();
     let mut woken = Vec::new();
-    while driver.backlog() == 0 {
-        driver.turn(Turn::Park, Instant::now(), &mut woken).unwrap();
+    while driver.reactor.pending_events() == 0 {
+        driver.park(Instant::now(), &mut woken).unwrap();
     }
     server.read_exact(&mut [0]).unwrap();
-    driver.moved_short(fd, R);
+    driver.reactor.moved_short(fd, R);
     let (rung, waker) = bell();
-    let early = driver.wait_if_drained(fd, R, waker).expect("it is drained");
-    driver.deliver(1, &mut woken);
+    let early = driver
+        .reactor
+        .wait_if_not_ready(fd, R, waker)
+        .expect("it is not ready");
+    driver.reactor.dispatch(1, &mut woken);
     woken.drain(..).for_each(Waker::wake);
-    assert_eq!((rung.rung(), driver.finish(early)), (1, Outcome::Ready));
-    assert_eq!(driver.hint(fd, R), Hint::Try);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(early)),
+        (1, Outcome::Ready)
+    );
+    assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
 
     assert_eq!(
         server.read(&mut [0]).unwrap_err().kind(),
         io::ErrorKind::WouldBlock
     );
-    driver.drained(fd, R);
+    driver.reactor.table.clear_readiness(fd, R);
     let (rung, waker) = bell();
-    let key = driver.wait_if_drained(fd, R, waker).expect("it is drained");
+    let key = driver
+        .reactor
+        .wait_if_not_ready(fd, R, waker)
+        .expect("it is not ready");
     client.write_all(b"y").unwrap();
-    park(&mut driver);
-    assert_eq!((rung.rung(), driver.finish(key)), (1, Outcome::Ready));
+    park_until_woken(&mut driver);
+    assert_eq!(
+        (rung.rung(), driver.reactor.table.finish(key)),
+        (1, Outcome::Ready)
+    );
 }

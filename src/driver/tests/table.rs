@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::super::fd::{FdTable, Ready};
-use super::super::rng::Rng;
+use super::super::fd_table::{FdTable, Readiness};
 use super::super::{Direction, Hint, Outcome, WaitKey, epoch};
 use super::{Bell, R, W, bell};
+use crate::util::fuzz::Random;
 
 const FDS: usize = 4;
 /// Numbers above what the tests of this process open.
@@ -16,15 +16,15 @@ const BASE: RawFd = 60_000;
 
 /// What the model knows of a descriptor.
 #[derive(Default)]
-struct File {
+struct ModelFd {
     bumps: u32,
     /// Serial number, and `bumps` at that time.
     registration: Option<(u32, u32)>,
-    drained: [bool; 2],
-    sticky: [bool; 2],
+    not_ready: [bool; 2],
+    latched: [bool; 2],
 }
 
-struct Wait {
+struct ModelWait {
     key: WaitKey,
     bell: Arc<Bell>,
     fd: usize,
@@ -33,22 +33,22 @@ struct Wait {
     outcome: Outcome,
 }
 
-struct Pair {
+struct TablePair {
     table: FdTable,
-    files: [File; FDS],
-    waits: Vec<Wait>,
+    files: [ModelFd; FDS],
+    waits: Vec<ModelWait>,
     serial: u32,
     woken: Vec<Waker>,
 }
 
-impl File {
+impl ModelFd {
     fn current(&self) -> bool {
         self.registration
             .is_some_and(|(_, bumps)| bumps == self.bumps)
     }
 }
 
-impl Pair {
+impl TablePair {
     fn number(fd: usize) -> RawFd {
         BASE + fd as RawFd
     }
@@ -64,10 +64,10 @@ impl Pair {
         self.table
             .registered(Self::number(fd), word, epoch, self.serial);
         let bumps = self.files[fd].bumps;
-        self.files[fd] = File {
+        self.files[fd] = ModelFd {
             bumps,
             registration: Some((self.serial, bumps)),
-            ..File::default()
+            ..ModelFd::default()
         };
     }
 
@@ -87,7 +87,7 @@ impl Pair {
     }
 
     fn event(&mut self, fd: usize, serial: u32, bits: u64) {
-        let ready = Ready {
+        let ready = Readiness {
             read: bits & 1 != 0,
             write: bits & 2 != 0,
             read_closed: bits & 12 == 12,
@@ -106,10 +106,10 @@ impl Pair {
             (W, ready.write, ready.write_closed),
         ] {
             if open || closed {
-                file.drained[direction as usize] = false;
+                file.not_ready[direction as usize] = false;
                 happened.push(direction);
             }
-            file.sticky[direction as usize] |= closed;
+            file.latched[direction as usize] |= closed;
         }
         self.resolve(fd, &happened, Outcome::Ready);
     }
@@ -122,7 +122,7 @@ impl Pair {
         let waited = self.table.wait(Self::number(fd), direction, waker, 0);
         let (key, _) = waited.expect("registered above");
         let (bumps, outcome) = (self.files[fd].bumps, Outcome::Pending);
-        self.waits.push(Wait {
+        self.waits.push(ModelWait {
             key,
             bell,
             fd,
@@ -153,8 +153,8 @@ impl Pair {
         }
         for (fd, file) in self.files.iter().enumerate() {
             for direction in [R, W] {
-                let drained = file.current() && file.drained[direction as usize];
-                let expected = if drained { Hint::Drained } else { Hint::Try };
+                let not_ready = file.current() && file.not_ready[direction as usize];
+                let expected = if not_ready { Hint::NotReady } else { Hint::Try };
                 assert_eq!(self.table.hint(Self::number(fd), direction), expected);
             }
             assert_eq!(self.table.is_current(Self::number(fd)), file.current());
@@ -167,8 +167,8 @@ impl Pair {
 
 #[test]
 fn the_table_agrees_with_a_naive_model() {
-    let mut rng = Rng::new(3);
-    let mut pair = Pair {
+    let mut rng = Random::new(3);
+    let mut pair = TablePair {
         table: FdTable::new(),
         files: Default::default(),
         waits: Vec::new(),
@@ -181,10 +181,10 @@ fn the_table_agrees_with_a_naive_model() {
         match rng.below(32) {
             0..=9 if pair.waits.len() < 40 => pair.wait(fd, direction),
             0..=13 => {
-                pair.table.set_drained(Pair::number(fd), direction);
+                pair.table.clear_readiness(TablePair::number(fd), direction);
                 let file = &mut pair.files[fd];
-                let holds = file.current() && !file.sticky[direction as usize];
-                file.drained[direction as usize] |= holds;
+                let holds = file.current() && !file.latched[direction as usize];
+                file.not_ready[direction as usize] |= holds;
             }
             14..=20 => {
                 // Mostly the present registration, sometimes one before it.
@@ -199,7 +199,7 @@ fn the_table_agrees_with_a_naive_model() {
                 }
             }
             28 => {
-                if epoch::bump(Pair::number(fd)) {
+                if epoch::bump(TablePair::number(fd)) {
                     pair.files[fd].bumps += 1;
                 }
             }

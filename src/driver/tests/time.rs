@@ -1,10 +1,10 @@
-//! Timers, and turns that another thread ends.
+//! Timers, and parks that another thread ends.
 
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use super::{bell, park, turn};
+use super::{bell, park, park_until_woken};
 
 /// Less than the shortest of them would be late by if it were rounded to 1 ms.
 const SHORT: Duration = Duration::from_micros(700);
@@ -21,7 +21,7 @@ fn timers_are_never_early_and_short_ones_are_short() {
             let (rung, waker) = bell();
             let key = driver.insert_timer(start + wanted, waker);
             assert!(driver.next_timer().unwrap() <= start + wanted + Duration::from_micros(66));
-            park(&mut driver);
+            park_until_woken(&mut driver);
             let took = start.elapsed();
             assert!(took >= wanted, "{took:?} for {wanted:?}");
             assert_eq!(rung.rung(), 1);
@@ -44,13 +44,13 @@ fn removed_timers_do_not_ring_and_later_ones_do() {
     let far = driver.insert_timer(now + Duration::from_secs(1 << 40), Waker::noop().clone());
     let (_, waker) = bell();
     driver.insert_timer(now, waker);
-    park(&mut driver);
+    park_until_woken(&mut driver);
     // By now it may have come, on a loaded machine.
     let removed = driver.remove_timer(key);
     assert!(!driver.remove_timer(key));
     let (later, waker) = bell();
     driver.insert_timer(now + Duration::from_millis(4), waker);
-    park(&mut driver);
+    park_until_woken(&mut driver);
     assert_eq!((soon.rung(), later.rung()), (usize::from(!removed), 1));
     assert!(now.elapsed() >= Duration::from_millis(4));
     assert!(driver.remove_timer(far));
@@ -58,13 +58,13 @@ fn removed_timers_do_not_ring_and_later_ones_do() {
 }
 
 #[test]
-fn another_thread_ends_a_blocking_turn() {
+fn another_thread_ends_a_park() {
     let mut driver = Driver::new().unwrap();
-    let remote = driver.remote_waker();
+    let remote = driver.reactor.notifier();
     let thread = std::thread::spawn(move || remote.wake().unwrap());
-    assert_eq!(turn(&mut driver, Turn::Park), 0);
+    assert_eq!(park(&mut driver), 0);
     thread.join().unwrap();
-    // And one that came before the turn.
-    driver.remote_waker().wake().unwrap();
-    assert_eq!(turn(&mut driver, Turn::Park), 0);
+    // And one that came before the park.
+    driver.reactor.notifier().wake().unwrap();
+    assert_eq!(park(&mut driver), 0);
 }

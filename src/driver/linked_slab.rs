@@ -1,8 +1,9 @@
-//! Numbered nodes in memory that grows without copying, and lists through them.
+//! A slab with intrusive lists: numbered nodes, linked by their indices, in
+//! memory that grows without copying.
 //!
-//! Lives here: [`Pool`], the storage of timers and of waiters, and [`List`],
-//! a doubly linked list whose links are kept in the pool's own nodes. Does
-//! not live here: what a node means.
+//! Lives here: [`LinkedSlab`], the storage of timers and of overflow waiters,
+//! and [`SlabList`], a doubly linked list whose links are kept in the slab's
+//! own nodes. Does not live here: what a node means.
 //!
 //! ```text
 //!  chunks ─► [ node 0 | node 1 | … | node 255 ]   a chunk never moves
@@ -11,7 +12,7 @@
 //!  node    = generation · prev · next · value?     no value: on the free list
 //! ```
 //!
-//! A [`Key`] is a node's number and its generation, which no other insertion
+//! A [`SlabKey`] is a node's number and its generation, which no other insertion
 //! shares until 2³² − 1 more have been made: a stale key is recognised, and also
 //! when the memory went back to the allocator in between.
 
@@ -22,15 +23,15 @@ const NIL: u32 = u32::MAX;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// Names one insertion into a [`Pool`]. Eight bytes, also as an `Option`.
+/// Names one insertion into a [`LinkedSlab`]. Eight bytes, also as an `Option`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct SlabKey {
     index: u32,
     generation: NonZeroU32,
 }
 
 #[derive(Debug)]
-struct Node<T> {
+struct SlabNode<T> {
     generation: u32,
     prev: u32,
     /// The next node of the list, or of the free list.
@@ -38,7 +39,7 @@ struct Node<T> {
     value: Option<T>,
 }
 
-impl<T> Node<T> {
+impl<T> SlabNode<T> {
     const UNUSED: Self = Self {
         generation: 0,
         prev: NIL,
@@ -47,16 +48,16 @@ impl<T> Node<T> {
     };
 }
 
-/// A list of nodes of one pool, first in first out. Every operation takes the
-/// pool; a node is on one list at most, and its owner knows on which.
+/// A list of nodes of one slab, first in first out. Every operation takes the
+/// slab; a node is on one list at most, and its owner knows on which.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List {
+pub(super) struct SlabList {
     head: u32,
     tail: u32,
 }
 
-impl List {
-    pub(super) const EMPTY: List = List {
+impl SlabList {
+    pub(super) const EMPTY: SlabList = SlabList {
         head: NIL,
         tail: NIL,
     };
@@ -68,9 +69,9 @@ impl List {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Pool<T> {
+pub(super) struct LinkedSlab<T> {
     /// Of one size, known to the compiler: a node is found with one check.
-    chunks: Vec<Box<[Node<T>; CHUNK]>>,
+    chunks: Vec<Box<[SlabNode<T>; CHUNK]>>,
     /// Nodes that were ever used since the chunks were made.
     fresh: u32,
     free: u32,
@@ -78,7 +79,7 @@ pub(super) struct Pool<T> {
     generation: u32,
 }
 
-impl<T> Pool<T> {
+impl<T> LinkedSlab<T> {
     pub(super) const fn new() -> Self {
         Self {
             chunks: Vec::new(),
@@ -96,7 +97,7 @@ impl<T> Pool<T> {
 
     /// Stores `value` at the end of a list.
     #[inline]
-    pub(super) fn append(&mut self, list: &mut List, value: T) -> Key {
+    pub(super) fn append(&mut self, list: &mut SlabList, value: T) -> SlabKey {
         let key = self.insert(value);
         self.push_back(list, key.index);
         key
@@ -104,7 +105,7 @@ impl<T> Pool<T> {
 
     /// Stores `value`, on no list.
     #[inline]
-    pub(super) fn insert(&mut self, value: T) -> Key {
+    pub(super) fn insert(&mut self, value: T) -> SlabKey {
         let next = self.generation.wrapping_add(1);
         let generation = NonZeroU32::new(next).unwrap_or(NonZeroU32::MIN);
         self.generation = generation.get();
@@ -118,7 +119,7 @@ impl<T> Pool<T> {
         let next = node.next;
         self.free = next;
         self.len += 1;
-        Key { index, generation }
+        SlabKey { index, generation }
     }
 
     /// A node that was never used, when there is no free one.
@@ -130,7 +131,7 @@ impl<T> Pool<T> {
             "more than 2^32 - 1 waiters or timers on one worker"
         );
         if (index >> CHUNK_BITS) as usize == self.chunks.len() {
-            let nodes: Box<[Node<T>]> = (0..CHUNK).map(|_| Node::UNUSED).collect();
+            let nodes: Box<[SlabNode<T>]> = (0..CHUNK).map(|_| SlabNode::UNUSED).collect();
             let chunk = nodes.try_into();
             self.chunks
                 .push(chunk.unwrap_or_else(|_| unreachable!("a chunk has CHUNK nodes")));
@@ -141,7 +142,7 @@ impl<T> Pool<T> {
 
     /// The number behind a key, unless the key is stale.
     #[inline]
-    pub(super) fn index(&self, key: Key) -> Option<u32> {
+    pub(super) fn index(&self, key: SlabKey) -> Option<u32> {
         let chunk = self.chunks.get((key.index >> CHUNK_BITS) as usize)?;
         let node = &chunk[key.index as usize % CHUNK];
         (node.generation == key.generation.get() && node.value.is_some()).then_some(key.index)
@@ -167,7 +168,7 @@ impl<T> Pool<T> {
     fn shrink(&mut self) {
         self.chunks.truncate(1);
         self.chunks.shrink_to_fit();
-        self.chunks[0].fill_with(|| Node::UNUSED);
+        self.chunks[0].fill_with(|| SlabNode::UNUSED);
         (self.fresh, self.free) = (0, NIL);
     }
 
@@ -186,13 +187,13 @@ impl<T> Pool<T> {
     }
 
     #[inline]
-    fn node(&mut self, index: u32) -> &mut Node<T> {
+    fn node(&mut self, index: u32) -> &mut SlabNode<T> {
         &mut self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK]
     }
 
     /// Appends a node that is on no list.
     #[inline]
-    pub(super) fn push_back(&mut self, list: &mut List, index: u32) {
+    pub(super) fn push_back(&mut self, list: &mut SlabList, index: u32) {
         let node = self.node(index);
         node.prev = list.tail;
         node.next = NIL;
@@ -206,7 +207,7 @@ impl<T> Pool<T> {
 
     /// Takes a node off the list that it is on.
     #[inline]
-    pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
+    pub(super) fn unlink(&mut self, list: &mut SlabList, index: u32) {
         let node = self.node(index);
         let (prev, next) = (node.prev, node.next);
         if prev == NIL {
@@ -223,7 +224,7 @@ impl<T> Pool<T> {
 
     /// Takes the first node off the list.
     #[inline]
-    pub(super) fn pop_front(&mut self, list: &mut List) -> Option<u32> {
+    pub(super) fn pop_front(&mut self, list: &mut SlabList) -> Option<u32> {
         let index = list.head;
         if index == NIL {
             return None;
@@ -233,7 +234,7 @@ impl<T> Pool<T> {
     }
 
     /// The list's values from the front.
-    pub(super) fn iter(&self, list: &List) -> impl Iterator<Item = &T> {
+    pub(super) fn iter(&self, list: &SlabList) -> impl Iterator<Item = &T> {
         let mut at = list.head;
         std::iter::from_fn(move || {
             if at == NIL {
@@ -246,7 +247,7 @@ impl<T> Pool<T> {
     }
 
     /// Calls `f` with the list's values, from the front.
-    pub(super) fn for_each(&mut self, list: &List, mut f: impl FnMut(&mut T)) {
+    pub(super) fn for_each(&mut self, list: &SlabList, mut f: impl FnMut(&mut T)) {
         let mut at = list.head;
         while at != NIL {
             let node = self.node(at);
@@ -271,41 +272,41 @@ impl<T> Pool<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::rng::Rng;
+    use crate::util::fuzz::Random;
     use std::collections::VecDeque;
 
     #[test]
     fn lists_behave_like_queues_with_removal_in_the_middle() {
-        let mut rng = Rng::new(7);
-        let mut pool = Pool::new();
-        let mut lists = [List::EMPTY; 3];
-        let mut model: [VecDeque<(Key, u64)>; 3] = Default::default();
-        let mut dead: Vec<Key> = Vec::new();
+        let mut rng = Random::new(7);
+        let mut slab = LinkedSlab::new();
+        let mut lists = [SlabList::EMPTY; 3];
+        let mut model: [VecDeque<(SlabKey, u64)>; 3] = Default::default();
+        let mut dead: Vec<SlabKey> = Vec::new();
         for step in 0..200_000u64 {
             let l = rng.below(3) as usize;
-            // Grow and shrink in waves, so that the pool empties now and then.
+            // Grow and shrink in waves, so that the slab empties now and then.
             let grow = (step / 20_000).is_multiple_of(2);
             match rng.below(8) {
                 0..=2 if grow => {
-                    let key = pool.insert(step);
-                    let index = pool.index(key).unwrap();
-                    pool.push_back(&mut lists[l], index);
+                    let key = slab.insert(step);
+                    let index = slab.index(key).unwrap();
+                    slab.push_back(&mut lists[l], index);
                     model[l].push_back((key, step));
                 }
                 0..=5 => {
                     let at = rng.below(model[l].len() as u64 + 1) as usize;
                     if let Some((key, value)) = model[l].remove(at) {
-                        let index = pool.index(key).unwrap();
-                        pool.unlink(&mut lists[l], index);
-                        assert_eq!(pool.remove(index), value);
+                        let index = slab.index(key).unwrap();
+                        slab.unlink(&mut lists[l], index);
+                        assert_eq!(slab.remove(index), value);
                         dead.push(key);
                     }
                 }
                 6 => {
                     let expected = model[l].pop_front();
-                    let index = pool.pop_front(&mut lists[l]);
+                    let index = slab.pop_front(&mut lists[l]);
                     assert_eq!(
-                        index.map(|i| pool.remove(i)),
+                        index.map(|i| slab.remove(i)),
                         expected.map(|(_, value)| value)
                     );
                     dead.extend(expected.map(|(key, _)| key));
@@ -315,39 +316,39 @@ mod tests {
                         dead.iter()
                             .rev()
                             .take(50)
-                            .all(|&key| pool.index(key).is_none())
+                            .all(|&key| slab.index(key).is_none())
                     );
                     assert!(
-                        pool.iter(&lists[l])
+                        slab.iter(&lists[l])
                             .eq(model[l].iter().map(|(_, value)| value))
                     );
                 }
             }
-            assert_eq!(pool.len(), model.iter().map(VecDeque::len).sum::<usize>());
+            assert_eq!(slab.len(), model.iter().map(VecDeque::len).sum::<usize>());
             assert_eq!(lists[l].is_empty(), model[l].is_empty());
         }
     }
 
     #[test]
     fn a_spike_is_given_back_and_its_keys_are_stale() {
-        let mut pool = Pool::new();
-        let keys: Vec<Key> = (0..100_000).map(|i| pool.insert(i)).collect();
-        assert!(pool.capacity() >= 100_000);
+        let mut slab = LinkedSlab::new();
+        let keys: Vec<SlabKey> = (0..100_000).map(|i| slab.insert(i)).collect();
+        assert!(slab.capacity() >= 100_000);
         for &key in &keys {
-            let index = pool.index(key).unwrap();
-            pool.remove(index);
+            let index = slab.index(key).unwrap();
+            slab.remove(index);
         }
-        assert_eq!(pool.capacity(), CHUNK);
+        assert_eq!(slab.capacity(), CHUNK);
         for i in 0..100_000 {
-            pool.insert(i);
+            slab.insert(i);
         }
-        assert!(keys.iter().all(|&key| pool.index(key).is_none()));
+        assert!(keys.iter().all(|&key| slab.index(key).is_none()));
     }
 
     #[test]
     fn nodes_stay_small() {
-        assert_eq!(size_of::<Key>(), 8);
-        assert_eq!(size_of::<Option<Key>>(), 8);
-        assert_eq!(size_of::<Node<(u64, std::task::Waker)>>(), 40);
+        assert_eq!(size_of::<SlabKey>(), 8);
+        assert_eq!(size_of::<Option<SlabKey>>(), 8);
+        assert_eq!(size_of::<SlabNode<(u64, std::task::Waker)>>(), 40);
     }
 }

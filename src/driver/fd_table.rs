@@ -1,18 +1,20 @@
-//! What the driver knows of each descriptor, and who waits on it.
+//! Descriptor table: the readiness of each descriptor, and its wait queue.
 //!
 //! Lives here: the table by descriptor number, hints, staleness. Does not live
-//! here: any system call (`reactor.rs`), and how waiters are kept.
+//! here: any system call (`poller.rs`), when a registration is made or
+//! validated (`reactor.rs`), and how waiters are kept (`wait_queue.rs`).
 //!
-//! - A direction is **drained** when a call has shown that it is not ready and
-//!   no event has come since. Any event of the direction ends that. Closed
-//!   ends and errors stick: such a direction is never drained again, because
-//!   it may be ready without a further edge.
-//! - An entry is **current** while its registration stands and the epoch of
-//!   its number (`epoch.rs`) is the one that the registration was made under.
-//!   An entry that is not current hints nothing and makes way for a new one.
-//! - A waiter (`waiters.rs`) lives until [`FdTable::finish`], which reads his
-//!   outcome; one whose epoch has passed meanwhile reads [`Outcome::Closed`],
-//!   whatever came before: the number may be another file by now.
+//! - A direction is **not ready** when a call has shown so and no event has
+//!   come since: its readiness is cleared. Any event of the direction ends
+//!   that. Closed ends and errors are **latched**: the readiness of such a
+//!   direction is never cleared again, because it may be ready without a
+//!   further edge.
+//! - An entry is **current** while its registration stands and the generation
+//!   of its number (`epoch.rs`) is the one under which that was made. An entry
+//!   that is not current hints nothing and makes way for a new one.
+//! - A waiter lives until [`FdTable::finish`], which reads its outcome; one
+//!   whose generation has passed meanwhile reads [`Outcome::Closed`], whatever
+//!   came before: the number may be another file by now.
 
 use std::mem;
 use std::os::fd::RawFd;
@@ -20,17 +22,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
-use super::waiters::{Line, WaitKey, Waiter, Waiters};
+use super::wait_queue::{Direction, FdWaiter, Outcome, WaitKey, WaitQueue, WaitQueues};
 use crate::util::prefetch;
-
-/// What a waiter waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Data, a connection to accept, or the end of the stream.
-    Read,
-    /// Room to write, or the end of a connection attempt.
-    Write,
-}
 
 /// What is known before a call is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,23 +31,12 @@ pub(crate) enum Hint {
     /// Nothing speaks against trying the call.
     Try,
     /// Not ready when last tried, and no event since: wait without trying.
-    Drained,
+    NotReady,
 }
 
-/// What became of a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// An event came: try the call again.
-    Ready,
-    /// The descriptor was closed or replaced meanwhile.
-    Closed,
-    /// Nothing yet: the wait was given up, on a timeout for instance.
-    Pending,
-}
-
-/// What an epoll event said.
+/// What an event of the kernel's queue said.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ready {
+pub(super) struct Readiness {
     pub(super) read: bool,
     pub(super) write: bool,
     /// No further reads will wait: end of stream, hang-up or error.
@@ -65,7 +47,7 @@ pub(super) struct Ready {
     pub(super) urgent: bool,
 }
 
-impl Ready {
+impl Readiness {
     /// Directions in which something happened.
     #[inline(always)]
     fn bits(self) -> u8 {
@@ -81,9 +63,9 @@ impl Ready {
     }
 }
 
-/// Whether a short transfer shows that a direction is drained.
+/// Whether a short transfer shows that a direction is not ready any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FdKind {
     /// Not asked yet.
     Unknown,
     /// TCP: it does.
@@ -95,73 +77,69 @@ pub(super) enum Kind {
 /// A cache line, which is all that a wait and its event touch here.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Entry {
-    /// The epoch word of this number; `None` before the first registration.
+struct FdEntry {
+    /// The generation word of this number; `None` before the first registration.
     word: Option<&'static AtomicU32>,
     /// What `word` held before the registration was made.
-    epoch: u32,
+    generation: u32,
     /// The number of the registration, which its events carry.
     serial: u32,
-    line: Line,
-    /// Directions (bits) that are drained.
-    drained: u8,
-    /// Directions (bits) that can't be drained any more.
-    sticky: u8,
+    queue: WaitQueue,
+    /// Directions (bits) that are not ready.
+    not_ready: u8,
+    /// Directions (bits) whose readiness is never cleared again.
+    latched: u8,
     registered: bool,
-    kind: Kind,
-    /// Queued by the reactor for a look at its unchecked waiters.
+    kind: FdKind,
+    /// Queued by the reactor for a look at its unvalidated waiters.
     queued: bool,
 }
+
+// ARCHITECTURE.md counts with it.
+const _: () = assert!(size_of::<FdEntry>() == 64);
 
 /// What a registration was made under.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Registration {
     pub(super) word: &'static AtomicU32,
-    pub(super) epoch: u32,
+    pub(super) generation: u32,
     pub(super) serial: u32,
 }
 
-impl Direction {
-    #[inline(always)]
-    fn bit(self) -> u8 {
-        1 << self as u8
-    }
-}
-
-impl Entry {
-    const NEW: Entry = Entry {
+impl FdEntry {
+    const NEW: FdEntry = FdEntry {
         word: None,
-        epoch: 0,
+        generation: 0,
         serial: 0,
-        line: Line::EMPTY,
-        drained: 0,
-        sticky: 0,
+        queue: WaitQueue::EMPTY,
+        not_ready: 0,
+        latched: 0,
         registered: false,
-        kind: Kind::Unknown,
+        kind: FdKind::Unknown,
         queued: false,
     };
 
-    /// The epoch of the number, which may have moved on from ours.
+    /// The generation of the number, which may have moved on from ours.
     #[inline(always)]
-    fn present_epoch(&self) -> Option<u32> {
-        // Pairs with the bump: whoever learned of a descriptor's new meaning
-        // from the thread that closed the old one sees the bump, too.
+    fn present_generation(&self) -> Option<u32> {
+        // Pairs with the bump: a thread that learned of a descriptor's new
+        // meaning from the one that closed the old one sees the bump, too.
         self.word.map(|word| word.load(Ordering::Acquire))
     }
 
     #[inline(always)]
     fn is_current(&self) -> bool {
-        self.registered && self.present_epoch() == Some(self.epoch)
+        self.registered && self.present_generation() == Some(self.generation)
     }
 
     #[inline(always)]
-    fn set_drained(&mut self, direction: Direction) {
-        self.drained |= direction.bit() & !self.sticky;
+    fn clear_readiness(&mut self, direction: Direction) {
+        self.not_ready |= direction.bit() & !self.latched;
     }
 
     #[inline(always)]
-    fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
-        if self.kind == Kind::Unknown {
+    fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> FdKind) -> FdKind {
+        if self.kind == FdKind::Unknown {
             self.kind = ask(fd);
         }
         self.kind
@@ -170,105 +148,107 @@ impl Entry {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct FdTable {
-    entries: Vec<Entry>,
-    waiters: Waiters,
+pub(crate) struct FdTable {
+    entries: Vec<FdEntry>,
+    queues: WaitQueues,
 }
 
 impl FdTable {
     pub(super) const fn new() -> Self {
         Self {
             entries: Vec::new(),
-            waiters: Waiters::new(),
+            queues: WaitQueues::new(),
         }
     }
 
     #[inline(always)]
-    fn entry(&self, fd: RawFd) -> Option<&Entry> {
+    fn entry(&self, fd: RawFd) -> Option<&FdEntry> {
         // A negative number becomes one that no table reaches.
         self.entries.get(fd as u32 as usize)
     }
 
     /// The entry, if its registration stands and means the present file.
-    fn current(&mut self, fd: RawFd) -> Option<&mut Entry> {
+    fn current(&mut self, fd: RawFd) -> Option<&mut FdEntry> {
         self.entries
             .get_mut(fd as u32 as usize)
             .filter(|entry| entry.is_current())
     }
 
+    /// Whether to try a call or to wait at once.
     #[inline]
-    pub(super) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
+    pub(crate) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
         match self.entry(fd) {
-            Some(e) if e.drained & direction.bit() != 0 && e.is_current() => Hint::Drained,
+            Some(e) if e.not_ready & direction.bit() != 0 && e.is_current() => Hint::NotReady,
             _ => Hint::Try,
         }
     }
 
+    /// Notes that a call just found the direction not ready, or left it so.
     #[inline]
-    pub(super) fn set_drained(&mut self, fd: RawFd, direction: Direction) {
+    pub(crate) fn clear_readiness(&mut self, fd: RawFd, direction: Direction) {
         // Without a registration no event would ever end it.
         if let Some(entry) = self.current(fd) {
-            entry.set_drained(direction);
+            entry.clear_readiness(direction);
         }
     }
 
     /// The kind of a current registration, found out by `ask` when needed.
     #[inline]
-    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> Kind) -> Kind {
+    pub(super) fn kind(&mut self, fd: RawFd, ask: impl FnOnce(RawFd) -> FdKind) -> FdKind {
         self.current(fd)
-            .map_or(Kind::Unknown, |entry| entry.kind(fd, ask))
+            .map_or(FdKind::Unknown, |entry| entry.kind(fd, ask))
     }
 
-    /// A call moved less than asked: that drains a stream.
+    /// A call moved less than asked: a stream is not ready then.
     #[inline(always)]
     pub(super) fn moved_short(
         &mut self,
         fd: RawFd,
         direction: Direction,
-        ask: impl FnOnce(RawFd) -> Kind,
+        ask: impl FnOnce(RawFd) -> FdKind,
     ) {
         if let Some(entry) = self.current(fd) {
-            if entry.kind(fd, ask) == Kind::Stream {
-                entry.set_drained(direction);
+            if entry.kind(fd, ask) == FdKind::Stream {
+                entry.clear_readiness(direction);
             }
         }
     }
 
     #[cfg(test)]
     pub(super) fn is_current(&self, fd: RawFd) -> bool {
-        self.entry(fd).is_some_and(Entry::is_current)
+        self.entry(fd).is_some_and(FdEntry::is_current)
     }
 
-    /// An entry that was registered and has been overtaken by its epoch.
+    /// An entry that was registered and has been overtaken by its generation.
     pub(super) fn is_stale(&self, fd: RawFd) -> bool {
         self.entry(fd)
             .is_some_and(|entry| entry.registered && !entry.is_current())
     }
 
-    /// Records a registration made under `epoch`. Waiters stay: a descriptor
-    /// that was replaced unseen is waited for under its new meaning.
+    /// Records a registration made under `generation`. Waiters stay: a
+    /// descriptor that was replaced unseen is waited for under its new meaning.
     pub(super) fn registered(
         &mut self,
         fd: RawFd,
         word: &'static AtomicU32,
-        epoch: u32,
+        generation: u32,
         serial: u32,
     ) {
         let index = fd as u32 as usize;
         if index >= self.entries.len() {
-            self.entries.resize_with(index + 1, || Entry::NEW);
+            self.entries.resize_with(index + 1, || FdEntry::NEW);
         }
         let entry = &mut self.entries[index];
-        *entry = Entry {
+        *entry = FdEntry {
             word: Some(word),
-            epoch,
+            generation,
             serial,
-            line: mem::replace(&mut entry.line, Line::EMPTY),
+            queue: mem::replace(&mut entry.queue, WaitQueue::EMPTY),
             queued: entry.queued,
             registered: true,
-            ..Entry::NEW
+            ..FdEntry::NEW
         };
-        self.set_checked(fd);
+        self.set_validated(fd);
     }
 
     /// The registration, if it is current.
@@ -276,18 +256,18 @@ impl FdTable {
         let entry = self.entry(fd).filter(|entry| entry.is_current())?;
         Some(Registration {
             word: entry.word?,
-            epoch: entry.epoch,
+            generation: entry.generation,
             serial: entry.serial,
         })
     }
 
     /// How many ticks ago those parked first whose registration was neither
-    /// made nor checked since; `None` if there are none.
-    pub(super) fn longest_unchecked(&self, fd: RawFd, now: u64) -> Option<u64> {
-        let waiters = self.waiters.pending(&self.entry(fd)?.line);
-        let waiters = waiters.filter(|waiter| !waiter.checked);
-        // Who has been parked for three days is taken for younger than he is,
-        // and is checked a little later.
+    /// made nor validated since; `None` if there are none.
+    pub(super) fn longest_unvalidated(&self, fd: RawFd, now: u64) -> Option<u64> {
+        let waiters = self.queues.pending(&self.entry(fd)?.queue);
+        let waiters = waiters.filter(|waiter| !waiter.validated);
+        // One that has been parked for three days is taken for younger than it
+        // is, and is validated a little later.
         let ages = waiters.map(|waiter| u64::from((now as u32).wrapping_sub(waiter.since)));
         ages.max()
     }
@@ -299,11 +279,11 @@ impl FdTable {
         }
     }
 
-    /// The registration was made or checked just now: that goes for all who
+    /// The registration was made or validated just now: that goes for all that
     /// wait.
-    pub(super) fn set_checked(&mut self, fd: RawFd) {
+    pub(super) fn set_validated(&mut self, fd: RawFd) {
         if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
-            self.waiters.set_checked(&mut entry.line);
+            self.queues.set_validated(&mut entry.queue);
         }
     }
 
@@ -323,7 +303,7 @@ impl FdTable {
             return Err(waker);
         };
         Ok(add_waiter(
-            &mut self.waiters,
+            &mut self.queues,
             entry,
             fd,
             direction,
@@ -332,9 +312,9 @@ impl FdTable {
         ))
     }
 
-    /// Adds a waiter if the direction is drained.
+    /// Adds a waiter if the direction is not ready.
     #[inline(always)]
-    pub(super) fn wait_if_drained(
+    pub(super) fn wait_if_not_ready(
         &mut self,
         fd: RawFd,
         direction: Direction,
@@ -342,15 +322,15 @@ impl FdTable {
         now: u64,
     ) -> Option<(WaitKey, bool)> {
         let entry = self.entries.get_mut(fd as u32 as usize)?;
-        if entry.drained & direction.bit() == 0 || !entry.is_current() {
+        if entry.not_ready & direction.bit() == 0 || !entry.is_current() {
             return None;
         }
-        let waiters = &mut self.waiters;
-        Some(add_waiter(waiters, entry, fd, direction, waker, now))
+        let queues = &mut self.queues;
+        Some(add_waiter(queues, entry, fd, direction, waker, now))
     }
 
     /// Adds a waiter to a registration made just now. It may be stale already:
-    /// then the waiter is closed by whoever made it stale.
+    /// then the thread that made it stale closes the waiter.
     pub(super) fn wait_registered(
         &mut self,
         fd: RawFd,
@@ -360,15 +340,15 @@ impl FdTable {
     ) -> (WaitKey, bool) {
         let entry = &mut self.entries[fd as u32 as usize];
         debug_assert!(entry.registered, "no event would reach this waiter");
-        add_waiter(&mut self.waiters, entry, fd, direction, waker, now)
+        add_waiter(&mut self.queues, entry, fd, direction, waker, now)
     }
 
-    /// Removes a waiter and says what happened.
+    /// Ends a wait, whether it was woken or not, and says what happened.
     #[inline(always)]
-    pub(super) fn finish(&mut self, key: WaitKey) -> Outcome {
-        let entry = &mut self.entries[self.waiters.fd(&key) as u32 as usize];
-        let (outcome, epoch) = self.waiters.leave(&mut entry.line, key);
-        if entry.present_epoch() == Some(epoch) {
+    pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
+        let entry = &mut self.entries[self.queues.fd(&key) as u32 as usize];
+        let (outcome, generation) = self.queues.leave(&mut entry.queue, key);
+        if entry.present_generation() == Some(generation) {
             outcome
         } else {
             Outcome::Closed
@@ -378,16 +358,16 @@ impl FdTable {
     /// The descriptor of a waiter that is still pending.
     #[cfg(test)]
     pub(super) fn pending(&self, key: &WaitKey) -> Option<RawFd> {
-        let fd = self.waiters.fd(key);
-        let line = &self.entries[fd as u32 as usize].line;
-        self.waiters.is_pending(line, key).then_some(fd)
+        let fd = self.queues.fd(key);
+        let queue = &self.entries[fd as u32 as usize].queue;
+        self.queues.is_pending(queue, key).then_some(fd)
     }
 
-    /// Everybody who still waits: for what, and the tick of parking, without
+    /// All waits that are pending: for what, and the tick of parking, without
     /// its upper half.
     pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
-        let lines = self.entries.iter().map(|entry| &entry.line);
-        let waiters = lines.flat_map(|line| self.waiters.pending(line));
+        let queues = self.entries.iter().map(|entry| &entry.queue);
+        let waiters = queues.flat_map(|queue| self.queues.pending(queue));
         waiters.filter_map(|waiter| {
             let waker = waiter.waker.as_ref()?;
             Some((waker, waiter.fd, waiter.direction, waiter.since))
@@ -396,7 +376,7 @@ impl FdTable {
 
     /// Whether nobody waits on any descriptor.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiters.len() == 0
+        self.queues.len() == 0
     }
 
     /// Asks the processor for an entry.
@@ -409,30 +389,36 @@ impl FdTable {
 
     /// Applies an event, unless its registration is not the present one.
     #[inline(always)]
-    pub(super) fn event(&mut self, fd: RawFd, serial: u32, ready: Ready, woken: &mut Vec<Waker>) {
+    pub(super) fn event(
+        &mut self,
+        fd: RawFd,
+        serial: u32,
+        ready: Readiness,
+        woken: &mut Vec<Waker>,
+    ) {
         let entry = self.entries.get_mut(fd as u32 as usize);
         let Some(entry) = entry.filter(|entry| entry.serial == serial && entry.is_current()) else {
             return;
         };
         if ready.urgent {
-            entry.kind = Kind::Other;
+            entry.kind = FdKind::Other;
         }
-        entry.drained &= !ready.bits();
-        entry.sticky |= ready.closed_bits();
-        for direction in [Direction::Read, Direction::Write] {
+        entry.not_ready &= !ready.bits();
+        entry.latched |= ready.closed_bits();
+        for direction in Direction::ALL {
             if ready.bits() & direction.bit() != 0 {
-                self.waiters
-                    .resolve(&mut entry.line, direction, Outcome::Ready, woken);
+                self.queues
+                    .resolve(&mut entry.queue, direction, Outcome::Ready, woken);
             }
         }
     }
 
-    /// Forgets a registration; all who wait get `outcome`.
+    /// Forgets a registration; all that wait get `outcome`.
     pub(super) fn release(&mut self, fd: RawFd, outcome: Outcome, woken: &mut Vec<Waker>) {
         if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
-            for direction in [Direction::Read, Direction::Write] {
-                self.waiters
-                    .resolve(&mut entry.line, direction, outcome, woken);
+            for direction in Direction::ALL {
+                self.queues
+                    .resolve(&mut entry.queue, direction, outcome, woken);
             }
             entry.registered = false;
         }
@@ -441,33 +427,23 @@ impl FdTable {
 
 #[inline(always)]
 fn add_waiter(
-    waiters: &mut Waiters,
-    entry: &mut Entry,
+    queues: &mut WaitQueues,
+    entry: &mut FdEntry,
     fd: RawFd,
     direction: Direction,
     waker: Waker,
     now: u64,
 ) -> (WaitKey, bool) {
-    let waiter = Waiter {
+    let waiter = FdWaiter {
         waker: Some(waker),
         fd,
-        epoch: entry.epoch,
+        generation: entry.generation,
         since: now as u32,
         direction,
         outcome: Outcome::Pending,
-        checked: false,
+        validated: false,
     };
-    let key = waiters.join(&mut entry.line, waiter);
+    let key = queues.join(&mut entry.queue, waiter);
     let to_queue = !mem::replace(&mut entry.queued, true);
     (key, to_queue)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_is_a_cache_line() {
-        assert_eq!(size_of::<Entry>(), 64);
-    }
 }
