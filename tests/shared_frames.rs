@@ -129,7 +129,7 @@ fn ends_of_three(ways: [Way; 3]) {
         move || {
             let _count = Count(dropped);
             loop {
-                // Its own landing pad, below one that lies in the root.
+                // Its own landing pad, below one that lies in the base frames.
                 let unwound = catch_unwind(AssertUnwindSafe(|| {
                     crore::park();
                     if caught.get() < 3 {
@@ -137,7 +137,7 @@ fn ends_of_three(ways: [Way; 3]) {
                     }
                 }));
                 match unwound {
-                    Ok(()) => panic!("out through the root"),
+                    Ok(()) => panic!("out through the base frames"),
                     Err(payload) => assert_eq!(*payload.downcast::<u8>().unwrap(), 7),
                 }
                 caught.set(caught.get() + 1);
@@ -156,7 +156,7 @@ fn ends_of_three(ways: [Way; 3]) {
     let error = neighbour.join().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "coroutine panicked: out through the root"
+        "coroutine panicked: out through the base frames"
     );
     assert_eq!(dropped.get(), 4);
 }

@@ -24,7 +24,7 @@ use std::time::Instant;
 use super::cx::Cx;
 use super::describe::Who;
 use super::worker::Worker;
-use crate::switch::Event;
+use crate::switch::SwitchReason;
 use crate::sys::errno;
 use crate::task::alias::Ask;
 use crate::task::{Addr, Flags, JoinError, State};
@@ -166,7 +166,7 @@ impl Cx {
 
     /// Parks until woken, whatever else: for what must not end early.
     pub(crate) fn park_regardless(self) {
-        self.suspend(Event::Parked);
+        self.suspend(SwitchReason::Parked);
     }
 
     /// Whether the coroutine is ending; counts no refusal.
@@ -176,7 +176,7 @@ impl Cx {
 
     /// Ends here and now: never resumed, frames and all they own left alone.
     pub(crate) fn abandon(self) -> ! {
-        self.suspend(Event::Abandoned);
+        self.suspend(SwitchReason::Abandoned);
         unreachable!("an abandoned coroutine was resumed")
     }
 
@@ -237,16 +237,16 @@ impl Cx {
             *count += 1;
             *count
         });
-        let mut event = Event::Yielded;
+        let mut reason = SwitchReason::Yielded;
         if refusals > PATIENCE {
             if cancelled {
-                event = Event::Abandoned;
+                reason = SwitchReason::Abandoned;
             } else {
                 self.cancel_for_being_late();
             }
         }
         // The others get their turn between the refusals.
-        self.suspend(event);
+        self.suspend(reason);
     }
 
     #[cold]

@@ -218,7 +218,7 @@ impl Worker {
     fn backtrace(&self, slot: &Slot) -> Option<Backtrace> {
         let mut trace = None;
         let mut look = || trace = Some(Backtrace::force_capture());
-        self.stacks.visit(&self.slots, slot, ROOM, &mut look);
+        self.stacks.run_on_stack(&self.slots, slot, ROOM, &mut look);
         trace
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::wake;
 use super::worker::Worker;
 use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
-use crate::switch::{self, Event};
+use crate::switch::{self, SwitchReason};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
 use crate::util::section::Section;
@@ -126,14 +126,14 @@ impl Cx {
     /// While unwinding: see [`Cx::current`]. The panic aborts the process, as
     /// any panic while unwinding does, with a message that says why.
     #[inline(always)]
-    pub(crate) fn suspend(self, event: Event) {
+    pub(crate) fn suspend(self, reason: SwitchReason) {
         debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
         if std::thread::panicking() && !self.may_park_panicking() {
             refuse_while_panicking();
         }
         // SAFETY: this code runs in the coroutine whose yielder the worker set
         // when it resumed it.
-        unsafe { switch::suspend(Worker::yielder(), event) };
+        unsafe { switch::suspend(Worker::yielder(), reason) };
     }
 
     /// Parks until woken, or until the deadline of a `timeout` around this at
@@ -143,7 +143,7 @@ impl Cx {
         if self.slot().has(Flags::LIMITED) {
             self.park_limited();
         } else {
-            self.suspend(Event::Parked);
+            self.suspend(SwitchReason::Parked);
         }
     }
 
@@ -157,7 +157,7 @@ impl Cx {
     pub(crate) fn park_until(self, deadline: Option<Instant>) {
         let first = deadline.into_iter().chain(self.deadline()).min();
         let timer = first.map(|at| self.start_timer(at));
-        self.suspend(Event::Parked);
+        self.suspend(SwitchReason::Parked);
         timer.inspect(|&key| self.stop_timer(key));
     }
 
@@ -165,7 +165,7 @@ impl Cx {
     /// waits whose callers could not tell.
     pub(crate) fn park_regardless_until(self, deadline: Option<Instant>) {
         let timer = deadline.map(|at| self.start_timer(at));
-        self.suspend(Event::Parked);
+        self.suspend(SwitchReason::Parked);
         timer.inspect(|&key| self.stop_timer(key));
     }
 
@@ -186,7 +186,7 @@ impl Cx {
     /// Lets the other runnable coroutines run.
     #[inline(always)]
     pub(crate) fn yield_now(self) {
-        self.suspend(Event::Yielded);
+        self.suspend(SwitchReason::Yielded);
     }
 
     /// Counts one operation that did not park; yields when the coroutine has
@@ -380,7 +380,7 @@ impl Cx {
         debug_assert!(Self::running().is_some_and(Self::waits_without_limit));
         // SAFETY: the yielder is that of the coroutine that runs, which is who
         // calls this: nobody else has begun a wait.
-        unsafe { switch::suspend(Worker::yielder(), Event::Parked) };
+        unsafe { switch::suspend(Worker::yielder(), SwitchReason::Parked) };
     }
 
     /// Parks until any of the descriptors may be ready, or closed. Errors as

@@ -227,23 +227,23 @@ fn loom_a_switch_against_a_wake() {
     use std::ptr::{self, NonNull};
 
     use crate::stack::StackBounds;
-    use crate::switch::{Carrier, Event, Job, YielderPtr, suspend};
+    use crate::switch::{Carrier, EntryPoint, SwitchReason, YielderPtr, suspend};
     use crate::sys::mem::Reserve;
 
     /// Parks until the flag is set.
     #[repr(C)]
     struct Waiter {
-        job: Job,
+        entry: EntryPoint,
         flag: Arc<AtomicBool>,
         yielder: Cell<YielderPtr>,
     }
 
-    unsafe fn wait(job: NonNull<Job>) {
-        // SAFETY: the job is the head of the model's `Waiter`, which lives on.
-        let waiter = unsafe { job.cast::<Waiter>().as_ref() };
+    unsafe fn wait(entry: NonNull<EntryPoint>) {
+        // SAFETY: the entry point is the head of the model's `Waiter`, which lives on.
+        let waiter = unsafe { entry.cast::<Waiter>().as_ref() };
         while !waiter.flag.load(Ordering::Acquire) {
             // SAFETY: the model stored the yielder of the running carrier.
-            unsafe { suspend(waiter.yielder.get(), Event::Parked) };
+            unsafe { suspend(waiter.yielder.get(), SwitchReason::Parked) };
         }
     }
 
@@ -266,18 +266,18 @@ fn loom_a_switch_against_a_wake() {
         // SAFETY: installed a line ago.
         let yielder = Cell::new(unsafe { Carrier::yielder(carrier) });
         let waiter = Waiter {
-            job: Job { run: wait },
+            entry: EntryPoint { run: wait },
             flag,
             yielder,
         };
-        // SAFETY: the carrier is idle; the job outlives its run.
-        let first = unsafe { Carrier::resume(carrier, &raw const waiter.job) };
+        // SAFETY: the carrier is idle; the entry point outlives its run.
+        let first = unsafe { Carrier::resume(carrier, &raw const waiter.entry) };
         let look = || here.read().pop();
         here.idle_round(look, || waker.join().unwrap());
-        if first == Event::Parked {
-            // SAFETY: the job is suspended there.
+        if first == SwitchReason::Parked {
+            // SAFETY: the entry point is suspended there.
             let second = unsafe { Carrier::resume(carrier, ptr::null()) };
-            assert_eq!(second, Event::Finished, "woken too early");
+            assert_eq!(second, SwitchReason::Finished, "woken too early");
         }
     });
 }

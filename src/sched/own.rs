@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `RUNNING`, the worker, the carrier | written on every resume, by [`enter`] |
 //! | a panic's payload on its way to the worker | taken out before the change back |
-//! | the link of a new carrier, the cut of a shared stack | not used |
+//! | the yielder of a new carrier, the copy boundary of a shared stack | not used |
 //! | whose listener it is, the last host that was found, a random number | each coroutine's own |
 //!
 //! The thread keeps what the kernel knows it by, and malloc's caches: these
@@ -38,7 +38,7 @@ use super::cx::Cx;
 use super::remote::Remote;
 use super::worker::Worker;
 use crate::stack::StackBounds;
-use crate::switch::{Carrier, Event, Job, take_panic};
+use crate::switch::{Carrier, EntryPoint, SwitchReason, take_panic};
 use crate::sys::tls::{self, Block, ThreadPointer};
 use crate::task::{Addr, Flags, Slot, set_running};
 
@@ -46,7 +46,7 @@ use crate::task::{Addr, Flags, Slot, set_running};
 pub(super) struct Own {
     block: Block,
     /// What the carrier is to run next, instead of going on.
-    job: Cell<*const Job>,
+    entry: Cell<*const EntryPoint>,
     /// Set once the coroutine's closure has unwound: with what.
     payload: Cell<Option<Box<dyn Any + Send>>>,
     /// Destructors of thread-locals run: they must not be unwound.
@@ -104,7 +104,7 @@ impl OwnBlocks {
         let block = unsafe { block.renew((limit, base - limit)) }?;
         let own = Box::new(Own {
             block,
-            job: Cell::new(ptr::null()),
+            entry: Cell::new(ptr::null()),
             payload: Cell::default(),
             ending: Cell::new(false),
         });
@@ -156,28 +156,28 @@ impl Worker {
         &self,
         slot: &Slot,
         carrier: *mut Carrier,
-        job: *const Job,
-    ) -> Event {
+        entry: *const EntryPoint,
+    ) -> SwitchReason {
         let own = self.own.of(slot);
-        let job = if job.is_null() {
-            own.job.replace(ptr::null())
+        let entry = if entry.is_null() {
+            own.entry.replace(ptr::null())
         } else {
-            job
+            entry
         };
         // SAFETY: the caller's promises; the block is this coroutine's.
-        let event = unsafe { change(own, self, slot, carrier, job) };
-        match event {
+        let reason = unsafe { change(own, self, slot, carrier, entry) };
+        match reason {
             // The destructors have run already, or this was them.
-            Event::Panicked if own.ending.get() => Event::Panicked,
+            SwitchReason::Panicked if own.ending.get() => SwitchReason::Panicked,
             // A child that the coroutine forked: there is no worker any more.
-            Event::Panicked if Self::current().is_none() => Event::Panicked,
+            SwitchReason::Panicked if Self::current().is_none() => SwitchReason::Panicked,
             // They run where nothing unwinds, on the coroutine's stack.
-            Event::Panicked => {
-                own.job.set(&END);
-                Event::Yielded
+            SwitchReason::Panicked => {
+                own.entry.set(&END);
+                SwitchReason::Yielded
             }
-            Event::Finished if self.has_unwound(slot) => Event::Panicked,
-            event => event,
+            SwitchReason::Finished if self.has_unwound(slot) => SwitchReason::Panicked,
+            reason => reason,
         }
     }
 
@@ -189,7 +189,7 @@ impl Worker {
         has
     }
 
-    /// The payload that came with [`Event::Panicked`].
+    /// The payload that came with [`SwitchReason::Panicked`].
     pub(super) fn payload(&self, slot: &Slot) -> Box<dyn Any + Send> {
         if !slot.has(Flags::OWN) {
             return take_panic();
@@ -278,8 +278,8 @@ unsafe fn change(
     worker: &Worker,
     slot: &Slot,
     carrier: *mut Carrier,
-    job: *const Job,
-) -> Event {
+    entry: *const EntryPoint,
+) -> SwitchReason {
     let thread = worker.own.thread;
     // SAFETY: we run on the thread whose block is `thread`; the coroutine's is
     // complete, and used by it alone. No thread-local is used in this frame.
@@ -290,14 +290,14 @@ unsafe fn change(
         worker.remote.own_number.store(own.block.number(), Relaxed);
         own.block.pointer().enter();
         enter(worker, slot, carrier);
-        let event = Carrier::resume(carrier, job);
-        if event == Event::Panicked {
+        let reason = Carrier::resume(carrier, entry);
+        if reason == SwitchReason::Panicked {
             keep_payload(own);
         }
         own.block.give_malloc_to(thread);
         thread.enter();
         worker.remote.own_number.store(0, Relaxed);
-        event
+        reason
     }
 }
 
@@ -334,9 +334,9 @@ fn keep_payload(own: &Own) {
 }
 
 /// Ends the thread-locals of a coroutine that has unwound.
-static END: Job = Job { run: end };
+static END: EntryPoint = EntryPoint { run: end };
 
-unsafe fn end(_: NonNull<Job>) {
+unsafe fn end(_: NonNull<EntryPoint>) {
     if let Some(cx) = Cx::running() {
         cx.end_own_locals();
     }

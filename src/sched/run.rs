@@ -11,7 +11,7 @@ use super::describe::Who;
 use super::remote::Unstarted;
 use super::worker::{ERA_BITS, Worker};
 use crate::driver::Driver;
-use crate::switch::{Carrier, Event, Job};
+use crate::switch::{Carrier, EntryPoint, SwitchReason};
 use crate::sys::fork;
 use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, Slot, State, alias, set_running};
 use crate::util::{contain, prefetch, report};
@@ -293,7 +293,7 @@ impl Worker {
         if slot.has(Flags::POLLED) {
             return self.poll(index, slot);
         }
-        let (carrier, job) = if slot.state() == State::New {
+        let (carrier, entry) = if slot.state() == State::New {
             match self.start(slot) {
                 Ok(start) => start,
                 Err(error) => return self.end_unstarted(index, slot, error),
@@ -305,32 +305,34 @@ impl Worker {
         self.budget.set(BUDGET);
         // SAFETY: the carrier was installed on this thread, at the top of the
         // stack that the slot holds; it is idle exactly if the task is new (I3).
-        let event = unsafe {
+        let reason = unsafe {
             if slot.has(Flags::OWN) {
-                self.resume_own(slot, carrier, job)
+                self.resume_own(slot, carrier, entry)
             } else {
                 set_running(slot);
                 Self::set_carrier(carrier);
-                let event = Carrier::resume(carrier, job);
+                let reason = Carrier::resume(carrier, entry);
                 set_running(ptr::null());
-                event
+                reason
             }
         };
         self.remote.counters.resumed.add(1);
-        if !matches!(event, Event::Finished | Event::Panicked) {
-            self.suspended(slot, !job.is_null());
+        if !matches!(reason, SwitchReason::Finished | SwitchReason::Panicked) {
+            self.suspended(slot, !entry.is_null());
         }
-        match event {
-            Event::Yielded => self.requeue(index, slot),
-            Event::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
+        match reason {
+            SwitchReason::Yielded => self.requeue(index, slot),
+            SwitchReason::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             // Only now, with the frames at rest, may a wake-up resume it (I1).
-            Event::Parked => self.park(slot),
-            Event::Finished => self.end(index, slot, None),
+            SwitchReason::Parked => self.park(slot),
+            SwitchReason::Finished => self.end(index, slot, None),
             // Not in our process but in a child that the coroutine forked.
-            Event::Panicked if Self::current().is_none() => fork::end_child(101),
-            Event::Panicked => self.end(index, slot, Some(why_unwound(self.payload(slot)))),
-            Event::Abandoned => self.abandon(index, slot),
-            Event::Visited => unreachable!("a visit is over before its worker goes on"),
+            SwitchReason::Panicked if Self::current().is_none() => fork::end_child(101),
+            SwitchReason::Panicked => self.end(index, slot, Some(why_unwound(self.payload(slot)))),
+            SwitchReason::Abandoned => self.abandon(index, slot),
+            SwitchReason::RanOnStack => {
+                unreachable!("a stack call is over before its worker goes on")
+            }
         }
     }
 
@@ -362,7 +364,7 @@ impl Worker {
 
     /// Gives a new task a stack; the carrier there and what it is to run.
     #[cold]
-    fn start(&self, slot: &Slot) -> Result<(*mut Carrier, *const Job), JoinError> {
+    fn start(&self, slot: &Slot) -> Result<(*mut Carrier, *const EntryPoint), JoinError> {
         if slot.has(Flags::CANCELLED) {
             return Err(JoinError::cancelled());
         }
@@ -377,7 +379,7 @@ impl Worker {
             })?;
         }
         // SAFETY: a new task's packet is there, closure inside.
-        Ok((carrier, unsafe { (*slot.packet.get()).job() }))
+        Ok((carrier, unsafe { (*slot.packet.get()).entry() }))
     }
 
     /// A task has ended: stack, slot and packet go, the joiner is woken.

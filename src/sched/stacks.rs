@@ -62,7 +62,7 @@ impl Stacks {
         }
     }
 
-    /// Gives a new task a stack. The carrier is idle and waits for its job.
+    /// Gives a new task a stack, whose carrier is idle.
     /// `who` puts the task in words.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Stacks {
 
     /// Runs `f` on the stack of a suspended task if that has `room` bytes to
     /// spare; whether it had.
-    pub(super) fn visit(
+    pub(super) fn run_on_stack(
         &self,
         slots: &Slots,
         slot: &Slot,
@@ -175,7 +175,7 @@ impl Stacks {
         let has_room = unsafe { (*carrier).sp() } >= limit + room;
         if has_room {
             // SAFETY: as above, with the room just seen.
-            unsafe { Carrier::visit(carrier, f) };
+            unsafe { Carrier::run_on_stack(carrier, f) };
         }
         self.suspended(slot, false);
         has_room

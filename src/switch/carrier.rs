@@ -1,4 +1,9 @@
-//! The carrier: one corosensei coroutine that runs job after job on one stack.
+//! The carrier, trampoline of a stack: one corosensei coroutine that calls entry
+//! point after entry point.
+//!
+//! It lies at the top of its stack (drawn in the [parent](super)). Only the
+//! thread that installed it touches it (I3): the worker's loop between two
+//! resumes, and the code on its stack meanwhile, which reads its yielder.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -10,56 +15,56 @@ use std::ptr::{self, NonNull};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::visit::receive;
 use crate::stack::StackBounds;
 
-/// What a carrier runs: the head of a larger allocation that `run` knows.
+/// What a carrier calls: the head of a larger allocation that `run` knows.
 #[repr(C)]
 #[derive(Debug)]
-pub(crate) struct Job {
-    /// Runs the job; may unwind. Called once, with a pointer to this head.
-    pub(crate) run: unsafe fn(NonNull<Job>),
+pub(crate) struct EntryPoint {
+    /// May unwind. Called once, with a pointer to this head.
+    pub(crate) run: unsafe fn(NonNull<EntryPoint>),
 }
 
 /// Why control came back to the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Event {
-    /// The job waits for a wake-up.
+pub(crate) enum SwitchReason {
+    /// The coroutine waits for a wake-up.
     Parked,
-    /// The job can go on at once.
+    /// The coroutine can go on at once.
     Yielded,
-    /// The job returned; the carrier is at its idle point.
+    /// The entry point returned; the carrier is at its idle point.
     Finished,
-    /// The job unwound; [`take_panic`] has the payload. Idle as well.
+    /// The entry point unwound; [`take_panic`] has the payload. Idle as well.
     Panicked,
-    /// The job must never be resumed: its frames are to be forgotten.
+    /// The coroutine must never be resumed: its frames are to be forgotten (I6).
     Abandoned,
-    /// A suspended job was visited, and is suspended as before.
-    Visited,
+    /// A closure has run on the coroutine's stack; it is suspended as before.
+    RanOnStack,
 }
 
-type Input = *const Job;
-type Link = Yielder<Input, Event>;
-type Coro = Coroutine<Input, Event, (), Place>;
+type Input = *const EntryPoint;
+type CoroYielder = Yielder<Input, SwitchReason>;
+type Coro = Coroutine<Input, SwitchReason, (), BorrowedStack>;
 
-/// The way from a running job back to its worker.
+/// The way from running code back to its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct YielderPtr(*const Link);
+pub(crate) struct YielderPtr(*const CoroYielder);
 
 impl YielderPtr {
-    /// No job runs.
+    /// Nothing runs.
     pub(crate) const NONE: Self = Self(ptr::null());
 
-    /// Leaves the running job; returns what it is resumed with.
+    /// Leaves the running coroutine; returns what it is resumed with.
     ///
     /// # Safety
     ///
-    /// - As [`suspend`].
+    /// - It is the yielder of the carrier which runs this code, on its own stack.
     #[inline(always)]
-    pub(super) unsafe fn leave(self, event: Event) -> *const Job {
-        // SAFETY: the yielder lives at the base of the running stack.
-        unsafe { (*self.0).suspend(event) }
+    pub(super) unsafe fn leave(self, reason: SwitchReason) -> *const EntryPoint {
+        // SAFETY: the caller runs on the stack at whose base the yielder lives
+        // (I13), a base frame that stays where it is (I7).
+        unsafe { (*self.0).suspend(reason) }
     }
 }
 
@@ -67,7 +72,8 @@ impl YielderPtr {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SpWord(usize);
 
-/// A coroutine handle that lies at the top of the stack it is for.
+/// A coroutine handle that lies at the top of the stack it is for. See the
+/// module.
 #[repr(C, align(64))]
 pub(crate) struct Carrier {
     /// Never dropped in place: forgetting an idle carrier loses nothing, its
@@ -85,19 +91,21 @@ const WORDS: usize = size_of::<Coro>() / size_of::<usize>();
 
 thread_local! {
     /// How a new carrier tells `install` where its yielder is.
-    static LINK: Cell<YielderPtr> = const { Cell::new(YielderPtr::NONE) };
-    /// Where the frames of the job that was called last begin: the cut (see
-    /// `Carrier::cut`).
-    static CUT: Cell<usize> = const { Cell::new(0) };
-    /// The payload of the last job that panicked.
+    static NEW_YIELDER: Cell<YielderPtr> = const { Cell::new(YielderPtr::NONE) };
+    /// Where the frames of the entry point that was called last begin; see
+    /// [`Carrier::copy_boundary`].
+    static BOUNDARY: Cell<usize> = const { Cell::new(0) };
+    /// The payload of the last entry point that panicked.
     /// (Without a destructor: coroutines may run while the thread's other
     /// thread-locals end.)
     static PANIC: Cell<Option<ManuallyDrop<Box<dyn Any + Send>>>> = const { Cell::new(None) };
 }
 
-/// The panic payload that came with [`Event::Panicked`].
+/// The panic payload that came with [`SwitchReason::Panicked`].
 pub(crate) fn take_panic() -> Box<dyn Any + Send> {
-    let payload = PANIC.take().expect("Event::Panicked comes with a payload");
+    let payload = PANIC
+        .take()
+        .expect("SwitchReason::Panicked comes with a payload");
     ManuallyDrop::into_inner(payload)
 }
 
@@ -112,59 +120,66 @@ impl Carrier {
     ///
     /// # Safety
     ///
-    /// - The memory between the bounds is readable, writable, and nobody else's.
-    /// - It stays so until the carrier is not resumed any more.
+    /// - The memory between the bounds is readable, writable, and the caller's
+    ///   alone, a guard below it.
+    /// - It stays so, at its address, until the carrier is not resumed any more.
     pub(crate) unsafe fn install(bounds: StackBounds) -> *mut Self {
         let at = Self::at(bounds);
-        let place = Place {
+        let stack = BorrowedStack {
             // The carrier is at least one line long, so this is not zero.
             base: NonZeroUsize::new(at.expose_provenance()).expect("a stack is not at address 0"),
             limit: bounds.limit,
         };
-        let mut coro = Coro::with_stack(place, body);
+        let mut coro = Coro::with_stack(stack, body);
         let before = words(&coro);
-        let event = coro.resume(ptr::null());
-        assert!(matches!(event, CoroutineResult::Yield(Event::Finished)));
+        let idle = coro.resume(ptr::null());
+        assert!(matches!(
+            idle,
+            CoroutineResult::Yield(SwitchReason::Finished)
+        ));
         let sp_word = learn_sp_word(&before, &words(&coro), bounds);
         let carrier = Self {
             coro: ManuallyDrop::new(coro),
-            yielder: LINK.get(),
+            yielder: NEW_YIELDER.get(),
             sp_word,
             limit: bounds.limit,
         };
-        // SAFETY: the top of the stack, a carrier long, is the caller's to give, and
-        // lie above corosensei's base.
+        // SAFETY: the memory is the caller's alone, aligned as `base` is, and lies
+        // above the stack that corosensei was given.
         unsafe { at.write(carrier) };
         at
     }
 
-    /// Runs the job on the idle carrier, or (`null`) the job that is suspended
-    /// on it, until it suspends or ends.
+    /// Calls the entry point on the idle carrier, or (`null`) goes on with the
+    /// coroutine that is suspended on it, until that suspends or ends.
     ///
     /// # Safety
     ///
     /// - `this` was installed, its memory has been left alone since.
     /// - Called on the worker's own stack, on the thread that installed it.
-    /// - `job` is non-null exactly if the carrier is idle, but for a visit.
+    /// - `entry` is non-null, and valid until it ends, exactly if the carrier is
+    ///   idle; or it is the head of a stack call, and the carrier is not.
     #[inline(always)]
-    pub(crate) unsafe fn resume(this: *mut Self, job: *const Job) -> Event {
-        // SAFETY: as the caller promises.
-        match unsafe { &mut (*this).coro }.resume(job) {
-            CoroutineResult::Yield(event) => event,
+    pub(crate) unsafe fn resume(this: *mut Self, entry: *const EntryPoint) -> SwitchReason {
+        // SAFETY: installed and left alone, so a live coroutine. Nothing else has
+        // a reference to it: only this thread uses it (I3), from the worker's own
+        // stack, and the code that runs meanwhile reads `yielder` and `limit`.
+        match unsafe { &mut (*this).coro }.resume(entry) {
+            CoroutineResult::Yield(reason) => reason,
             // `body` never returns.
             CoroutineResult::Return(()) => unreachable!("a carrier ended"),
         }
     }
 
-    /// What [`suspend`] needs while a job of this carrier runs. No reference:
-    /// whoever resumed the job has one to the coroutine in here.
+    /// What [`suspend`](super::suspend) needs on this carrier's stack. No
+    /// reference: the worker, while it resumes, has one to `coro` in here.
     ///
     /// # Safety
     ///
     /// - `this` was installed.
     #[inline(always)]
     pub(crate) unsafe fn yielder(this: *const Self) -> YielderPtr {
-        // SAFETY: forwarded.
+        // SAFETY: installed; never written again, outside of `coro`.
         unsafe { (*this).yielder }
     }
 
@@ -175,7 +190,7 @@ impl Carrier {
     /// - `this` was installed.
     #[inline(always)]
     pub(crate) unsafe fn holds(this: *const Self, address: usize) -> bool {
-        // SAFETY: forwarded.
+        // SAFETY: installed; never written again, outside of `coro`.
         let limit = unsafe { (*this).limit };
         (limit.get()..this.addr()).contains(&address)
     }
@@ -193,50 +208,32 @@ impl Carrier {
     /// # Safety
     ///
     /// - The bytes from `sp` up are what they were when [`Carrier::sp`] gave
-    ///   `sp` for a carrier on this very stack.
+    ///   `sp` for this carrier.
     pub(crate) unsafe fn set_sp(&mut self, sp: usize) {
+        debug_assert!((self.limit.get()..ptr::from_ref(self).addr()).contains(&sp));
         let words = (&raw mut *self.coro).cast::<usize>();
         // SAFETY: the word is one that `learn_sp_word` saw changing with the
         // stack pointer, and `sp` is a value that it has had.
         unsafe { words.add(self.sp_word.0).write(sp) };
     }
 
-    /// Bytes that a call instruction pushes. The word counts as the root's: all
-    /// jobs return to the one place in `call`.
+    /// Bytes that a call instruction pushes. The word belongs to the base frames:
+    /// all entry points return to the one place in `call` (I7).
     pub(crate) const RETURN_ADDRESS: usize = if cfg!(target_arch = "x86_64") { 8 } else { 0 };
 
-    /// The border between the root and the frames of the job that ran last on
-    /// this thread. It is the same for all jobs of one stack.
-    pub(crate) fn cut() -> usize {
-        CUT.get()
+    /// The border between the base frames and those of the entry point that was
+    /// called last on this thread. It is the same for all of one stack.
+    pub(crate) fn copy_boundary() -> usize {
+        BOUNDARY.get()
     }
 }
 
-/// Leaves the running job and goes back to its worker.
-///
-/// Inlined so that the processor's return predictor sees few frames (a
-/// suspension inside one more call costs 6 to 15 ns).
-///
-/// # Safety
-///
-/// - `yielder` is the running job's, and this code runs on its stack.
-#[inline(always)]
-pub(crate) unsafe fn suspend(yielder: YielderPtr, event: Event) {
-    // SAFETY: the caller's word; what comes back is null or a visit.
-    unsafe {
-        let asked = yielder.leave(event);
-        if !asked.is_null() {
-            receive(asked);
-        }
-    }
-}
-
-/// Sets the cut. Never inlined, as [`set_panic`]: [`body`] lives on while
-/// blocks of thread-locals change under it (`sched/own.rs`), and must not keep
-/// the address of one.
+/// Sets the copy boundary. Never inlined, as [`set_panic`]: [`body`] lives on
+/// while blocks of thread-locals change under it, and must not keep the address
+/// of one (I12).
 #[inline(never)]
-fn set_cut(cut: usize) {
-    CUT.set(cut);
+fn set_boundary(boundary: usize) {
+    BOUNDARY.set(boundary);
 }
 
 #[cold]
@@ -247,38 +244,39 @@ fn set_panic(payload: Box<dyn Any + Send>) {
 
 #[cold]
 #[inline(never)]
-fn set_link(yielder: &Link) {
-    LINK.set(YielderPtr(yielder));
+fn set_yielder(yielder: &CoroYielder) {
+    NEW_YIELDER.set(YielderPtr(yielder));
 }
 
 /// The carrier's life. Its frames own nothing that needs dropping, so a
 /// suspended carrier can be forgotten; and they hold nothing that is needed
-/// after a job was called and that differs from job to job, so that on a shared
-/// stack the root of one job serves every other.
-fn body(yielder: &Link, _: Input) {
-    set_link(yielder);
-    let mut event = Event::Finished;
+/// after an entry point was called and that differs between two of them, so that
+/// on a shared stack one image of them serves all (I7).
+fn body(yielder: &CoroYielder, _: Input) {
+    set_yielder(yielder);
+    let mut reason = SwitchReason::Finished;
     loop {
-        let job = yielder.suspend(event);
-        event = match catch_unwind(AssertUnwindSafe(move || call(job))) {
-            Ok(()) => Event::Finished,
+        let entry = yielder.suspend(reason);
+        reason = match catch_unwind(AssertUnwindSafe(move || call(entry))) {
+            Ok(()) => SwitchReason::Finished,
             Err(payload) => {
                 set_panic(payload);
-                Event::Panicked
+                SwitchReason::Panicked
             }
         };
     }
 }
 
-/// Notes the cut and calls the job. Inlined into `catch_unwind`'s callee, so
-/// that a job's frames begin right below the stack pointer read here.
+/// Notes the copy boundary and calls the entry point. Inlined into
+/// `catch_unwind`'s callee, so that the entry point's frames begin right below
+/// the stack pointer read here.
 #[inline(always)]
-fn call(job: *const Job) {
-    set_cut(stack_pointer() - Carrier::RETURN_ADDRESS);
-    // SAFETY: `resume` passes a valid job to an idle carrier.
-    unsafe { ((*job).run)(NonNull::new_unchecked(job.cast_mut())) };
-    // Something to do after the call, so that it is one: a jump in its place
-    // would find the stack pointer elsewhere.
+fn call(entry: *const EntryPoint) {
+    set_boundary(stack_pointer() - Carrier::RETURN_ADDRESS);
+    // SAFETY: an idle carrier is resumed with a valid entry point (I3).
+    unsafe { ((*entry).run)(NonNull::new_unchecked(entry.cast_mut())) };
+    // Something to do after the call, so that it is one (I7): a jump in its
+    // place would find the stack pointer elsewhere.
     //
     // SAFETY: no instruction.
     unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
@@ -318,16 +316,17 @@ fn words(coro: &Coro) -> [usize; WORDS] {
     unsafe { mem::transmute_copy(coro) }
 }
 
-/// corosensei's view of a stack that somebody else owns.
+/// corosensei's view of a stack, which it does not own.
 #[derive(Debug)]
-struct Place {
+struct BorrowedStack {
     base: StackPointer,
     limit: StackPointer,
 }
 
-// SAFETY: `Carrier::install`'s caller gives exclusive memory with a guard page
-// below the limit; base and limit are 16-byte aligned (asserted by the arena).
-unsafe impl Stack for Place {
+// SAFETY: `Carrier::install`'s caller gives memory of its own that stays, with a
+// guard below the limit, which is a page's start; the carrier above the base is
+// aligned to 64 bytes.
+unsafe impl Stack for BorrowedStack {
     fn base(&self) -> StackPointer {
         self.base
     }
@@ -340,6 +339,7 @@ unsafe impl Stack for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::switch::suspend;
     use crate::sys::mem::Reserve;
 
     thread_local! {
@@ -356,23 +356,23 @@ mod tests {
         (reserve, bounds)
     }
 
-    unsafe fn count_thrice(_: NonNull<Job>) {
+    unsafe fn count_thrice(_: NonNull<EntryPoint>) {
         for i in 1..=3 {
             let (yielder, _) = SEEN.get();
             SEEN.set((yielder, i));
             // SAFETY: the test stores the running carrier's yielder.
-            unsafe { suspend(yielder, Event::Yielded) };
+            unsafe { suspend(yielder, SwitchReason::Yielded) };
         }
     }
 
-    unsafe fn fail(_: NonNull<Job>) {
+    unsafe fn fail(_: NonNull<EntryPoint>) {
         std::panic::resume_unwind(Box::new("torn"));
     }
 
     #[test]
-    fn a_carrier_runs_job_after_job() {
+    fn a_carrier_runs_one_entry_point_after_another() {
         let (_reserve, bounds) = stack();
-        let job = Job { run: count_thrice };
+        let entry = EntryPoint { run: count_thrice };
         // SAFETY: the memory is this test's, used on one thread.
         unsafe {
             let carrier = Carrier::install(bounds);
@@ -380,28 +380,38 @@ mod tests {
             SEEN.set((Carrier::yielder(carrier), 0));
             for _ in 0..2 {
                 for i in 1..=3 {
-                    let given = if i == 1 { &raw const job } else { ptr::null() };
-                    assert_eq!(Carrier::resume(carrier, given), Event::Yielded);
+                    let given = if i == 1 {
+                        &raw const entry
+                    } else {
+                        ptr::null()
+                    };
+                    assert_eq!(Carrier::resume(carrier, given), SwitchReason::Yielded);
                     assert_eq!(SEEN.get().1, i);
                     let sp = (*carrier).sp();
-                    assert!(sp < Carrier::cut() && Carrier::cut() <= bounds.base.get());
-                    assert!(sp < idle, "a running job lies below the idle point");
+                    assert!(
+                        sp < Carrier::copy_boundary()
+                            && Carrier::copy_boundary() <= bounds.base.get()
+                    );
+                    assert!(sp < idle, "running code lies below the idle point");
                 }
-                assert_eq!(Carrier::resume(carrier, ptr::null()), Event::Finished);
+                assert_eq!(
+                    Carrier::resume(carrier, ptr::null()),
+                    SwitchReason::Finished
+                );
                 assert_eq!((*carrier).sp(), idle, "the idle point never moves");
             }
         }
     }
 
     #[test]
-    fn a_panic_is_an_event_and_the_carrier_lives_on() {
+    fn a_panic_is_a_reason_to_switch_and_the_carrier_lives_on() {
         let (_reserve, bounds) = stack();
-        let job = Job { run: fail };
+        let entry = EntryPoint { run: fail };
         // SAFETY: as above.
         unsafe {
             let carrier = Carrier::install(bounds);
             for _ in 0..2 {
-                assert_eq!(Carrier::resume(carrier, &job), Event::Panicked);
+                assert_eq!(Carrier::resume(carrier, &entry), SwitchReason::Panicked);
                 assert_eq!(*take_panic().downcast::<&str>().unwrap(), "torn");
             }
         }

@@ -1,31 +1,46 @@
-//! Floor 2: changing stacks.
+//! Floor 2, the context switch: a [`Carrier`], the trampoline of a stack, runs
+//! one coroutine after another on it.
 //!
-//! Lives here: the only use of corosensei. A [`Carrier`] is one long-lived
-//! corosensei coroutine on one stack; it runs job after job, and between jobs
-//! it waits at its idle point. Does not live here: which job runs when, what a
-//! task is, where stacks come from.
+//! Lives here: the only use of corosensei. A carrier is one long-lived
+//! corosensei coroutine; it calls entry point after entry point, and between
+//! two of them it waits at its idle point. Lives elsewhere: which task runs
+//! when, what a task is, where stacks come from.
+//!
+//! The top of a stack, while its coroutine is suspended:
 //!
 //! ```text
-//!  stack, high addresses          who owns the bytes
-//!  ┌───────────────────────────┐ ← top (page aligned, minus colour)
-//!  │ Carrier (64 B)            │   the handle: the worker's side
-//!  ├───────────────────────────┤ ← base of corosensei's stack
-//!  │ parent link               │   rewritten by every resume
-//!  │ corosensei, carrier loop, │
-//!  │ catch_unwind              │   the root: the same for every job
-//!  ├───────────────────────────┤ ← cut (`Carrier::cut`)
-//!  │ the job's frames          │   what a shared stack copies out and in
-//!  ├───────────────────────────┤ ← suspended stack pointer (`Carrier::sp`)
-//!  │ free                      │
-//!  └───────────────────────────┘ ← limit, then the guard page
+//!  ┌────────────────────────────┐◄─── a page's end
+//!  │ headroom, cache colour     │
+//!  ├────────────────────────────┤◄─── `StackBounds::base`
+//!  │ Carrier: limit             │     64 bytes: the worker's handle, and what
+//!  │          sp_word           │     code on the stack needs to go back
+//!  │          yielder ──────────┼──┐
+//!  │          coro: sp ─────────┼─┐│
+//!  ├────────────────────────────┤◄┼┼─ base of corosensei's stack
+//!  │ initial function           │ ││
+//!  │ parent link                │◄┼┘  each resume writes the worker's sp here
+//!  │ frames of corosensei,      │ │   the base frames: the same for every entry
+//!  │ `body`, `catch_unwind`,    │ │   point, so that a shared stack keeps one
+//!  │ `call`                     │ │   image of them (I7)
+//!  │ return address into `call` │ │   (in a register on aarch64)
+//!  ├────────────────────────────┤◄┼── copy boundary
+//!  │ the coroutine's frames     │ │   what a shared stack copies out and in
+//!  │ registers that the switch  │ │
+//!  │ has pushed                 │ │
+//!  ├────────────────────────────┤◄┘   `Carrier::sp`
+//!  │ free                       │
+//!  └────────────────────────────┘◄─── `StackBounds::limit`; below, the guard
 //! ```
 //!
-//! Why a carrier instead of one corosensei coroutine per task: starting a task
-//! on a warm stack is one resume and writes nothing new; a task needs no handle
-//! of its own, only its stack's; and on a shared stack all tasks have the same
-//! root, so only what lies below the cut has to be copied.
+//! Why one carrier a stack instead of one corosensei coroutine a task: starting
+//! a task on a warm stack is one resume and writes nothing new; a task needs no
+//! handle of its own, only its stack's; and on a shared stack all tasks have
+//! the same base frames, so only what lies below the boundary is copied.
 
 mod carrier;
-mod visit;
+mod suspend;
 
-pub(crate) use carrier::{Carrier, Event, Job, YielderPtr, stack_pointer, suspend, take_panic};
+pub(crate) use carrier::{
+    Carrier, EntryPoint, SwitchReason, YielderPtr, stack_pointer, take_panic,
+};
+pub(crate) use suspend::suspend;

@@ -32,7 +32,7 @@ use std::task::{Context, Poll, Waker};
 use super::{Addr, JoinError, RUNNING, Slot, alias};
 use crate::shim::UnsafeCell;
 use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::switch::Job;
+use crate::switch::EntryPoint;
 use crate::sys::fork;
 
 pub(crate) use future::poll;
@@ -45,8 +45,8 @@ const WAKER: u32 = 8;
 /// The part of a packet that does not depend on the closure's type.
 #[repr(C)]
 pub(crate) struct Header {
-    /// First, so that a pointer to the header is one to the job.
-    job: Job,
+    /// First, so that a pointer to the header is one to the entry point.
+    entry: EntryPoint,
     vtable: &'static VTable,
     state: AtomicU32,
     /// What the task is known by: its address once it has one; before that,
@@ -95,11 +95,11 @@ pub(super) struct Packet<F, T> {
 impl<F: FnOnce() -> T, T> Packet<F, T> {
     const CLOSURE: VTable = Self::vtable(None);
 
-    /// The job: runs on the coroutine's stack; may unwind.
+    /// The entry point: runs on the coroutine's stack; may unwind.
     ///
     /// Small on purpose: its frame is part of every parked coroutine.
-    unsafe fn run(job: NonNull<Job>) {
-        let header = job.cast::<Header>();
+    unsafe fn run(entry: NonNull<EntryPoint>) {
+        let header = entry.cast::<Header>();
         // SAFETY: the closure was put there by `allocate` and is read once,
         // here; afterwards the stage holds nothing.
         let closure: F = unsafe { Self::stage::<F>(header).read() };
@@ -194,7 +194,7 @@ pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
 }
 
 fn running_slot() -> &'static Slot {
-    // SAFETY: a job runs only while its worker has set RUNNING to its slot,
+    // SAFETY: an entry point runs only while its worker has set RUNNING to its slot,
     // and slots stay where they are (I2).
     unsafe { &*RUNNING.get() }
 }
@@ -234,9 +234,9 @@ impl Header {
         self.name.as_ref()
     }
 
-    /// What starts the task; see [`Job`].
-    pub(crate) fn job(&self) -> *const Job {
-        &raw const self.job
+    /// What starts the task; see [`EntryPoint`].
+    pub(crate) fn entry(&self) -> *const EntryPoint {
+        &raw const self.entry
     }
 
     /// Whether the task is a future, to be polled instead of run on a stack.
@@ -285,13 +285,13 @@ impl<F: FnOnce() -> T, T> Work for Closure<F> {
 
     fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
         let (run, vtable) = (Packet::<F, T>::run, &Packet::<F, T>::CLOSURE);
-        allocate::<F, T>(self.0, Job { run }, vtable, addr, name)
+        allocate::<F, T>(self.0, EntryPoint { run }, vtable, addr, name)
     }
 }
 
 fn allocate<F, T>(
     work: F,
-    job: Job,
+    entry: EntryPoint,
     vtable: &'static VTable,
     addr: Option<Addr>,
     name: Option<Arc<str>>,
@@ -301,7 +301,7 @@ fn allocate<F, T>(
     };
     let packet = Packet::<F, T> {
         header: Header {
-            job,
+            entry,
             vtable,
             state: AtomicU32::new(TASK | HANDLE),
             identity: AtomicU64::new(addr.map_or(0, Addr::to_bits)),

@@ -101,12 +101,12 @@ impl Shared {
     /// A new task has suspended for the first time.
     pub(super) fn first_suspension(&mut self, slot: &Slot) {
         let place = &mut self.places[slot.stack.get() as usize];
-        // SAFETY: the task is suspended, and the carrier noted the cut when it
-        // called the job, just now, on this thread.
+        // SAFETY: the task is suspended, and the carrier noted the boundary when it
+        // called the entry point, just now, on this thread.
         unsafe {
             place
                 .stack
-                .capture_base_frames(Carrier::cut(), Carrier::RETURN_ADDRESS)
+                .capture_base_frames(Carrier::copy_boundary(), Carrier::RETURN_ADDRESS)
         };
     }
 

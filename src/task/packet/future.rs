@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Header, JoinRef, Packet, PacketRef, Polled, Work, allocate};
-use crate::switch::Job;
+use crate::switch::EntryPoint;
 use crate::task::{Addr, JoinError};
 use crate::util::contain;
 
@@ -20,14 +20,14 @@ impl<F: Future> Work for Polled<F> {
     fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
         let run = Packet::<F, F::Output>::never_run;
         let vtable = &Packet::<F, F::Output>::FUTURE;
-        allocate::<F, F::Output>(self.0, Job { run }, vtable, addr, name)
+        allocate::<F, F::Output>(self.0, EntryPoint { run }, vtable, addr, name)
     }
 }
 
 impl<F: Future> Packet<F, F::Output> {
     const FUTURE: super::VTable = Self::vtable(Some(Self::poll));
 
-    unsafe fn never_run(_: NonNull<Job>) {
+    unsafe fn never_run(_: NonNull<EntryPoint>) {
         unreachable!("a future is polled, not run");
     }
 
