@@ -123,12 +123,30 @@ pub fn own_thread_locals() -> io::Result<()> {
 /// **Outside coroutines** (on plain threads, in futures given to
 /// [`spawn_future`](crate::spawn_future), in destructors that run on a worker)
 /// the value is the thread's, an ordinary thread-local.
+///
+/// ```
+/// use std::cell::Cell;
+/// crore::coroutine_local! { static REQUEST: Cell<u32> = const { Cell::new(0) }; }
+///
+/// crore::run(|| {
+///     REQUEST.set(1);
+///     let other = crore::spawn(|| REQUEST.get()).join().unwrap();
+///     assert_eq!((REQUEST.get(), other), (1, 0)); // each coroutine has its own
+/// }).unwrap();
+/// ```
 pub struct LocalKey<T: 'static> {
     outside: &'static thread::LocalKey<T>,
     begin: fn() -> T,
 }
 
 /// The value has been dropped, or is being dropped.
+///
+/// ```
+/// crore::coroutine_local! { static NAME: String = String::from("nobody"); }
+///
+/// let length = NAME.try_with(|name| name.len()); // an error only in a destructor
+/// assert!(matches!(length, Ok(6) | Err(crore::local::AccessError { .. })));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessError;
@@ -152,6 +170,13 @@ impl<T: 'static> LocalKey<T> {
     /// # Panics
     ///
     /// When the value has ended: in destructors of locals.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::coroutine_local! { static NAME: String = String::from("nobody"); }
+    /// assert_eq!(NAME.with(|name| name.len()), 6);
+    /// ```
     #[inline]
     #[track_caller]
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
@@ -166,6 +191,13 @@ impl<T: 'static> LocalKey<T> {
     /// # Errors
     ///
     /// When the value has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::coroutine_local! { static COUNT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) }; }
+    /// assert_eq!(COUNT.try_with(|count| count.get()), Ok(0));
+    /// ```
     #[inline]
     pub fn try_with<R>(&'static self, f: impl FnOnce(&T) -> R) -> Result<R, AccessError> {
         self.access(self.begin, f)
@@ -267,6 +299,16 @@ impl<T: 'static> LocalKey<RefCell<T>> {
     }
 
     /// Calls `f` with the value borrowed mutably.
+    ///
+    /// ```
+    /// use std::cell::RefCell;
+    /// crore::coroutine_local! { static LOG: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) }; }
+    ///
+    /// crore::run(|| {
+    ///     LOG.with_borrow_mut(|log| log.push(7));
+    ///     assert_eq!(LOG.take(), [7]);
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn with_borrow_mut<R>(&'static self, f: impl FnOnce(&mut T) -> R) -> R {
         self.with(|cell| f(&mut cell.borrow_mut()))

@@ -37,6 +37,12 @@ pub fn set_max_threads(most: usize) {
 }
 
 /// How many helper threads there are now.
+///
+/// ```
+/// let two = crore::run(|| crore::spawn_blocking(|| 1 + 1).join().unwrap()).unwrap();
+/// assert_eq!(two, 2);
+/// assert!(crore::blocking::threads() >= 1); // it waits for further work
+/// ```
 pub fn threads() -> usize {
     pool().lock.lock().threads
 }

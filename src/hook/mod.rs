@@ -141,6 +141,14 @@ use crate::sched;
 // lock of std, which would come back through a hook.
 
 /// Whether the hooks work in this program.
+///
+/// ```
+/// use crore::hook::Status;
+/// match crore::hook::status() {
+///     Status::Active => println!("std::net parks coroutines"),
+///     other => println!("{other}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {

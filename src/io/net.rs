@@ -14,6 +14,26 @@ impl Io<TcpListener> {
     /// # Errors
     ///
     /// As for [`TcpListener::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::{TcpListener, TcpStream};
+    /// use crore::io::Io;
+    ///
+    /// crore::run(|| {
+    ///     let listener = Io::<TcpListener>::bind("127.0.0.1:0")?;
+    ///     let addr = listener.get_ref().local_addr()?;
+    ///     let client = crore::spawn(move || Io::<TcpStream>::connect(addr)?.write_all(b"hi"));
+    ///     let (mut stream, _) = listener.accept()?; // parks until the client is there
+    ///     let mut text = String::new();
+    ///     stream.read_to_string(&mut text)?;
+    ///     assert_eq!(text, "hi");
+    ///     client.join().unwrap()
+    /// })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
         Self::new(TcpListener::bind(addr)?)
     }
@@ -77,6 +97,23 @@ impl Io<UdpSocket> {
     /// # Errors
     ///
     /// As for [`UdpSocket::bind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::net::UdpSocket;
+    /// use crore::io::Io;
+    ///
+    /// crore::run(|| {
+    ///     let (one, other) = (Io::<UdpSocket>::bind("127.0.0.1:0")?, Io::<UdpSocket>::bind("127.0.0.1:0")?);
+    ///     one.send_to(b"hi", other.get_ref().local_addr()?)?;
+    ///     let mut buffer = [0; 8];
+    ///     let (length, from) = other.recv_from(&mut buffer)?;
+    ///     assert_eq!((&buffer[..length], from), (&b"hi"[..], one.get_ref().local_addr()?));
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
         Self::new(UdpSocket::bind(addr)?)
     }

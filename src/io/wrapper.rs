@@ -58,6 +58,22 @@ impl<T: AsFd> Io<T> {
     /// # Errors
     ///
     /// What `fcntl` says.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let (mut reader, mut writer) = (crore::io::Io::new(reader)?, crore::io::Io::new(writer)?);
+    /// crore::run(|| {
+    ///     use std::io::{Read, Write};
+    ///     let other = crore::spawn(move || writer.write_all(b"hi"));
+    ///     let mut two = [0; 2];
+    ///     reader.read_exact(&mut two)?; // parks; the other coroutine runs
+    ///     assert_eq!(&two, b"hi");
+    ///     other.join().unwrap()
+    /// })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn new(inner: T) -> io::Result<Self> {
         let was_blocking = !sys::ready::set_nonblocking(inner.as_fd(), true)?;
         let registration = Registration(inner.as_fd().as_raw_fd());
@@ -83,6 +99,15 @@ impl<T: AsFd> Io<T> {
     /// # Errors
     ///
     /// What `fcntl` says; the value is dropped then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let io = crore::io::Io::new(reader)?;
+    /// let _reader: std::io::PipeReader = io.into_inner()?; // blocks again, as it did before
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn into_inner(self) -> io::Result<T> {
         if self.was_blocking {
             sys::ready::set_nonblocking(self.inner.as_fd(), false)?;
@@ -111,6 +136,19 @@ impl<T: AsFd> Io<T> {
     /// # Errors
     ///
     /// As for [`readable`](super::readable).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// let reader = crore::io::Io::new(reader)?;
+    /// crore::run(|| {
+    ///     writer.write_all(b"hi")?;
+    ///     reader.readable() // does not read
+    /// })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn readable(&self) -> io::Result<()> {
         super::readable(self)
     }

@@ -15,6 +15,19 @@ use crate::task::State;
 const NAMED: usize = 4;
 
 /// What a coroutine is doing.
+///
+/// ```
+/// use crore::{CoroutineState, Runtime};
+/// let runtime = Runtime::builder().build()?;
+/// runtime.run(|| {
+///     let waiting = crore::spawn(crore::park);
+///     crore::yield_now();
+///     let dump = crore::Handle::current().unwrap().dump();
+///     assert!(dump.iter().any(|one| one.state() == CoroutineState::Parked));
+///     waiting.coroutine().unpark();
+/// })?;
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CoroutineState {
@@ -29,6 +42,19 @@ pub enum CoroutineState {
 }
 
 /// One thing that a parked coroutine waits for.
+///
+/// ```
+/// crore::run(|| {
+///     let waiting = crore::spawn(|| crore::sleep(std::time::Duration::from_millis(50)));
+///     crore::yield_now();
+///     for one in crore::Handle::current().unwrap().dump() {
+///         for what in one.awaits() {
+///             println!("{} waits {what}", one.id()); // "to read fd 7", "for a timer", …
+///         }
+///     }
+///     waiting.join().unwrap();
+/// }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Awaited {
@@ -64,6 +90,18 @@ impl fmt::Display for Awaited {
 }
 
 /// One coroutine of [`Handle::dump`](crate::Handle::dump).
+///
+/// ```
+/// crore::run(|| {
+///     let sleeper = crore::Builder::new().name("sleeper").spawn(crore::park).unwrap();
+///     crore::yield_now();
+///     let dump = crore::Handle::current().unwrap().dump();
+///     let info = dump.iter().find(|one| one.name() == Some("sleeper")).unwrap();
+///     assert_eq!(info.id(), sleeper.coroutine().id());
+///     println!("{info:#}"); // with a backtrace, if it has a stack
+///     sleeper.coroutine().unpark();
+/// }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct CoroutineInfo(pub(crate) Person);
 

@@ -16,6 +16,14 @@ use crate::task::{Addr, JoinError, JoinRef};
 ///
 /// Dropping the handle detaches the coroutine, which goes on; nobody can see
 /// its result then. The handle is also a [`Future`], for any executor.
+///
+/// ```
+/// crore::run(|| {
+///     let handle = crore::spawn(|| 6 * 7);
+///     assert_eq!(handle.join().unwrap(), 42);
+///     drop(crore::spawn(|| println!("detached"))); // runs all the same
+/// }).unwrap();
+/// ```
 pub struct JoinHandle<T> {
     /// `None` once the result was taken.
     join: Option<JoinRef>,
@@ -47,6 +55,15 @@ impl<T> JoinHandle<T> {
     ///
     /// When a thread that runs a worker calls it outside any coroutine (from a
     /// destructor that the worker runs): nobody could ever wake it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let failed = crore::spawn(|| panic!("lost")).join();
+    ///     assert!(failed.unwrap_err().is_panic());
+    /// }).unwrap();
+    /// ```
     pub fn join(self) -> Result<T, JoinError> {
         if self.is_finished() {
             self.into_result()
@@ -57,6 +74,15 @@ impl<T> JoinHandle<T> {
 
     /// Whether the coroutine has ended, so that [`JoinHandle::join`] would
     /// return at once.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(|| ());
+    ///     assert!(!handle.is_finished()); // it has not begun
+    ///     crore::yield_now();
+    ///     assert!(handle.is_finished());
+    /// }).unwrap();
+    /// ```
     pub fn is_finished(&self) -> bool {
         self.join.as_ref().is_none_or(JoinRef::is_done)
     }
@@ -66,6 +92,15 @@ impl<T> JoinHandle<T> {
     /// that has not started never will. One that never waits is not disturbed.
     ///
     /// Does not wait for it to end; [`JoinHandle::join`] does.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     crore::yield_now();
+    ///     handle.cancel(); // its wait unwinds
+    ///     assert!(handle.join().unwrap_err().is_cancelled());
+    /// }).unwrap();
+    /// ```
     pub fn cancel(&self) {
         self.coroutine().cancel();
     }
@@ -75,6 +110,16 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// After the handle was polled to its end.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     handle.coroutine().unpark();
+    ///     handle.join().unwrap();
+    /// }).unwrap();
+    /// ```
     pub fn coroutine(&self) -> Coroutine {
         let header = self.join.as_ref().expect("the result was taken").header();
         Coroutine {
@@ -148,6 +193,16 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// Eight bytes, `Copy`, valid for ever: after the coroutine has ended, what is
 /// done through its id does nothing. (An id comes up again after a place has
 /// been used 67 million times.)
+///
+/// ```
+/// crore::run(|| {
+///     let handle = crore::spawn(crore::park);
+///     let id = handle.coroutine().id(); // `Copy`, and may outlive the coroutine
+///     id.unpark();
+///     handle.join().unwrap();
+///     id.unpark(); // nothing happens
+/// }).unwrap();
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CoroutineId(Addr);
 
@@ -162,6 +217,14 @@ impl CoroutineId {
     }
 
     /// As [`Coroutine::cancel`].
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     handle.coroutine().id().cancel();
+    ///     assert!(handle.join().unwrap_err().is_cancelled());
+    /// }).unwrap();
+    /// ```
     pub fn cancel(self) {
         sched::ask(Ask::Cancel, self.0);
     }
@@ -181,6 +244,15 @@ impl fmt::Debug for CoroutineId {
 
 /// A handle on a coroutine that does not wait for it, after
 /// [`std::thread::Thread`].
+///
+/// ```
+/// crore::run(|| {
+///     let me = crore::current();
+///     let other = crore::spawn(move || me.unpark());
+///     crore::park();
+///     other.join().unwrap();
+/// }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Coroutine {
     addr: Addr,
@@ -216,12 +288,26 @@ impl Coroutine {
 /// # Panics
 ///
 /// Outside a coroutine; see [`try_current`].
+///
+/// # Examples
+///
+/// ```
+/// crore::run(|| {
+///     let named = crore::Builder::new().name("worker").spawn(|| crore::current().name().map(String::from));
+///     assert_eq!(named.unwrap().join().unwrap().as_deref(), Some("worker"));
+/// }).unwrap();
+/// ```
 pub fn current() -> Coroutine {
     try_current()
         .expect("crore::current() was called outside a coroutine; crore::run(|| …) starts one")
 }
 
 /// The coroutine that calls this; `None` outside a coroutine.
+///
+/// ```
+/// assert!(crore::try_current().is_none()); // a plain thread
+/// assert!(crore::run(|| crore::try_current().is_some()).unwrap());
+/// ```
 pub fn try_current() -> Option<Coroutine> {
     let cx = Cx::running()?;
     Some(Coroutine {

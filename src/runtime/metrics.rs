@@ -4,6 +4,14 @@ use crate::sched::Counters;
 
 /// What a runtime has counted. Those about frames and stacks are as of the
 /// worker's last look at the kernel's events.
+///
+/// ```
+/// let runtime = crore::Runtime::builder().build()?;
+/// runtime.run(|| (0..10).for_each(|_| crore::spawn(|| ()).join().unwrap()))?;
+/// let metrics = runtime.metrics();
+/// assert!(metrics.spawned >= 10 && metrics.ended == metrics.spawned);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {

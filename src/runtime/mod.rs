@@ -87,6 +87,16 @@ pub fn run<F: FnOnce() -> T, T>(f: F) -> io::Result<T> {
 }
 
 /// A runtime with settings of its own; see [`run`] for what running means.
+///
+/// ```
+/// let runtime = crore::Runtime::builder().workers(2).build()?;
+/// let sum = runtime.run(|| {
+///     let parts: Vec<_> = (0..4).map(|i| crore::spawn(move || i)).collect();
+///     parts.into_iter().map(|part| part.join().unwrap()).sum::<i32>()
+/// })?;
+/// assert_eq!(sum, 6);
+/// # std::io::Result::Ok(())
+/// ```
 pub struct Runtime {
     handle: Handle,
     config: Config,
@@ -95,6 +105,15 @@ pub struct Runtime {
 }
 
 /// Settings of a [`Runtime`].
+///
+/// ```
+/// let runtime = crore::Runtime::builder()
+///     .workers(2) // threads that run coroutines, `run`'s own included
+///     .max_coroutines(10_000)
+///     .build()?;
+/// assert!(runtime.run(|| crore::spawn(|| true).join().unwrap())?);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it builds"]
 pub struct RuntimeBuilder {
@@ -197,6 +216,16 @@ impl RuntimeBuilder {
 
     /// How many stacks the shared coroutines of a worker run on, and the bytes
     /// of each. Default: 8 of 1 MiB. See [`spawn_shared`](crate::spawn_shared).
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().shared_stacks(4, 256 << 10).build()?;
+    /// let seven = runtime.run(|| {
+    ///     // SAFETY: nothing outside points into its frames.
+    ///     unsafe { crore::spawn_shared(|| 7) }.join().unwrap()
+    /// })?;
+    /// assert_eq!(seven, 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn shared_stacks(mut self, count: u32, bytes: usize) -> Self {
         self.config.shared.stacks = count.clamp(1, 1 << 16);
         self.config.shared.bytes = bytes;
@@ -335,6 +364,15 @@ impl Runtime {
     }
 
     /// A handle for other threads.
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().build()?;
+    /// let handle = runtime.handle();
+    /// let from_outside = std::thread::spawn(move || handle.spawn(|| 7).join().unwrap());
+    /// runtime.run(|| crore::sleep(std::time::Duration::from_millis(50)))?;
+    /// assert_eq!(from_outside.join().unwrap(), 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -409,6 +447,15 @@ impl fmt::Debug for Runtime {
 }
 
 /// Reaches a runtime from any thread.
+///
+/// ```
+/// crore::run(|| {
+///     let handle = crore::Handle::current().unwrap();
+///     let thread = std::thread::spawn(move || handle.spawn(|| 7)); // runs here, not there
+///     crore::sleep(std::time::Duration::from_millis(20));
+///     assert_eq!(thread.join().unwrap().join().unwrap(), 7);
+/// }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     pool: Arc<Pool>,
@@ -467,6 +514,15 @@ impl Handle {
     }
 
     /// As [`Handle::metrics`], for each worker.
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().workers(2).build()?;
+    /// runtime.run(|| {
+    ///     let each = crore::Handle::current().unwrap().worker_metrics();
+    ///     assert_eq!(each.len(), 2);
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
     pub fn worker_metrics(&self) -> Vec<Metrics> {
         let one = |counters| {
             let mut one = Metrics::default();

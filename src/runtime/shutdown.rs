@@ -27,6 +27,22 @@ const ANSWER: Duration = Duration::from_secs(1);
 ///
 /// `{}` lists them, with what each waits for and since when; `{:#}` adds where
 /// each is in its code, which resolves symbols and takes its time.
+///
+/// ```
+/// use std::time::Duration;
+/// crore::run(|| {
+///     let stubborn = crore::spawn(|| {
+///         while !crore::is_cancelled() {
+///             crore::yield_now();
+///         }
+///     });
+///     match crore::Handle::current().unwrap().shutdown(Duration::from_millis(1)) {
+///         Ok(()) => println!("all have ended"),
+///         Err(still) => eprintln!("{still:#}"), // who, where, since when
+///     }
+///     drop(stubborn);
+/// }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct StillRunning {
     coroutines: Vec<CoroutineInfo>,
@@ -81,6 +97,11 @@ impl From<StillRunning> for io::Error {
 impl Handle {
     /// The handle of the runtime that this thread runs; `None` on a plain
     /// thread.
+    ///
+    /// ```
+    /// assert!(crore::Handle::current().is_none()); // a plain thread
+    /// assert!(crore::run(|| crore::Handle::current().is_some()).unwrap());
+    /// ```
     pub fn current() -> Option<Self> {
         Worker::current().map(Self::of)
     }

@@ -73,6 +73,14 @@ impl Builder {
     /// Whether the coroutine's blocking calls of libc block the thread instead
     /// of parking the coroutine; crore's own waits park it all the same. For
     /// one stretch of code there is [`unhooked`](crate::unhooked()).
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     // It blocks the thread as on a thread, and every other coroutine with it.
+    ///     let raw = crore::Builder::new().unhooked(true).spawn(|| std::fs::read_to_string("/proc/version"));
+    ///     assert!(raw.unwrap().join().unwrap().is_ok());
+    /// }).unwrap();
+    /// ```
     pub fn unhooked(mut self, yes: bool) -> Self {
         self.unhooked = yes;
         self
@@ -129,6 +137,17 @@ impl Builder {
     /// a runtime; `InvalidInput` for a stack size over 1 GiB. That no memory
     /// is left for a stack shows only when the coroutine first runs: then the
     /// [`JoinError`](crate::JoinError) says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let deep = crore::Builder::new().name("deep").stack_size(1 << 20).spawn(|| 7)?;
+    ///     assert_eq!(deep.join().unwrap(), 7);
+    ///     std::io::Result::Ok(())
+    /// })??;
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -147,6 +166,17 @@ impl Builder {
     /// thread-locals](Self::own_thread_locals), and inside a coroutine that has
     /// them: what is not `Send` would get from one's thread-locals to
     /// another's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::rc::Rc;
+    /// crore::run(|| {
+    ///     let shared = Rc::new(7); // not `Send`
+    ///     let local = crore::Builder::new().spawn_local({ let shared = Rc::clone(&shared); move || *shared });
+    ///     assert_eq!(local.unwrap().join().unwrap(), 7);
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn spawn_local<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -189,6 +219,17 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::spawn`]; `NotConnected` when the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().build()?;
+    /// let handle = runtime.handle();
+    /// let named = crore::Builder::new().name("guest").spawn_on(&handle, || 7)?; // waits for `run`
+    /// runtime.run(|| ())?;
+    /// assert_eq!(named.join().unwrap(), 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn spawn_on<F, T>(self, runtime: &Handle, f: F) -> io::Result<JoinHandle<T>>
     where

@@ -65,6 +65,18 @@ where
 /// # Panics
 ///
 /// As [`spawn`](crate::spawn()).
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// crore::run(|| {
+///     let count = Rc::new(Cell::new(0));
+///     let future = { let count = Rc::clone(&count); async move { count.set(1) } };
+///     crore::spawn_future_local(future).join().unwrap();
+///     assert_eq!(count.get(), 1);
+/// }).unwrap();
+/// ```
 #[track_caller]
 pub fn spawn_future_local<F>(future: F) -> JoinHandle<F::Output>
 where
@@ -82,6 +94,16 @@ impl Handle {
     /// # Panics
     ///
     /// As [`Handle::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().build()?;
+    /// let future = runtime.handle().spawn_future(async { 7 });
+    /// runtime.run(|| ())?;
+    /// assert_eq!(future.join().unwrap(), 7);
+    /// # std::io::Result::Ok(())
+    /// ```
     #[track_caller]
     pub fn spawn_future<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -100,6 +122,15 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let named = crore::Builder::new().name("polled").spawn_future(async { 7 }).unwrap();
+    ///     assert_eq!(named.join().unwrap(), 7);
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn spawn_future<F>(self, future: F) -> io::Result<JoinHandle<F::Output>>
     where

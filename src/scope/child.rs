@@ -21,6 +21,17 @@ use crate::task::JoinError;
 /// Waits for a scoped coroutine to end, after [`std::thread::ScopedJoinHandle`].
 ///
 /// Dropping it leaves the joining to the scope. It is a [`Future`] as well.
+///
+/// ```
+/// crore::run(|| {
+///     let names = vec!["a", "bb"];
+///     let total = crore::scope(|scope| {
+///         let handles: Vec<_> = names.iter().map(|name| scope.spawn(|| name.len())).collect();
+///         handles.into_iter().map(|handle| handle.join().unwrap()).sum::<usize>()
+///     });
+///     assert_eq!(total, 3);
+/// }).unwrap();
+/// ```
 pub struct ScopedJoinHandle<'scope, T> {
     packet: Arc<Packet<'scope, T>>,
     key: Key,
@@ -139,6 +150,15 @@ impl<T> ScopedJoinHandle<'_, T> {
     ///
     /// The coroutine panicked (then the scope does not panic for it), or was
     /// cancelled, or could not start.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let failed = crore::scope(|scope| scope.spawn(|| panic!("lost")).join());
+    ///     assert!(failed.unwrap_err().is_panic()); // joined, so the scope does not panic
+    /// }).unwrap();
+    /// ```
     pub fn join(self) -> Result<T, JoinError> {
         block_on(self)
     }
@@ -150,6 +170,16 @@ impl<T> ScopedJoinHandle<'_, T> {
     }
 
     /// Cancels the coroutine; see [`JoinHandle::cancel`](crate::JoinHandle::cancel).
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     crore::scope(|scope| {
+    ///         let child = scope.spawn(crore::park);
+    ///         child.cancel();
+    ///         assert!(child.join().unwrap_err().is_cancelled());
+    ///     });
+    /// }).unwrap();
+    /// ```
     pub fn cancel(&self) {
         self.packet.shared.cancel_one(self.key);
     }

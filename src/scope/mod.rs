@@ -38,6 +38,16 @@ use crate::task::JoinError;
 use crate::util::{contain, report};
 
 /// Where coroutines that borrow are spawned; see [`scope`].
+///
+/// ```
+/// crore::run(|| {
+///     let mut count = 0;
+///     crore::scope(|scope| {
+///         scope.spawn(|| count += 1); // borrows; has ended when `scope` returns
+///     });
+///     assert_eq!(count, 1);
+/// }).unwrap();
+/// ```
 pub struct Scope<'scope, 'env: 'scope> {
     shared: Shared,
     // Invariant in both, as std's: 'scope must not shrink, or a child could
@@ -340,6 +350,20 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ///
     /// As [`spawn`](crate::spawn); [`Builder::spawn_scoped`] returns an error
     /// instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let mut parts = [1, 2, 3];
+    ///     crore::scope(|scope| {
+    ///         for part in &mut parts {
+    ///             scope.spawn(move || *part *= 2);
+    ///         }
+    ///     });
+    ///     assert_eq!(parts, [2, 4, 6]);
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn spawn<F, T>(&'scope self, f: F) -> ScopedJoinHandle<'scope, T>
     where
@@ -397,6 +421,18 @@ impl Builder {
     /// # Errors
     ///
     /// As [`Builder::spawn`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let text = String::from("lent");
+    ///     crore::scope(|scope| {
+    ///         let child = crore::Builder::new().name("child").spawn_scoped(scope, || text.len()).unwrap();
+    ///         assert_eq!(child.join().unwrap(), 4);
+    ///     });
+    /// }).unwrap();
+    /// ```
     #[track_caller]
     pub fn spawn_scoped<'scope, F, T>(
         self,

@@ -38,6 +38,11 @@ struct State {
 }
 
 /// Whether it was this one who opened the barrier.
+///
+/// ```
+/// let barrier = crore::sync::Barrier::new(1);
+/// assert!(barrier.wait().is_leader()); // one of each round is
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BarrierWaitResult(bool);
 
@@ -57,11 +62,28 @@ impl Barrier {
     }
 
     /// Waits until `n` have come.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// crore::run(|| {
+    ///     let barrier = Arc::new(crore::sync::Barrier::new(2));
+    ///     let other = { let barrier = Arc::clone(&barrier); crore::spawn(move || barrier.wait().is_leader()) };
+    ///     let leader = barrier.wait().is_leader();
+    ///     assert!(leader != other.join().unwrap());
+    /// }).unwrap();
+    /// ```
     pub fn wait(&self) -> BarrierWaitResult {
         block_on(self.wait_async())
     }
 
     /// Waits as a future; it has come when it is first polled.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let barrier = crore::sync::Barrier::new(1);
+    ///     assert!(crore::block_on(barrier.wait_async()).is_leader());
+    /// }).unwrap();
+    /// ```
     pub fn wait_async(&self) -> BarrierWait<'_> {
         BarrierWait {
             barrier: self,
@@ -79,6 +101,13 @@ impl fmt::Debug for Barrier {
 }
 
 /// The future of [`Barrier::wait_async`].
+///
+/// ```
+/// use crore::sync::{Barrier, BarrierWait};
+/// let barrier = Barrier::new(1);
+/// let wait: BarrierWait<'_> = barrier.wait_async();
+/// assert!(crore::run(|| crore::block_on(wait)).unwrap().is_leader());
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct BarrierWait<'a> {
     barrier: &'a Barrier,

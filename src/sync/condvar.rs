@@ -50,6 +50,14 @@ pub struct Condvar {
 }
 
 /// Whether a timed wait ended because its time was up.
+///
+/// ```
+/// use crore::sync::{Condvar, Mutex};
+/// let (mutex, condvar) = (Mutex::new(false), Condvar::new());
+/// let guard = mutex.lock().unwrap();
+/// let (_guard, result) = condvar.wait_timeout(guard, std::time::Duration::from_millis(1)).unwrap();
+/// assert!(result.timed_out()); // nobody notifies
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
@@ -73,6 +81,25 @@ impl Condvar {
     /// # Errors
     ///
     /// The mutex is poisoned; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use crore::sync::{Condvar, Mutex};
+    /// crore::run(|| {
+    ///     let pair = Arc::new((Mutex::new(false), Condvar::new()));
+    ///     let other = Arc::clone(&pair);
+    ///     crore::spawn(move || {
+    ///         *other.0.lock().unwrap() = true;
+    ///         other.1.notify_one();
+    ///     });
+    ///     let mut done = pair.0.lock().unwrap();
+    ///     while !*done {
+    ///         done = pair.1.wait(done).unwrap(); // may wake without a reason
+    ///     }
+    /// }).unwrap();
+    /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let (told, mutex) = self.enter(guard);
         block_on(told);
@@ -98,6 +125,23 @@ impl Condvar {
     /// # Errors
     ///
     /// The mutex is poisoned; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use crore::sync::{Condvar, Mutex};
+    /// crore::run(|| {
+    ///     let pair = Arc::new((Mutex::new(0), Condvar::new()));
+    ///     let other = Arc::clone(&pair);
+    ///     crore::spawn(move || {
+    ///         *other.0.lock().unwrap() = 7;
+    ///         other.1.notify_one();
+    ///     });
+    ///     let value = pair.1.wait_while(pair.0.lock().unwrap(), |value| *value == 0).unwrap();
+    ///     assert_eq!(*value, 7);
+    /// }).unwrap();
+    /// ```
     pub fn wait_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,

@@ -36,7 +36,7 @@ mod rwlock;
 mod semaphore;
 mod waiters;
 
-pub use barrier::{Barrier, BarrierWaitResult};
+pub use barrier::{Barrier, BarrierWait, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use notify::{Notified, Notify};

@@ -78,6 +78,14 @@ impl<T> Mutex<T> {
     /// # Errors
     ///
     /// [`PoisonError`] with the value, if a holder panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mutex = crore::sync::Mutex::new(7);
+    /// *mutex.lock().unwrap() += 1;
+    /// assert_eq!(mutex.into_inner().unwrap(), 8);
+    /// ```
     pub fn into_inner(self) -> LockResult<T> {
         self.poison.wrap(self.value.into_inner())
     }
@@ -91,6 +99,20 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     ///
     /// [`PoisonError`] with the guard, if a holder panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// let count = Arc::new(crore::sync::Mutex::new(0));
+    /// crore::run(|| {
+    ///     for _ in 0..10 {
+    ///         let count = Arc::clone(&count);
+    ///         crore::spawn(move || *count.lock().unwrap() += 1);
+    ///     }
+    /// }).unwrap(); // returns when all have ended
+    /// assert_eq!(*count.lock().unwrap(), 10);
+    /// ```
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         if !self.raw.try_lock() {
@@ -105,6 +127,16 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// [`TryLockError::WouldBlock`] if it is held, [`TryLockError::Poisoned`]
     /// with the guard if a holder panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mutex = crore::sync::Mutex::new(0);
+    /// let guard = mutex.lock().unwrap();
+    /// assert!(mutex.try_lock().is_err());
+    /// drop(guard);
+    /// assert!(mutex.try_lock().is_ok());
+    /// ```
     #[inline]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         if self.raw.try_lock() {
@@ -159,6 +191,20 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Declares the value to be in order again.
+    ///
+    /// ```
+    /// let mutex = std::sync::Arc::new(crore::sync::Mutex::new(0));
+    /// let other = std::sync::Arc::clone(&mutex);
+    /// crore::run(|| {
+    ///     let holder = crore::spawn(move || {
+    ///         let _guard = other.lock().unwrap();
+    ///         panic!("half changed");
+    ///     });
+    ///     assert!(holder.join().is_err() && mutex.is_poisoned());
+    ///     mutex.clear_poison();
+    ///     assert!(mutex.lock().is_ok());
+    /// }).unwrap();
+    /// ```
     pub fn clear_poison(&self) {
         self.poison.clear();
     }
@@ -208,6 +254,15 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 }
 
 /// Access to the value of a [`Mutex`]; dropping it opens the mutex.
+///
+/// ```
+/// use crore::sync::{Mutex, MutexGuard};
+/// let mutex = Mutex::new(vec![1]);
+/// let mut guard: MutexGuard<'_, Vec<i32>> = mutex.lock().unwrap();
+/// guard.push(2);
+/// drop(guard); // unlocks
+/// assert_eq!(mutex.into_inner().unwrap(), [1, 2]);
+/// ```
 #[must_use = "dropping the guard opens the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
@@ -265,6 +320,14 @@ impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
 }
 
 /// The future of [`Mutex::lock_async`].
+///
+/// ```
+/// use crore::sync::{LockFuture, Mutex};
+/// let mutex = Mutex::new(7);
+/// let future: LockFuture<'_, i32> = mutex.lock_async();
+/// let value = crore::run(|| crore::block_on(async { *future.await.unwrap() })).unwrap();
+/// assert_eq!(value, 7);
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct LockFuture<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,

@@ -70,6 +70,11 @@ impl Notify {
     }
 
     /// Waits for a notification for at most `timeout`; says whether it came.
+    ///
+    /// ```
+    /// let notify = crore::sync::Notify::new();
+    /// assert!(!notify.wait_timeout(std::time::Duration::from_millis(1)));
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         self.try_wait() || block_on_deadline(self.notified(), deadline).is_some() || self.try_wait()
@@ -91,6 +96,13 @@ impl Notify {
     }
 
     /// Lets the longest waiter go on, or else the next that comes.
+    ///
+    /// ```
+    /// let notify = crore::sync::Notify::new();
+    /// notify.notify_one(); // nobody waits: the next one does not have to
+    /// notify.wait();
+    /// assert!(!notify.try_wait());
+    /// ```
     pub fn notify_one(&self) {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
@@ -98,6 +110,19 @@ impl Notify {
     }
 
     /// Lets all go on that wait now.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// crore::run(|| {
+    ///     let notify = Arc::new(crore::sync::Notify::new());
+    ///     let waiting: Vec<_> = (0..3)
+    ///         .map(|_| { let notify = Arc::clone(&notify); crore::spawn(move || notify.wait()) })
+    ///         .collect();
+    ///     crore::yield_now(); // now all three wait
+    ///     notify.notify_waiters();
+    ///     waiting.into_iter().for_each(|one| one.join().unwrap());
+    /// }).unwrap();
+    /// ```
     pub fn notify_waiters(&self) {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
@@ -130,6 +155,12 @@ impl fmt::Debug for Notify {
 }
 
 /// The future of [`Notify::notified`].
+///
+/// ```
+/// let notify = crore::sync::Notify::new();
+/// notify.notify_one();
+/// crore::run(|| crore::block_on(notify.notified())).unwrap();
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Notified<'a> {
     notify: &'a Notify,

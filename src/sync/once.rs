@@ -60,6 +60,13 @@ impl<T> OnceCell<T> {
     }
 
     /// The value, if it is there.
+    ///
+    /// ```
+    /// let cell = crore::sync::OnceCell::new();
+    /// assert_eq!(cell.get(), None);
+    /// cell.set(7).unwrap();
+    /// assert_eq!(cell.get(), Some(&7));
+    /// ```
     #[inline]
     pub fn get(&self) -> Option<&T> {
         if !self.ready.load(Ordering::Acquire) {
@@ -71,6 +78,12 @@ impl<T> OnceCell<T> {
     }
 
     /// The value; if there is none, `init` makes it, while others wait.
+    ///
+    /// ```
+    /// let cell = crore::sync::OnceCell::new();
+    /// assert_eq!(*cell.get_or_init(|| 7), 7);
+    /// assert_eq!(*cell.get_or_init(|| 8), 7); // made once
+    /// ```
     pub fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
         match self.get_or_try_init(|| Ok::<T, Infallible>(init())) {
             Ok(value) => value,
@@ -83,6 +96,14 @@ impl<T> OnceCell<T> {
     /// # Errors
     ///
     /// What `init` returned; the cell stays empty.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = crore::sync::OnceCell::new();
+    /// assert!(cell.get_or_try_init(|| "x".parse::<u32>()).is_err());
+    /// assert_eq!(cell.get_or_try_init(|| "7".parse::<u32>()), Ok(&7)); // tried again
+    /// ```
     pub fn get_or_try_init<E>(&self, init: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
         if let Some(value) = self.get() {
             return Ok(value);
@@ -119,6 +140,15 @@ impl<T> OnceCell<T> {
     /// # Errors
     ///
     /// There is a value already; the new one comes back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = crore::sync::OnceCell::new();
+    /// assert_eq!(cell.set(1), Ok(()));
+    /// assert_eq!(cell.set(2), Err(2));
+    /// assert_eq!(cell.get(), Some(&1));
+    /// ```
     pub fn set(&self, value: T) -> Result<(), T> {
         let mut value = Some(value);
         self.get_or_try_init(|| value.take().ok_or(())).ok();
@@ -202,6 +232,14 @@ impl Once {
 
     /// Calls `f` if nothing was called before; otherwise waits until that is
     /// done.
+    ///
+    /// ```
+    /// let once = crore::sync::Once::new();
+    /// let mut calls = 0;
+    /// once.call_once(|| calls += 1);
+    /// once.call_once(|| unreachable!());
+    /// assert_eq!(calls, 1);
+    /// ```
     pub fn call_once(&self, f: impl FnOnce()) {
         self.0.get_or_init(f);
     }
@@ -239,6 +277,13 @@ impl<T, F: FnOnce() -> T> LazyLock<T, F> {
     }
 
     /// The value, made now if it was not yet; waits while another makes it.
+    ///
+    /// ```
+    /// use crore::sync::LazyLock;
+    /// static TABLE: LazyLock<Vec<u32>> = LazyLock::new(|| (0..100).collect());
+    /// LazyLock::force(&TABLE); // now, rather than at the first use
+    /// assert_eq!(TABLE[7], 7);
+    /// ```
     pub fn force(this: &Self) -> &T {
         this.cell.get_or_init(|| {
             // SAFETY: called by the holder of the cell's permit alone.

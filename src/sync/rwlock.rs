@@ -87,6 +87,15 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// A writer panicked; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// let (one, two) = (lock.read().unwrap(), lock.read().unwrap()); // together
+    /// assert_eq!(*one + *two, 14);
+    /// assert!(lock.try_write().is_err());
+    /// ```
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         held(self.permits.take(1));
         self.read_guard()
@@ -97,6 +106,14 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// A writer holds the lock or waits for it, or has panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// let _writer = lock.write().unwrap();
+    /// assert!(lock.try_read().is_err());
+    /// ```
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         self.permits
             .try_take(1)
@@ -122,6 +139,14 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// A writer panicked; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// let value = crore::run(|| crore::block_on(async { *lock.read_async().await.unwrap() })).unwrap();
+    /// assert_eq!(value, 7);
+    /// ```
     pub async fn read_async(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         held(self.permits.wait(1).await);
         self.read_guard()
@@ -132,6 +157,14 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// A writer panicked; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// *lock.write().unwrap() += 1;
+    /// assert_eq!(*lock.read().unwrap(), 8);
+    /// ```
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         held(self.permits.take(ALL));
         self.write_guard()
@@ -154,6 +187,14 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// The time is up, or a writer panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// let _reader = lock.read().unwrap();
+    /// assert!(lock.try_write_for(std::time::Duration::from_millis(1)).is_err());
+    /// ```
     pub fn try_write_for(&self, timeout: Duration) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         let deadline = Instant::now().checked_add(timeout);
         self.permits
@@ -167,6 +208,14 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// A writer panicked; the error contains the guard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// crore::run(|| crore::block_on(async { *lock.write_async().await.unwrap() += 1 })).unwrap();
+    /// assert_eq!(lock.into_inner().unwrap(), 8);
+    /// ```
     pub async fn write_async(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         held(self.permits.wait(ALL).await);
         self.write_guard()
@@ -235,6 +284,13 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
 }
 
 /// Shared access to the value of an [`RwLock`].
+///
+/// ```
+/// use crore::sync::{RwLock, RwLockReadGuard};
+/// let lock = RwLock::new(7);
+/// let guard: RwLockReadGuard<'_, i32> = lock.read().unwrap();
+/// assert_eq!(*guard, 7);
+/// ```
 #[must_use = "dropping the guard gives the lock back at once"]
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -268,6 +324,13 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
 }
 
 /// Exclusive access to the value of an [`RwLock`].
+///
+/// ```
+/// use crore::sync::{RwLock, RwLockWriteGuard};
+/// let lock = RwLock::new(7);
+/// let mut guard: RwLockWriteGuard<'_, i32> = lock.write().unwrap();
+/// *guard += 1;
+/// ```
 #[must_use = "dropping the guard gives the lock back at once"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     lock: &'a RwLock<T>,
@@ -282,6 +345,14 @@ unsafe impl<T: ?Sized + Send> Send for RwLockWriteGuard<'_, T> {}
 
 impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     /// Goes on reading without letting another writer in between.
+    ///
+    /// ```
+    /// let lock = crore::sync::RwLock::new(7);
+    /// let mut writer = lock.write().unwrap();
+    /// *writer += 1;
+    /// let reader = writer.downgrade(); // no other writer comes between
+    /// assert_eq!((*reader, lock.try_read().is_ok()), (8, true));
+    /// ```
     pub fn downgrade(self) -> RwLockReadGuard<'a, T> {
         let lock = ManuallyDrop::new(self).lock;
         lock.permits.add_permits(ALL - 1);

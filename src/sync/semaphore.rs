@@ -54,10 +54,23 @@ enum Wish {
 }
 
 /// The semaphore is closed.
+///
+/// ```
+/// let semaphore = crore::sync::Semaphore::new(1);
+/// semaphore.close();
+/// let error: crore::sync::AcquireError = semaphore.acquire(1).unwrap_err();
+/// println!("{error}");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AcquireError(());
 
 /// Why there were no permits at once, or in time.
+///
+/// ```
+/// use crore::sync::{Semaphore, TryAcquireError};
+/// let semaphore = Semaphore::new(0);
+/// assert!(matches!(semaphore.try_acquire(1), Err(TryAcquireError::NoPermits)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TryAcquireError {
     /// Too few permits are there, or others wait for them.
@@ -88,6 +101,16 @@ impl Semaphore {
     /// # Errors
     ///
     /// The semaphore is closed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = crore::sync::Semaphore::new(2);
+    /// let permit = semaphore.acquire(2).unwrap();
+    /// assert_eq!(semaphore.available_permits(), 0);
+    /// drop(permit);
+    /// assert_eq!(semaphore.available_permits(), 2);
+    /// ```
     pub fn acquire(&self, n: usize) -> Result<Permit<'_>, AcquireError> {
         self.take(n).map(|()| Permit { semaphore: self, n })
     }
@@ -97,6 +120,14 @@ impl Semaphore {
     /// # Errors
     ///
     /// See [`TryAcquireError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = crore::sync::Semaphore::new(1);
+    /// let _permit = semaphore.try_acquire(1).unwrap();
+    /// assert!(semaphore.try_acquire(1).is_err());
+    /// ```
     pub fn try_acquire(&self, n: usize) -> Result<Permit<'_>, TryAcquireError> {
         self.try_take(n).map(|()| Permit { semaphore: self, n })
     }
@@ -106,6 +137,13 @@ impl Semaphore {
     /// # Errors
     ///
     /// See [`TryAcquireError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = crore::sync::Semaphore::new(0);
+    /// assert!(semaphore.acquire_timeout(1, std::time::Duration::from_millis(1)).is_err());
+    /// ```
     pub fn acquire_timeout(
         &self,
         n: usize,
@@ -117,6 +155,16 @@ impl Semaphore {
     }
 
     /// Waits for `n` permits as a future.
+    ///
+    /// ```
+    /// let semaphore = crore::sync::Semaphore::new(1);
+    /// crore::run(|| {
+    ///     crore::block_on(async {
+    ///         let _permit = semaphore.acquire_async(1).await.unwrap();
+    ///         assert_eq!(semaphore.available_permits(), 0);
+    ///     })
+    /// }).unwrap();
+    /// ```
     pub fn acquire_async(&self, n: usize) -> Acquire<'_> {
         Acquire { wait: self.wait(n) }
     }
@@ -131,6 +179,14 @@ impl Semaphore {
     /// # Panics
     ///
     /// When there would be more than [`MAX_PERMITS`](Self::MAX_PERMITS).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let semaphore = crore::sync::Semaphore::new(0);
+    /// semaphore.add_permits(2);
+    /// assert_eq!(semaphore.acquire(2).unwrap().count(), 2);
+    /// ```
     pub fn add_permits(&self, n: usize) {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
@@ -148,6 +204,17 @@ impl Semaphore {
 
     /// Refuses all who wait and all who will ask. Permits that are out stay
     /// valid.
+    ///
+    /// ```
+    /// let semaphore = std::sync::Arc::new(crore::sync::Semaphore::new(0));
+    /// let other = std::sync::Arc::clone(&semaphore);
+    /// crore::run(|| {
+    ///     let waiting = crore::spawn(move || other.acquire(1).is_err());
+    ///     crore::yield_now();
+    ///     semaphore.close();
+    ///     assert!(waiting.join().unwrap());
+    /// }).unwrap();
+    /// ```
     pub fn close(&self) {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
@@ -238,6 +305,15 @@ impl fmt::Debug for Semaphore {
 }
 
 /// Permits of a [`Semaphore`]; dropping gives them back.
+///
+/// ```
+/// use crore::sync::{Permit, Semaphore};
+/// let semaphore = Semaphore::new(3);
+/// let permit: Permit<'_> = semaphore.acquire(2).unwrap();
+/// assert_eq!(permit.count(), 2);
+/// permit.forget(); // they do not come back
+/// assert_eq!(semaphore.available_permits(), 1);
+/// ```
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 pub struct Permit<'a> {
@@ -320,6 +396,13 @@ impl Drop for Wait<'_> {
 }
 
 /// The future of [`Semaphore::acquire_async`].
+///
+/// ```
+/// let semaphore = crore::sync::Semaphore::new(1);
+/// let acquire: crore::sync::Acquire<'_> = semaphore.acquire_async(1);
+/// let count = crore::run(|| crore::block_on(async { acquire.await.unwrap().count() })).unwrap();
+/// assert_eq!(count, 1);
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Acquire<'a> {
     wait: Wait<'a>,

@@ -8,6 +8,14 @@ use std::io;
 ///
 /// Where [`std::thread::JoinHandle::join`] has only the panic payload, a
 /// coroutine can also have been cancelled, or never have got a stack.
+///
+/// ```
+/// crore::run(|| {
+///     let error = crore::spawn(|| panic!("lost")).join().unwrap_err();
+///     assert!(error.is_panic() && !error.is_cancelled());
+///     assert_eq!(*error.into_panic().downcast::<&str>().unwrap(), "lost");
+/// }).unwrap();
+/// ```
 pub struct JoinError(Reason);
 
 enum Reason {
@@ -55,6 +63,17 @@ impl JoinError {
     /// # Errors
     ///
     /// Gives the error back if the coroutine did not panic.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     handle.cancel();
+    ///     let error = handle.join().unwrap_err().try_into_panic().unwrap_err();
+    ///     assert!(error.is_cancelled());
+    /// }).unwrap();
+    /// ```
     pub fn try_into_panic(self) -> Result<Box<dyn Any + Send + 'static>, JoinError> {
         match self.0 {
             Reason::Panicked(payload) => Ok(payload),

@@ -39,6 +39,16 @@ pub fn interval(period: Duration) -> Interval {
 }
 
 /// See [`interval`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// crore::run(|| {
+///     let begun = Instant::now();
+///     let mut beat = crore::time::interval(Duration::from_millis(5));
+///     (0..3).for_each(|_| drop(beat.tick()));
+///     assert!(begun.elapsed() >= beat.period() * 2);
+/// }).unwrap();
+/// ```
 #[derive(Debug)]
 pub struct Interval {
     period: Duration,
@@ -54,6 +64,17 @@ impl Interval {
     ///
     /// As [`sleep`](crate::sleep): unwinds if the coroutine is cancelled or a
     /// [`timeout`](crate::timeout) ends. The tick is still to come then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// crore::run(|| {
+    ///     let mut beat = crore::time::interval(Duration::from_millis(2));
+    ///     let (first, second) = (beat.tick(), beat.tick());
+    ///     assert!(second >= first + beat.period());
+    /// }).unwrap();
+    /// ```
     pub fn tick(&mut self) -> Instant {
         let Some(next) = self.next else {
             loop {

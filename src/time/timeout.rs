@@ -18,6 +18,12 @@ use std::time::{Duration, Instant};
 use crate::sched::{Cx, Late, Limit};
 
 /// The time of a [`timeout`] was over before its closure was done.
+///
+/// ```
+/// use std::time::Duration;
+/// let late = crore::run(|| crore::timeout(Duration::from_millis(1), crore::park)).unwrap();
+/// assert_eq!(std::io::Error::from(late.unwrap_err()).kind(), std::io::ErrorKind::TimedOut);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 

@@ -13,6 +13,19 @@ use crate::sched::Cx;
 ///
 /// Unwinds (without a panic message) when the coroutine is cancelled, or a
 /// [`timeout`](crate::timeout) around this ends.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// crore::run(|| {
+///     let begun = Instant::now();
+///     let other = crore::spawn(|| crore::sleep(Duration::from_millis(20)));
+///     crore::sleep(Duration::from_millis(20)); // both at the same time
+///     other.join().unwrap();
+///     assert!(begun.elapsed() >= Duration::from_millis(20));
+/// }).unwrap();
+/// ```
 pub fn sleep(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(deadline) => sleep_until(deadline),
@@ -24,6 +37,13 @@ pub fn sleep(duration: Duration) {
 }
 
 /// Sleeps until `deadline`, which may have passed. See [`sleep`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// let end = Instant::now() + Duration::from_millis(5);
+/// crore::run(|| crore::sleep_until(end)).unwrap();
+/// assert!(Instant::now() >= end);
+/// ```
 pub fn sleep_until(deadline: Instant) {
     match Cx::parkable() {
         Some(cx) => {
@@ -42,6 +62,20 @@ pub fn sleep_until(deadline: Instant) {
 ///
 /// Unwinds (without a panic message) when the coroutine is cancelled, or a
 /// [`timeout`](crate::timeout) around this ends.
+///
+/// # Examples
+///
+/// ```
+/// use std::{cell::Cell, rc::Rc};
+/// crore::run(|| {
+///     let turn = Rc::new(Cell::new(0));
+///     let other = crore::spawn_local({ let turn = Rc::clone(&turn); move || turn.set(1) });
+///     assert_eq!(turn.get(), 0);
+///     crore::yield_now(); // the other one's turn
+///     assert_eq!(turn.get(), 1);
+///     other.join().unwrap();
+/// }).unwrap();
+/// ```
 #[inline(always)]
 pub fn yield_now() {
     match Cx::parkable() {
@@ -87,6 +121,13 @@ pub fn park() {
 /// # Panics
 ///
 /// As [`park`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// crore::run(|| crore::park_timeout(Duration::from_millis(1))).unwrap(); // nobody unparks it
+/// ```
 pub fn park_timeout(timeout: Duration) {
     match Cx::running() {
         Some(cx) => cx.take_token_until(Instant::now().checked_add(timeout)),

@@ -7,6 +7,7 @@
 //! clippy's to find.
 
 mod circles;
+mod examples;
 mod pages;
 mod rooms;
 mod text;

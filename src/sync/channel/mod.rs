@@ -55,6 +55,13 @@ use state::{State, Stop, Want};
 
 /// Makes a channel that holds up to `capacity` values; senders wait while it
 /// is full. With 0 it is a [`rendezvous`].
+///
+/// ```
+/// let (tx, rx) = crore::sync::channel::bounded(1);
+/// tx.send(1).unwrap();
+/// assert!(tx.try_send(2).is_err()); // full: `send` would wait
+/// assert_eq!(rx.recv(), Ok(1));
+/// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let channel = Arc::new(Lock::new(State::new(capacity)));
     (
@@ -66,6 +73,13 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 }
 
 /// Makes a channel that holds what comes; senders never wait.
+///
+/// ```
+/// let (tx, rx) = crore::sync::channel::unbounded();
+/// (0..1000).for_each(|i| tx.send(i).unwrap()); // never waits
+/// drop(tx);
+/// assert_eq!(rx.iter().count(), 1000);
+/// ```
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     bounded(usize::MAX)
 }
@@ -86,17 +100,53 @@ pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
 }
 
 /// The end of a channel that values go in at. Clones send to the same channel.
+///
+/// ```
+/// crore::run(|| {
+///     let (tx, rx) = crore::sync::channel::bounded(1);
+///     for i in 0..3 {
+///         let tx = tx.clone();
+///         crore::spawn(move || tx.send(i).unwrap()); // parks while the channel is full
+///     }
+///     drop(tx); // when the last sender is gone, the receiver's iteration ends
+///     assert_eq!(rx.iter().sum::<i32>(), 3);
+/// }).unwrap();
+/// ```
 pub struct Sender<T> {
     channel: Arc<Lock<State<T>>>,
 }
 
 /// The end of a channel that values come out of. Clones share the values:
 /// each goes to one of them.
+///
+/// ```
+/// crore::run(|| {
+///     let (tx, rx) = crore::sync::channel::bounded(8);
+///     let workers: Vec<_> = (0..2)
+///         .map(|_| {
+///             let rx = rx.clone(); // each value goes to one of them
+///             crore::spawn(move || rx.iter().sum::<u32>())
+///         })
+///         .collect();
+///     (0..10).for_each(|i| tx.send(i).unwrap());
+///     drop(tx);
+///     let sums = workers.into_iter().map(|worker| worker.join().unwrap());
+///     assert_eq!(sums.sum::<u32>(), 45);
+/// }).unwrap();
+/// ```
 pub struct Receiver<T> {
     channel: Arc<Lock<State<T>>>,
 }
 
 /// Why [`Sender::send_timeout`] returned the value.
+///
+/// ```
+/// use crore::sync::channel::{SendTimeoutError, bounded};
+/// let (tx, rx) = bounded(1);
+/// drop(rx);
+/// let gone = tx.send_timeout(7, std::time::Duration::from_millis(1));
+/// assert_eq!(gone, Err(SendTimeoutError::Disconnected(7))); // the value comes back
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SendTimeoutError<T> {
     /// The channel stayed full.
@@ -111,6 +161,15 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// All receivers are gone; the error contains the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = crore::sync::channel::bounded(1);
+    /// tx.send("hi").unwrap();
+    /// drop(rx);
+    /// assert_eq!(tx.send("lost").unwrap_err().0, "lost");
+    /// ```
     #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         if waits_freely() {
@@ -134,6 +193,15 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// The channel is full or has no receivers; the error contains the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use crore::sync::channel::{TrySendError, bounded};
+    /// let (tx, _rx) = bounded(1);
+    /// assert_eq!(tx.try_send(1), Ok(()));
+    /// assert_eq!(tx.try_send(2), Err(TrySendError::Full(2)));
+    /// ```
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let mut wakes = WakeList::new();
@@ -177,11 +245,28 @@ impl<T> Sender<T> {
     }
 
     /// Sends as a future, which waits while the channel is full.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let (tx, rx) = crore::sync::channel::rendezvous();
+    ///     let sender = crore::spawn_future(async move { tx.send_async(7).await });
+    ///     assert_eq!(rx.recv(), Ok(7));
+    ///     assert_eq!(sender.join().unwrap(), Ok(()));
+    /// }).unwrap();
+    /// ```
     pub fn send_async(&self, value: T) -> SendFuture<'_, T> {
         SendFuture::new(self, value)
     }
 
     /// Sending `value`, as a case for [`select`].
+    ///
+    /// ```
+    /// use crore::sync::channel::{bounded, select};
+    /// let (tx, rx) = bounded(1);
+    /// let mut sent = tx.case(7);
+    /// select(&mut [&mut sent]);
+    /// assert_eq!((sent.take(), rx.recv()), (Some(Ok(())), Ok(7)));
+    /// ```
     pub fn case(&self, value: T) -> SendCase<'_, T> {
         SendCase::new(self, value)
     }
@@ -213,6 +298,16 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// The channel is empty and all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let (tx, rx) = crore::sync::channel::bounded(1);
+    /// tx.send(7).unwrap();
+    /// drop(tx);
+    /// assert_eq!(rx.recv(), Ok(7)); // what was sent still comes
+    /// assert!(rx.recv().is_err());
+    /// ```
     #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
         if waits_freely() {
@@ -235,6 +330,16 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// The channel is empty, and perhaps all senders are gone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use crore::sync::channel::{TryRecvError, bounded};
+    /// let (tx, rx) = bounded::<u32>(1);
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    /// drop(tx);
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Disconnected));
+    /// ```
     #[inline]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let mut wakes = WakeList::new();
@@ -275,21 +380,52 @@ impl<T> Receiver<T> {
     }
 
     /// Receives as a future, which waits while the channel is empty.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let (tx, rx) = crore::sync::channel::bounded(1);
+    ///     let receiver = crore::spawn_future(async move { rx.recv_async().await });
+    ///     tx.send(7).unwrap();
+    ///     assert_eq!(receiver.join().unwrap(), Ok(7));
+    /// }).unwrap();
+    /// ```
     pub fn recv_async(&self) -> RecvFuture<'_, T> {
         RecvFuture::new(self)
     }
 
     /// Receiving, as a case for [`select`].
+    ///
+    /// ```
+    /// use crore::sync::channel::{bounded, select};
+    /// let ((tx, rx), (_other, never)) = (bounded(1), bounded::<u32>(1));
+    /// tx.send(7).unwrap();
+    /// let (mut one, mut two) = (rx.case(), never.case());
+    /// assert_eq!(select(&mut [&mut one, &mut two]), 0);
+    /// assert_eq!(one.take(), Some(Ok(7)));
+    /// ```
     pub fn case(&self) -> RecvCase<'_, T> {
         RecvCase::new(self)
     }
 
     /// The values as they come, until all senders are gone.
+    ///
+    /// ```
+    /// let (tx, rx) = crore::sync::channel::unbounded();
+    /// (0..3).for_each(|i| tx.send(i).unwrap());
+    /// drop(tx); // or it would wait for more
+    /// assert_eq!(rx.iter().sum::<i32>(), 3);
+    /// ```
     pub fn iter(&self) -> Iter<'_, T> {
         Iter { receiver: self }
     }
 
     /// The values that are there, without waiting.
+    ///
+    /// ```
+    /// let (tx, rx) = crore::sync::channel::unbounded();
+    /// (0..3).for_each(|i| tx.send(i).unwrap());
+    /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [0, 1, 2]); // does not wait for more
+    /// ```
     pub fn try_iter(&self) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| self.try_recv().ok())
     }
@@ -368,12 +504,29 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// See [`Receiver::iter`].
+///
+/// ```
+/// let (tx, rx) = crore::sync::channel::unbounded();
+/// tx.send(7).unwrap();
+/// drop(tx);
+/// let iter: crore::sync::channel::Iter<'_, i32> = rx.iter();
+/// assert_eq!(iter.collect::<Vec<_>>(), [7]);
+/// ```
 #[derive(Debug)]
 pub struct Iter<'a, T> {
     receiver: &'a Receiver<T>,
 }
 
 /// The values of a receiver that is owned.
+///
+/// ```
+/// let (tx, rx) = crore::sync::channel::unbounded();
+/// tx.send(7).unwrap();
+/// drop(tx);
+/// for value in rx {
+///     assert_eq!(value, 7);
+/// }
+/// ```
 #[derive(Debug)]
 pub struct IntoIter<T> {
     receiver: Receiver<T>,

@@ -20,6 +20,15 @@ use crate::sync::waiters::{Key, WakeList};
 
 /// A channel operation that [`select`] can wait for: [`Receiver::case`] or
 /// [`Sender::case`]. Nobody else implements it.
+///
+/// ```
+/// use crore::sync::channel::{Case, bounded, try_select};
+/// let channels: Vec<_> = (0..3).map(|_| bounded::<u32>(1)).collect();
+/// channels[2].0.send(7).unwrap();
+/// let mut cases: Vec<_> = channels.iter().map(|(_, rx)| rx.case()).collect();
+/// let mut list: Vec<&mut dyn Case> = cases.iter_mut().map(|case| case as _).collect();
+/// assert_eq!(try_select(&mut list), Some(2));
+/// ```
 pub trait Case: Operation {}
 
 /// What a case does for `select`; not for callers.
@@ -80,6 +89,12 @@ pub fn select(cases: &mut [&mut dyn Case]) -> usize {
 }
 
 /// Does one of `cases` if that needs no waiting, and says which.
+///
+/// ```
+/// use crore::sync::channel::{bounded, try_select};
+/// let (_tx, rx) = bounded::<u32>(1);
+/// assert_eq!(try_select(&mut [&mut rx.case()]), None);
+/// ```
 pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
     let n = cases.len();
     if n == 0 {
@@ -92,6 +107,13 @@ pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
 }
 
 /// As [`select`], for at most `timeout`.
+///
+/// ```
+/// use crore::sync::channel::{bounded, select_timeout};
+/// let (_tx, rx) = bounded::<u32>(1);
+/// let late = select_timeout(&mut [&mut rx.case()], std::time::Duration::from_millis(1));
+/// assert_eq!(late, None);
+/// ```
 pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<usize> {
     let deadline = Instant::now().checked_add(timeout);
     try_select(cases).or_else(|| {
@@ -130,6 +152,14 @@ pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut (dyn Case + Send + 'c)]) -> 
 }
 
 /// The future of [`select_async`].
+///
+/// ```
+/// use crore::sync::channel::{bounded, select_async};
+/// let (tx, rx) = bounded(1);
+/// tx.send(7).unwrap();
+/// let first = crore::run(|| crore::block_on(select_async(&mut [&mut rx.case()]))).unwrap();
+/// assert_eq!(first, 0);
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Select<'a, 'c, C: Case + ?Sized = dyn Case + Send + 'c> {
     cases: &'a mut [&'c mut C],
@@ -221,6 +251,15 @@ impl<C: Case + ?Sized> fmt::Debug for Select<'_, '_, C> {
 /// Receiving, as a case; see [`Receiver::case`]. It can be used again after
 /// its result was taken; a value that is never taken goes back to the front
 /// of the channel.
+///
+/// ```
+/// use crore::sync::channel::{RecvCase, bounded, select};
+/// let (tx, rx) = bounded(1);
+/// tx.send(7).unwrap();
+/// let mut case: RecvCase<'_, i32> = rx.case();
+/// select(&mut [&mut case]);
+/// assert_eq!(case.take(), Some(Ok(7)));
+/// ```
 pub struct RecvCase<'a, T> {
     channel: &'a Lock<State<T>>,
     key: Option<Key>,
@@ -317,6 +356,14 @@ impl<T> fmt::Debug for RecvCase<'_, T> {
 
 /// Sending, as a case; see [`Sender::case`]. While it is not done it keeps
 /// the value, and can be used again.
+///
+/// ```
+/// use crore::sync::channel::{SendCase, bounded, try_select};
+/// let (tx, _rx) = bounded(0);
+/// let mut case: SendCase<'_, i32> = tx.case(7);
+/// assert_eq!(try_select(&mut [&mut case]), None); // nobody receives
+/// assert_eq!(case.into_value(), Some(7));
+/// ```
 pub struct SendCase<'a, T> {
     channel: &'a Lock<State<T>>,
     key: Option<Key>,

@@ -14,6 +14,14 @@ use crate::sync::waiters::{Key, WakeList};
 
 /// The future of [`Sender::send_async`]. Dropping it before it has ended
 /// drops the value too, unless a receiver has it already.
+///
+/// ```
+/// use crore::sync::channel::{SendFuture, bounded};
+/// let (tx, rx) = bounded(1);
+/// let future: SendFuture<'_, i32> = tx.send_async(7);
+/// crore::run(|| crore::block_on(future)).unwrap().unwrap();
+/// assert_eq!(rx.recv(), Ok(7));
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct SendFuture<'a, T> {
     channel: &'a Lock<State<T>>,
@@ -110,6 +118,14 @@ impl<T> fmt::Debug for SendFuture<'_, T> {
 /// when it is dropped goes back to the front of the channel. One that is
 /// forgotten ([`std::mem::forget`]) while it waits keeps the value that it is
 /// handed, and with it the channel open.
+///
+/// ```
+/// use crore::sync::channel::{RecvFuture, bounded};
+/// let (tx, rx) = bounded(1);
+/// tx.send(7).unwrap();
+/// let future: RecvFuture<'_, i32> = rx.recv_async();
+/// assert_eq!(crore::run(|| crore::block_on(future)).unwrap(), Ok(7));
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct RecvFuture<'a, T> {
     channel: &'a Lock<State<T>>,
