@@ -40,6 +40,7 @@ mod real {
 
     use atomic::{AtomicBool, Ordering};
 
+    use crate::sys::syscall::sched_yield;
     use crate::util::section::Section;
 
     /// A SeqCst fence right after an exchange: taking a lock, for one. On
@@ -137,7 +138,9 @@ mod real {
                     spins += 1;
                     hint::spin_loop();
                 } else {
-                    yield_time_slice();
+                    // The libc symbol would suspend a coroutine, which is
+                    // forbidden here.
+                    sched_yield();
                 }
             }
         }
@@ -176,34 +179,6 @@ mod real {
         #[inline(always)]
         fn drop(&mut self) {
             self.lock.held.store(false, Ordering::Release);
-        }
-    }
-
-    /// `sched_yield`, past the hooks: inside a coroutine the libc symbol would
-    /// suspend it, and this is called where suspending is forbidden.
-    fn yield_time_slice() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: system call 24, sched_yield, takes nothing and touches no
-        // memory; the kernel clobbers rcx and r11 only.
-        unsafe {
-            std::arch::asm!(
-                "syscall",
-                inlateout("rax") 24_usize => _,
-                out("rcx") _,
-                out("r11") _,
-                options(nostack, preserves_flags),
-            );
-        }
-        #[cfg(target_arch = "aarch64")]
-        // SAFETY: system call 124, sched_yield, takes nothing and touches no
-        // memory; the result comes back in x0.
-        unsafe {
-            std::arch::asm!(
-                "svc 0",
-                in("x8") 124_usize,
-                lateout("x0") _,
-                options(nostack, preserves_flags),
-            );
         }
     }
 

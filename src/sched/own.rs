@@ -39,12 +39,12 @@ use super::remote::Remote;
 use super::worker::Worker;
 use crate::stack::StackBounds;
 use crate::switch::{Carrier, EntryPoint, SwitchReason, take_panic};
-use crate::sys::tls::{self, Block, ThreadPointer};
+use crate::sys::tls::{self, ThreadPointer, TlsBlock};
 use crate::task::{Addr, Flags, Slot, set_running};
 
 /// A coroutine's block, and what is to be done with it.
 pub(super) struct Own {
-    block: Block,
+    block: TlsBlock,
     /// What the carrier is to run next, instead of going on.
     entry: Cell<*const EntryPoint>,
     /// Set once the coroutine's closure has unwound: with what.
@@ -61,7 +61,7 @@ pub(super) struct OwnBlocks {
     /// where it is.
     used: RefCell<Slab<Box<Own>>>,
     /// Those that wait for a coroutine, the one used last at the end.
-    free: RefCell<Vec<Block>>,
+    free: RefCell<Vec<TlsBlock>>,
     most: usize,
     /// Where the thread is noted: its worker's number.
     place: usize,
@@ -69,7 +69,7 @@ pub(super) struct OwnBlocks {
 
 impl Drop for OwnBlocks {
     fn drop(&mut self) {
-        tls::no_thread_is(self.place);
+        tls::unregister_thread(self.place);
     }
 }
 
@@ -80,7 +80,7 @@ impl OwnBlocks {
     /// Made on the thread that uses it, the worker of this number.
     pub(super) fn new(most: usize, worker: u32) -> Self {
         let place = worker as usize;
-        tls::this_thread_is(place);
+        tls::register_thread(place);
         Self {
             place,
             thread: ThreadPointer::current(),
@@ -97,7 +97,7 @@ impl OwnBlocks {
     /// No memory, or there are none here.
     pub(super) fn take(&self, slot: &Slot, stack: StackBounds) -> io::Result<()> {
         let free = self.free.borrow_mut().pop();
-        let block = free.map_or_else(Block::new, Ok)?;
+        let block = free.map_or_else(TlsBlock::new, Ok)?;
         let (limit, base) = (stack.limit.get(), stack.base.get());
         // SAFETY: a block in the pool is nobody's: its coroutine has ended. We
         // are on the worker's stack, and use no thread-local here.
@@ -254,7 +254,7 @@ pub(super) unsafe fn to_block(own: &Own) {
 /// number is another than its parent's.
 #[inline(never)]
 pub(super) fn note_child() {
-    tls::this_thread_is(0);
+    tls::register_thread(0);
 }
 
 /// In a forked child: makes glibc know the block that is in use.

@@ -44,6 +44,12 @@ pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
     }
 }
 
+/// Lets other threads run.
+pub(crate) fn sched_yield() {
+    // SAFETY: no arguments, no memory.
+    let _ = unsafe { syscall(libc::SYS_sched_yield, six([])) };
+}
+
 /// Asks again as long as signals interrupt: a question that does not wait can
 /// be interrupted, too (`poll` with no time left says `EINTR`), and has no
 /// answer then.

@@ -1,5 +1,5 @@
-//! Where there are no thread-locals of one's own: the same names, and the
-//! reason. No [`Block`] can exist here.
+//! The stand-in where own thread-locals are not supported: the same names, and
+//! the reason. No [`TlsBlock`] can exist here.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,9 +21,9 @@ impl ThreadPointer {
 
 /// Never made here.
 #[derive(Debug)]
-pub(crate) struct Block(Infallible);
+pub(crate) struct TlsBlock(Infallible);
 
-impl Block {
+impl TlsBlock {
     pub(crate) fn new() -> io::Result<Self> {
         Err(io::Error::new(io::ErrorKind::Unsupported, WHY))
     }
@@ -86,9 +86,9 @@ pub(crate) fn support() -> Result<(), &'static str> {
     Err(WHY)
 }
 
-pub(crate) fn this_thread_is(_: usize) {}
+pub(crate) fn register_thread(_: usize) {}
 
-pub(crate) fn no_thread_is(_: usize) {}
+pub(crate) fn unregister_thread(_: usize) {}
 
 /// # Safety
 ///

@@ -1,17 +1,17 @@
-//! Thread-locals of one's own for code that is no thread: blocks of
-//! thread-local memory that this thread can change to and back.
+//! TLS blocks for code that is no thread: thread-local memory, with the thread
+//! control block (TCB), that a thread can change to and back.
 //!
-//! Lives here: what is known of glibc and how it is checked ([`support`]), the
-//! making and ending of a [`Block`], and the one instruction that changes to
-//! it. Does not live here: whose blocks they are and when they are changed
-//! (`sched/own.rs`). README.md says why each part of glibc stays right.
+//! Lives here: glibc's layout and its check ([`support`]), the making and ending
+//! of a [`TlsBlock`], and the one instruction that changes to it. Lives
+//! elsewhere: whose blocks they are and when they are changed (`sched`).
+//! README.md says why each part of glibc stays right.
 //!
 //! ```text
 //!   a block, as glibc lays out a thread's
 //!   ┌──────────────┬─────┬─────────┬────────────────┐
 //!   │ static TLS   │ ... │ libc's  │ struct pthread │
 //!   └──────────────┴─────┴─────────┴────────────────┘
-//!    of every module, by offset    ↑ thread pointer (fs), `Block::pointer`
+//!    of every module, by offset    ↑ thread pointer (fs), `TlsBlock::pointer`
 //! ```
 
 #[cfg(all(
@@ -34,11 +34,11 @@ mod kind;
 #[cfg(feature = "hook")]
 pub(crate) use kind::with_kernel_tid;
 pub(crate) use kind::{
-    Block, ThreadPointer, end_of_thread_locals, no_thread_is, support, this_thread_is,
+    ThreadPointer, TlsBlock, end_of_thread_locals, register_thread, support, unregister_thread,
 };
 
 /// The numbers of threads from here on are those of blocks.
 pub(crate) const FIRST_NUMBER: u32 = 1 << 22;
 
-/// So many threads can be noted by [`this_thread_is`].
+/// So many threads can be registered by [`register_thread`].
 pub(crate) const MAX_THREADS: usize = 1 << 10;

@@ -1,53 +1,42 @@
-//! Whether this glibc is as it is taken to be; found out once.
+//! The check of this process's glibc, made once: whether it is as the code here
+//! takes it to be, tried out on a block.
 
 use std::cell::Cell;
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::Why;
-use super::block::{Block, ThreadPointer, visit};
-use super::facts::{Facts, version};
-use super::list::Lists;
+use super::Refusal;
+use super::block::{Glibc, TlsBlock};
+use super::layout::{GlibcLayout, version};
+use super::list::ThreadLists;
 use super::probe;
+use super::setxid;
 use super::template::{Template, Word};
+use super::thread_pointer::{Offset, ThreadPointer, call_in};
 use crate::util::section::Section;
-
-/// What is known of glibc, once it has been checked.
-pub(super) struct Known {
-    pub(super) facts: &'static Facts,
-    pub(super) lists: &'static Lists,
-    pub(super) template: Template,
-}
-
-impl std::fmt::Debug for Known {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known")
-            .field("template", &self.template)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Whether there can be thread-locals of one's own here; if not, why.
 pub(crate) fn support() -> Result<(), &'static str> {
-    known().map(|_| ())
+    glibc().map(|_| ())
 }
 
-/// The first call makes three threads, which end at once. It never parks a
-/// coroutine, so no other can meet it half done on the same thread.
-pub(super) fn known() -> Result<&'static Known, &'static str> {
-    static KNOWN: OnceLock<Result<&'static Known, Why>> = OnceLock::new();
-    let known = KNOWN.get_or_init(|| find().map_err(explain));
-    known.as_ref().copied().map_err(String::as_str)
+/// The first call makes three threads, which end at once. It is a section, so
+/// no other coroutine can meet it half done on the same thread (I11).
+pub(super) fn glibc() -> Result<&'static Glibc, &'static str> {
+    static GLIBC: OnceLock<Result<&'static Glibc, Refusal>> = OnceLock::new();
+    let found = GLIBC.get_or_init(|| find().map_err(explain));
+    found.as_ref().copied().map_err(String::as_str)
 }
 
-fn explain(why: Why) -> Why {
+fn explain(why: Refusal) -> Refusal {
     format!(
         "own thread-locals are not available: glibc {}: {why}",
         version()
     )
 }
 
-fn find() -> Result<&'static Known, Why> {
+fn find() -> Result<&'static Glibc, Refusal> {
     let _section = Section::enter();
     if cfg!(feature = "sanitizer") || cfg!(asan) {
         return Err("a sanitizer keeps track of threads in its own way".into());
@@ -60,39 +49,53 @@ fn find() -> Result<&'static Known, Why> {
                 .into(),
         );
     }
-    let facts: &'static Facts = Box::leak(Box::new(Facts::find()?));
-    // SAFETY: `Facts` found it under its name.
-    let lists = unsafe { Lists::around(facts.user_stacks) };
-    let pair = probe::look(facts, lists)?;
-    let template = Template::learn(facts, &pair)?;
-    let known = Box::leak(Box::new(Known {
-        facts,
+    let layout: &'static GlibcLayout = Box::leak(Box::new(GlibcLayout::find()?));
+    // SAFETY: `GlibcLayout` found it under its name.
+    let lists = unsafe { ThreadLists::around(layout.user_stacks) };
+    let pair = probe::look(layout, lists)?;
+    let template = Template::learn(layout, &pair)?;
+    let glibc = Box::leak(Box::new(Glibc {
+        layout,
         lists,
         template,
     }));
-    known.try_out()?;
-    Ok(known)
+    glibc.try_out()?;
+    Ok(glibc)
 }
 
 /// Bit 1 of `AT_HWCAP2` on x86: the kernel has enabled the instructions.
 const HWCAP2_FSGSBASE: u64 = 2;
 
-impl Known {
+impl TlsBlock {
+    /// A block that must be [renewed](TlsBlock::renew) before its use.
+    ///
+    /// # Errors
+    ///
+    /// No memory; or `Unsupported`, with the reason.
+    pub(crate) fn new() -> io::Result<Self> {
+        let glibc = glibc().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
+        setxid::watch(glibc.layout.tid as Offset);
+        Self::with(glibc)
+    }
+}
+
+impl Glibc {
     /// Makes a block and looks at what glibc thinks of it.
-    fn try_out(&'static self) -> Result<(), Why> {
+    fn try_out(&'static self) -> Result<(), Refusal> {
         let why = |error: std::io::Error| error.to_string();
-        let block = Block::with(self).map_err(why)?;
-        // SAFETY: nobody uses the new block; no thread-locals in this frame
-        // but within the calls.
+        let block = TlsBlock::with(self).map_err(why)?;
+        // SAFETY: no code uses the new block; this frame uses thread-locals in
+        // calls only (I12).
         let block = unsafe { block.renew((0, 0)) }.map_err(why)?;
         self.libc_is_new(&block)?;
         let here = ThreadPointer::current();
         MINE.set(THREAD);
-        // SAFETY: the block is complete and nobody's; `look` uses no heap.
-        unsafe { visit(block.pointer(), here, look) };
+        // SAFETY: the block is complete and ours alone, `look` uses no heap, and
+        // this frame uses thread-locals in calls only (I12).
+        unsafe { call_in(block.pointer(), here, look) };
         let [itself, errno, mine] = SEEN.each_ref().map(|seen| seen.load(Relaxed));
         let pointer = block.pointer().address();
-        if itself != pointer || errno != pointer.wrapping_add_signed(self.facts.errno) {
+        if itself != pointer || errno != pointer.wrapping_add_signed(self.layout.errno) {
             return Err("a block of its making is not taken for a thread's".into());
         }
         if mine != NEW || MINE.get() != THREAD {
@@ -102,8 +105,8 @@ impl Known {
     }
 
     /// libc's thread-locals in a new block must be those of a new thread.
-    fn libc_is_new(&self, block: &Block) -> Result<(), Why> {
-        let resolver = (self.facts.resolver - self.facts.libc.0) as usize / size_of::<usize>();
+    fn libc_is_new(&self, block: &TlsBlock) -> Result<(), Refusal> {
+        let resolver = (self.layout.resolver - self.layout.libc.0) as usize / size_of::<usize>();
         let words = block.libc_words().into_iter().zip(&self.template.libc);
         for (i, (is, should)) in words.enumerate() {
             if i != resolver && Word::Same(is) != *should {

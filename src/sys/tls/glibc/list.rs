@@ -1,12 +1,11 @@
-//! glibc's list of threads, and its lock.
+//! glibc's lists of threads (`_dl_stack_user` and two more), and their lock.
 //!
 //! glibc looks at every thread of the process in three situations: a library
-//! loaded later gets static TLS, which must be given its first values; a
-//! library is unloaded, which must wait for look-ups in progress; the
-//! process's user changes, of which every thread must be told. For the first
-//! two a block has to be in the list. It enters where threads are whose stacks
-//! are the program's: that list is walked and nothing else (the memory behind
-//! it is never reused by glibc, `fork` empties it in the child).
+//! that is loaded later gets static TLS, whose first values are written; a
+//! library is unloaded, which waits for look-ups in progress; the process's user
+//! changes, for which every thread is signalled. For the first two a block has to
+//! be in a list. It enters that of threads with stacks of the program: glibc only
+//! walks it (never reuses its memory; `fork` empties it in the child).
 //!
 //! The lock has no name, but a place: behind the three lists and two words.
 //! [`super::probe`] proves it by holding it: glibc must wait for it.
@@ -18,23 +17,23 @@ use super::futex;
 
 /// A node of the list, and its head.
 #[repr(C)]
-pub(super) struct Node {
+pub(super) struct ThreadNode {
     next: AtomicUsize,
     prev: AtomicUsize,
 }
 
 /// The lists as they lie in the linker's data: each closed in a circle.
 #[repr(C)]
-pub(super) struct Lists {
-    used: Node,
-    user: Node,
-    cache: Node,
+pub(super) struct ThreadLists {
+    used: ThreadNode,
+    user: ThreadNode,
+    cache: ThreadNode,
     cached_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     lock: AtomicU32,
 }
 
-impl Lists {
+impl ThreadLists {
     /// The lists around the one of this address.
     ///
     /// # Safety
@@ -50,7 +49,7 @@ impl Lists {
     /// Whether the words are such as they may be: of lists, and of a lock that
     /// is free. Others change them, so one look does not refute it.
     pub(super) fn look_right(&self) -> bool {
-        let plausible = |head: &Node| {
+        let plausible = |head: &ThreadNode| {
             let next = head.next.load(Ordering::Relaxed);
             let prev = head.prev.load(Ordering::Relaxed);
             let own = address(head);
@@ -129,7 +128,7 @@ impl Lists {
     ///
     /// - The lock is held, or there is no other thread.
     /// - `at` is a block's node, in no list, whose memory stays until
-    ///   [`Lists::remove`].
+    ///   [`ThreadLists::remove`].
     pub(super) unsafe fn insert(&self, at: usize) {
         let next = self.user.next.load(Ordering::Relaxed);
         // SAFETY: nodes of the list, which the lock keeps as they are.
@@ -145,7 +144,7 @@ impl Lists {
     /// # Safety
     ///
     /// - The lock is held.
-    /// - [`Lists::insert`] put it there.
+    /// - [`ThreadLists::insert`] put it there.
     pub(super) unsafe fn remove(&self, at: usize) {
         // SAFETY: as above.
         let gone = unsafe { node(at) };
@@ -171,14 +170,14 @@ impl Lists {
     }
 }
 
-fn address(node: &Node) -> usize {
+fn address(node: &ThreadNode) -> usize {
     ptr::from_ref(node).expose_provenance()
 }
 
 /// # Safety
 ///
 /// - There is a node at the address, and stays while it is used.
-unsafe fn node(at: usize) -> &'static Node {
+unsafe fn node(at: usize) -> &'static ThreadNode {
     // SAFETY: the caller's word.
     unsafe { &*ptr::with_exposed_provenance(at) }
 }

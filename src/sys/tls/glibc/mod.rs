@@ -1,22 +1,26 @@
-//! Blocks as glibc makes them for threads, on x86_64. README.md, one folder up,
-//! has the whole argument.
+//! TLS blocks as glibc makes them for threads, on x86_64. README.md, one folder
+//! up, has the whole argument.
 
 mod block;
 mod check;
-mod facts;
+mod entered;
 mod futex;
+mod layout;
 mod list;
 mod probe;
 mod setxid;
 mod template;
 #[cfg(test)]
 mod tests;
+mod thread_pointer;
 
-#[cfg(feature = "hook")]
-pub(crate) use block::with_kernel_tid;
-pub(crate) use block::{Block, ThreadPointer, end_of_thread_locals};
+pub(crate) use block::TlsBlock;
 pub(crate) use check::support;
-pub(crate) use setxid::{no_thread_is, this_thread_is};
+pub(crate) use entered::end_of_thread_locals;
+#[cfg(feature = "hook")]
+pub(crate) use entered::with_kernel_tid;
+pub(crate) use setxid::{register_thread, unregister_thread};
+pub(crate) use thread_pointer::ThreadPointer;
 
 /// Why there can be no thread-locals of one's own here, in words.
-type Why = String;
+type Refusal = String;

@@ -1,42 +1,44 @@
-//! Two threads that glibc makes for us to look at.
+//! Probe threads: two pthreads whose `struct pthread` and libc's thread-locals
+//! are compared word by word, to learn what a thread's block must contain.
 //!
-//! What a thread's block must contain is not written down anywhere, so it is
-//! read off real threads: two of them, made the same way at two places, copy
-//! their own `struct pthread` and libc's thread-locals while they are still
-//! untouched. What differs between the two, and how, says what each word is
-//! ([`super::template`]). Then each does what makes libc allocate something
-//! per thread, so that the words that hold it are known.
+//! That is not written down anywhere. The two are made the same way on two
+//! stacks, and copy their words while those are still untouched. What differs
+//! between the two, and how, says what each word is ([`super::template`]). Then
+//! each does what makes libc allocate something per thread, so that the words
+//! that hold it are known.
 //!
 //! They are made while the word that should be glibc's lock is held. If it is
-//! the lock, the maker waits for it, which shows in the word; if not, the
-//! thread is there although it could not be, and nothing is supported.
+//! the lock, the thread that makes them waits for it, which shows in the word;
+//! if not, a thread is there although it could not be, and nothing is supported.
 
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{mem, ptr};
 
-use super::Why;
-use super::facts::{Facts, thread_pointer};
-use super::futex::{self, Flag};
-use super::list::Lists;
+use super::Refusal;
+use super::futex::{self, Latch};
+use super::layout::GlibcLayout;
+use super::list::ThreadLists;
+use super::thread_pointer::thread_pointer;
 use crate::sys::mem::{PAGE, Reserve};
+use crate::sys::syscall::sched_yield;
 
 /// What one of the two saw of itself.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ProbeThread {
     pub(super) pointer: usize,
     pub(super) tid: u32,
     /// The lowest byte of its stack.
     pub(super) stack: usize,
     /// At the start, after using the heap, after asking for names that have to
     /// be made up.
-    pub(super) at: [Moment; 3],
+    pub(super) at: [Snapshot; 3],
 }
 
 /// Copies, in words.
 #[derive(Debug, Default)]
-pub(super) struct Moment {
+pub(super) struct Snapshot {
     /// `struct pthread`.
     pub(super) thread: Vec<usize>,
     /// libc's thread-locals.
@@ -44,54 +46,57 @@ pub(super) struct Moment {
 }
 
 /// Both, and the length of the stacks that they had.
-pub(super) struct Pair {
-    pub(super) seen: [Seen; 2],
+pub(super) struct ProbePair {
+    pub(super) seen: [ProbeThread; 2],
     pub(super) stack_len: usize,
 }
 
 /// What the threads share. It is never freed: the last of them raises `done`
 /// and still has to end.
-struct Shared {
-    facts: &'static Facts,
-    lists: &'static Lists,
+struct Probe {
+    layout: &'static GlibcLayout,
+    lists: &'static ThreadLists,
     stacks: Reserve,
     stack_len: usize,
     /// The lock is held now.
-    go: Flag,
+    go: Latch,
     /// There is nothing more to wait for.
-    done: Flag,
+    done: Latch,
     /// What `pthread_create` said.
     error: AtomicU32,
     /// Where the thread that runs at present writes to.
-    seen: AtomicPtr<Seen>,
-    written: [Flag; 2],
-    results: [AtomicPtr<Seen>; 2],
+    seen: AtomicPtr<ProbeThread>,
+    written: [Latch; 2],
+    results: [AtomicPtr<ProbeThread>; 2],
 }
 
 /// Makes the two threads. The lists' lock is proven by the way.
-pub(super) fn look(facts: &'static Facts, lists: &'static Lists) -> Result<Pair, Why> {
+pub(super) fn look(
+    layout: &'static GlibcLayout,
+    lists: &'static ThreadLists,
+) -> Result<ProbePair, Refusal> {
     // SAFETY: a null attribute stands for the defaults.
-    let least = unsafe { (facts.min_stack)(ptr::null()) };
+    let least = unsafe { (layout.min_stack)(ptr::null()) };
     let stack_len = (least + 64 * 1024).next_multiple_of(PAGE);
     let stacks = Reserve::new(2 * stack_len).map_err(|error| error.to_string())?;
-    let words = facts.size / size_of::<usize>();
-    let libc_words = facts.libc.1 / size_of::<usize>();
+    let words = layout.size / size_of::<usize>();
+    let libc_words = layout.libc.1 / size_of::<usize>();
     // Room for all that the threads write: they must not use the heap.
-    let empty = || Seen {
-        at: [(); 3].map(|()| Moment {
+    let empty = || ProbeThread {
+        at: [(); 3].map(|()| Snapshot {
             thread: vec![0; words],
             libc: vec![0; libc_words],
         }),
-        ..Seen::default()
+        ..ProbeThread::default()
     };
     let results = [(); 2].map(|()| AtomicPtr::new(Box::into_raw(Box::new(empty()))));
-    let shared: &'static Shared = Box::leak(Box::new(Shared {
-        facts,
+    let shared: &'static Probe = Box::leak(Box::new(Probe {
+        layout,
         lists,
         stacks,
         stack_len,
-        go: Flag::default(),
-        done: Flag::default(),
+        go: Latch::default(),
+        done: Latch::default(),
         error: AtomicU32::new(0),
         seen: AtomicPtr::default(),
         written: Default::default(),
@@ -102,18 +107,18 @@ pub(super) fn look(facts: &'static Facts, lists: &'static Lists) -> Result<Pair,
         return Err("the lock of its list of threads is not where it is expected".into());
     }
     // SAFETY: `done` is up: nobody else uses the boxes any more.
-    let take = |at: &AtomicPtr<Seen>| *unsafe { Box::from_raw(at.load(Ordering::Acquire)) };
-    Ok(Pair {
+    let take = |at: &AtomicPtr<ProbeThread>| *unsafe { Box::from_raw(at.load(Ordering::Acquire)) };
+    Ok(ProbePair {
         seen: [take(&shared.results[0]), take(&shared.results[1])],
         stack_len,
     })
 }
 
-impl Shared {
+impl Probe {
     /// Whether the lock is the lock.
-    fn run(&'static self) -> Result<bool, Why> {
+    fn run(&'static self) -> Result<bool, Refusal> {
         let looks_right = (0..1000).any(|_| {
-            futex::pass();
+            sched_yield();
             self.lists.look_right()
         });
         if !looks_right {
@@ -124,11 +129,11 @@ impl Shared {
         unsafe { spawn(None, maker, ptr::from_ref(self).cast_mut().cast()) }
             .map_err(cannot_create)?;
         while !self.lists.try_lock() {
-            futex::pass();
+            sched_yield();
         }
         self.go.raise();
         while !self.lists.is_waited_for() && !self.done.is_up() {
-            futex::pass();
+            sched_yield();
         }
         // SAFETY: if somebody waits for it, it is the lock, and it is held.
         let proven = self.lists.is_waited_for() && unsafe { self.lists.are_closed() };
@@ -141,7 +146,7 @@ impl Shared {
     }
 }
 
-fn cannot_create(code: c_int) -> Why {
+fn cannot_create(code: c_int) -> Refusal {
     format!(
         "a thread to look at can't be made: {}",
         std::io::Error::from_raw_os_error(code)
@@ -151,7 +156,7 @@ fn cannot_create(code: c_int) -> Why {
 /// Makes both threads, one after the other.
 extern "C" fn maker(shared: *mut c_void) -> *mut c_void {
     // SAFETY: what `run` gave it; it is never freed.
-    let shared = unsafe { &*shared.cast::<Shared>() };
+    let shared = unsafe { &*shared.cast::<Probe>() };
     shared.go.wait();
     for (which, result) in shared.results.iter().enumerate() {
         let seen = result.load(Ordering::Acquire);
@@ -174,15 +179,15 @@ extern "C" fn maker(shared: *mut c_void) -> *mut c_void {
 /// thread-locals.
 extern "C" fn model(shared: *mut c_void) -> *mut c_void {
     // SAFETY: what `maker` gave it; it is never freed.
-    let shared = unsafe { &*shared.cast::<Shared>() };
+    let shared = unsafe { &*shared.cast::<Probe>() };
     // SAFETY: `maker` leaves it to this thread until `written` is up.
     let seen = unsafe { &mut *shared.seen.load(Ordering::Acquire) };
     seen.pointer = thread_pointer();
     seen.tid = futex::tid();
-    let libc = seen.pointer.wrapping_add_signed(shared.facts.libc.0);
-    let mut look = |moment: usize| {
-        copy(seen.pointer, &mut seen.at[moment].thread);
-        copy(libc, &mut seen.at[moment].libc);
+    let libc = seen.pointer.wrapping_add_signed(shared.layout.libc.0);
+    let mut look = |snapshot: usize| {
+        copy(seen.pointer, &mut seen.at[snapshot].thread);
+        copy(libc, &mut seen.at[snapshot].libc);
     };
     look(0);
     // The compiler would leave out memory that nobody uses.

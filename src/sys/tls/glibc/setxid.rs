@@ -1,47 +1,48 @@
-//! `setuid` and its kin: every thread answers as itself, whatever block it uses.
+//! The handler of `SIGSETXID` (`setuid` and its kin): every thread answers as
+//! itself, whatever block it uses.
 //!
-//! The kernel knows users by thread, so glibc asks all threads by a signal of
-//! its own and waits until the mark is gone that it has put on each; its handler
-//! takes the mark off the block *in use*. In a coroutine with a block of its own
-//! that is the wrong one: glibc would ask that thread again until the coroutine
-//! parks, and for ever if the coroutine in turn waits for glibc. So the handler
-//! is ours: it changes to the thread's block, calls glibc's, and changes back.
+//! The kernel knows users by thread, so glibc signals all threads and waits until
+//! the mark is gone that it has put on each; its handler takes the mark off the
+//! block *in use*. In a coroutine with a block of its own that is the wrong one:
+//! glibc would signal that thread again until the coroutine parks, and for ever if
+//! the coroutine in turn waits for glibc. So the handler is ours: it changes to the
+//! thread's block, calls glibc's, and changes back.
 //!
-//! Which block is the thread's is noted here by number. All of it can be read by
-//! a signal handler at any moment: no thread-local, no lock, nothing freed.
+//! A table of worker threads says which block is the thread's. A signal handler
+//! can read all of it at any moment: no thread-local, no lock, nothing freed.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
-use super::block::ThreadPointer;
-use super::facts::{Offset, thread_pointer};
-use super::futex::{syscall, tid};
-use crate::sys::tls::FIRST_NUMBER;
-use crate::sys::tls::MAX_THREADS;
+use super::futex::tid;
+use super::thread_pointer::{Offset, ThreadPointer, thread_pointer};
+use crate::sys::syscall::{six, syscall};
+use crate::sys::tls::{FIRST_NUMBER, MAX_THREADS};
 
 /// glibc's `SIGSETXID`: `sigaction` of libc does not let anybody have it.
 const SIGNAL: c_int = 33;
 
-/// A thread that runs blocks.
-struct Thread {
+/// A worker thread, on which blocks are entered.
+struct WorkerThread {
     /// The kernel's number; 0: none.
     tid: AtomicU32,
     /// Its own block.
     pointer: AtomicUsize,
 }
 
-static THREADS: [Thread; MAX_THREADS] = [const {
-    Thread {
+static THREADS: [WorkerThread; MAX_THREADS] = [const {
+    WorkerThread {
         tid: AtomicU32::new(0),
         pointer: AtomicUsize::new(0),
     }
 }; MAX_THREADS];
 
-/// Notes the calling thread, with its own block in use, at a place.
-pub(crate) fn this_thread_is(place: usize) {
+/// Registers the calling thread, with its own block in use, as this worker.
+pub(crate) fn register_thread(worker: usize) {
     let (tid, pointer) = (tid(), thread_pointer());
-    // One that has gone without a word, whose number the kernel gave again.
+    // A thread that ended without unregistering, whose number the kernel gave
+    // again.
     for thread in &THREADS {
         if thread.tid.load(Ordering::Relaxed) == tid
             && thread.pointer.load(Ordering::Relaxed) != pointer
@@ -49,15 +50,15 @@ pub(crate) fn this_thread_is(place: usize) {
             thread.tid.store(0, Ordering::Relaxed);
         }
     }
-    THREADS[place].tid.store(0, Ordering::Relaxed);
-    THREADS[place].pointer.store(pointer, Ordering::Relaxed);
-    THREADS[place].tid.store(tid, Ordering::Release);
+    THREADS[worker].tid.store(0, Ordering::Relaxed);
+    THREADS[worker].pointer.store(pointer, Ordering::Relaxed);
+    THREADS[worker].tid.store(tid, Ordering::Release);
 }
 
-/// The place is not the calling thread's any more; it may be another's already.
-pub(crate) fn no_thread_is(place: usize) {
-    let noted = &THREADS[place].tid;
-    let _ = noted.compare_exchange(tid(), 0, Ordering::Relaxed, Ordering::Relaxed);
+/// The calling thread is this worker no more; another may be already.
+pub(crate) fn unregister_thread(worker: usize) {
+    let registered = &THREADS[worker].tid;
+    let _ = registered.compare_exchange(tid(), 0, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// The own block of the calling thread, if a coroutine's is in use.
@@ -75,17 +76,17 @@ fn left_behind(tid_at: Offset) -> Option<ThreadPointer> {
     Some(ThreadPointer::of(thread.pointer.load(Ordering::Relaxed)))
 }
 
-/// As the kernel has it.
+/// The kernel's `struct sigaction`.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
-struct Action {
+struct KernelSigaction {
     handler: usize,
     flags: u64,
     restorer: usize,
     mask: u64,
 }
 
-type Handler = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void);
+type SetxidHandler = unsafe extern "C" fn(c_int, *mut c_void, *mut c_void);
 
 /// glibc's handler.
 static THEIRS: AtomicUsize = AtomicUsize::new(0);
@@ -95,9 +96,9 @@ static TID_AT: AtomicIsize = AtomicIsize::new(0);
 /// Puts our handler in the place of glibc's, which is there from the first
 /// thread on, unless that is done.
 pub(super) fn watch(tid_at: Offset) {
-    let mut action = Action::default();
+    let mut action = KernelSigaction::default();
     exchange(None, Some(&mut action));
-    let ours = answer as Handler as usize;
+    let ours = answer as SetxidHandler as usize;
     if action.handler == ours || action.handler == libc::SIG_DFL {
         return;
     }
@@ -112,16 +113,16 @@ pub(super) fn watch(tid_at: Offset) {
 }
 
 /// The kernel's `rt_sigaction`.
-fn exchange(new: Option<&Action>, old: Option<&mut Action>) {
+fn exchange(new: Option<&KernelSigaction>, old: Option<&mut KernelSigaction>) {
     let new = new.map_or(0, |new| ptr::from_ref(new).expose_provenance());
     let old = old.map_or(0, |old| ptr::from_mut(old).expose_provenance());
     let mask_len = size_of::<u64>();
     // SAFETY: both as the kernel has them, or null; the handler and its
     // restorer are good for the rest of the process.
-    unsafe {
+    let _ = unsafe {
         syscall(
             libc::SYS_rt_sigaction,
-            [SIGNAL as usize, new, old, mask_len],
+            six([SIGNAL as usize, new, old, mask_len]),
         )
     };
 }
@@ -129,12 +130,12 @@ fn exchange(new: Option<&Action>, old: Option<&mut Action>) {
 unsafe extern "C" fn answer(signal: c_int, info: *mut c_void, context: *mut c_void) {
     let theirs = THEIRS.load(Ordering::Acquire);
     // SAFETY: `watch` stored glibc's handler before ours could be called.
-    let theirs = unsafe { std::mem::transmute::<usize, Handler>(theirs) };
+    let theirs = unsafe { std::mem::transmute::<usize, SetxidHandler>(theirs) };
     let here = ThreadPointer::current();
     match left_behind(TID_AT.load(Ordering::Relaxed)) {
         // SAFETY: the thread's own block and the one that was in use, both
-        // complete; nobody else runs on the thread meanwhile, as all signals
-        // are blocked. No thread-local in this frame.
+        // complete; nothing else runs on the thread meanwhile, as all signals
+        // are blocked. No thread-local in this frame (I12).
         Some(thread) => unsafe {
             thread.enter();
             theirs(signal, info, context);

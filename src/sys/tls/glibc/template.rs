@@ -1,10 +1,15 @@
-//! What a new block has to contain, learnt from two threads.
+//! Template of a TLS block: its initial words, each learnt by comparing those of
+//! the two probe threads.
+//!
+//! A word that is the same in both, the same distance from its block, or one that
+//! glibc describes is understood. With any other no block is ever made.
 
 use std::ops::Range;
 
-use super::Why;
-use super::facts::{Facts, Offset};
-use super::probe::{Pair, Seen};
+use super::Refusal;
+use super::layout::GlibcLayout;
+use super::probe::{ProbePair, ProbeThread};
+use super::thread_pointer::Offset;
 
 const WORD: usize = size_of::<usize>();
 
@@ -48,10 +53,10 @@ pub(super) struct Template {
 }
 
 impl Template {
-    pub(super) fn learn(facts: &Facts, pair: &Pair) -> Result<Self, Why> {
+    pub(super) fn learn(layout: &GlibcLayout, pair: &ProbePair) -> Result<Self, Refusal> {
         let [a, b] = &pair.seen;
         let words = (0..a.at[0].thread.len())
-            .map(|i| explain(facts, pair, i))
+            .map(|i| explain(layout, pair, i))
             .collect::<Result<Vec<_>, _>>()?;
         let one = |what: Word| words.iter().filter(|&&word| word == what).count() == 1;
         if !one(Word::Stack) || !one(Word::StackLen) || !one(Word::Tid) {
@@ -90,9 +95,9 @@ impl Template {
             values: words.iter().map(value).collect(),
             own: own.collect(),
             words,
-            malloc: malloc_words(facts, pair)?,
-            names: name_words(facts, pair)?,
-            no_cpu: facts.rseq.map(|at| at + size_of::<u32>() as Offset),
+            malloc: malloc_words(layout, pair)?,
+            names: name_words(layout, pair)?,
+            no_cpu: layout.rseq.map(|at| at + size_of::<u32>() as Offset),
             libc: libc.collect::<Result<_, _>>()?,
         })
     }
@@ -107,17 +112,17 @@ impl Template {
 }
 
 /// What word `i` of `struct pthread` is.
-fn explain(facts: &Facts, pair: &Pair, i: usize) -> Result<Word, Why> {
+fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<Word, Refusal> {
     let [a, b] = &pair.seen;
     let (x, y, at) = (a.at[0].thread[i], b.at[0].thread[i], i * WORD);
-    if is_link(facts, at) || at == facts.dtv {
+    if is_link(layout, at) || at == layout.dtv {
         return Ok(Word::Keep);
     }
-    if at == facts.tid && (x as u32, y as u32) == (a.tid, b.tid) {
+    if at == layout.tid && (x as u32, y as u32) == (a.tid, b.tid) {
         return Ok(Word::Tid);
     }
     // The kernel writes there, now and then, until the thread has ended.
-    if is_kernels(facts, at) {
+    if is_kernels(layout, at) {
         return Ok(Word::Same(0));
     }
     if (x, y) == (a.stack, b.stack) {
@@ -130,7 +135,7 @@ fn explain(facts: &Facts, pair: &Pair, i: usize) -> Result<Word, Why> {
         return Ok(word);
     }
     // Frames of the thread's start, where `pthread_exit` would unwind to.
-    let inside = |seen: &Seen, value| (seen.stack..seen.pointer).contains(&value);
+    let inside = |seen: &ProbeThread, value| (seen.stack..seen.pointer).contains(&value);
     if inside(a, x) && inside(b, y) {
         return Ok(Word::Same(0));
     }
@@ -141,8 +146,8 @@ fn explain(facts: &Facts, pair: &Pair, i: usize) -> Result<Word, Why> {
 
 /// What two threads' words have in common: their value, or its distance from
 /// the thread's own block.
-fn common(a: &Seen, b: &Seen, x: usize, y: usize) -> Option<Word> {
-    let own = |seen: &Seen, value: usize| {
+fn common(a: &ProbeThread, b: &ProbeThread, x: usize, y: usize) -> Option<Word> {
+    let own = |seen: &ProbeThread, value: usize| {
         (seen.pointer..seen.pointer + seen.at[0].thread.len() * WORD)
             .contains(&value)
             .then(|| value.wrapping_sub(seen.pointer) as Offset)
@@ -155,23 +160,23 @@ fn common(a: &Seen, b: &Seen, x: usize, y: usize) -> Option<Word> {
 }
 
 /// Whether the byte is part of the list's links: others change them.
-fn is_link(facts: &Facts, at: usize) -> bool {
-    (facts.list..facts.list + 2 * WORD).contains(&at)
+fn is_link(layout: &GlibcLayout, at: usize) -> bool {
+    (layout.list..layout.list + 2 * WORD).contains(&at)
 }
 
 /// Whether the byte is the kernel's: it writes where the thread runs.
-fn is_kernels(facts: &Facts, at: usize) -> bool {
+fn is_kernels(layout: &GlibcLayout, at: usize) -> bool {
     /// Bytes of `struct rseq` that it may write.
     const RSEQ: Offset = 32;
     let at = at as Offset;
-    facts
+    layout
         .rseq
         .is_some_and(|rseq| (rseq..rseq + RSEQ).contains(&at))
 }
 
 /// The words that the first use of the heap has changed.
-fn malloc_words(facts: &Facts, pair: &Pair) -> Result<Vec<Offset>, Why> {
-    let words = changed(facts, pair, 0, 1)?;
+fn malloc_words(layout: &GlibcLayout, pair: &ProbePair) -> Result<Vec<Offset>, Refusal> {
+    let words = changed(layout, pair, 0, 1)?;
     // The cache and the arena. None, if malloc is not libc's.
     if words.len() > 2 {
         return Err(format!(
@@ -183,9 +188,9 @@ fn malloc_words(facts: &Facts, pair: &Pair) -> Result<Vec<Offset>, Why> {
 }
 
 /// The words that asking for names has set: for an error, and for a signal.
-fn name_words(facts: &Facts, pair: &Pair) -> Result<Vec<Offset>, Why> {
-    let mut words = changed(facts, pair, 1, 2)?;
-    words.retain(|word| word.at != facts.errno & -(WORD as Offset));
+fn name_words(layout: &GlibcLayout, pair: &ProbePair) -> Result<Vec<Offset>, Refusal> {
+    let mut words = changed(layout, pair, 1, 2)?;
+    words.retain(|word| word.at != layout.errno & -(WORD as Offset));
     if words.len() != 2 || words.iter().any(|word| word.was != 0 || word.is == 0) {
         return Err("the names of unknown errors and signals are not kept as expected".into());
     }
@@ -201,8 +206,13 @@ struct Changed {
 
 /// The words of libc's thread-locals and of `struct pthread` that differ
 /// between two moments, in the first thread; in the second they must, too.
-fn changed(facts: &Facts, pair: &Pair, from: usize, to: usize) -> Result<Vec<Changed>, Why> {
-    let of = |seen: &Seen| -> Vec<Changed> {
+fn changed(
+    layout: &GlibcLayout,
+    pair: &ProbePair,
+    from: usize,
+    to: usize,
+) -> Result<Vec<Changed>, Refusal> {
+    let of = |seen: &ProbeThread| -> Vec<Changed> {
         let differing = |base: Offset, from: &[usize], to: &[usize]| {
             let words = from.iter().zip(to).enumerate();
             words
@@ -215,11 +225,11 @@ fn changed(facts: &Facts, pair: &Pair, from: usize, to: usize) -> Result<Vec<Cha
                 .collect::<Vec<_>>()
         };
         let (from, to) = (&seen.at[from], &seen.at[to]);
-        let mut words = differing(facts.libc.0, &from.libc, &to.libc);
+        let mut words = differing(layout.libc.0, &from.libc, &to.libc);
         words.extend(differing(0, &from.thread, &to.thread));
         words.retain(|word| {
             let in_thread = usize::try_from(word.at);
-            !in_thread.is_ok_and(|at| is_link(facts, at) || is_kernels(facts, at))
+            !in_thread.is_ok_and(|at| is_link(layout, at) || is_kernels(layout, at))
         });
         words
     };

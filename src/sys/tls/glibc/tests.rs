@@ -1,11 +1,13 @@
 //! Blocks by themselves, and what refuses a glibc that is not as expected.
 
-use super::block::{Block, ThreadPointer, end_of_thread_locals, visit};
-use super::check::{known, support};
+use super::block::TlsBlock;
+use super::check::{glibc, support};
+use super::entered::end_of_thread_locals;
 use super::template::{Template, Word};
+use super::thread_pointer::{ThreadPointer, call_in};
 
-fn block() -> Block {
-    let block = Block::new().unwrap();
+fn block() -> TlsBlock {
+    let block = TlsBlock::new().unwrap();
     // SAFETY: nobody uses the block.
     unsafe { block.renew((0x1000, 0x2000)) }.unwrap()
 }
@@ -17,9 +19,9 @@ fn this_glibc_is_known() {
 
 #[test]
 fn blocks_are_in_glibcs_list_while_they_exist() {
-    let lists = known().unwrap().lists;
+    let lists = glibc().unwrap().lists;
     let blocks: Vec<_> = (0..10).map(|_| block()).collect();
-    let nodes: Vec<_> = blocks.iter().map(Block::node).collect();
+    let nodes: Vec<_> = blocks.iter().map(TlsBlock::node).collect();
     assert!(nodes.iter().all(|&node| lists.holds(node)));
     // SAFETY: the lock is held.
     assert!(lists.locked(|| unsafe { lists.are_closed() }));
@@ -30,7 +32,7 @@ fn blocks_are_in_glibcs_list_while_they_exist() {
 #[test]
 fn numbers_are_unlike_the_kernels_and_each_blocks_own() {
     let blocks: Vec<_> = (0..100).map(|_| block()).collect();
-    let mut numbers: Vec<_> = blocks.iter().map(Block::number).collect();
+    let mut numbers: Vec<_> = blocks.iter().map(TlsBlock::number).collect();
     assert!(numbers.iter().all(|n| (1 << 22..1 << 30).contains(n)));
     numbers.sort_unstable();
     numbers.dedup();
@@ -60,7 +62,7 @@ fn a_block_that_is_renewed_is_as_a_new_one() {
     // SAFETY: nobody uses the block; malloc's caches go along and come back.
     unsafe {
         first.take_malloc_from(here);
-        visit(first.pointer(), here, use_it);
+        call_in(first.pointer(), here, use_it);
         first.give_malloc_to(here);
     }
     assert_ne!(first.libc_words(), fresh);
@@ -71,16 +73,16 @@ fn a_block_that_is_renewed_is_as_a_new_one() {
 
 #[test]
 fn a_thread_that_is_not_as_expected_is_refused() {
-    let known = known().unwrap();
-    let learn = |change: &dyn Fn(&mut super::probe::Pair)| {
-        let mut pair = super::probe::look(known.facts, known.lists).unwrap();
+    let glibc = glibc().unwrap();
+    let learn = |change: &dyn Fn(&mut super::probe::ProbePair)| {
+        let mut pair = super::probe::look(glibc.layout, glibc.lists).unwrap();
         change(&mut pair);
-        Template::learn(known.facts, &pair).err()
+        Template::learn(glibc.layout, &pair).err()
     };
     assert_eq!(learn(&|_| ()), None);
-    let place = |what| known.template.place(what);
+    let place = |what| glibc.template.place(what);
     // A word that differs in no way that is known.
-    let of_own = known.template.own.last().unwrap().0;
+    let of_own = glibc.template.own.last().unwrap().0;
     let why = learn(&|pair| pair.seen[1].at[0].thread[of_own] += 8).unwrap();
     assert!(why.contains(&format!("byte {}", of_own * 8)), "{why}");
     // No number, no stack, where they should be.

@@ -1,23 +1,22 @@
-//! Names: what of glibc has to be known by name, and where it is.
+//! glibc's layout by name: its functions, and the offsets of the fields of
+//! `struct pthread` that the code here reads and writes.
 //!
 //! glibc tells debuggers of its structures through symbols `_thread_db_…`,
 //! each a description of one field. What they describe is found there and
-//! nowhere else; what they don't is found out by [`super::probe`].
+//! nowhere else; the [probe](super::probe) learns the rest.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::{transmute, transmute_copy};
 use std::ptr;
 
-use super::Why;
-
-/// A word's or a field's distance from the thread pointer, in bytes.
-pub(super) type Offset = isize;
+use super::Refusal;
+use super::thread_pointer::{Offset, thread_pointer};
 
 /// A destructor of a pthread key.
 pub(super) type KeyDestructor = unsafe extern "C" fn(*mut c_void);
 
 /// glibc's functions, and the places of its fields.
-pub(super) struct Facts {
+pub(super) struct GlibcLayout {
     /// Makes a block's static TLS and its vector; a block, too, from null.
     pub(super) allocate_tls: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
     /// Frees the vector and what it leads to; the block, too, with `true`.
@@ -58,17 +57,18 @@ pub(super) struct Facts {
 }
 
 // SAFETY: addresses and numbers that are the same for every thread.
-unsafe impl Send for Facts {}
+unsafe impl Send for GlibcLayout {}
 // SAFETY: as above; never changed.
-unsafe impl Sync for Facts {}
+unsafe impl Sync for GlibcLayout {}
 
 /// glibc's description of a field: its bits, how many there are, its offset.
 type Field = [u32; 3];
 
-impl Facts {
-    pub(super) fn find() -> Result<Self, Why> {
+impl GlibcLayout {
+    pub(super) fn find() -> Result<Self, Refusal> {
         let pointer = thread_pointer();
-        let of_thread = |name: &CStr| Ok::<_, Why>(symbol(name)?.wrapping_sub(pointer) as Offset);
+        let of_thread =
+            |name: &CStr| Ok::<_, Refusal>(symbol(name)?.wrapping_sub(pointer) as Offset);
         let field = |name: &CStr, bits: u32| {
             // SAFETY: a symbol of this name is of this type.
             let [has, _, offset] = unsafe { read::<Field>(symbol(name)?) };
@@ -89,7 +89,7 @@ impl Facts {
         };
         let specific_bits = 64 * specific_len as u32;
         // SAFETY: glibc's functions of these names have these types.
-        let facts = unsafe {
+        let layout = unsafe {
             Self {
                 allocate_tls: function(c"_dl_allocate_tls")?,
                 deallocate_tls: function(c"_dl_deallocate_tls")?,
@@ -114,11 +114,11 @@ impl Facts {
                 rseq: symbol(c"__rseq_offset").ok().map(|at| read::<Offset>(at)),
             }
         };
-        facts.plausible()
+        layout.plausible()
     }
 
     /// Refuses what can't be: later on there are only reads and writes.
-    fn plausible(self) -> Result<Self, Why> {
+    fn plausible(self) -> Result<Self, Refusal> {
         let word = size_of::<usize>();
         let fields = [
             (self.tid, size_of::<u32>()),
@@ -150,24 +150,8 @@ impl Facts {
     }
 }
 
-/// This thread's thread pointer, as it is kept at its own address.
-#[inline(always)]
-pub(super) fn thread_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: the first word of a thread's control block is its address; this
-    // is what every access to a thread-local relies on.
-    unsafe {
-        std::arch::asm!(
-            "mov {}, fs:[0]",
-            out(reg) pointer,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    pointer
-}
-
 /// Where a symbol of glibc is. A thread-local one's is that of this thread.
-fn symbol(name: &CStr) -> Result<usize, Why> {
+fn symbol(name: &CStr) -> Result<usize, Refusal> {
     // SAFETY: a valid name.
     let at = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
     if at.is_null() {
@@ -182,7 +166,7 @@ fn symbol(name: &CStr) -> Result<usize, Why> {
 /// # Safety
 ///
 /// - A function of this name has this type.
-unsafe fn function<F: Copy>(name: &CStr) -> Result<F, Why> {
+unsafe fn function<F: Copy>(name: &CStr) -> Result<F, Refusal> {
     const { assert!(size_of::<F>() == size_of::<usize>()) };
     // SAFETY: the caller's word.
     symbol(name).map(|at| unsafe { transmute_copy::<usize, F>(&at) })
@@ -198,7 +182,7 @@ unsafe fn read<T: Copy>(at: usize) -> T {
 
 /// Where the static TLS of the library that has `inside` begins, and how long
 /// it is.
-fn libc_tls(inside: usize, pointer: usize) -> Result<(Offset, usize), Why> {
+fn libc_tls(inside: usize, pointer: usize) -> Result<(Offset, usize), Refusal> {
     struct Search {
         inside: usize,
         found: Option<(usize, usize)>,

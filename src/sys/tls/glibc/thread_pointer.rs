@@ -1,0 +1,81 @@
+//! The thread pointer (register `fs`): the address of the TLS block in use, and
+//! the one instruction that changes it.
+
+use std::ptr;
+
+/// A word's or a field's distance from the thread pointer, in bytes.
+pub(super) type Offset = isize;
+
+/// The address of a TLS block, a thread's own or one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadPointer(usize);
+
+impl ThreadPointer {
+    /// The running code's.
+    pub(crate) fn current() -> Self {
+        Self(thread_pointer())
+    }
+
+    /// Changes to this block.
+    ///
+    /// # Safety
+    ///
+    /// - It is a block, or a thread's own, that exists and that no thread uses
+    ///   now but this one.
+    /// - The caller's frame keeps no thread-local, nor its address: the
+    ///   compiler takes them to be the same throughout a function (I12).
+    #[inline(always)]
+    pub(crate) unsafe fn enter(self) {
+        // SAFETY: a block exists only where FSGSBASE was found; the rest is the
+        // caller's promise.
+        unsafe {
+            std::arch::asm!("wrfsbase {}", in(reg) self.0, options(nostack, preserves_flags))
+        };
+    }
+
+    /// That of the block at an address.
+    pub(super) fn of(address: usize) -> Self {
+        Self(address)
+    }
+
+    pub(super) fn address(self) -> usize {
+        self.0
+    }
+
+    /// The word at a distance from here.
+    pub(super) fn word(self, at: Offset) -> *mut usize {
+        ptr::with_exposed_provenance_mut(self.0.wrapping_add_signed(at))
+    }
+}
+
+/// This thread's thread pointer, as it is kept at its own address.
+#[inline(always)]
+pub(super) fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: the first word of a thread's control block is its address; this
+    // is what every access to a thread-local relies on.
+    unsafe {
+        std::arch::asm!(
+            "mov {}, fs:[0]",
+            out(reg) pointer,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    pointer
+}
+
+/// Runs `f` with the other block, and comes back.
+///
+/// # Safety
+///
+/// - As [`ThreadPointer::enter`], for both.
+/// - `f` may run on the thread.
+#[inline(never)]
+pub(super) unsafe fn call_in(there: ThreadPointer, here: ThreadPointer, f: unsafe extern "C" fn()) {
+    // SAFETY: the caller's promises; never inlined, no thread-local here (I12).
+    unsafe {
+        there.enter();
+        f();
+        here.enter();
+    }
+}
