@@ -39,6 +39,7 @@ mod tests;
 use std::io;
 use std::num::NonZeroU32;
 
+pub(crate) use self::chunks::FramePoolConfig;
 use self::chunks::{Chunk, Chunks, GRANULE, GRANULE_SHIFT};
 use super::copy;
 
@@ -50,40 +51,6 @@ const FINE: usize = FINE_MAX / GRANULE;
 const STEPS_SHIFT: u32 = 3;
 /// Enough for chunks of any size that [`FramePoolConfig`] allows.
 const CLASSES: usize = FINE + 8 * (chunks::MAX_CHUNK_SHIFT - FINE_MAX.ilog2()) as usize;
-
-/// What a freed block is filled with in builds with debug assertions.
-#[cfg(debug_assertions)]
-const FREED: u8 = 0xdf;
-
-/// Sizes and limits of a pool.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FramePoolConfig {
-    /// Address space to reserve, or as much as the system lets us; at most
-    /// 64 GiB are used.
-    pub(crate) reserve_bytes: usize,
-    /// Limit for the sum of the lengths of all saved frames.
-    pub(crate) max_saved_bytes: u64,
-    /// Bytes of a chunk, a power of two of whole pages, at most 2 MiB. Huge
-    /// pages are used only if it is 2 MiB, the size of one.
-    pub(crate) chunk_bytes: usize,
-    /// Chunks of a class that use small pages, before it gets huge ones.
-    pub(crate) huge_after: u32,
-    /// Bytes of empty chunks that stay resident, so that a class which
-    /// oscillates by a few frames does not call the kernel each time.
-    pub(crate) warm_bytes: usize,
-}
-
-impl Default for FramePoolConfig {
-    fn default() -> Self {
-        Self {
-            reserve_bytes: 64 << 30,
-            max_saved_bytes: u64::MAX,
-            chunk_bytes: 2 << 20,
-            huge_after: 8,
-            warm_bytes: 4 << 20,
-        }
-    }
-}
 
 /// A saved frame's block: the number of its first granule.
 ///
@@ -187,7 +154,7 @@ impl FramePool {
         self.peak_live = self.peak_live.max(live);
         self.allocs += 1;
         #[cfg(debug_assertions)]
-        self.audit.allocated(at, len);
+        self.audit.allocated(at, class_of(len));
         Ok(FrameRef(NonZeroU32::new(at).expect("chunk 0 is not used")))
     }
 
@@ -201,7 +168,7 @@ impl FramePool {
     pub(crate) unsafe fn free(&mut self, frame: FrameRef, len: usize) {
         let at = frame.0.get();
         #[cfg(debug_assertions)]
-        self.audit.freed(at, len);
+        self.audit.freed(at, class_of(len));
         self.live -= len as u64;
         self.frees += 1;
         if len <= self.chunks.chunk_bytes() {
@@ -279,7 +246,7 @@ impl FramePool {
         #[cfg(debug_assertions)]
         // SAFETY: the caller gives the block up, it has the size of the class.
         unsafe {
-            block.write_bytes(FREED, block_bytes(class));
+            block.write_bytes(audit::FREED, block_bytes(class));
         }
         let chunk = self.chunks.get_mut(index);
         let had_room = chunk.has_room();

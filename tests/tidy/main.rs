@@ -7,6 +7,7 @@
 //! clippy's to find.
 
 mod circles;
+mod citations;
 mod examples;
 mod pages;
 mod rooms;

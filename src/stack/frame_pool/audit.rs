@@ -1,34 +1,35 @@
 //! The allocation audit of builds with debug assertions: finds a block that is
 //! freed twice or with a wrong length, and a write to a free one.
 
-use super::{FREED, class_of};
+/// What a freed block is filled with.
+pub(super) const FREED: u8 = 0xdf;
 
 /// The class (plus one) of the block that begins at each granule, else 0.
 #[derive(Default)]
 pub(super) struct Audit(Vec<u8>);
 
 impl Audit {
-    pub(super) fn allocated(&mut self, at: u32, len: usize) {
+    pub(super) fn allocated(&mut self, at: u32, class: usize) {
         let at = at as usize;
         if self.0.len() <= at {
             self.0.resize(at + 1, 0);
         }
         assert_eq!(self.0[at], 0, "granule {at} was handed out twice");
-        self.0[at] = tag(len);
+        self.0[at] = tag(class);
     }
 
-    pub(super) fn freed(&mut self, at: u32, len: usize) {
+    pub(super) fn freed(&mut self, at: u32, class: usize) {
         let live = std::mem::take(&mut self.0[at as usize]);
         assert_eq!(
             live,
-            tag(len),
-            "granule {at}: not a live block of {len} bytes"
+            tag(class),
+            "granule {at}: not a live block of class {class}"
         );
     }
 }
 
-fn tag(len: usize) -> u8 {
-    u8::try_from(class_of(len).min(254) + 1).expect("at most 255")
+fn tag(class: usize) -> u8 {
+    u8::try_from(class.min(254) + 1).expect("at most 255")
 }
 
 /// # Safety

@@ -15,7 +15,6 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::FramePoolConfig;
 use crate::sys::mem::{PAGE, Reserve};
 
 /// Unit of block addresses, and alignment of every block.
@@ -25,6 +24,36 @@ pub(super) const GRANULE_SHIFT: u32 = 4;
 pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
 /// What a `u32` of granules reaches.
 const MAX_RESERVE: usize = (u32::MAX as usize + 1) * GRANULE;
+
+/// Sizes and limits of a pool.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FramePoolConfig {
+    /// Address space to reserve, or as much as the system lets us; at most
+    /// 64 GiB are used.
+    pub(crate) reserve_bytes: usize,
+    /// Limit for the sum of the lengths of all saved frames.
+    pub(crate) max_saved_bytes: u64,
+    /// Bytes of a chunk, a power of two of whole pages, at most 2 MiB. Huge
+    /// pages are used only if it is 2 MiB, the size of one.
+    pub(crate) chunk_bytes: usize,
+    /// Chunks of a class that use small pages, before it gets huge ones.
+    pub(crate) huge_after: u32,
+    /// Bytes of empty chunks that stay resident, so that a class which
+    /// oscillates by a few frames does not call the kernel each time.
+    pub(crate) warm_bytes: usize,
+}
+
+impl Default for FramePoolConfig {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 64 << 30,
+            max_saved_bytes: u64::MAX,
+            chunk_bytes: 2 << 20,
+            huge_after: 8,
+            warm_bytes: 4 << 20,
+        }
+    }
+}
 
 /// One chunk. Blocks are numbers of granules; 0 means none.
 #[derive(Clone, Copy, Debug, Default)]
