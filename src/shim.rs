@@ -1,13 +1,13 @@
-//! The one file that knows `cfg(loom)`.
+//! The shim between std and loom: the one file that knows `cfg(loom)`.
 //!
 //! Production code takes its atomics, cells and threads from here, so that
 //! loom can replace them all. Two things are ours and not just renamed:
-//! [`Lock`], the lock inside every primitive, and [`const_fn`], because loom's
-//! types cannot be made in constants.
+//! [`Lock`], the spin lock inside every primitive, and [`const_fn`], because
+//! loom's types cannot be made in constants.
 //!
 //! Why not `std::sync::Mutex` inside the primitives: a contended one waits
 //! through the libc symbol `syscall`, which the hooks turn into a parked
-//! coroutine. A coroutine that parks while it holds another internal lock
+//! coroutine (I9). A coroutine that parks while it holds another internal lock
 //! (`select` takes several) would block the very worker that has to resume it.
 
 #[cfg(loom)]
@@ -87,11 +87,11 @@ mod real {
     /// The lock inside the primitives: a spinning one.
     ///
     /// It is held for a few dozen instructions that neither call foreign code
-    /// (no waker is called, cloned or dropped under it) nor suspend: whoever
-    /// holds it is in a [`Section`]. Letting
-    /// go is a plain store, which is why an operation costs half of what a
-    /// `std::sync::Mutex` would cost. A contender that meets a holder which
-    /// was preempted gives up its time slice, past the hooks.
+    /// (no waker is called, cloned or dropped under it, I5) nor suspend: the
+    /// holder is in a [`Section`] (I11). Letting go is a plain store, which is
+    /// why an operation costs half of what a `std::sync::Mutex` would cost. A
+    /// contender that meets a holder which was preempted gives up its time
+    /// slice, past the hooks.
     pub(crate) struct Lock<T> {
         held: AtomicBool,
         value: UnsafeCell<T>,
@@ -200,7 +200,7 @@ mod real {
         })
     }
 
-    /// Where one thread waits for one other's word.
+    /// A parker: one thread waits here until another unparks it.
     pub(crate) struct Parker {
         set: AtomicBool,
         thread: thread::Thread,
@@ -225,7 +225,7 @@ mod real {
         /// Waits for [`unpark`](Self::unpark); says whether it came before the
         /// deadline.
         pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
-            // Others may use up or give the thread's token: only `set` counts.
+            // Other code may use up or give the thread's token: only `set` counts.
             while !self.set.swap(false, Ordering::Acquire) {
                 let Some(deadline) = deadline else {
                     thread::park();
@@ -293,7 +293,7 @@ mod model {
             self.changed.notify_one();
         }
 
-        /// loom has no clock: a deadline passes after the others had a turn.
+        /// loom has no clock: a deadline passes after the other threads had a turn.
         pub(crate) fn park(&self, deadline: Option<std::time::Instant>) -> bool {
             if deadline.is_some() {
                 loom::thread::yield_now();
