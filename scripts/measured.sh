@@ -1,13 +1,13 @@
 #!/bin/bash
 # Writes docs/MEASURED.md, the one place of all figures, in its parts:
 #
-#   scripts/measured.sh              measures all parts anew, but for `peers`
+#   scripts/measured.sh              measures anew: growth kinds examples
 #   scripts/measured.sh kinds growth these parts; the others stay as they are
 #
-# `examples` opens a million connections (11 GB); `peers` is what scripts/peers.sh
-# has measured last. All of it, on a machine that does nothing else:
+# `examples` opens a million connections (11 GB); `clients` wants the servers that .ci/run
+# installs; `peers` is what scripts/peers.sh has measured last. All of it, on a machine that does nothing else:
 #
-#   scripts/peers.sh && scripts/measured.sh growth kinds examples peers
+#   scripts/peers.sh && scripts/measured.sh growth kinds examples clients peers
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 page=docs/MEASURED.md
@@ -67,6 +67,16 @@ examples() {
     example million --dedicated "user memory of a connection|{user_bytes_per_connection} bytes"
     echo
     echo "\`cargo run --release --example NAME\` prints them."
+    load
+}
+
+clients() {
+    local tests=(redis hiredis mysql libpq ureq curl tls websocket)
+    echo '```text'
+    cargo test -q --release -p crore-clients "${tests[@]/#/--test=}" -- --nocapture --test-threads=1 2>/dev/null |
+        grep -oE '[^ ]+: [0-9]+ waits of .* took .*'
+    echo '```'
+    echo
     load
 }
 
@@ -132,6 +142,16 @@ EOF
 
 EOF
     part examples
+    cat <<'EOF'
+
+## Clients
+
+A thousand waits of 0.1 s, which one after the other take 100 s: in coroutines of one
+kernel thread, connections, handshakes, and where it says so both sides included.
+`cargo test --release -p crore-clients -- --nocapture --test-threads=1` prints them.
+
+EOF
+    part clients
     cat <<'EOF'
 
 ## Beside others

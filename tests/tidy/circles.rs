@@ -99,7 +99,7 @@ impl House {
     fn home(&self, full: &[String], depth: usize) -> Option<Module> {
         let longest = (0..=full.len())
             .rev()
-            .find(|&len| self.paths.contains_key(&full[..len].to_vec()))?;
+            .find(|&len| self.paths.contains_key(&full[..len]))?;
         let (file, rest) = full.split_at(longest);
         let reexported = rest.first().and_then(|name| self.exports[file].get(name));
         match reexported {
