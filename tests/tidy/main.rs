@@ -19,10 +19,9 @@ use std::path::{Path, PathBuf};
 use text::{blank, first_names, test_items, words};
 
 /// The floor of each module; a file imports from its own and those below.
-const FLOORS: [(&str, u8); 9] = [
+const FLOORS: [(&str, u8); 8] = [
     ("sys", 0),
     ("shim", 0),
-    ("error", 0),
     ("util", 0),
     ("stack", 1),
     ("switch", 2),
