@@ -45,7 +45,8 @@ if [ $# -gt 0 ]; then
 fi
 # Not: what takes minutes in an emulator, and what qemu does not emulate.
 run --lib -- switch:: stack::shared stack::copy sched:: task::addr task::alias
-tests=(shared_frames shared_switching shared_waits park cancel scope timeout locals hook_net)
-for test in "${tests[@]}"; do
-    run --test "$test" -- --skip ten_thousand_sleepers
-done
+run --test shared -- frames:: waits::
+run --test models -- shared_stacks::
+run --test runtime -- park:: coroutine_locals:: --skip ten_thousand_sleepers
+run --test ending -- cancel:: scope:: timeout::
+run --test hook -- sockets::

@@ -34,14 +34,15 @@ for name in "${skipped[@]}"; do
 done
 
 case ${1-} in
-'') set -- --lib --test shared_switching --test shared_frames --test shared_waits \
-    --test shared_hooks --test spawn_join --test locals --test ending ;;
-# Of the files, not those that are about own thread-locals.
+'') set -- --lib --test models --test shared --test ending ;;
+# Of the tests, not those that are about own thread-locals.
 --all)
     tests=()
-    for file in tests/*.rs; do
-        name=$(basename "$file" .rs)
-        case $name in own_locals*) ;; *) tests+=(--test "$name") ;; esac
+    for file in tests/*.rs tests/*/main.rs; do
+        name=${file#tests/}
+        name=${name%.rs}
+        name=${name%/main}
+        case $name in own_locals) ;; *) tests+=(--test "$name") ;; esac
     done
     set -- --no-fail-fast --lib "${tests[@]}"
     ;;

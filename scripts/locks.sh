@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 rounds=${1:-100}
-suites=(--test locks_std --test locks_libc --test locks_once --test locks_futex --test locks_limits --test locks_allocator)
+suites=(--test locks --test locks_allocator)
 
 repeat() {
     local name=$1

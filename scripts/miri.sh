@@ -10,4 +10,4 @@ fi
 export MIRIFLAGS="-Zmiri-disable-isolation"
 cargo miri test --no-default-features --lib -- \
     driver::wheel sync:: task::addr task::packet util::
-cargo miri test --no-default-features --test sync_futures --test sync_threads
+cargo miri test --no-default-features --test sync -- futures:: threads::

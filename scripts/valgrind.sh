@@ -19,9 +19,9 @@ memcheck target/release/examples/ten_million --coroutines 2000 --rounds 2 --json
 memcheck target/release/examples/echo --connections 20 --seconds 1 --json | tail -n 1
 [ "${1-}" = --all ] || exit 0
 
-# Each is a file of tests, and what of it is left out: what counts on time or
-# on memory that valgrind itself uses.
-while read -r test skips; do
+# Each is a binary of tests, the parts of it that are run, and what is left
+# out: what counts on time or on memory that valgrind itself uses.
+while read -r test parts; do
     binary=$(cargo test --release --features valgrind --no-run --message-format=json --test "$test" |
         python3 -c '
 import json, sys
@@ -31,15 +31,10 @@ for line in sys.stdin:
         print(message["executable"])
 ' "$test")
     # shellcheck disable=SC2086 # several words
-    memcheck "$binary" --test-threads 1 $skips
+    memcheck "$binary" --test-threads 1 $parts
 done <<'END'
-shared_frames
-shared_switching
-shared_waits
-shared_hooks
-spawn_join --skip a_hundred_thousand_live_at_once
-park --skip ten_thousand_sleepers
-cancel
-scope
-locals
+shared frames:: waits:: hooks::
+models shared_stacks::
+runtime spawn_join:: park:: coroutine_locals:: --skip a_hundred_thousand_live_at_once --skip ten_thousand_sleepers
+ending cancel:: scope::
 END

@@ -1,7 +1,7 @@
 //! Descriptors that are closed and replaced under their waiters, with a model.
 #![no_main]
 
-#[path = "../../tests/fd_ops/mod.rs"]
+#[path = "../../tests/models/fd_ops/mod.rs"]
 mod ops;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -1,7 +1,7 @@
 //! Random traffic through hooked calls against a byte-exact oracle.
 #![no_main]
 
-#[path = "../../tests/hook_ops/mod.rs"]
+#[path = "../../tests/models/hook_ops/mod.rs"]
 mod ops;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

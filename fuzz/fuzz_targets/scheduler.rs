@@ -1,7 +1,7 @@
 //! Lists of scheduler operations against a model that predicts every result.
 #![no_main]
 
-#[path = "../../tests/sched_ops/mod.rs"]
+#[path = "../../tests/models/sched_ops/mod.rs"]
 mod ops;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {

@@ -6,7 +6,7 @@
 //! ```
 #![no_main]
 
-#[path = "../../tests/shared_ops/mod.rs"]
+#[path = "../../tests/models/shared_ops/mod.rs"]
 mod ops;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| ops::run(input, false));

@@ -17,18 +17,13 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
         body();
         process::exit(0);
     }
-    let binary = env::current_exe().expect("a test binary");
-    let runner = env::var(RUNNER).unwrap_or_default();
-    let mut words = runner.split_whitespace();
-    let mut command = match words.next() {
-        Some(program) => Command::new(program),
-        None => Command::new(&binary),
-    };
-    if !runner.is_empty() {
-        command.args(words).arg(binary);
-    }
-    let output = command
-        .args(["--exact", name, "--nocapture", "--include-ignored"])
+    let output = test_binary()
+        .args([
+            "--exact",
+            &whole_name(name),
+            "--nocapture",
+            "--include-ignored",
+        ])
         .env(CHILD, name)
         .env_remove("RUST_BACKTRACE")
         .output()
@@ -40,6 +35,35 @@ pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {
         .all(|said| said != b"running 0 tests");
     assert!(ran, "there is no test {name}");
     output
+}
+
+/// The test binary once more, by way of the emulator if there is one.
+fn test_binary() -> Command {
+    let binary = env::current_exe().expect("a test binary");
+    let runner = env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(program) = words.next() else {
+        return Command::new(binary);
+    };
+    let mut command = Command::new(program);
+    command.args(words).arg(binary);
+    command
+}
+
+/// The test `name` as the test binary knows it: with the modules it is in.
+pub(crate) fn whole_name(name: &str) -> String {
+    let listed = test_binary()
+        .args(["--list", "--format=terse", name])
+        .output()
+        .expect("the test binary starts");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let found: Vec<_> = listed
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|whole| whole.rsplit("::").next() == Some(name) || *whole == name)
+        .collect();
+    assert_eq!(found.len(), 1, "tests named {name}: {found:?}");
+    found[0].to_owned()
 }
 
 /// What the child wrote to standard error.

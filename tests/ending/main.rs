@@ -1,0 +1,12 @@
+//! The promise: what is cancelled, late or shut down ends, leaves nothing, and says
+//! who does not.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod cancel;
+mod end_of_run;
+mod lent_to_main;
+mod scope;
+mod shutdown;
+mod timeout;
