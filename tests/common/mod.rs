@@ -60,7 +60,7 @@ pub(crate) fn whole_name(name: &str) -> String {
     let found: Vec<_> = listed
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
-        .filter(|whole| whole.rsplit("::").next() == Some(name) || *whole == name)
+        .filter(|whole| *whole == name || whole.ends_with(&format!("::{name}")))
         .collect();
     assert_eq!(found.len(), 1, "tests named {name}: {found:?}");
     found[0].to_owned()

@@ -82,24 +82,33 @@ fn address_space() -> u64 {
 
 #[test]
 fn shared_stacks_that_are_too_many_are_an_error_and_all_given_back() {
-    let before = address_space();
-    for _ in 0..3 {
-        let runtime = Runtime::builder()
-            .shared_stacks(u32::MAX, 1 << 30)
-            .check_shared(false)
-            .build()
-            .unwrap();
-        runtime
-            .run(|| {
-                // SAFETY: it has no locals.
-                let error = unsafe { crore::spawn_shared(|| ()) }.join().unwrap_err();
-                assert!(error.to_string().contains("stacks of"), "{error}");
-            })
-            .unwrap();
-    }
-    // A terabyte each, if it is not given back.
-    let kept = address_space().saturating_sub(before);
-    assert!(kept < 1 << 38, "{kept} bytes kept");
+    // In a process of its own: others reserve address space meanwhile.
+    let name = "shared_stacks_that_are_too_many_are_an_error_and_all_given_back";
+    let output = crate::common::in_child(name, || {
+        let before = address_space();
+        for _ in 0..3 {
+            let runtime = Runtime::builder()
+                .shared_stacks(u32::MAX, 1 << 30)
+                .check_shared(false)
+                .build()
+                .unwrap();
+            runtime
+                .run(|| {
+                    // SAFETY: it has no locals.
+                    let error = unsafe { crore::spawn_shared(|| ()) }.join().unwrap_err();
+                    assert!(error.to_string().contains("stacks of"), "{error}");
+                })
+                .unwrap();
+        }
+        // A terabyte each, if it is not given back.
+        let kept = address_space().saturating_sub(before);
+        assert!(kept < 1 << 38, "{kept} bytes kept");
+    });
+    assert!(
+        output.status.success(),
+        "{}",
+        crate::common::stderr(&output)
+    );
 }
 
 #[test]

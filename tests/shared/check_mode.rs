@@ -47,7 +47,8 @@ fn assert_caught(output: &Output, offender: &str, victim: &str) {
         "{line}"
     );
     assert_eq!(
-        line.matches("spawned at tests/shared/check_mode.rs:").count(),
+        line.matches("spawned at tests/shared/check_mode.rs:")
+            .count(),
         if offender.starts_with("coroutine") {
             2
         } else {
