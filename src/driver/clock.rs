@@ -1,23 +1,43 @@
-//! Instants and the ticks of the timer wheel.
+//! The clock: instants, and the ticks of the timer wheel.
+//!
+//! What time it is a [`TimeSource`] says, which is the other half of a backend
+//! (`poller.rs`): a poller sleeps, and its time source says for how long.
 //!
 //! A tick is 2¹⁶ ns, 65.5 µs. Deadlines round up and the present rounds down:
 //! a timer whose tick has come was due before.
 
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const SHIFT: u32 = 16;
 const NANOS_PER_SEC: u128 = 1_000_000_000;
 
-/// Ticks since one moment of the monotonic clock.
-#[derive(Debug)]
-pub(super) struct Clock {
+/// Says what time it is, other than the system does. Never goes back.
+pub(crate) trait TimeSource: Debug + Send + Sync {
+    fn now(&self) -> Instant;
+}
+
+/// The time, and its ticks since the clock was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
     origin: Instant,
+    source: Option<Arc<dyn TimeSource>>,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
-        Self {
-            origin: Instant::now(),
+    pub(super) fn new(source: Option<Arc<dyn TimeSource>>) -> Self {
+        let origin = source
+            .as_ref()
+            .map_or_else(Instant::now, |source| source.now());
+        Self { origin, source }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        match &self.source {
+            None => Instant::now(),
+            Some(source) => source.now(),
         }
     }
 
@@ -63,7 +83,7 @@ mod tests {
 
     #[test]
     fn deadlines_round_up_and_the_present_down() {
-        let clock = Clock::new();
+        let clock = Clock::new(None);
         let tick = Duration::from_nanos(1 << SHIFT);
         let at = |d: Duration| clock.origin + d;
         assert_eq!(clock.ceil(at(Duration::ZERO)), 0);
@@ -79,7 +99,7 @@ mod tests {
 
     #[test]
     fn before_the_origin_and_beyond_the_end() {
-        let clock = Clock::new();
+        let clock = Clock::new(None);
         if let Some(before) = clock.origin.checked_sub(Duration::from_nanos(1)) {
             assert_eq!((clock.floor(before), clock.ceil(before)), (0, 0));
         }

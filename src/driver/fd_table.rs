@@ -22,6 +22,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
+use super::poller::Readiness;
 use super::wait_queue::{Direction, FdWaiter, Outcome, WaitKey, WaitQueue, WaitQueues};
 use crate::util::prefetch;
 
@@ -32,19 +33,6 @@ pub(crate) enum Hint {
     Try,
     /// Not ready when last tried, and no event since: wait without trying.
     NotReady,
-}
-
-/// What an event of the kernel's queue said.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Readiness {
-    pub(super) read: bool,
-    pub(super) write: bool,
-    /// No further reads will wait: end of stream, hang-up or error.
-    pub(super) read_closed: bool,
-    /// No further writes will wait: closed, hang-up or error.
-    pub(super) write_closed: bool,
-    /// Out-of-band data: short reads may stop at its mark.
-    pub(super) urgent: bool,
 }
 
 impl Readiness {

@@ -7,7 +7,8 @@
 //!
 //! - `linked_slab` numbered nodes and lists · `wheel` timers in ticks · `clock`
 //!   ticks and instants · `epoch` what other threads close · `wait_queue` the
-//!   waiters of a descriptor · `fd_table` readiness · `reactor` epoll
+//!   waiters of a descriptor · `fd_table` readiness · `poller` the kernel's event
+//!   queue · `reactor` what is registered there
 //!
 //! The life of a blocking call on a descriptor:
 //!
@@ -18,7 +19,7 @@
 //!              done      → return (moved less than asked? moved_short(fd, dir))
 //!              EAGAIN    → table.clear_readiness(fd, dir)
 //!      }
-//!      key = reactor.wait(fd, dir, waker)?   EPERM: a file, which is never waited for
+//!      key = reactor.wait(fd, dir, waker)?   (WatchError)
 //!      suspend                               … poll or park; dispatch hands the waker back …
 //!      match table.finish(key) { Ready → again, Closed → EBADF, Pending → timed out or cancelled }
 //!  }
@@ -36,6 +37,7 @@ pub(crate) mod epoch;
 mod clock;
 mod fd_table;
 mod linked_slab;
+mod poller;
 mod reactor;
 mod wait_queue;
 mod wheel;
@@ -50,11 +52,12 @@ use std::os::fd::RawFd;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use clock::Clock;
 use reactor::Reactor;
 use wheel::Wheel;
 
+pub(crate) use clock::Clock;
 pub(crate) use fd_table::Hint;
+pub(crate) use poller::{Backend, Epoll, WatchError};
 pub(crate) use wait_queue::{Direction, Outcome, WaitKey};
 pub(crate) use wheel::TimerKey;
 
@@ -78,22 +81,17 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// It needs three descriptors: `EMFILE` and `ENFILE` in words.
-    pub(crate) fn new() -> io::Result<Self> {
-        let reactor = Reactor::new().map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!(
-                    "cannot create a worker's reactor (an epoll, an eventfd and a timerfd): {e}; \
-                     if descriptors ran out, raise `ulimit -n`"
-                ),
-            )
-        })?;
+    /// What [`Backend::poller`] says.
+    pub(crate) fn new(backend: &dyn Backend) -> io::Result<Self> {
         Ok(Self {
-            clock: Clock::new(),
+            clock: Clock::new(backend.time()),
             timers: Wheel::new(),
-            reactor,
+            reactor: Reactor::new(backend.poller()?),
         })
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Wakes `waker` at `deadline` or up to a tick (65.5 µs) later.
@@ -128,7 +126,7 @@ impl Driver {
     }
 
     fn present(&self) -> u64 {
-        self.clock.floor(Instant::now())
+        self.clock.floor(self.clock.now())
     }
 
     /// A time at or before which no timer is due.
@@ -167,7 +165,7 @@ impl Driver {
         }
         if woken.len() == before && self.arm(now)? {
             self.reactor.poll(true)?;
-            let now = Instant::now();
+            let now = self.clock.now();
             self.reactor.set_now(self.clock.floor(now), woken);
             self.fire(woken);
             return Ok(now);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::driver::Epoll;
 use crate::runtime::join_handle::JoinHandle;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::threads::{AbortOnUnwind, Crew, run_to_end};
@@ -324,6 +325,7 @@ impl Runtime {
             workers: 1,
             drain: Duration::ZERO,
             config: Config {
+                backend: Arc::new(Epoll),
                 max_coroutines: 1 << 24,
                 own_locals: false,
                 arena: ArenaConfig::default(),

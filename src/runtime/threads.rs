@@ -40,7 +40,7 @@ impl<'a> Crew<'a> {
         let (ready, started) = mpsc::channel();
         let count = pool.remotes().len();
         for place in 1..count {
-            let (pool, config, ready) = (Arc::clone(pool), *config, ready.clone());
+            let (pool, config, ready) = (Arc::clone(pool), config.clone(), ready.clone());
             let (go, wait) = mpsc::channel();
             let thread = thread::Builder::new()
                 .name(format!("crore-{place}"))

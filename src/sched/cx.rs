@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::wake;
 use super::worker::Worker;
-use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey};
+use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey, WatchError};
 use crate::switch::{self, SwitchReason};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
@@ -225,7 +225,7 @@ impl Cx {
     pub(crate) fn sleep_until(self, deadline: Instant) -> io::Result<()> {
         loop {
             self.check_parkable()?;
-            if Instant::now() >= deadline {
+            if self.worker().clock.now() >= deadline {
                 return Ok(());
             }
             self.park_until(Some(deadline));
@@ -251,7 +251,7 @@ impl Cx {
         loop {
             if self.unwind_or_return()
                 || self.slot().take(Flags::TOKEN)
-                || deadline.is_some_and(|at| Instant::now() >= at)
+                || deadline.is_some_and(|at| self.worker().clock.now() >= at)
             {
                 return;
             }
@@ -297,8 +297,8 @@ impl Cx {
     /// By raw number: `ETIMEDOUT` (`deadline`), `ETIME` (that of a `timeout`
     /// around this), `EBADF` (closed meanwhile), `ECANCELED` (also while
     /// unwinding: nobody may park then), `EPERM` (a regular file is always
-    /// ready and can't be polled), or what `epoll_ctl` says. Where that is "no
-    /// more watches" this returns early, time and again.
+    /// ready and can't be polled), or whatever else a [`WatchError`] is. Where that is
+    /// [`WatchError::Exhausted`] this returns early, time and again.
     #[inline(always)]
     pub(crate) fn wait(
         self,
@@ -331,7 +331,7 @@ impl Cx {
             match self.end_wait(key) {
                 Outcome::Ready => return Ok(()),
                 Outcome::Closed => return Err(io::Error::from_raw_os_error(errno::EBADF)),
-                Outcome::Pending if deadline.is_some_and(|at| Instant::now() >= at) => {
+                Outcome::Pending if deadline.is_some_and(|at| self.worker().clock.now() >= at) => {
                     return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
                 }
                 Outcome::Pending => {}
@@ -355,7 +355,7 @@ impl Cx {
         fd: RawFd,
         direction: Direction,
         again: bool,
-    ) -> io::Result<WaitKey> {
+    ) -> Result<WaitKey, WatchError> {
         if again {
             self.restart_wait(fd, direction)
         } else {
@@ -412,16 +412,14 @@ impl Cx {
                 ready |= !matches!(self.end_wait(key), Outcome::Pending);
             }
             match refused {
-                Some(error)
-                    if !matches!(error.raw_os_error(), Some(errno::EPERM | errno::EBADF)) =>
-                {
+                Some(error) if !matches!(error, WatchError::AlwaysReady | WatchError::NotOpen) => {
                     return self.wait_unwatched(error, deadline);
                 }
                 Some(_) => return Ok(()),
                 None if ready => return Ok(()),
                 None => {}
             }
-            if deadline.is_some_and(|at| Instant::now() >= at) {
+            if deadline.is_some_and(|at| self.worker().clock.now() >= at) {
                 return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
             }
         }
@@ -431,35 +429,36 @@ impl Cx {
     /// for another look, so that all works on, only slower. Other errors are
     /// the caller's.
     #[cold]
-    fn wait_unwatched(self, error: io::Error, deadline: Option<Instant>) -> io::Result<()> {
-        if !matches!(error.raw_os_error(), Some(errno::ENOSPC | errno::ENOMEM)) {
-            return Err(error);
+    fn wait_unwatched(self, error: WatchError, deadline: Option<Instant>) -> io::Result<()> {
+        if !matches!(error, WatchError::Exhausted(_)) {
+            return Err(error.into());
         }
         static TOLD: AtomicBool = AtomicBool::new(false);
         if !TOLD.swap(true, Ordering::Relaxed) {
             eprintln!(
-                "crore: the kernel watches no more descriptors ({error}): those beyond are looked \
+                "crore: the kernel watches no more descriptors ({}): those beyond are looked \
                  at every {} ms; raise fs.epoll.max_user_watches",
+                io::Error::from(error),
                 LOOK_EVERY.as_millis()
             );
         }
-        let soon = Instant::now() + LOOK_EVERY;
+        let soon = self.worker().clock.now() + LOOK_EVERY;
         self.park_until(Some(deadline.map_or(soon, |at| at.min(soon))));
-        if deadline.is_some_and(|at| Instant::now() >= at) {
+        if deadline.is_some_and(|at| self.worker().clock.now() >= at) {
             return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
         }
         self.check_parkable()
     }
 
     #[inline(always)]
-    fn start_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
+    fn start_wait(self, fd: RawFd, direction: Direction) -> Result<WaitKey, WatchError> {
         let waker = self.waker();
         let mut driver = self.worker().driver.borrow_mut();
         driver.reactor.wait(fd, direction, waker)
     }
 
     #[cold]
-    fn restart_wait(self, fd: RawFd, direction: Direction) -> io::Result<WaitKey> {
+    fn restart_wait(self, fd: RawFd, direction: Direction) -> Result<WaitKey, WatchError> {
         let mut driver = self.worker().driver.borrow_mut();
         driver.reactor.wait_again(fd, direction, self.waker())
     }

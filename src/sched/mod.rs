@@ -29,8 +29,9 @@ mod worker;
 mod loom_tests;
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
-use crate::driver::epoch;
+use crate::driver::{Backend, epoch};
 use crate::stack::ArenaConfig;
 
 pub(crate) use cancel::{Late, Limit, why_unwound};
@@ -51,8 +52,10 @@ pub(crate) use watchers::Watch;
 pub(crate) use worker::{Plan, StackPlan, Worker, too_many};
 
 /// What a runtime's builder decides about each worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// What the workers wait with.
+    pub(crate) backend: Arc<dyn Backend>,
     pub(crate) max_coroutines: u32,
     pub(crate) arena: ArenaConfig,
     pub(crate) shared: SharedConfig,

@@ -68,7 +68,7 @@ impl Worker {
     /// What `epoll_wait` says, which is never the caller's fault: then the
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
-        let mut polled = Instant::now();
+        let mut polled = self.clock.now();
         // Resumes after which everybody has run who was woken by the last poll.
         let mut round = 0;
         let counters = &self.remote.counters;
@@ -89,7 +89,7 @@ impl Worker {
                 round = counters.resumed.get() + self.queue.borrow().len() as u64;
             } else if !self.queue.brief().is_empty() {
                 if counters.resumed.get() >= round {
-                    let now = Instant::now();
+                    let now = self.clock.now();
                     if now - polled >= POLL_EVERY {
                         polled = now;
                         self.look(|driver, woken| driver.poll(now, woken))?;
@@ -102,7 +102,7 @@ impl Worker {
                     return Ok(());
                 }
                 polled = if self.tell_of_ends() {
-                    Instant::now()
+                    self.clock.now()
                 } else {
                     self.idle()?
                 };
@@ -220,10 +220,10 @@ impl Worker {
         if let Some(task) = stolen {
             mailbox.awake();
             self.adopt_or_return(task);
-            return Ok(Instant::now());
+            return Ok(self.clock.now());
         }
         let result = if self.mail_came_soon() || !mailbox.may_sleep(self.slots.has_room()) {
-            Ok(Instant::now())
+            Ok(self.clock.now())
         } else {
             self.sleep()
         };
@@ -236,7 +236,7 @@ impl Worker {
 
     /// Sleeps in the driver, and notes whether mail ended that soon.
     fn sleep(&self) -> io::Result<Instant> {
-        let begun = Instant::now();
+        let begun = self.clock.now();
         let ended = self.look(|driver, woken| driver.park(begun, woken))?;
         let short = self.remote.mailbox.has_mail() && ended - begun < SPIN;
         self.spins.set(short);
@@ -251,7 +251,7 @@ impl Worker {
         if !self.spins.get() {
             return false;
         }
-        let begun = Instant::now();
+        let begun = self.clock.now();
         while begun.elapsed() < SPIN {
             for _ in 0..GLANCES {
                 if self.remote.mailbox.has_news() {

@@ -24,7 +24,7 @@ use super::pool::Pool;
 use super::remote::{Message, Remote, Unstarted};
 use super::stacks::Stacks;
 use super::wake;
-use crate::driver::Driver;
+use crate::driver::{Clock, Driver};
 use crate::switch::{Carrier, YielderPtr};
 use crate::sys::mem::PAGE;
 use crate::task::alias::{self, Ask};
@@ -97,6 +97,8 @@ pub(crate) struct Worker {
     /// Whether a task that may have thread-locals of its own has them.
     own_by_default: bool,
     pub(super) driver: SectionCell<Driver>,
+    /// The driver's, without a borrow of it.
+    pub(super) clock: Clock,
     pub(super) extras: SectionCell<Slab<Extra>>,
     pub(super) sites: SectionCell<Sites>,
     /// When the driver turned last, for those who park now: its ticks, without
@@ -135,21 +137,12 @@ impl Worker {
     pub(crate) fn new(pool: Arc<Pool>, place: usize, config: &super::Config) -> io::Result<Self> {
         super::forked::watch();
         let remote = pool.remotes()[place];
-        let driver = Driver::new()?;
-        let notifier = driver.reactor.notifier();
+        let driver = Driver::new(&*config.backend)?;
         let slots = Slots::new(config.max_coroutines, remote.next_generation())?;
         let mut extras = Slab::new();
         // Index 0 stands for "none" in a slot.
         extras.insert(Extra::default());
-        let wake = move || {
-            // Past the hooks: the write is the runtime's own, not that of the
-            // coroutine that caused it, and a lock is held.
-            let was_off = super::cx::set_unhooked(true);
-            // An eventfd that is full (`EAGAIN`) wakes as well; mio knows that.
-            notifier.wake().expect("an open eventfd can be written");
-            super::cx::set_unhooked(was_off);
-        };
-        remote.mailbox.set_alarm(Some(Box::new(wake)));
+        remote.mailbox.set_alarm(Some(driver.reactor.notifier()));
         Ok(Self {
             pool,
             place,
@@ -159,6 +152,7 @@ impl Worker {
             stacks: Stacks::new(config.arena, config.shared, &remote.counters),
             own: OwnBlocks::new(config.arena.keep_warm, remote.index()),
             own_by_default: config.own_locals,
+            clock: driver.clock().clone(),
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),
             sites: SectionCell::default(),

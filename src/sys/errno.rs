@@ -1,3 +1,3 @@
 //! Error numbers that floors above name.
 
-pub(crate) use libc::{EBADF, ECANCELED, EDEADLK, ENOMEM, ENOSPC, EPERM, ETIME, ETIMEDOUT};
+pub(crate) use libc::{EBADF, ECANCELED, EDEADLK, ENOENT, ENOMEM, ENOSPC, EPERM, ETIME, ETIMEDOUT};

@@ -1,12 +1,11 @@
-//! Descriptors: what they are, and the timer that is one.
+//! Descriptors: what they are, and the timer and the counter that are some.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-/// "Not a descriptor", as calls on closed ones report it.
-pub(crate) const EBADF: i32 = libc::EBADF;
+use super::syscall::{six, syscall};
 
 /// A one-shot timer on the monotonic clock that epoll can watch.
 ///
@@ -58,6 +57,44 @@ impl TimerFd {
 }
 
 impl AsRawFd for TimerFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+/// A counter that epoll can watch: what one thread writes ends another's sleep.
+///
+/// It is never read: an edge-triggered poll reports each write, and no machine
+/// lives to see it full.
+#[derive(Debug)]
+pub(crate) struct EventFd {
+    fd: OwnedFd,
+}
+
+impl EventFd {
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: eventfd takes no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: a descriptor that was made above and that nobody else has.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { fd })
+    }
+
+    /// Past the hooks: the write is the runtime's own, not that of the
+    /// coroutine that causes it.
+    pub(crate) fn signal(&self) {
+        let one = 1u64;
+        let args = six([self.fd.as_raw_fd() as usize, (&raw const one).addr(), 8]);
+        // SAFETY: eight bytes that can be read, as long as the call takes.
+        let written = unsafe { syscall(libc::SYS_write, args) };
+        debug_assert_eq!(written, Ok(8), "an open eventfd can be written");
+    }
+}
+
+impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }

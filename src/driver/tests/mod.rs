@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Instant;
 
-use super::{Direction, Driver, WaitKey};
+use super::{Direction, Driver, Epoll, WaitKey};
 use Direction::{Read as R, Write as W};
 
 /// Counts its wakes.
@@ -66,7 +66,7 @@ fn park_until_woken(driver: &mut Driver) {
 
 /// A driver with a waiter for reading on `fd`, not yet ready.
 fn waiting(fd: RawFd) -> (Driver, WaitKey) {
-    let mut driver = Driver::new().unwrap();
+    let mut driver = Driver::new(&Epoll).unwrap();
     let key = driver.reactor.wait(fd, R, Waker::noop().clone()).unwrap();
     poll(&mut driver);
     (driver, key)

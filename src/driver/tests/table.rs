@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::super::fd_table::{FdTable, Readiness};
+use super::super::fd_table::FdTable;
+use super::super::poller::Readiness;
 use super::super::{Direction, Hint, Outcome, WaitKey, epoch};
 use super::{Bell, R, W, bell};
 use crate::util::fuzz::Random;

@@ -11,7 +11,7 @@ const SHORT: Duration = Duration::from_micros(700);
 
 #[test]
 fn timers_are_never_early_and_short_ones_are_short() {
-    let mut driver = Driver::new().unwrap();
+    let mut driver = Driver::new(&Epoll).unwrap();
     for micros in [0, 1, 50, 200, 1000, 5000] {
         let wanted = Duration::from_micros(micros);
         let mut best = Duration::MAX;
@@ -37,7 +37,7 @@ fn timers_are_never_early_and_short_ones_are_short() {
 
 #[test]
 fn removed_timers_do_not_ring_and_later_ones_do() {
-    let mut driver = Driver::new().unwrap();
+    let mut driver = Driver::new(&Epoll).unwrap();
     let now = Instant::now();
     let (soon, waker) = bell();
     let key = driver.insert_timer(now + Duration::from_millis(2), waker);
@@ -59,12 +59,12 @@ fn removed_timers_do_not_ring_and_later_ones_do() {
 
 #[test]
 fn another_thread_ends_a_park() {
-    let mut driver = Driver::new().unwrap();
-    let remote = driver.reactor.notifier();
-    let thread = std::thread::spawn(move || remote.wake().unwrap());
+    let mut driver = Driver::new(&Epoll).unwrap();
+    let notify = driver.reactor.notifier();
+    let thread = std::thread::spawn(move || notify());
     assert_eq!(park(&mut driver), 0);
     thread.join().unwrap();
     // And one that came before the park.
-    driver.reactor.notifier().wake().unwrap();
+    driver.reactor.notifier()();
     assert_eq!(park(&mut driver), 0);
 }

@@ -18,7 +18,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::driver::{Direction, Outcome, WaitKey};
+use crate::driver::{Direction, Outcome, WaitKey, WatchError};
 use crate::hook::fd::cache;
 use crate::hook::wait::retry::{checked, finish, is_nonblocking, note_pollable};
 use crate::sched::Cx;
@@ -115,7 +115,7 @@ fn begin_again(fd: RawFd, woken: bool, parked: bool) -> Result<WaitKey, Errno> {
         note_pollable(fd);
     }
     let begun = cx().begin_wait(fd, Direction::Read, parked);
-    begun.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+    begun.map_err(WatchError::errno)
 }
 
 #[inline(never)]
