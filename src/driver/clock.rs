@@ -8,6 +8,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const SHIFT: u32 = 16;
@@ -18,6 +19,9 @@ pub(crate) trait TimeSource: Debug + Send + Sync {
     fn now(&self) -> Instant;
 }
 
+/// Some clock has a source of its own.
+static OTHER_TIME: AtomicBool = AtomicBool::new(false);
+
 /// The time, and its ticks since the clock was made.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
@@ -27,6 +31,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(super) fn new(source: Option<Arc<dyn TimeSource>>) -> Self {
+        if source.is_some() {
+            OTHER_TIME.store(true, Ordering::Relaxed);
+        }
         let origin = source
             .as_ref()
             .map_or_else(Instant::now, |source| source.now());
@@ -39,6 +46,13 @@ impl Clock {
             None => Instant::now(),
             Some(source) => source.now(),
         }
+    }
+
+    /// Whether every clock of this process shows the system's time: then that
+    /// need not be asked of the one that is meant.
+    #[inline(always)]
+    pub(crate) fn all_show_system_time() -> bool {
+        !OTHER_TIME.load(Ordering::Relaxed)
     }
 
     /// The last tick that has come at `at`; 0 before the origin.

@@ -95,11 +95,13 @@ impl Driver {
     }
 
     /// Wakes `waker` at `deadline` or up to a tick (65.5 µs) later.
+    #[inline]
     pub(crate) fn insert_timer(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         self.timers.insert(self.clock.ceil(deadline), waker)
     }
 
     /// Takes a timer back; false if it has fired.
+    #[inline]
     pub(crate) fn remove_timer(&mut self, key: TimerKey) -> bool {
         self.timers.remove(key).is_some()
     }
@@ -177,6 +179,7 @@ impl Driver {
     }
 
     /// All that is due at `now`: timers, and validations of registrations.
+    #[inline]
     fn run_due(&mut self, now: Instant, woken: &mut Vec<Waker>) {
         self.reactor.set_now(self.clock.floor(now), woken);
         self.fire(woken);
@@ -184,6 +187,7 @@ impl Driver {
     }
 
     /// Fires the timers that are due by the reactor's time.
+    #[inline]
     fn fire(&mut self, woken: &mut Vec<Waker>) {
         self.timers
             .advance(self.reactor.now(), &mut |waker| woken.push(waker));

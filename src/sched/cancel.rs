@@ -185,7 +185,7 @@ impl Cx {
             return Some(Ending::Cancelled);
         }
         let deadline = self.deadline()?;
-        (self.worker().clock.now() >= deadline).then_some(Ending::Late(deadline))
+        (self.now() >= deadline).then_some(Ending::Late(deadline))
     }
 
     #[cold]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::wake;
 use super::worker::Worker;
-use crate::driver::{Direction, Hint, Outcome, TimerKey, WaitKey, WatchError};
+use crate::driver::{Clock, Direction, Hint, Outcome, TimerKey, WaitKey, WatchError};
 use crate::switch::{self, SwitchReason};
 use crate::sys::errno;
 use crate::task::{Addr, Flags, RUNNING, Slot};
@@ -75,6 +75,16 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn worker(self) -> &'static Worker {
         Worker::current().expect("a coroutine runs on a worker")
+    }
+
+    /// What time it is, by the worker's clock.
+    #[inline(always)]
+    pub(super) fn now(self) -> Instant {
+        if Clock::all_show_system_time() {
+            Instant::now()
+        } else {
+            self.worker().clock.now()
+        }
     }
 
     /// The coroutine's address.
@@ -225,7 +235,7 @@ impl Cx {
     pub(crate) fn sleep_until(self, deadline: Instant) -> io::Result<()> {
         loop {
             self.check_parkable()?;
-            if self.worker().clock.now() >= deadline {
+            if self.now() >= deadline {
                 return Ok(());
             }
             self.park_until(Some(deadline));
@@ -251,7 +261,7 @@ impl Cx {
         loop {
             if self.unwind_or_return()
                 || self.slot().take(Flags::TOKEN)
-                || deadline.is_some_and(|at| self.worker().clock.now() >= at)
+                || deadline.is_some_and(|at| self.now() >= at)
             {
                 return;
             }
@@ -331,7 +341,7 @@ impl Cx {
             match self.end_wait(key) {
                 Outcome::Ready => return Ok(()),
                 Outcome::Closed => return Err(io::Error::from_raw_os_error(errno::EBADF)),
-                Outcome::Pending if deadline.is_some_and(|at| self.worker().clock.now() >= at) => {
+                Outcome::Pending if deadline.is_some_and(|at| self.now() >= at) => {
                     return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
                 }
                 Outcome::Pending => {}
@@ -419,7 +429,7 @@ impl Cx {
                 None if ready => return Ok(()),
                 None => {}
             }
-            if deadline.is_some_and(|at| self.worker().clock.now() >= at) {
+            if deadline.is_some_and(|at| self.now() >= at) {
                 return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
             }
         }
@@ -442,9 +452,9 @@ impl Cx {
                 LOOK_EVERY.as_millis()
             );
         }
-        let soon = self.worker().clock.now() + LOOK_EVERY;
+        let soon = self.now() + LOOK_EVERY;
         self.park_until(Some(deadline.map_or(soon, |at| at.min(soon))));
-        if deadline.is_some_and(|at| self.worker().clock.now() >= at) {
+        if deadline.is_some_and(|at| self.now() >= at) {
             return Err(io::Error::from_raw_os_error(errno::ETIMEDOUT));
         }
         self.check_parkable()

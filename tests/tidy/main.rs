@@ -33,11 +33,11 @@ const FLOORS: [(&str, u8); 8] = [
 /// The runtime, the leaves, and what the crate root re-exports.
 const TOP: u8 = 6;
 
-/// A crate and the places under `src/` that may name it.
+/// A crate and the rooms, or files, under `src/` that may name it.
 const IMPORTERS: [(&str, &[&str]); 3] = [
     ("corosensei", &["switch"]),
     ("libc", &["sys", "hook"]),
-    ("mio", &["driver"]),
+    ("mio", &["driver/poller.rs"]),
 ];
 
 const LONGEST: usize = 600;
@@ -109,7 +109,9 @@ fn violations(path: &str, text: &str) -> Vec<String> {
     for (at, word) in words(&code) {
         let rest = &code[at + word.len()..];
         let importers = IMPORTERS.iter().find(|(name, _)| *name == word);
-        if let Some((_, places)) = importers.filter(|(_, places)| !places.contains(&place)) {
+        if let Some((_, places)) = importers
+            .filter(|(_, places)| !places.contains(&place) && !places.contains(&&path[4..]))
+        {
             say(
                 at,
                 word,
@@ -256,7 +258,7 @@ fn each_crate_has_its_importers() {
         ("corosensei", "src/switch/carrier.rs", "src/sched/mod.rs"),
         ("libc", "src/sys/mod.rs", "src/driver/mod.rs"),
         ("libc", "src/hook/mod.rs", "src/lib.rs"),
-        ("mio", "src/driver/mod.rs", "src/sys/mod.rs"),
+        ("mio", "src/driver/poller.rs", "src/driver/reactor.rs"),
     ] {
         for body in [
             format!("fn f() {{ {name}::g() }}"),
