@@ -1,15 +1,12 @@
-//! A slab with intrusive lists: numbered nodes, linked by their indices, in
-//! memory that grows without copying.
-//!
-//! Lives here: [`LinkedSlab`], the storage of timers and of overflow waiters,
-//! and [`SlabList`], a doubly linked list whose links are kept in the slab's
-//! own nodes. Does not live here: what a node means.
+//! A slab whose nodes can be on a [`List`], in memory that grows without
+//! copying: the storage of timers and of overflow waiters. Does not live here:
+//! what a node means.
 //!
 //! ```text
 //!  chunks ─► [ node 0 | node 1 | … | node 255 ]   a chunk never moves
 //!            [ node 256 | …                   ]   the last one fills up
 //!
-//!  node    = generation · prev · next · value?     no value: on the free list
+//!  node    = generation · link · value?            no value: on the free list
 //! ```
 //!
 //! A [`SlabKey`] is a node's number and its generation, which no other insertion
@@ -18,8 +15,8 @@
 
 use std::num::NonZeroU32;
 
-/// "No node" in links and heads.
-const NIL: u32 = u32::MAX;
+use crate::util::list::{FreeList, Link, Links, List};
+
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
@@ -33,37 +30,25 @@ pub(super) struct SlabKey {
 #[derive(Debug)]
 struct SlabNode<T> {
     generation: u32,
-    prev: u32,
-    /// The next node of the list, or of the free list.
-    next: u32,
+    /// On a list, or on the free list.
+    link: Link,
     value: Option<T>,
 }
 
 impl<T> SlabNode<T> {
-    const UNUSED: Self = Self {
-        generation: 0,
-        prev: NIL,
-        next: NIL,
-        value: None,
-    };
+    fn unused() -> Self {
+        Self {
+            generation: 0,
+            link: Link::default(),
+            value: None,
+        }
+    }
 }
 
-/// A list of nodes of one slab, first in first out. Every operation takes the
-/// slab; a node is on one list at most, and its owner knows on which.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SlabList {
-    head: u32,
-    tail: u32,
-}
-
-impl SlabList {
-    pub(super) const EMPTY: SlabList = SlabList {
-        head: NIL,
-        tail: NIL,
-    };
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.head == NIL
+impl<T> Links for LinkedSlab<T> {
+    #[inline(always)]
+    fn link(&self, index: u32) -> &Link {
+        &self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK].link
     }
 }
 
@@ -74,7 +59,7 @@ pub(super) struct LinkedSlab<T> {
     chunks: Vec<Box<[SlabNode<T>; CHUNK]>>,
     /// Nodes that were ever used since the chunks were made.
     fresh: u32,
-    free: u32,
+    free: FreeList,
     len: u32,
     generation: u32,
 }
@@ -84,7 +69,7 @@ impl<T> LinkedSlab<T> {
         Self {
             chunks: Vec::new(),
             fresh: 0,
-            free: NIL,
+            free: FreeList::EMPTY,
             len: 0,
             generation: 0,
         }
@@ -97,9 +82,9 @@ impl<T> LinkedSlab<T> {
 
     /// Stores `value` at the end of a list.
     #[inline]
-    pub(super) fn append(&mut self, list: &mut SlabList, value: T) -> SlabKey {
+    pub(super) fn append(&mut self, list: &mut List, value: T) -> SlabKey {
         let key = self.insert(value);
-        self.push_back(list, key.index);
+        list.push_back(self, key.index);
         key
     }
 
@@ -109,15 +94,12 @@ impl<T> LinkedSlab<T> {
         let next = self.generation.wrapping_add(1);
         let generation = NonZeroU32::new(next).unwrap_or(NonZeroU32::MIN);
         self.generation = generation.get();
-        let index = match self.free {
-            NIL => self.take_fresh(),
-            index => index,
-        };
+        let mut free = self.free;
+        let index = free.pop(self).unwrap_or_else(|| self.take_fresh());
+        self.free = free;
         let node = self.node(index);
         node.generation = generation.get();
         node.value = Some(value);
-        let next = node.next;
-        self.free = next;
         self.len += 1;
         SlabKey { index, generation }
     }
@@ -127,11 +109,11 @@ impl<T> LinkedSlab<T> {
     fn take_fresh(&mut self) -> u32 {
         let index = self.fresh;
         assert!(
-            index != NIL,
+            index != u32::MAX,
             "more than 2^32 - 1 waiters or timers on one worker"
         );
         if (index >> CHUNK_BITS) as usize == self.chunks.len() {
-            let nodes: Box<[SlabNode<T>]> = (0..CHUNK).map(|_| SlabNode::UNUSED).collect();
+            let nodes: Box<[SlabNode<T>]> = (0..CHUNK).map(|_| SlabNode::unused()).collect();
             let chunk = nodes.try_into();
             self.chunks
                 .push(chunk.unwrap_or_else(|_| unreachable!("a chunk has CHUNK nodes")));
@@ -152,24 +134,23 @@ impl<T> LinkedSlab<T> {
     /// gives back whatever a spike had needed.
     #[inline]
     pub(super) fn remove(&mut self, index: u32) -> T {
-        let free = self.free;
-        let node = self.node(index);
-        let value = node.value.take().expect("a node with a value");
-        node.next = free;
-        self.free = index;
+        let value = self.node(index).value.take();
+        let mut free = self.free;
+        free.push(self, index);
+        self.free = free;
         self.len -= 1;
         if self.len == 0 && self.chunks.len() > 1 {
             self.shrink();
         }
-        value
+        value.expect("a node with a value")
     }
 
     #[cold]
     fn shrink(&mut self) {
         self.chunks.truncate(1);
         self.chunks.shrink_to_fit();
-        self.chunks[0].fill_with(|| SlabNode::UNUSED);
-        (self.fresh, self.free) = (0, NIL);
+        self.chunks[0].fill_with(SlabNode::unused);
+        (self.fresh, self.free) = (0, FreeList::EMPTY);
     }
 
     #[inline]
@@ -191,68 +172,17 @@ impl<T> LinkedSlab<T> {
         &mut self.chunks[(index >> CHUNK_BITS) as usize][index as usize % CHUNK]
     }
 
-    /// Appends a node that is on no list.
-    #[inline]
-    pub(super) fn push_back(&mut self, list: &mut SlabList, index: u32) {
-        let node = self.node(index);
-        node.prev = list.tail;
-        node.next = NIL;
-        if list.tail == NIL {
-            list.head = index;
-        } else {
-            self.node(list.tail).next = index;
-        }
-        list.tail = index;
-    }
-
-    /// Takes a node off the list that it is on.
-    #[inline]
-    pub(super) fn unlink(&mut self, list: &mut SlabList, index: u32) {
-        let node = self.node(index);
-        let (prev, next) = (node.prev, node.next);
-        if prev == NIL {
-            list.head = next;
-        } else {
-            self.node(prev).next = next;
-        }
-        if next == NIL {
-            list.tail = prev;
-        } else {
-            self.node(next).prev = prev;
-        }
-    }
-
-    /// Takes the first node off the list.
-    #[inline]
-    pub(super) fn pop_front(&mut self, list: &mut SlabList) -> Option<u32> {
-        let index = list.head;
-        if index == NIL {
-            return None;
-        }
-        self.unlink(list, index);
-        Some(index)
-    }
-
     /// The list's values from the front.
-    pub(super) fn iter(&self, list: &SlabList) -> impl Iterator<Item = &T> {
-        let mut at = list.head;
-        std::iter::from_fn(move || {
-            if at == NIL {
-                return None;
-            }
-            let node = &self.chunks[(at >> CHUNK_BITS) as usize][at as usize % CHUNK];
-            at = node.next;
-            node.value.as_ref()
-        })
+    pub(super) fn iter(&self, list: &List) -> impl Iterator<Item = &T> {
+        list.iter(self).map(|index| self.get(index))
     }
 
     /// Calls `f` with the list's values, from the front.
-    pub(super) fn for_each(&mut self, list: &SlabList, mut f: impl FnMut(&mut T)) {
-        let mut at = list.head;
-        while at != NIL {
-            let node = self.node(at);
-            at = node.next;
-            node.value.as_mut().map(&mut f);
+    pub(super) fn for_each(&mut self, list: &List, mut f: impl FnMut(&mut T)) {
+        let mut at = list.first();
+        while let Some(index) = at {
+            f(self.get_mut(index));
+            at = List::after(self, index);
         }
     }
 
@@ -279,7 +209,7 @@ mod tests {
     fn lists_behave_like_queues_with_removal_in_the_middle() {
         let mut rng = Random::new(7);
         let mut slab = LinkedSlab::new();
-        let mut lists = [SlabList::EMPTY; 3];
+        let mut lists = [List::EMPTY; 3];
         let mut model: [VecDeque<(SlabKey, u64)>; 3] = Default::default();
         let mut dead: Vec<SlabKey> = Vec::new();
         for step in 0..200_000u64 {
@@ -290,21 +220,21 @@ mod tests {
                 0..=2 if grow => {
                     let key = slab.insert(step);
                     let index = slab.index(key).unwrap();
-                    slab.push_back(&mut lists[l], index);
+                    lists[l].push_back(&slab, index);
                     model[l].push_back((key, step));
                 }
                 0..=5 => {
                     let at = rng.below(model[l].len() as u64 + 1) as usize;
                     if let Some((key, value)) = model[l].remove(at) {
                         let index = slab.index(key).unwrap();
-                        slab.unlink(&mut lists[l], index);
+                        lists[l].unlink(&slab, index);
                         assert_eq!(slab.remove(index), value);
                         dead.push(key);
                     }
                 }
                 6 => {
                     let expected = model[l].pop_front();
-                    let index = slab.pop_front(&mut lists[l]);
+                    let index = lists[l].pop_front(&slab);
                     assert_eq!(
                         index.map(|i| slab.remove(i)),
                         expected.map(|(_, value)| value)

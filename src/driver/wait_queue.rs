@@ -18,7 +18,8 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::linked_slab::{LinkedSlab, SlabKey, SlabList};
+use super::linked_slab::{LinkedSlab, SlabKey};
+use crate::util::list::List;
 
 /// No overflow lists.
 const NONE: u32 = u32::MAX;
@@ -117,7 +118,7 @@ impl WaitQueue {
 pub(super) struct WaitQueues {
     waiters: LinkedSlab<FdWaiter>,
     /// Pending waiters by direction. Empty ones are removed.
-    lists: Slab<[SlabList; 2]>,
+    lists: Slab<[List; 2]>,
     inline: usize,
 }
 
@@ -150,7 +151,7 @@ impl WaitQueues {
     #[cold]
     fn join_overflow(&mut self, queue: &mut WaitQueue, waiter: FdWaiter) -> WaitKey {
         if queue.overflow == NONE {
-            let index = self.lists.insert([SlabList::EMPTY; 2]);
+            let index = self.lists.insert([List::EMPTY; 2]);
             queue.overflow = u32::try_from(index).expect("fewer queues than descriptors");
         }
         let list = &mut self.lists[queue.overflow as usize][waiter.direction as usize];
@@ -192,7 +193,7 @@ impl WaitQueues {
         let waiter = self.waiters.get(index);
         if waiter.is_pending() {
             let list = &mut self.lists[queue.overflow as usize][waiter.direction as usize];
-            self.waiters.unlink(list, index);
+            list.unlink(&self.waiters, index);
             self.drop_empty_lists(queue);
         }
         let waiter = self.waiters.remove(index);
@@ -205,7 +206,7 @@ impl WaitQueues {
 
     fn drop_empty_lists(&mut self, queue: &mut WaitQueue) {
         let lists = &self.lists[queue.overflow as usize];
-        if lists.iter().all(SlabList::is_empty) {
+        if lists.iter().all(List::is_empty) {
             self.lists.remove(queue.overflow as usize);
             queue.overflow = NONE;
             // A spike's memory goes with its last lists.
@@ -243,7 +244,7 @@ impl WaitQueues {
         woken: &mut Vec<Waker>,
     ) {
         let list = &mut self.lists[queue.overflow as usize][direction as usize];
-        while let Some(index) = self.waiters.pop_front(list) {
+        while let Some(index) = list.pop_front(&self.waiters) {
             self.waiters.get_mut(index).resolve(outcome, woken);
         }
         self.drop_empty_lists(queue);

@@ -23,7 +23,8 @@
 //! lower levels. Timers of one tick are always in the same slot and keep
 //! their order throughout: they fire in the order of insertion.
 
-use super::linked_slab::{LinkedSlab, SlabKey, SlabList};
+use super::linked_slab::{LinkedSlab, SlabKey};
+use crate::util::list::List;
 
 const DIGIT: u32 = 6;
 const SLOTS: usize = 1 << DIGIT;
@@ -55,7 +56,7 @@ pub(super) struct Wheel<T> {
     /// Every timer with a deadline before this has fired.
     elapsed: u64,
     timers: LinkedSlab<Timer<T>>,
-    slots: Box<[[SlabList; SLOTS]; LEVELS]>,
+    slots: Box<[[List; SLOTS]; LEVELS]>,
     /// Bit `s` of `occupied[l]`: slot `s` of level `l` is not empty.
     occupied: [u64; LEVELS],
     /// Bit `l`: level `l` is not empty.
@@ -67,7 +68,7 @@ impl<T> Wheel<T> {
         Self {
             elapsed: 0,
             timers: LinkedSlab::new(),
-            slots: Box::new([[SlabList::EMPTY; SLOTS]; LEVELS]),
+            slots: Box::new([[List::EMPTY; SLOTS]; LEVELS]),
             occupied: [0; LEVELS],
             levels: 0,
         }
@@ -94,7 +95,7 @@ impl<T> Wheel<T> {
         let index = self.timers.index(key.0)?;
         let at = self.slot_of(self.timers.get(index).deadline);
         let list = &mut self.slots[at.level][at.slot];
-        self.timers.unlink(list, index);
+        list.unlink(&self.timers, index);
         if list.is_empty() {
             self.vacate(at);
         }
@@ -174,7 +175,7 @@ impl<T> Wheel<T> {
 
     fn link(&mut self, deadline: u64, index: u32) {
         let WheelSlot { level, slot } = self.slot_of(deadline);
-        self.timers.push_back(&mut self.slots[level][slot], index);
+        self.slots[level][slot].push_back(&self.timers, index);
         self.occupied[level] |= 1 << slot;
         self.levels |= 1 << level;
     }
@@ -189,7 +190,7 @@ impl<T> Wheel<T> {
 
     /// Fires one by one, so that a panic in `fire` leaves the wheel in order.
     fn fire_slot(&mut self, at: WheelSlot, fire: &mut impl FnMut(T)) {
-        while let Some(index) = self.timers.pop_front(&mut self.slots[at.level][at.slot]) {
+        while let Some(index) = self.slots[at.level][at.slot].pop_front(&self.timers) {
             if self.slots[at.level][at.slot].is_empty() {
                 self.vacate(at);
             }
@@ -199,9 +200,9 @@ impl<T> Wheel<T> {
 
     /// Moves a slot's timers to lower levels, in their order.
     fn deal_out(&mut self, at: WheelSlot) {
-        let mut list = std::mem::replace(&mut self.slots[at.level][at.slot], SlabList::EMPTY);
+        let mut list = std::mem::replace(&mut self.slots[at.level][at.slot], List::EMPTY);
         self.vacate(at);
-        while let Some(index) = self.timers.pop_front(&mut list) {
+        while let Some(index) = list.pop_front(&self.timers) {
             self.link(self.timers.get(index).deadline, index);
         }
     }

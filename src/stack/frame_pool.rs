@@ -40,8 +40,9 @@ use std::io;
 use std::num::NonZeroU32;
 
 pub(crate) use self::chunks::FramePoolConfig;
-use self::chunks::{Chunk, Chunks, GRANULE, GRANULE_SHIFT};
+use self::chunks::{Chunks, GRANULE, GRANULE_SHIFT};
 use super::copy;
+use crate::util::list::List;
 
 /// Lengths up to this have classes in steps of one granule.
 const FINE_MAX: usize = 2048;
@@ -94,8 +95,8 @@ pub(crate) struct FramePoolCounters {
 /// One size class.
 #[derive(Clone, Copy, Default)]
 struct Class {
-    /// First chunk with room, 0 if there is none.
-    with_room: u32,
+    /// Chunks with room.
+    with_room: List,
     /// Chunks that serve the class, full ones too.
     chunks: u32,
 }
@@ -207,10 +208,10 @@ impl FramePool {
 
     #[inline]
     fn alloc_block(&mut self, class: usize) -> io::Result<u32> {
-        let mut index = self.classes[class].with_room;
-        if index == 0 {
-            index = self.add_chunk(class)?;
-        }
+        let index = match self.classes[class].with_room.first() {
+            Some(index) => index,
+            None => self.add_chunk(class)?,
+        };
         let chunk = self.chunks.get_mut(index);
         let at = if chunk.free != 0 {
             let at = chunk.free;
@@ -231,7 +232,7 @@ impl FramePool {
         let chunk = self.chunks.get_mut(index);
         chunk.live += 1;
         if !chunk.has_room() {
-            self.unlink(index, class);
+            self.classes[class].with_room.unlink(&self.chunks, index);
         }
         Ok(at)
     }
@@ -253,7 +254,7 @@ impl FramePool {
         chunk.live -= 1;
         if chunk.live == 0 {
             if had_room {
-                self.unlink(index, class);
+                self.classes[class].with_room.unlink(&self.chunks, index);
             }
             self.classes[class].chunks -= 1;
             // SAFETY: no block of the chunk is live.
@@ -265,7 +266,9 @@ impl FramePool {
         unsafe { block.cast::<u32>().write(chunk.free) };
         chunk.free = at;
         if !had_room {
-            self.link(index, class);
+            self.classes[class]
+                .with_room
+                .push_front(&self.chunks, index);
         }
     }
 
@@ -275,33 +278,10 @@ impl FramePool {
         let held = self.classes[class].chunks;
         let index = self.chunks.take(held)?;
         self.classes[class].chunks += 1;
-        self.link(index, class);
+        self.classes[class]
+            .with_room
+            .push_front(&self.chunks, index);
         Ok(index)
-    }
-
-    #[inline]
-    fn link(&mut self, index: u32, class: usize) {
-        let next = std::mem::replace(&mut self.classes[class].with_room, index);
-        if next != 0 {
-            self.chunks.get_mut(next).prev = index;
-        }
-        let Chunk {
-            next: n, prev: p, ..
-        } = self.chunks.get_mut(index);
-        (*n, *p) = (next, 0);
-    }
-
-    #[inline]
-    fn unlink(&mut self, index: u32, class: usize) {
-        let &mut Chunk { next, prev, .. } = self.chunks.get_mut(index);
-        if next != 0 {
-            self.chunks.get_mut(next).prev = prev;
-        }
-        if prev != 0 {
-            self.chunks.get_mut(prev).next = next;
-        } else {
-            self.classes[class].with_room = next;
-        }
     }
 }
 

@@ -30,20 +30,17 @@
 
 use std::task::Waker;
 
-const OWNED: &str = "a key names a node until it is given up";
+use crate::util::list::{FreeList, Link, Links, List};
 
-/// The end of the list.
-const NONE: usize = usize::MAX;
+const OWNED: &str = "a key names a node until it is given up";
 
 /// A FIFO queue of wakers, with something of the primitive's at each.
 pub(crate) struct Waiters<P> {
     /// Not a `Slab`: its nodes move in and out as a whole, which costs as much
     /// as the rest of a wait.
     nodes: Vec<Node<P>>,
-    head: usize,
-    tail: usize,
-    /// The first node that is of nobody; `next` leads to the others.
-    free: usize,
+    queue: List,
+    free: FreeList,
 }
 
 struct Node<P> {
@@ -52,14 +49,20 @@ struct Node<P> {
     /// What to wake; `None` until the future is polled, and once taken off.
     waker: Option<Waker>,
     queued: bool,
-    prev: usize,
-    next: usize,
+    link: Link,
+}
+
+impl<P> Links for [Node<P>] {
+    #[inline(always)]
+    fn link(&self, node: u32) -> &Link {
+        &self[node as usize].link
+    }
 }
 
 /// Names a node. Only the future that it was made for uses it, and gives it
 /// up with [`Waiters::remove`]; so it never names another's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(usize);
+pub(crate) struct Key(u32);
 
 /// What a removed node leaves.
 pub(crate) struct Removed<P> {
@@ -72,55 +75,57 @@ impl<P> Waiters<P> {
     pub(crate) const fn new() -> Self {
         Self {
             nodes: Vec::new(),
-            head: NONE,
-            tail: NONE,
-            free: NONE,
+            queue: List::EMPTY,
+            free: FreeList::EMPTY,
         }
     }
 
     /// Whether nobody is queued (nodes that were taken off do not count).
     pub(crate) fn is_empty(&self) -> bool {
-        self.head == NONE
+        self.queue.is_empty()
     }
 
     /// Queues a new node behind all others.
     #[inline]
     pub(crate) fn enqueue(&mut self, payload: P, waker: Option<Waker>) -> Key {
-        let key = self.free;
-        if key == NONE {
+        let nodes = &mut self.nodes[..];
+        let Some(key) = self.free.pop(nodes) else {
             return self.enqueue_new(payload, waker);
-        }
-        let node = &mut self.nodes[key];
-        self.free = node.next;
+        };
+        let node = &mut nodes[key as usize];
         node.payload = Some(payload);
         node.waker = waker;
-        self.link(key, self.tail, NONE);
+        node.queued = true;
+        self.queue.push_back(nodes, key);
         Key(key)
     }
 
     #[cold]
     fn enqueue_new(&mut self, payload: P, waker: Option<Waker>) -> Key {
-        let key = self.nodes.len();
+        let key = u32::try_from(self.nodes.len()).expect("fewer waiters than 2³²");
         self.nodes.push(Node {
             payload: Some(payload),
             waker,
-            queued: false,
-            prev: NONE,
-            next: NONE,
+            queued: true,
+            link: Link::default(),
         });
-        self.link(key, self.tail, NONE);
+        self.queue.push_back(&self.nodes[..], key);
         Key(key)
     }
 
     /// Queues a node that was taken off again, before all others.
     pub(crate) fn requeue_first(&mut self, key: Key, waker: Waker) {
-        self.nodes[key.0].waker = Some(waker);
-        self.link(key.0, NONE, self.head);
+        let node = self.node(key);
+        debug_assert!(!node.queued, "a node is queued once");
+        node.waker = Some(waker);
+        node.queued = true;
+        self.queue.push_front(&self.nodes[..], key.0);
     }
 
     /// The first in the queue.
     pub(crate) fn first(&self) -> Option<&P> {
-        self.nodes.get(self.head)?.payload.as_ref()
+        let first = self.queue.first()?;
+        self.nodes[first as usize].payload.as_ref()
     }
 
     /// Takes the first off the queue; its waker goes to `wakes`.
@@ -133,21 +138,23 @@ impl<P> Waiters<P> {
     /// The first in the queue, by key.
     #[inline]
     pub(crate) fn first_key(&self) -> Option<Key> {
-        (self.head != NONE).then_some(Key(self.head))
+        self.queue.first().map(Key)
     }
 
     /// Who is queued behind `key`, which must be queued.
     #[inline]
     pub(crate) fn key_after(&self, key: Key) -> Option<Key> {
-        let next = self.nodes[key.0].next;
-        (next != NONE).then_some(Key(next))
+        List::after(&self.nodes[..], key.0).map(Key)
     }
 
     /// Takes a queued node off the queue; its waker goes to `wakes`.
     #[inline]
     pub(crate) fn take(&mut self, key: Key, wakes: &mut WakeList) -> &mut P {
-        self.unlink(key.0);
-        let node = &mut self.nodes[key.0];
+        let nodes = &mut self.nodes[..];
+        self.queue.unlink(nodes, key.0);
+        let node = &mut nodes[key.0 as usize];
+        debug_assert!(node.queued, "only a queued node is taken off");
+        node.queued = false;
         wakes.push(node.waker.take());
         node.payload.as_mut().expect(OWNED)
     }
@@ -155,72 +162,42 @@ impl<P> Waiters<P> {
     /// What is at the node, queued or not.
     #[inline]
     pub(crate) fn payload(&mut self, key: Key) -> &mut P {
-        self.nodes[key.0].payload.as_mut().expect(OWNED)
+        self.node(key).payload.as_mut().expect(OWNED)
     }
 
     /// Whether the node wakes what `waker` does.
     #[inline]
     pub(crate) fn wakes(&self, key: Key, waker: &Waker) -> bool {
-        self.nodes[key.0]
-            .waker
-            .as_ref()
-            .is_some_and(|old| old.will_wake(waker))
+        let old = self.nodes[key.0 as usize].waker.as_ref();
+        old.is_some_and(|old| old.will_wake(waker))
     }
 
     /// Sets whom to wake; the one before is to be dropped outside the lock.
     #[must_use = "a waker is dropped outside the lock"]
     #[inline]
     pub(crate) fn set_waker(&mut self, key: Key, waker: impl Into<Option<Waker>>) -> Option<Waker> {
-        std::mem::replace(&mut self.nodes[key.0].waker, waker.into())
+        std::mem::replace(&mut self.node(key).waker, waker.into())
     }
 
     /// Ends the node, queued or not.
     #[must_use = "a waker is dropped outside the lock"]
     #[inline(always)]
     pub(crate) fn remove(&mut self, key: Key) -> Removed<P> {
-        if self.nodes[key.0].queued {
-            self.unlink(key.0);
+        let nodes = &mut self.nodes[..];
+        if std::mem::take(&mut nodes[key.0 as usize].queued) {
+            self.queue.unlink(nodes, key.0);
         }
-        let node = &mut self.nodes[key.0];
-        node.next = self.free;
-        self.free = key.0;
+        self.free.push(nodes, key.0);
+        let node = &mut nodes[key.0 as usize];
         Removed {
             payload: node.payload.take().expect(OWNED),
             _waker: node.waker.take(),
         }
     }
 
-    #[inline]
-    fn link(&mut self, key: usize, prev: usize, next: usize) {
-        let node = &mut self.nodes[key];
-        debug_assert!(!node.queued, "a node is queued once");
-        (node.queued, node.prev, node.next) = (true, prev, next);
-        self.join(prev, key);
-        self.join(key, next);
-    }
-
-    #[inline]
-    fn unlink(&mut self, key: usize) {
-        let node = &mut self.nodes[key];
-        debug_assert!(node.queued, "only a queued node is taken off");
-        node.queued = false;
-        let (prev, next) = (node.prev, node.next);
-        self.join(prev, next);
-    }
-
-    /// Makes `next` follow `prev`; [`NONE`] on either side is an end.
-    #[inline]
-    fn join(&mut self, prev: usize, next: usize) {
-        if prev == NONE {
-            self.head = next;
-        } else {
-            self.nodes[prev].next = next;
-        }
-        if next == NONE {
-            self.tail = prev;
-        } else {
-            self.nodes[next].prev = prev;
-        }
+    #[inline(always)]
+    fn node(&mut self, key: Key) -> &mut Node<P> {
+        &mut self.nodes[key.0 as usize]
     }
 }
 

@@ -2,6 +2,7 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod list;
 pub(crate) mod section;
 
 use std::fmt;

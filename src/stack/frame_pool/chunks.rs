@@ -16,6 +16,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::sys::mem::{PAGE, Reserve};
+use crate::util::list::{Link, Links};
 
 /// Unit of block addresses, and alignment of every block.
 pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
@@ -56,7 +57,7 @@ impl Default for FramePoolConfig {
 }
 
 /// One chunk. Blocks are numbers of granules; 0 means none.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Chunk {
     /// First block of the list of free blocks.
     pub(super) free: u32,
@@ -64,9 +65,8 @@ pub(super) struct Chunk {
     fresh: u32,
     /// Blocks that are handed out now.
     pub(super) live: u32,
-    /// Neighbours in the list of the class, if the chunk has room.
-    pub(super) next: u32,
-    pub(super) prev: u32,
+    /// On the list of the class, if the chunk has room.
+    link: Link,
     /// Bytes from the start that may be resident, whole pages.
     touched: u32,
     huge: bool,
@@ -102,6 +102,13 @@ pub(super) struct Chunks {
     huge_after: u32,
     /// Sum of `touched`.
     held: usize,
+}
+
+impl Links for Chunks {
+    #[inline(always)]
+    fn link(&self, index: u32) -> &Link {
+        &self.table[index as usize].link
+    }
 }
 
 impl Chunks {

@@ -73,7 +73,7 @@ fn sizes_are_exact_when_small_and_an_eighth_off_at_most() {
 fn handles_are_small() {
     assert_eq!(size_of::<Option<FrameRef>>(), 4);
     assert_eq!(size_of::<Option<super::super::shared::Saved>>(), 8);
-    assert_eq!(size_of::<Chunk>(), 28);
+    assert_eq!(size_of::<chunks::Chunk>(), 28);
 }
 
 #[test]
