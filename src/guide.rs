@@ -1,8 +1,8 @@
 //! The longer pages, one a subject; the repository has them in `docs/`.
 
-// Each page names the others as `[KINDS.md]`, and says at its end where that file is,
-// for who reads it in the repository. What `page!` puts before a page says it for
-// these pages, and of two definitions Markdown takes the first.
+// A page names others, and items, as `[KINDS.md]` and `[`spawn_shared`]`, and says at
+// its end where they are for who reads it in the repository. What `page!` puts before
+// a page says where they are here, and of two definitions Markdown takes the first.
 
 /// A module whose documentation is a file, with pictures below it.
 macro_rules! page {
@@ -16,7 +16,15 @@ macro_rules! page {
             "[LOCKS.md]: crate::guide::locks\n",
             "[MEASURED.md]: crate::guide::measured\n",
             "[TESTING.md]: crate::guide::testing\n",
-            "[the table of calls]: crate::hook\n",
+            "[`Builder::own_thread_locals`]: crate::Builder::own_thread_locals\n",
+            "[`Handle::dump`]: crate::Handle::dump\n",
+            "[`Handle::shutdown`]: crate::Handle::shutdown\n",
+            "[`JoinHandle::cancel`]: crate::JoinHandle::cancel\n",
+            "[`crore::deadline()`]: crate::deadline\n",
+            "[`crore::is_cancelled()`]: crate::is_cancelled\n",
+            "[`crore::sync`]: crate::sync\n",
+            "[`spawn_future`]: crate::spawn_future()\n",
+            "[`spawn_shared`]: crate::spawn_shared\n",
             "\n",
             include_str!($file),
             $("\n", include_str!($picture), "\n",)*

@@ -19,7 +19,8 @@ use crate::driver::Direction;
 use crate::sched::Cx;
 use crate::sys::{self, errno};
 
-/// Waits until `fd` has something to read, has ended or has an error.
+/// Waits until `fd` has something to read, has ended or has an error. Parks the
+/// coroutine, or blocks the thread outside of one.
 ///
 /// # Errors
 ///
