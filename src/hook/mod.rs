@@ -23,43 +23,7 @@
 //! # }
 //! ```
 //!
-//! # What happens to which call, inside a coroutine
-//!
-//! | calls | what happens |
-//! |---|---|
-//! | `recv recvfrom recvmsg send sendto sendmsg` | tried with `MSG_DONTWAIT`; parks on `EAGAIN`; a send returns when all is taken |
-//! | `recvmmsg sendmmsg` | the same, in batches |
-//! | `read readv write writev` | tried with `RWF_NOWAIT`, or after `poll` where that does not work |
-//! | the same on a regular file | reads what is in memory at once, a helper thread reads the rest, with no other coroutine's read in between; writes go to the page cache at once, each by one call |
-//! | `write writev` on stdout and stderr | block the thread, whose `println!` holds a lock meanwhile; with own thread-locals as any other |
-//! | `pread pwrite preadv pwritev preadv2 pwritev2` | tried with `RWF_NOWAIT`, else a helper thread by way of a buffer of its own; on file systems without that, direct |
-//! | `fsync fdatasync syncfs` | helper thread |
-//! | `open openat creat` | a FIFO without its other end is tried again up to every 10 ms; everything else is direct |
-//! | `flock lockf fcntl(F_SETLKW)` | tried without waiting, again up to every 10 ms; nobody gets `EDEADLK` |
-//! | `copy_file_range` | helper thread |
-//! | `sendfile` | between files a helper thread; to a socket or pipe by way of a buffer of 64 KiB |
-//! | `splice` | into a pipe, or from a pipe to a file, without waiting once both are ready; from a pipe to a socket by way of a buffer |
-//! | `accept accept4` | `poll`, then the call; parks when nobody is there; see below for listeners of several threads |
-//! | `connect` | non-blocking for this one call, parks until settled; a full Unix backlog is tried again up to every 10 ms |
-//! | `poll ppoll __poll select pselect` | asked without waiting, then parks on all; urgent data or errors only are asked for again every 5 ms, so are signals that a mask lets in; a mask does not hold while parked |
-//! | `epoll_wait epoll_pwait epoll_pwait2` | asked without waiting, then parks until the epoll itself is readable: another runtime inside a coroutine |
-//! | `nanosleep clock_nanosleep usleep sleep thrd_sleep` | a timer; other clocks than realtime, monotonic and boottime block the thread |
-//! | `sched_yield thrd_yield` | yields to other coroutines |
-//! | `getaddrinfo getnameinfo gethostby{name,name2,addr}[_r] getpw{nam,uid}[_r] getgr{nam,gid}[_r]` | helper thread; not in statically linked programs |
-//! | `waitpid wait4 waitid` for one child | parks on a pidfd |
-//! | the same for any child, a group, or stops; `wait wait3` | asked again up to every 10 ms |
-//! | `pthread_join pthread_timedjoin_np pthread_clockjoin_np thrd_join` | asked again up to every 10 ms; not in statically linked programs |
-//! | `close close_range closefrom dup2 dup3` | wake those who wait on the number with `EBADF` first |
-//! | `pthread_getattr_np`, `pthread_{get,set}affinity_np`, `pthread_{get,set}schedparam`, `pthread_setschedprio pthread_getcpuclockid pthread_sigqueue set*uid set*gid setgroups initgroups` | as libc; from a coroutine with its own thread-locals, with its thread's number, or as its thread |
-//! | `socket socketpair pipe pipe2 dup fcntl ioctl setsockopt` | as libc; noted where a number begins or its flags change |
-//! | `vfork` | `fork` |
-//! | `__read_chk __pread_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk __open_2 __openat_2` | the checks of `_FORTIFY_SOURCE`, then as above |
-//! | `shutdown listen bind fork posix_spawn exec*` | libc's own: they don't wait; `shutdown` wakes who waits on the socket |
-//! | `syscall(SYS_futex)`: locks of std and others | parks in a table by address; no cancellation ends it |
-//! | `pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_* pthread_once mtx_* cnd_* call_once` | the same; not in statically linked programs |
-//! | `pthread_barrier_*` | the same, unless shared between processes: then they block the thread |
-//! | other `syscall`s | as libc |
-//! | `sigwait* pause sigsuspend mq_* msgrcv msgsnd semop tee vmsplice pthread_spin_lock` | libc's own: they block the thread |
+//! [`calls`] says what happens to which call.
 //!
 //! A descriptor that the user made non-blocking gets its `EAGAIN`, so do calls
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
@@ -128,10 +92,13 @@ mod net;
 mod poll;
 #[cfg(feature = "hook")]
 mod process;
+mod table;
 #[cfg(feature = "hook")]
 mod wait;
 
 use std::fmt;
+
+pub use table::calls;
 
 use crate::sched;
 
@@ -194,7 +161,10 @@ pub fn status() -> Status {
     #[cfg(not(feature = "hook"))]
     return Status::NotCompiled;
     #[cfg(feature = "hook")]
-    self_test()
+    match libc::bound::self_test() {
+        Ok(()) => Status::Active,
+        Err(why) => Status::NotBound { why },
+    }
 }
 
 /// Runs `f` with libc's own calls: they block the thread, and every coroutine
@@ -218,66 +188,6 @@ pub fn unhooked<T>(f: impl FnOnce() -> T) -> T {
     let _restore = Restore(sched::set_unhooked(true));
     f()
 }
-
-#[cfg(feature = "hook")]
-mod self_test {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::Status;
-
-    /// A descriptor that nobody can have, for the probing `close`.
-    pub(super) const PROBE: libc::c_int = libc::c_int::MIN + 0x00c0_70e1;
-
-    /// Whether a probing call came to us.
-    pub(super) struct Probe(AtomicBool);
-
-    impl Probe {
-        #[cold]
-        pub(super) fn arrived(&self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-
-        fn has_arrived(&self) -> bool {
-            self.0.load(Ordering::Relaxed)
-        }
-    }
-
-    pub(super) static CLOSE: Probe = Probe(AtomicBool::new(false));
-    #[cfg(feature = "futex")]
-    pub(super) static SYSCALL: Probe = Probe(AtomicBool::new(false));
-
-    /// Whether `syscall` is ours, where it should be.
-    #[cfg(feature = "futex")]
-    fn syscall_arrives() -> bool {
-        // SAFETY: there is no such call.
-        unsafe { libc::syscall(super::futex::PROBE) };
-        SYSCALL.has_arrived()
-    }
-
-    #[cfg(not(feature = "futex"))]
-    fn syscall_arrives() -> bool {
-        true
-    }
-
-    pub(super) fn self_test() -> Status {
-        // SAFETY: no pointers; the descriptor is not open.
-        unsafe { libc::close(PROBE) };
-        let why = if !CLOSE.has_arrived() {
-            "libc's `close` was called, not ours: is crore linked in dynamically?"
-        } else if super::libc::next::next_definition(c"read").addr()
-            == (libc::read as *const ()).addr()
-        {
-            "`read` is bound to libc: is another library loaded before this program?"
-        } else if !syscall_arrives() {
-            "libc's `syscall` was called, not ours: locks of std would block the thread"
-        } else {
-            return Status::Active;
-        };
-        Status::NotBound { why }
-    }
-}
-#[cfg(feature = "hook")]
-use self_test::{PROBE, self_test};
 
 /// A thread becomes a worker.
 pub(crate) fn worker_begins() {

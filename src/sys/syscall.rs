@@ -11,6 +11,10 @@ pub(crate) type Errno = c_int;
 /// What a system call says: a count (or a descriptor), or an error number.
 pub(crate) type Answer = Result<usize, Errno>;
 
+/// The kernel's `sizeof(sigset_t)`, which is not libc's.
+#[cfg(feature = "hook")]
+pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
+
 /// Makes a system call; arguments are widened as C would widen them.
 ///
 /// Must stand inside `unsafe`: the call's own contract is the caller's.

@@ -11,9 +11,8 @@ use std::os::fd::RawFd;
 use crate::hook::fd::cache;
 use crate::hook::fd::shared_listener;
 use crate::hook::files::locks;
-use crate::hook::libc::next;
-use crate::hook::wait::retry::gate;
-use crate::hook::{PROBE, self_test};
+use crate::hook::libc::{bound, next};
+use crate::hook::wait::call::in_coroutine;
 use crate::sched::{self, Cx};
 use crate::sys::syscall::{errno, set_errno, sys};
 
@@ -44,8 +43,8 @@ fn gone(fd: RawFd) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if fd == PROBE {
-        self_test::CLOSE.arrived();
+    if fd == bound::PROBE_FD {
+        bound::CLOSE.arrived();
     }
     ends(fd);
     // SAFETY: no pointers.
@@ -177,7 +176,7 @@ unsafe extern "C" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
     unsafe {
         match locks(what) {
             None => noted(fd, what, next::fcntl(fd, what, arg)),
-            Some(cx) => locks::record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
+            Some(cx) => locks::lock_record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
         }
     }
 }
@@ -189,14 +188,14 @@ unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
     unsafe {
         match locks(what) {
             None => noted(fd, what, next::fcntl64(fd, what, arg)),
-            Some(cx) => locks::record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
+            Some(cx) => locks::lock_record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
         }
     }
 }
 
 /// The coroutine, if this is a command that waits for a lock.
 fn locks(what: c_int) -> Option<Cx> {
-    locks::without_waiting(what).and_then(|_| gate())
+    locks::without_waiting(what).and_then(|_| in_coroutine())
 }
 
 fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {

@@ -1,9 +1,9 @@
-//! `flock`, `lockf`, `fcntl(F_SETLKW)`: locks on files. Tried without waiting,
-//! again up to every 10 ms.
+//! File locks: `flock`, `lockf`, `fcntl(F_SETLKW)`. Tried without waiting, again up
+//! to every 10 ms.
 //!
-//! No helper thread waits in our place: those who wait for locks would take
-//! all of them, and those who hold the locks may need one to get on. The price:
-//! the kernel does not see who waits for whom, so nobody gets `EDEADLK`.
+//! No helper thread waits in the coroutine's place: the waiters would take all
+//! helpers, and the holders of the locks may need one to get on. The price: the
+//! kernel does not see who waits for whom, so no call fails with `EDEADLK`.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -12,55 +12,84 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use libc::off_t;
 
 use crate::hook::fd::lifecycle;
-use crate::hook::libc::next;
-use crate::hook::wait::backoff::{Pauses, until_other};
-use crate::hook::wait::retry::{gate, inside_int};
+use crate::hook::libc::{hook, next};
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::{cancellable, in_coroutine};
 use crate::sched::Cx;
 use crate::sys::syscall::{Errno, sys};
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
-    let Some(cx) = gate() else {
+hook!(
+    next_or(SYS_flock),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
         // SAFETY: no pointers.
-        return unsafe { next::flock(fd, operation) };
+        let lock = |fd: RawFd| unsafe { sys!(SYS_flock, fd, operation | libc::LOCK_NB) };
+        cancellable(cx, || match lock(fd) {
+            Err(libc::EWOULDBLOCK) if operation & libc::LOCK_NB == 0 => {
+                // These locks belong to the open file: a number of our own keeps
+                // it, whatever becomes of the caller's.
+                // SAFETY: no pointers.
+                let ours = unsafe { sys!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, 0) }?;
+                // SAFETY: made just now.
+                let ours = unsafe { OwnedFd::from_raw_fd(lifecycle::began(ours as RawFd)) };
+                Backoff::new().until(cx, || match lock(ours.as_raw_fd()) {
+                    Err(libc::EWOULDBLOCK) => Ok(None),
+                    answer => answer.map(Some),
+                })
+            }
+            answer => answer,
+        })
+    }
+);
+
+/// `lockf` without libc: `fcntl` on the range from the file's position on.
+fn lockf_without_libc(fd: c_int, command: c_int, len: off_t) -> c_int {
+    let (command, kind) = match command {
+        libc::F_ULOCK => (libc::F_SETLK, libc::F_UNLCK),
+        libc::F_LOCK => (libc::F_SETLKW, libc::F_WRLCK),
+        libc::F_TLOCK => (libc::F_SETLK, libc::F_WRLCK),
+        libc::F_TEST => (libc::F_GETLK, libc::F_WRLCK),
+        _ => return next::answer(Err(libc::EINVAL)) as c_int,
     };
-    // SAFETY: no pointers.
-    let lock = |fd: RawFd| unsafe { sys!(SYS_flock, fd, operation | libc::LOCK_NB) };
-    inside_int(cx, || match lock(fd) {
-        Err(libc::EWOULDBLOCK) if operation & libc::LOCK_NB == 0 => {
-            // These locks belong to the open file: a number of our own keeps
-            // it, whatever becomes of the caller's.
-            // SAFETY: no pointers.
-            let ours = unsafe { sys!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, 0) }?;
-            // SAFETY: made just now.
-            let ours = unsafe { OwnedFd::from_raw_fd(lifecycle::began(ours as RawFd)) };
-            until_other(cx, Err(libc::EWOULDBLOCK), || lock(ours.as_raw_fd()))
-        }
+    let mut range = from_here(kind, len);
+    // SAFETY: a valid range.
+    let answer = unsafe { sys!(SYS_fcntl, fd, command, &raw mut range) };
+    // SAFETY: no preconditions.
+    let us = unsafe { libc::getpid() };
+    let free = range.l_type == libc::F_UNLCK as i16 || range.l_pid == us;
+    next::answer(match answer {
+        Ok(_) if command == libc::F_GETLK && !free => Err(libc::EACCES),
         answer => answer,
-    })
+    }) as c_int
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
-    let Some(cx) = gate().filter(|_| command == libc::F_LOCK) else {
-        // SAFETY: no pointers.
-        return unsafe { next::lockf(fd, command, len) };
-    };
+/// A range from the file's position on.
+fn from_here(kind: c_int, len: off_t) -> libc::flock {
     // SAFETY: zeros are a valid one.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = libc::F_WRLCK as i16;
+    range.l_type = kind as i16;
     range.l_whence = libc::SEEK_CUR as i16;
     range.l_len = len;
-    // SAFETY: a valid range.
-    unsafe { record(cx, fd, libc::F_SETLKW, &range) }
+    range
 }
 
-/// The same function where `off_t` has 64 bits.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int {
-    // SAFETY: forwarded.
-    unsafe { lockf(fd, command, len) }
-}
+hook!(
+    next_or(lockf_without_libc(fd, command, len)),
+    Some(cx) = in_coroutine().filter(|_| command == libc::F_LOCK),
+    unsafe extern "C" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
+        let range = from_here(libc::F_WRLCK, len);
+        // SAFETY: a valid range.
+        unsafe { lock_record(cx, fd, libc::F_SETLKW, &range) }
+    }
+);
+
+hook!(
+    /// The same function where `off_t` has 64 bits.
+    unsafe extern "C" fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int {
+        // SAFETY: forwarded.
+        unsafe { lockf(fd, command, len) }
+    }
+);
 
 /// The command of `fcntl` that does not wait where `command` does.
 pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
@@ -76,26 +105,29 @@ pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
 /// # Safety
 ///
 /// - As for that `fcntl`.
-pub(crate) unsafe fn record(cx: Cx, fd: RawFd, command: c_int, range: *const libc::flock) -> c_int {
+pub(crate) unsafe fn lock_record(
+    cx: Cx,
+    fd: RawFd,
+    command: c_int,
+    range: *const libc::flock,
+) -> c_int {
     let command = without_waiting(command).unwrap_or(command);
     // SAFETY: the caller's range; the kernel only reads it.
     let lock = || unsafe { sys!(SYS_fcntl, fd, command, range) };
-    inside_int(cx, || match lock() {
+    cancellable(cx, || match lock() {
         Err(libc::EAGAIN | libc::EACCES) => {
             // Closing any number of the file would end the process's locks on
             // it, so none of our own keeps it: we look that it is the same.
             let file = identity(fd)?;
-            let mut pauses = Pauses::new();
-            loop {
-                pauses.pause(cx, None)?;
+            Backoff::new().until(cx, || {
                 if identity(fd)? != file {
                     return Err(libc::EBADF);
                 }
                 match lock() {
-                    Err(libc::EAGAIN | libc::EACCES) => {}
-                    answer => return answer,
+                    Err(libc::EAGAIN | libc::EACCES) => Ok(None),
+                    answer => answer.map(Some),
                 }
-            }
+            })
         }
         answer => answer,
     })

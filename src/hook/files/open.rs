@@ -1,4 +1,5 @@
-//! `open`, `openat`, `creat`: only a FIFO makes them wait, for its other end.
+//! Opening files: `open`, `openat`, `creat`. Only a FIFO makes them wait, for its
+//! other end.
 //!
 //! Where a FIFO is opened for writing, the kernel says `ENXIO` to a call that
 //! does not wait, until there is a reader. Opened for reading, it is given out
@@ -10,69 +11,78 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use crate::hook::fd::lifecycle;
-use crate::hook::libc::next;
-use crate::hook::wait::backoff::Pauses;
-use crate::hook::wait::retry::{gate, inside_int, poll_now};
+use crate::hook::libc::hook;
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::wait::retry::poll_now;
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, sys};
 
-/// Variadic in C: where the last argument is one register wide, as on our
-/// targets, a fixed one receives it.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // SAFETY: the caller's path.
-    unsafe {
-        match waits(libc::AT_FDCWD, path, flags) {
-            None => lifecycle::began(next::open(path, flags, mode as usize)),
-            Some(cx) => open_fifo(cx, libc::AT_FDCWD, path, flags, mode),
+hook!(
+    next_variadic_or(sys!(SYS_openat, libc::AT_FDCWD, path, flags, mode)),
+    unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+        // SAFETY: the caller's path.
+        unsafe {
+            match waits(libc::AT_FDCWD, path, flags) {
+                None => lifecycle::began(open::next(path, flags, mode)),
+                Some(cx) => open_fifo(cx, libc::AT_FDCWD, path, flags, mode),
+            }
         }
     }
-}
+);
 
-/// As [`open`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // SAFETY: the caller's path.
-    unsafe {
-        match waits(dir, path, flags) {
-            None => lifecycle::began(next::openat(dir, path, flags, mode as usize)),
-            Some(cx) => open_fifo(cx, dir, path, flags, mode),
+hook!(
+    next_variadic_or(SYS_openat),
+    unsafe extern "C" fn openat(
+        dir: c_int,
+        path: *const c_char,
+        flags: c_int,
+        mode: c_uint,
+    ) -> c_int {
+        // SAFETY: the caller's path.
+        unsafe {
+            match waits(dir, path, flags) {
+                None => lifecycle::began(openat::next(dir, path, flags, mode)),
+                Some(cx) => open_fifo(cx, dir, path, flags, mode),
+            }
         }
     }
-}
+);
 
-/// The name where `off_t` has 64 bits.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    // SAFETY: forwarded; all that it adds is a flag of no meaning here.
-    unsafe { open(path, flags | libc::O_LARGEFILE, mode) }
-}
+hook!(
+    /// The name where `off_t` has 64 bits.
+    unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+        // SAFETY: forwarded; all that it adds is a flag of no meaning here.
+        unsafe { open(path, flags | libc::O_LARGEFILE, mode) }
+    }
+);
 
-/// As [`open64`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn openat64(
-    dir: c_int,
-    path: *const c_char,
-    flags: c_int,
-    mode: c_uint,
-) -> c_int {
-    // SAFETY: as in `open64`.
-    unsafe { openat(dir, path, flags | libc::O_LARGEFILE, mode) }
-}
+hook!(
+    unsafe extern "C" fn openat64(
+        dir: c_int,
+        path: *const c_char,
+        flags: c_int,
+        mode: c_uint,
+    ) -> c_int {
+        // SAFETY: as in `open64`.
+        unsafe { openat(dir, path, flags | libc::O_LARGEFILE, mode) }
+    }
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn creat(path: *const c_char, mode: c_uint) -> c_int {
-    const CREATE: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
-    // SAFETY: forwarded.
-    unsafe { open(path, CREATE, mode) }
-}
+hook!(
+    unsafe extern "C" fn creat(path: *const c_char, mode: c_uint) -> c_int {
+        const CREATE: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
+        // SAFETY: forwarded.
+        unsafe { open(path, CREATE, mode) }
+    }
+);
 
-/// As [`creat`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
-    // SAFETY: forwarded.
-    unsafe { creat(path, mode) }
-}
+hook!(
+    unsafe extern "C" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
+        // SAFETY: forwarded.
+        unsafe { creat(path, mode) }
+    }
+);
 
 /// The coroutine, if this is a FIFO and the call would wait for its other end.
 ///
@@ -81,7 +91,7 @@ unsafe extern "C" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
 /// - `path` is null or a path.
 #[inline]
 unsafe fn waits(dir: RawFd, path: *const c_char, flags: c_int) -> Option<Cx> {
-    let cx = gate()?;
+    let cx = in_coroutine()?;
     const NEVER: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY | libc::O_EXCL;
     let read_write = flags & libc::O_ACCMODE == libc::O_RDWR;
     // SAFETY: forwarded.
@@ -109,25 +119,27 @@ unsafe fn is_fifo(dir: RawFd, path: *const c_char, flags: c_int) -> bool {
 ///
 /// - As for `openat`.
 unsafe fn open_fifo(cx: Cx, dir: RawFd, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
-    inside_int(cx, || {
-        let mut pauses = Pauses::new();
-        let fifo = loop {
+    cancellable(cx, || {
+        let mut backoff = Backoff::new();
+        let fifo = backoff.until(cx, || {
             // SAFETY: the caller's path.
             match unsafe { sys!(SYS_openat, dir, path, flags | libc::O_NONBLOCK, mode) } {
                 // SAFETY: the caller's path. What is no FIFO any more says it
                 // for another reason.
-                Err(libc::ENXIO) if unsafe { is_fifo(dir, path, flags) } => {}
-                Err(code) => return Err(code),
+                Err(libc::ENXIO) if unsafe { is_fifo(dir, path, flags) } => Ok(None),
+                Err(code) => Err(code),
                 // SAFETY: made just now.
-                Ok(fd) => break unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd)) },
+                Ok(fd) => Ok(Some(unsafe {
+                    OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd))
+                })),
             }
-            pauses.pause(cx, None)?;
-        };
+        })?;
         if flags & libc::O_ACCMODE == libc::O_RDONLY {
             let mut scratch = None;
-            while !has_writer(fifo.as_raw_fd(), &mut scratch)? {
-                pauses.pause(cx, None)?;
-            }
+            backoff.until(cx, || {
+                let there = has_writer(fifo.as_raw_fd(), &mut scratch)?;
+                Ok(there.then_some(()))
+            })?;
         }
         blocking_again(fifo)
     })
@@ -161,7 +173,7 @@ pub(crate) fn pipe() -> Result<[OwnedFd; 2], Errno> {
     Ok(ends.map(|fd| unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd)) }))
 }
 
-/// Nobody else has it yet: the flag can go.
+/// The descriptor is not given out yet: the flag can go.
 fn blocking_again(fd: OwnedFd) -> Answer {
     let raw = fd.as_raw_fd();
     // SAFETY: neither takes a pointer.

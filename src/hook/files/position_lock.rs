@@ -1,17 +1,17 @@
-//! Turns at a file's own position: a `read` that the kernel is asked for in
-//! pieces is not mixed with another coroutine's.
+//! File-position locks: a `read` that the kernel is asked for in pieces is not
+//! mixed with another coroutine's.
 //!
 //! To the kernel one `read` of a regular file is one step: two threads that
 //! read records through one descriptor get whole ones. A coroutine's takes what
 //! is in memory first and has a helper fetch the rest, and is parked meanwhile;
-//! so it takes a turn, and whoever begins to read from the same open file waits
-//! until that is over.
+//! so it locks the position, and others that begin to read from the same open
+//! file wait until it is done.
 //!
 //! Not held up: plain threads and other processes, which go to the kernel; a
-//! coroutine of another worker, between a first piece and the turn that its
-//! lack leads to; who can't park (a signal handler, a destructor that unwinds).
-//! Numbers are taken for one open file if they are the same, or both have a
-//! known duplicate.
+//! coroutine of another worker, between a first piece and the lock that its
+//! lack leads to; code that can't park (a signal handler, a destructor that
+//! unwinds). Numbers are taken for one open file if they are the same, or both
+//! have a known duplicate.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,79 +23,79 @@ use crate::sys::fork::PerProcess;
 use crate::util::section::{Section, SectionMutex};
 
 /// A forked child's readers are not its parent's.
-static TURNS: PerProcess<Turns> = PerProcess::new();
+static HELD: PerProcess<HeldPositions> = PerProcess::new();
 
 #[derive(Default)]
-struct Turns {
-    /// How many there are, for those who only look.
+struct HeldPositions {
+    /// How many there are, for a look without the lock.
     count: AtomicUsize,
-    taken: SectionMutex<Vec<Entry>>,
+    all: SectionMutex<Vec<HeldPosition>>,
 }
 
-struct Entry {
+struct HeldPosition {
     fd: RawFd,
-    /// Those who wait for its end.
+    /// The coroutines that wait for its end.
     waiting: Vec<Waker>,
 }
 
-/// Who has this is in the middle of a read.
-pub(crate) struct Turn(RawFd);
+/// The holder is in the middle of a read.
+pub(crate) struct PositionGuard(RawFd);
 
-/// Waits until nobody is in the middle of a read.
+/// Waits until no other read is in the middle.
 #[inline]
-pub(crate) fn let_pass(cx: Cx, fd: RawFd) {
-    if TURNS.get().count.load(Ordering::Relaxed) != 0 {
+pub(crate) fn wait_while_held(cx: Cx, fd: RawFd) {
+    if HELD.get().count.load(Ordering::Relaxed) != 0 {
         wait(cx, fd, false);
     }
 }
 
-/// Takes a turn, after those who have one. None if this can't park.
+/// Locks the position, after those that hold it. None if this can't park.
 #[cold]
-pub(crate) fn take(cx: Cx, fd: RawFd) -> Option<Turn> {
-    wait(cx, fd, true).then_some(Turn(fd))
+pub(crate) fn lock(cx: Cx, fd: RawFd) -> Option<PositionGuard> {
+    wait(cx, fd, true).then_some(PositionGuard(fd))
 }
 
-/// Waits until nobody has a turn, then takes one if `take`. False if this can't
-/// park.
+/// Waits until no other holds the position, then locks it if `lock`. False if this
+/// can't park.
 #[cold]
-fn wait(cx: Cx, fd: RawFd, take: bool) -> bool {
-    // A handler may have interrupted who holds the lock.
+fn wait(cx: Cx, fd: RawFd, lock: bool) -> bool {
+    // A handler may have interrupted the code that has the mutex below.
     if Section::is_here() || Cx::parkable().is_none() || !cx.is_at_home() {
         return false;
     }
-    let turns = TURNS.get();
+    let positions = HELD.get();
     loop {
-        let mut taken = turns.taken.lock();
-        let other = taken
+        let mut held = positions.all.lock();
+        let other = held
             .iter_mut()
-            .find(|entry| cache::may_be_one(entry.fd, fd));
+            .find(|other| cache::may_be_one(other.fd, fd));
         match other {
             Some(other) => other.waiting.push(cx.waker()),
-            None if take => {
+            None if lock => {
                 let waiting = Vec::new();
-                taken.push(Entry { fd, waiting });
-                turns.count.store(taken.len(), Ordering::Relaxed);
+                held.push(HeldPosition { fd, waiting });
+                positions.count.store(held.len(), Ordering::Relaxed);
                 return true;
             }
             None => return true,
         }
-        drop(taken);
+        drop(held);
         // Files do not fail by cancellation.
         cx.park_regardless();
     }
 }
 
-impl Drop for Turn {
+impl Drop for PositionGuard {
     fn drop(&mut self) {
-        let turns = TURNS.get();
-        let mut taken = turns.taken.lock();
+        let positions = HELD.get();
+        let mut held = positions.all.lock();
         // None in a child that forked meanwhile.
-        let Some(at) = taken.iter().position(|entry| entry.fd == self.0) else {
+        let Some(at) = held.iter().position(|other| other.fd == self.0) else {
             return;
         };
-        let ended = taken.swap_remove(at);
-        turns.count.store(taken.len(), Ordering::Relaxed);
-        drop(taken);
+        let ended = held.swap_remove(at);
+        positions.count.store(held.len(), Ordering::Relaxed);
+        drop(held);
         ended.waiting.into_iter().for_each(Waker::wake);
     }
 }

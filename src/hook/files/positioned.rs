@@ -1,16 +1,16 @@
-//! Files: `pread`, `pwrite` and their relatives, `fsync`, and what `read` and
-//! `write` do on a regular file.
+//! Positioned I/O: `pread`, `pwrite` and their relatives, `fsync`, and what `read`
+//! and `write` do on a regular file.
 //!
 //! - Reading takes what is in memory without waiting (`RWF_NOWAIT`, at the
 //!   price of the plain call). What is not is read by a helper thread into a
 //!   buffer of its own and copied: a few µs on top of what the disk takes.
 //! - A read that takes several pieces is not mixed with others (`position_lock.rs`).
 //! - Writing goes to the page cache and is done here: a helper would cost ten
-//!   times the call, and loggers write under locks that they count on nobody
-//!   else asking for. Only a `pwrite` of which the kernel says that it would
-//!   wait is a helper's.
+//!   times the call, and loggers write under locks that they count on no other
+//!   coroutine asking for. Only a `pwrite` of which the kernel says that it would
+//!   wait is made by a helper.
 //! - File systems that can't tell are taken to be fast.
-//! - `fsync` and its like are helpers'.
+//! - `fsync` and its like are made by helpers.
 //!
 //! None of them fails by cancellation: what is cancelled may still save its
 //! data.
@@ -22,8 +22,8 @@ use libc::{iovec, off_t, size_t, ssize_t};
 
 use crate::driver::Direction;
 use crate::hook::files::position_lock;
-use crate::hook::libc::next;
-use crate::hook::wait::retry::{gate, inside_file, on_helper};
+use crate::hook::libc::hook;
+use crate::hook::wait::call::{in_coroutine, on_helper, uncancellable};
 use crate::hook::wait::transfer::{Buffers, no_buffer};
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, sys, syscall};
@@ -97,7 +97,7 @@ impl Access {
     pub(crate) unsafe fn run(self, cx: Cx, buffers: Buffers, mut done: usize) -> Answer {
         // SAFETY: the caller's buffers, for this and all below.
         let total = unsafe { buffers.total() };
-        let mut turn = None;
+        let mut held = None;
         loop {
             let mut scratch = no_buffer();
             // SAFETY: as above.
@@ -105,8 +105,8 @@ impl Access {
                 let rest = buffers.after(done, &mut scratch);
                 match self.call(done, rest, libc::RWF_NOWAIT) {
                     Err(libc::EAGAIN) => {
-                        if turn.is_none() && self.at == HERE {
-                            turn = position_lock::take(cx, self.fd);
+                        if held.is_none() && self.at == HERE {
+                            held = position_lock::lock(cx, self.fd);
                         }
                         self.helped(cx, buffers, done, total)
                     }
@@ -178,7 +178,7 @@ impl Access {
 /// - `buffers` are valid for the direction.
 unsafe fn positioned(cx: Cx, access: Access, buffers: Buffers) -> ssize_t {
     // SAFETY: forwarded.
-    inside_file(|| unsafe { access.run(cx, buffers, 0) })
+    uncancellable(|| unsafe { access.run(cx, buffers, 0) })
 }
 
 fn one(base: *mut c_void, len: size_t) -> iovec {
@@ -194,58 +194,48 @@ fn refused(at: off_t) -> bool {
 }
 
 macro_rules! positioned {
-    ($($name:ident, $vectors:ident, $dir:ident, $ptr:ty;)*) => {
+    ($(fn $name:ident, fn $vectors:ident: $dir:ident, $ptr:ty, $number:ident, $vectors_number:ident;)*) => {
         $(
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name(fd: c_int, buf: $ptr, n: size_t, at: off_t) -> ssize_t {
-                let Some(cx) = gate().filter(|_| !refused(at)) else {
+            hook!(
+                next_or($number),
+                Some(cx) = in_coroutine().filter(|_| !refused(at)),
+                unsafe extern "C" fn $name(fd: c_int, buf: $ptr, n: size_t, at: off_t) -> ssize_t {
+                    let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
                     // SAFETY: the caller's buffer of `n` bytes.
-                    return unsafe { next::$name(fd, buf, n, at) };
-                };
-                let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
-                // SAFETY: the caller's buffer of `n` bytes.
-                unsafe { positioned(cx, access, Buffers::new(&one(buf.cast_mut(), n), 1)) }
-            }
+                    unsafe { positioned(cx, access, Buffers::new(&one(buf.cast_mut(), n), 1)) }
+                }
+            );
 
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $vectors(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t {
-                let Some(cx) = gate().filter(|_| !refused(at)) else {
+            hook!(
+                next_or($vectors_number),
+                Some(cx) = in_coroutine().filter(|_| !refused(at)),
+                unsafe extern "C" fn $vectors(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t {
+                    let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
                     // SAFETY: the caller's buffers.
-                    return unsafe { next::$vectors(fd, iov, count, at) };
-                };
-                let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
-                // SAFETY: the caller's buffers.
-                unsafe { positioned(cx, access, Buffers::new(iov, count as usize)) }
-            }
+                    unsafe { positioned(cx, access, Buffers::new(iov, count as usize)) }
+                }
+            );
         )*
     };
 }
 
 positioned! {
-    pread, preadv, Read, *const c_void;
-    pread64, preadv64, Read, *const c_void;
-    pwrite, pwritev, Write, *const c_void;
-    pwrite64, pwritev64, Write, *const c_void;
+    fn pread, fn preadv: Read, *const c_void, SYS_pread64, SYS_preadv;
+    fn pread64, fn preadv64: Read, *const c_void, SYS_pread64, SYS_preadv;
+    fn pwrite, fn pwritev: Write, *const c_void, SYS_pwrite64, SYS_pwritev;
+    fn pwrite64, fn pwritev64: Write, *const c_void, SYS_pwrite64, SYS_pwritev;
 }
 
 macro_rules! with_flags {
-    ($($name:ident, $dir:ident, $plain:ident;)*) => {
-        $(
+    ($(fn $name:ident: $dir:ident, $plain:ident, $number:ident;)*) => {
+        $(hook!(
+            next_or(sys!($number, fd, iov, count, at, 0, flags)),
+            Some(cx) = in_coroutine().filter(|_| flags & libc::RWF_NOWAIT == 0),
             /// At the file's own position it is the call without an offset,
             /// as long as there are no flags.
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name(
-                fd: c_int,
-                iov: *const iovec,
-                count: c_int,
-                at: off_t,
-                flags: c_int,
-            ) -> ssize_t {
-                // SAFETY: the caller's buffers, in each case.
+            unsafe extern "C" fn $name(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t {
+                // SAFETY: the caller's buffers.
                 unsafe {
-                    let Some(cx) = gate().filter(|_| flags & libc::RWF_NOWAIT == 0) else {
-                        return next::$name(fd, iov, count, at, flags);
-                    };
                     if at == HERE && flags == 0 {
                         return libc::$plain(fd, iov, count);
                     }
@@ -253,35 +243,32 @@ macro_rules! with_flags {
                     positioned(cx, access, Buffers::new(iov, count as usize))
                 }
             }
-        )*
+        );)*
     };
 }
 
 with_flags! {
-    preadv2, Read, readv;
-    preadv64v2, Read, readv;
-    pwritev2, Write, writev;
-    pwritev64v2, Write, writev;
+    fn preadv2: Read, readv, SYS_preadv2;
+    fn preadv64v2: Read, readv, SYS_preadv2;
+    fn pwritev2: Write, writev, SYS_pwritev2;
+    fn pwritev64v2: Write, writev, SYS_pwritev2;
 }
 
 macro_rules! synced {
-    ($($name:ident, $number:ident;)*) => {
-        $(
-            #[unsafe(no_mangle)]
+    ($(fn $name:ident: $number:ident;)*) => {
+        $(hook!(
+            next_or($number),
+            Some(cx) = in_coroutine(),
             unsafe extern "C" fn $name(fd: c_int) -> c_int {
-                match gate() {
-                    // SAFETY: no pointers.
-                    None => unsafe { next::$name(fd) },
-                    // SAFETY: no pointers.
-                    Some(cx) => inside_file(|| on_helper(cx, move || unsafe { sys!($number, fd) })) as c_int,
-                }
+                // SAFETY: no pointers.
+                uncancellable(|| on_helper(cx, move || unsafe { sys!($number, fd) }))
             }
-        )*
+        );)*
     };
 }
 
 synced! {
-    fsync, SYS_fsync;
-    fdatasync, SYS_fdatasync;
-    syncfs, SYS_syncfs;
+    fn fsync: SYS_fsync;
+    fn fdatasync: SYS_fdatasync;
+    fn syncfs: SYS_syncfs;
 }

@@ -1,4 +1,4 @@
-//! `read`, `readv`, `write`, `writev`: the calls that any descriptor takes.
+//! Reads and writes of any descriptor: `read`, `readv`, `write`, `writev`.
 
 use std::ffi::{c_int, c_long, c_void};
 use std::os::fd::RawFd;
@@ -10,8 +10,9 @@ use crate::hook::fd::cache;
 use crate::hook::files::locks::kind;
 use crate::hook::files::position_lock;
 use crate::hook::files::positioned::{Access, HERE};
-use crate::hook::libc::next;
-use crate::hook::wait::retry::{Mode, event, gate, inside_int, inside_maybe_file, poll_now};
+use crate::hook::libc::hook;
+use crate::hook::wait::call::{cancellable, in_coroutine, uncancellable};
+use crate::hook::wait::retry::{Mode, event, poll_now};
 use crate::hook::wait::shallow;
 use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
@@ -82,7 +83,7 @@ unsafe fn read_nothing(fd: RawFd, buf: *mut c_void) -> Answer {
     Ok(0)
 }
 
-/// Whether it is one of those, as its name in `/proc` says.
+/// Whether it is an inotify or fanotify descriptor, as its name in `/proc` says.
 fn notifies(fd: RawFd) -> bool {
     let link = format!("/proc/self/fd/{fd}\0");
     let mut name = [0_u8; 64];
@@ -105,9 +106,9 @@ fn notifies(fd: RawFd) -> bool {
 unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for this and all closures below.
     let total = unsafe { buffers.total() };
-    inside_maybe_file(cx, fd, || {
+    maybe_of_a_file(cx, fd, || {
         if !cache::known(fd, cache::NOT_A_FILE) {
-            position_lock::let_pass(cx, fd);
+            position_lock::wait_while_held(cx, fd);
         }
         Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
             // SAFETY: as above.
@@ -135,6 +136,16 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     })
 }
 
+/// A call that is [`uncancellable`] if it is on a file, or may be.
+#[inline(always)]
+fn maybe_of_a_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> ssize_t {
+    if cache::known(fd, cache::NOT_A_FILE) {
+        cancellable(cx, call)
+    } else {
+        uncancellable(call)
+    }
+}
+
 /// A regular file; what is not one is remembered.
 fn is_file(cx: Cx, fd: RawFd) -> bool {
     if cache::known(fd, cache::NOT_A_FILE) || cx.is_stream(fd) {
@@ -154,8 +165,8 @@ fn is_file(cx: Cx, fd: RawFd) -> bool {
 unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for the closure too.
     let total = unsafe { buffers.total() };
-    inside_maybe_file(cx, fd, || {
-        // One call of the kernel, which mixes it with nobody else's; without
+    maybe_of_a_file(cx, fd, || {
+        // One call of the kernel, which mixes it with no other's; without
         // waiting it might take a part only.
         let file = total > 0 && is_file(cx, fd);
         Transfer::outgoing(fd, total, 0).run(cx, |done, mode| {
@@ -171,26 +182,30 @@ unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
 }
 
 /// The coroutine, unless `fd` is stdout or stderr: `println!` holds a lock by
-/// thread while it writes, so nobody else may run meanwhile; unless the
+/// thread while it writes, so no other coroutine may run meanwhile; unless the
 /// coroutine is a thread to it.
 #[inline(always)]
-fn writer_gate(fd: RawFd) -> Option<Cx> {
+fn may_write(fd: RawFd) -> Option<Cx> {
     let std = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
-    gate().filter(|cx| !std || cx.has_own_locals())
+    in_coroutine().filter(|cx| !std || cx.has_own_locals())
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
-    // SAFETY: the caller's buffer of `n` bytes.
-    unsafe {
-        match gate() {
-            None => next::read(fd, buf, n),
-            Some(cx) if n == 0 => inside_int(cx, || read_nothing(fd, buf)) as ssize_t,
-            Some(_) if cache::known(fd, cache::NOT_A_FILE) => read_waiting(fd, buf, n),
-            Some(cx) => read_usual(cx, fd, buf, n),
+hook!(
+    next_or(SYS_read),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t {
+        // SAFETY: the caller's buffer of `n` bytes.
+        unsafe {
+            if n == 0 {
+                cancellable(cx, || read_nothing(fd, buf))
+            } else if cache::known(fd, cache::NOT_A_FILE) {
+                read_waiting(fd, buf, n)
+            } else {
+                read_usual(cx, fd, buf, n)
+            }
         }
     }
-}
+);
 
 /// # Safety
 ///
@@ -236,36 +251,34 @@ unsafe fn read_or_wait(
     saved: Errno,
     woken: bool,
 ) -> ssize_t {
-    shallow::inside(saved, move |cx| {
-        Transfer::waited_for(fd, n, 0, woken).run(cx, move |_, mode| {
+    shallow::attempt(saved, move |cx| {
+        Transfer::shallow(fd, n, 0, woken).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { vector(fd, Direction::Read, Buffers::new(&one(buf, n), 1), mode) }
         })
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the caller's buffers.
-    unsafe {
-        match gate() {
-            None => next::readv(fd, iov, count),
-            Some(cx) => read_vector(cx, fd, Buffers::new(iov, count as usize)),
-        }
+hook!(
+    next_or(SYS_readv),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+        // SAFETY: the caller's buffers.
+        unsafe { read_vector(cx, fd, Buffers::new(iov, count as usize)) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
-    // SAFETY: the caller's buffer of `n` bytes.
-    unsafe {
-        match writer_gate(fd) {
-            None => next::write(fd, buf, n),
-            Some(_) if n == 0 => write_nothing(fd, buf),
-            Some(cx) => write_vector(cx, fd, Buffers::new(&one(buf.cast_mut(), n), 1)),
+hook!(
+    next_or(SYS_write),
+    Some(cx) = may_write(fd),
+    unsafe extern "C" fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t {
+        if n == 0 {
+            return write_nothing(fd, buf);
         }
+        // SAFETY: the caller's buffer of `n` bytes.
+        unsafe { write_vector(cx, fd, Buffers::new(&one(buf.cast_mut(), n), 1)) }
     }
-}
+);
 
 /// To a socket of messages that is a message; the vectored calls send none.
 #[cold]
@@ -276,19 +289,17 @@ fn write_nothing(fd: RawFd, buf: *const c_void) -> ssize_t {
         -1 if errno() == libc::ENOTSOCK => {
             set_errno(saved);
             // SAFETY: no bytes.
-            unsafe { next::write(fd, buf, 0) }
+            unsafe { write::next(fd, buf, 0) }
         }
         sent => sent,
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
-    // SAFETY: the caller's buffers.
-    unsafe {
-        match writer_gate(fd) {
-            None => next::writev(fd, iov, count),
-            Some(cx) => write_vector(cx, fd, Buffers::new(iov, count as usize)),
-        }
+hook!(
+    next_or(SYS_writev),
+    Some(cx) = may_write(fd),
+    unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+        // SAFETY: the caller's buffers.
+        unsafe { write_vector(cx, fd, Buffers::new(iov, count as usize)) }
     }
-}
+);

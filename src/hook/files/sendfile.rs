@@ -1,4 +1,4 @@
-//! `sendfile`, `splice`, `copy_file_range`: from one descriptor to another.
+//! Copies from one descriptor to another: `sendfile`, `splice`, `copy_file_range`.
 //!
 //! The kernel has no non-blocking form of the first two that sockets obey.
 //! So in a coroutine:
@@ -18,10 +18,11 @@ use libc::{size_t, ssize_t};
 
 use crate::driver::Direction;
 use crate::hook::files::locks::kind;
-use crate::hook::libc::next;
-use crate::hook::wait::retry::{
-    Asker, gate, inside, inside_file, is_nonblocking, on_helper, until_done,
+use crate::hook::libc::hook;
+use crate::hook::wait::call::{
+    cancellable, in_coroutine, on_helper, park_until_ready, uncancellable,
 };
+use crate::hook::wait::retry::{WaitContext, is_nonblocking, poll_now, until_done};
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, errno, sys};
 
@@ -36,47 +37,52 @@ fn is_pipe(fd: RawFd) -> bool {
     kind(fd) == libc::S_IFIFO
 }
 
-/// Waits for nobody: a file, or a disk.
+/// A file or a disk: nothing that another process has to do is waited for.
 fn is_file(fd: RawFd) -> bool {
     matches!(kind(fd), libc::S_IFREG | libc::S_IFBLK)
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::sendfile(out, from, offset, n) };
-    };
-    if is_file(from) && is_file(out) {
+hook!(
+    next_or(SYS_sendfile),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
+        if is_file(from) && is_file(out) {
+            // SAFETY: the caller's place.
+            let mut at = unsafe { offset.as_ref() }.copied();
+            return uncancellable(|| {
+                let (moved, to) = on_helper(cx, move || {
+                    let place = at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
+                    // SAFETY: our own place, or none.
+                    let moved = unsafe { sys!(SYS_sendfile, out, from, place, n) }?;
+                    Ok((moved, at))
+                })?;
+                // SAFETY: as above.
+                unsafe { put(offset, to) };
+                Ok(moved)
+            });
+        }
+        let waits = n > 0 && is_file(from) && (is_socket(out) || is_pipe(out));
+        if !waits || is_nonblocking(out) != Ok(false) {
+            // Waits for the disk at most, or is refused.
+            // SAFETY: the caller's arguments.
+            return cancellable(cx, || unsafe { sys!(SYS_sendfile, out, from, offset, n) });
+        }
         // SAFETY: the caller's place.
-        let mut at = unsafe { offset.as_ref() }.copied();
-        return inside_file(|| {
-            let (moved, to) = on_helper(cx, move || {
-                let place = at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-                // SAFETY: our own place, or none.
-                let moved = unsafe { sys!(SYS_sendfile, out, from, place, n) }?;
-                Ok((moved, at))
-            })?;
-            // SAFETY: as above.
-            unsafe { put(offset, to) };
-            Ok(moved)
-        });
+        cancellable(cx, || unsafe { through_buffer(from, offset, out, n) })
     }
-    let waits = n > 0 && is_file(from) && (is_socket(out) || is_pipe(out));
-    if !waits || is_nonblocking(out) != Ok(false) {
-        // Waits for the disk at most, or is refused.
-        // SAFETY: the caller's arguments.
-        return inside(cx, || unsafe { sys!(SYS_sendfile, out, from, offset, n) });
-    }
-    // SAFETY: the caller's place.
-    inside(cx, || unsafe { through_buffer(from, offset, out, n) })
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile64(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
-    // SAFETY: the same function where `off_t` has 64 bits.
-    unsafe { sendfile(out, from, offset, n) }
-}
+hook!(
+    unsafe extern "C" fn sendfile64(
+        out: c_int,
+        from: c_int,
+        offset: *mut i64,
+        n: size_t,
+    ) -> ssize_t {
+        // SAFETY: the same function where `off_t` has 64 bits.
+        unsafe { sendfile(out, from, offset, n) }
+    }
+);
 
 /// Writes the new offset where there was one.
 ///
@@ -156,48 +162,51 @@ fn said(result: ssize_t) -> Answer {
     usize::try_from(result).map_err(|_| errno())
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
-    from: c_int,
-    from_at: *mut i64,
-    to: c_int,
-    to_at: *mut i64,
-    n: size_t,
-    flags: c_uint,
-) -> ssize_t {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::splice(from, from_at, to, to_at, n, flags) };
-    };
-    let try_now = |more: c_uint| {
-        // SAFETY: the caller's arguments.
-        unsafe { sys!(SYS_splice, from, from_at, to, to_at, n, flags | more) }
-    };
-    let waits = flags & libc::SPLICE_F_NONBLOCK == 0 && n > 0;
-    inside(cx, || {
-        if is_pipe(to) && (is_pipe(from) || is_socket(from) || is_file(from)) && waits {
-            into_pipe(cx, from, to, || try_now(libc::SPLICE_F_NONBLOCK))
-        } else if is_pipe(from) && is_socket(to) && to_at.is_null() && from_at.is_null() && n > 0 {
-            match is_nonblocking(to) {
-                // SAFETY: no offset.
-                Ok(false) => unsafe {
-                    through_buffer(from, std::ptr::null_mut(), to, n.min(CHUNK))
-                },
-                _ => try_now(0),
+hook!(
+    next_or(SYS_splice),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn splice(
+        from: c_int,
+        from_at: *mut i64,
+        to: c_int,
+        to_at: *mut i64,
+        n: size_t,
+        flags: c_uint,
+    ) -> ssize_t {
+        let try_now = |more: c_uint| {
+            // SAFETY: the caller's arguments.
+            unsafe { sys!(SYS_splice, from, from_at, to, to_at, n, flags | more) }
+        };
+        let waits = flags & libc::SPLICE_F_NONBLOCK == 0 && n > 0;
+        cancellable(cx, || {
+            if is_pipe(to) && (is_pipe(from) || is_socket(from) || is_file(from)) && waits {
+                into_pipe(cx, from, to, || try_now(libc::SPLICE_F_NONBLOCK))
+            } else if is_pipe(from)
+                && is_socket(to)
+                && to_at.is_null()
+                && from_at.is_null()
+                && n > 0
+            {
+                match is_nonblocking(to) {
+                    // SAFETY: no offset.
+                    Ok(false) => unsafe {
+                        through_buffer(from, std::ptr::null_mut(), to, n.min(CHUNK))
+                    },
+                    _ => try_now(0),
+                }
+            } else if is_pipe(from) && waits {
+                // To a file, which takes it at once: wait for the source only.
+                let mut context = WaitContext::new(from, Direction::Read);
+                until_done(cx, &mut context, true, |_| try_now(libc::SPLICE_F_NONBLOCK))
+            } else {
+                try_now(0)
             }
-        } else if is_pipe(from) && waits {
-            // To a file, which takes it at once: wait for the source only.
-            let mut asker = Asker::new(from, Direction::Read);
-            until_done(cx, &mut asker, true, |_| try_now(libc::SPLICE_F_NONBLOCK))
-        } else {
-            try_now(0)
-        }
-    })
-}
+        })
+    }
+);
 
 /// Waits for the source, then for room, then for whichever it was.
 fn into_pipe(cx: Cx, from: RawFd, to: RawFd, mut call: impl FnMut() -> Answer) -> Answer {
-    use crate::hook::wait::retry::poll_now;
     loop {
         let source_ready = is_file(from) || poll_now(from, libc::POLLIN) != 0;
         if !source_ready {
@@ -206,7 +215,7 @@ fn into_pipe(cx: Cx, from: RawFd, to: RawFd, mut call: impl FnMut() -> Answer) -
             wait(cx, to, Direction::Write)?;
         } else {
             match call() {
-                // Somebody else was faster.
+                // Another thread was faster.
                 Err(libc::EAGAIN) => cx.spend(),
                 answer => return answer,
             }
@@ -216,43 +225,41 @@ fn into_pipe(cx: Cx, from: RawFd, to: RawFd, mut call: impl FnMut() -> Answer) -
 
 /// Parks until ready; the user's own non-blocking descriptor says `EAGAIN`.
 fn wait(cx: Cx, fd: RawFd, dir: Direction) -> Result<(), Errno> {
-    let deadline = Asker::new(fd, dir).deadline()?;
-    cx.drained(fd, dir);
-    match cx.wait(fd, dir, deadline) {
-        Err(error) if error.raw_os_error() == Some(libc::ETIMEDOUT) => Err(libc::EAGAIN),
-        waited => waited.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)),
+    let deadline = WaitContext::new(fd, dir).deadline()?;
+    match park_until_ready(cx, fd, dir, deadline) {
+        Err(libc::ETIMEDOUT) => Err(libc::EAGAIN),
+        waited => waited,
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn copy_file_range(
-    from: c_int,
-    from_at: *mut i64,
-    to: c_int,
-    to_at: *mut i64,
-    n: size_t,
-    flags: c_uint,
-) -> ssize_t {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::copy_file_range(from, from_at, to, to_at, n, flags) };
-    };
-    // SAFETY: the caller's places.
-    let mut places = unsafe { [from_at.as_ref().copied(), to_at.as_ref().copied()] };
-    inside_file(|| {
-        let (moved, [read, written]) = on_helper(cx, move || {
-            let [a, b] = places
-                .each_mut()
-                .map(|at| at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut));
-            // SAFETY: our own places, or none.
-            let moved = unsafe { sys!(SYS_copy_file_range, from, a, to, b, n, flags) }?;
-            Ok((moved, places))
-        })?;
-        // SAFETY: as above.
-        unsafe {
-            put(from_at, read);
-            put(to_at, written);
-        }
-        Ok(moved)
-    })
-}
+hook!(
+    next_or(SYS_copy_file_range),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn copy_file_range(
+        from: c_int,
+        from_at: *mut i64,
+        to: c_int,
+        to_at: *mut i64,
+        n: size_t,
+        flags: c_uint,
+    ) -> ssize_t {
+        // SAFETY: the caller's places.
+        let mut places = unsafe { [from_at.as_ref().copied(), to_at.as_ref().copied()] };
+        uncancellable(|| {
+            let (moved, [read, written]) = on_helper(cx, move || {
+                let [a, b] = places
+                    .each_mut()
+                    .map(|at| at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut));
+                // SAFETY: our own places, or none.
+                let moved = unsafe { sys!(SYS_copy_file_range, from, a, to, b, n, flags) }?;
+                Ok((moved, places))
+            })?;
+            // SAFETY: as above.
+            unsafe {
+                put(from_at, read);
+                put(to_at, written);
+            }
+            Ok(moved)
+        })
+    }
+);

@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::timespec;
 
+use crate::hook::libc::bound;
 use crate::sched::{self, Cx};
 use crate::sys::fork;
 use crate::sys::syscall::{self, Answer, Errno, answer_c, errno, set_errno};
@@ -108,9 +109,6 @@ fn deliver<const ROOM: usize>(batch: &Batch<ROOM>) {
     }
 }
 
-/// A number that no system call has, for the probing call of `hook::status`.
-pub(super) const PROBE: c_long = c_long::MIN + 0x00c0_70e1;
-
 /// As libc's, which is variadic; its arguments are as wide as registers and
 /// are passed as such.
 #[unsafe(no_mangle)]
@@ -127,8 +125,8 @@ unsafe extern "C" fn syscall(
     unsafe {
         match number {
             libc::SYS_futex => futex(a, b as c_int, c as u32, d, e, f as u32),
-            PROBE => {
-                super::self_test::SYSCALL.arrived();
+            bound::PROBE_CALL => {
+                bound::SYSCALL.arrived();
                 long(Err(libc::ENOSYS))
             }
             _ => long(syscall::syscall(number, [a, b, c, d, e, f])),

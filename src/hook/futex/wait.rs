@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use super::own::{self, Why};
 use super::table::{Left, Table};
 use super::{AGAIN, Call, WAIT_BITSET, long, report, table, time_at};
-use crate::hook::process::sleep::{duration, now};
-use crate::hook::wait::retry::after;
+use crate::hook::wait::clock::{after, duration, now};
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno};
 

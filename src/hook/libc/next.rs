@@ -1,21 +1,67 @@
-//! libc's own functions, for everybody who is not in a coroutine.
+//! The next definition: libc's own function behind a hook of the same name
+//! (`RTLD_NEXT`), for everybody who is not in a coroutine.
 //!
-//! All are looked up once, behind our own definitions (`RTLD_NEXT`), at the
-//! first call of any. The pointers start at functions that do the look-up, so
-//! a call is one relaxed load and one jump. Where there is no next definition
-//! (static linking) the bare system call takes its place.
+//! All are looked up by a constructor (`hook/table.rs`), before `main`: a look-up
+//! takes locks of the dynamic linker, which a signal handler or a forked child
+//! must not meet. Constructors of libraries run earlier; what they call is looked
+//! up there and then.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem::transmute;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
-use libc::{
-    clockid_t, fd_set, iovec, msghdr, nfds_t, off_t, pollfd, size_t, sockaddr, socklen_t, ssize_t,
-    timespec,
-};
+use libc::{clockid_t, timespec};
 
-use crate::hook::poll::KERNEL_SIGSET_BYTES;
 use crate::sys::syscall::{Answer, answer_c, answer_int, errno, sys};
+
+/// Where the next definition of one name is kept.
+pub(crate) struct Slot {
+    /// Ends in a NUL.
+    name: &'static str,
+    function: AtomicPtr<c_void>,
+}
+
+/// The constructor has looked all names up.
+static LOOKED_UP: AtomicBool = AtomicBool::new(false);
+
+impl Slot {
+    pub(crate) const fn new(name: &'static str, without_next: *mut c_void) -> Self {
+        Self {
+            name,
+            function: AtomicPtr::new(without_next),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn function(&self) -> *mut c_void {
+        self.function.load(Ordering::Relaxed)
+    }
+
+    /// Looks the name up. False: there is none.
+    pub(crate) fn look_up(&self) -> bool {
+        let name = CStr::from_bytes_with_nul(self.name.as_bytes());
+        let next = next_definition(name.expect("one NUL, at the end"));
+        if !next.is_null() {
+            self.function.store(next, Ordering::Relaxed);
+        }
+        !next.is_null()
+    }
+
+    /// Looks the name up, if the constructor has not done so yet.
+    pub(crate) fn look_up_early(&self) -> bool {
+        !LOOKED_UP.load(Ordering::Relaxed) && self.look_up()
+    }
+}
+
+/// The constructor is done.
+pub(crate) fn all_looked_up() {
+    LOOKED_UP.store(true, Ordering::Relaxed);
+}
+
+/// As C returns what the kernel said.
+pub(crate) fn answer(answer: Answer) -> isize {
+    answer_c(answer, errno())
+}
 
 macro_rules! real {
     ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
@@ -82,8 +128,6 @@ macro_rules! real {
 fn look_up_all() {
     look_up_functions();
     look_up_variadic();
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
-    crate::hook::process::thread_id::look_up();
 }
 
 fn look_up(slot: &AtomicPtr<c_void>, name: &str, bare: *mut c_void) {
@@ -105,137 +149,16 @@ pub(crate) fn next_definition(_: &CStr) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-fn long(answer: Answer) -> ssize_t {
-    answer_c(answer, errno())
-}
-
 fn int(answer: Answer) -> c_int {
     answer_int(answer, errno())
 }
 
 real! {
-    fn read(fd: c_int, buf: *mut c_void, n: size_t) -> ssize_t = long(sys!(SYS_read, fd, buf, n));
-    fn write(fd: c_int, buf: *const c_void, n: size_t) -> ssize_t = long(sys!(SYS_write, fd, buf, n));
-    fn readv(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t = long(sys!(SYS_readv, fd, iov, count));
-    fn writev(fd: c_int, iov: *const iovec, count: c_int) -> ssize_t = long(sys!(SYS_writev, fd, iov, count));
-    fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_recvfrom, fd, buf, n, flags, 0, 0));
-    fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_sendto, fd, buf, n, flags, 0, 0));
-    fn recvfrom(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> ssize_t =
-        long(sys!(SYS_recvfrom, fd, buf, n, flags, addr, len));
-    fn sendto(fd: c_int, buf: *const c_void, n: size_t, flags: c_int, addr: *const sockaddr, len: socklen_t) -> ssize_t =
-        long(sys!(SYS_sendto, fd, buf, n, flags, addr, len));
-    fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t = long(sys!(SYS_recvmsg, fd, msg, flags));
-    fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t = long(sys!(SYS_sendmsg, fd, msg, flags));
-    fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t =
-        long(sys!(SYS_sendfile, out, from, offset, n));
-    fn splice(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, n: size_t, flags: c_uint) -> ssize_t =
-        long(sys!(SYS_splice, from, from_at, to, to_at, n, flags));
-
-    fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int =
-        int(sys!(SYS_accept4, fd, addr, len, 0));
-    fn accept4(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int =
-        int(sys!(SYS_accept4, fd, addr, len, flags));
-    fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int = int(sys!(SYS_connect, fd, addr, len));
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int = int(sys!(SYS_socket, family, kind, protocol));
     fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int =
         int(sys!(SYS_socketpair, family, kind, protocol, pair));
-    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int =
-        int(sys!(SYS_setsockopt, fd, level, name, value, len));
     fn pipe(ends: *mut c_int) -> c_int = int(sys!(SYS_pipe2, ends, 0));
     fn pipe2(ends: *mut c_int, flags: c_int) -> c_int = int(sys!(SYS_pipe2, ends, flags));
-
-    fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int = {
-        let limit = timespec { tv_sec: i64::from(timeout / 1000), tv_nsec: i64::from(timeout % 1000) * 1_000_000 };
-        let limit = if timeout < 0 { std::ptr::null() } else { &raw const limit };
-        int(sys!(SYS_ppoll, fds, n, limit, 0, 0))
-    };
-    fn ppoll(fds: *mut pollfd, n: nfds_t, limit: *const timespec, mask: *const libc::sigset_t) -> c_int = {
-        // The kernel writes the rest of the time back, C's ppoll does not.
-        let mut copy = limit.as_ref().copied();
-        let limit = copy.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-        int(sys!(SYS_ppoll, fds, n, limit, mask, KERNEL_SIGSET_BYTES))
-    };
-
-    fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int = int(sys!(SYS_nanosleep, time, left));
-    fn clock_nanosleep(clock: clockid_t, flags: c_int, time: *const timespec, left: *mut timespec) -> c_int =
-        sys!(SYS_clock_nanosleep, clock, flags, time, left).err().unwrap_or(0);
-    fn usleep(micros: c_uint) -> c_int = {
-        let time = timespec { tv_sec: i64::from(micros / 1_000_000), tv_nsec: i64::from(micros % 1_000_000) * 1000 };
-        int(sys!(SYS_nanosleep, &raw const time, 0))
-    };
-    fn sleep(seconds: c_uint) -> c_uint = {
-        let mut time = timespec { tv_sec: i64::from(seconds), tv_nsec: 0 };
-        let time = &raw mut time;
-        // Interrupted: the seconds that are left, rounded as libc does.
-        if sys!(SYS_nanosleep, time, time).is_ok() { 0 } else { (*time).tv_sec as c_uint }
-    };
-    fn sched_yield() -> c_int = int(sys!(SYS_sched_yield));
-
-    fn pread(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pread64, fd, buf, n, at));
-    fn pread64(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pread64, fd, buf, n, at));
-    fn pwrite(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pwrite64, fd, buf, n, at));
-    fn pwrite64(fd: c_int, buf: *const c_void, n: size_t, at: off_t) -> ssize_t = long(sys!(SYS_pwrite64, fd, buf, n, at));
-    fn preadv(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_preadv, fd, iov, count, at, 0));
-    fn preadv64(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_preadv, fd, iov, count, at, 0));
-    fn pwritev(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_pwritev, fd, iov, count, at, 0));
-    fn pwritev64(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t = long(sys!(SYS_pwritev, fd, iov, count, at, 0));
-    fn preadv2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_preadv2, fd, iov, count, at, 0, flags));
-    fn preadv64v2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_preadv2, fd, iov, count, at, 0, flags));
-    fn pwritev2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_pwritev2, fd, iov, count, at, 0, flags));
-    fn pwritev64v2(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t =
-        long(sys!(SYS_pwritev2, fd, iov, count, at, 0, flags));
-    fn fsync(fd: c_int) -> c_int = int(sys!(SYS_fsync, fd));
-    fn fdatasync(fd: c_int) -> c_int = int(sys!(SYS_fdatasync, fd));
-    fn syncfs(fd: c_int) -> c_int = int(sys!(SYS_syncfs, fd));
-    fn flock(fd: c_int, operation: c_int) -> c_int = int(sys!(SYS_flock, fd, operation));
-    fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int = int(bare_lockf(fd, command, len));
-    fn copy_file_range(from: c_int, from_at: *mut i64, to: c_int, to_at: *mut i64, n: size_t, flags: c_uint) -> ssize_t =
-        long(sys!(SYS_copy_file_range, from, from_at, to, to_at, n, flags));
-    fn recvmmsg(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int, limit: *mut timespec) -> c_int =
-        int(sys!(SYS_recvmmsg, fd, messages, count, flags, limit));
-    fn sendmmsg(fd: c_int, messages: *mut libc::mmsghdr, count: c_uint, flags: c_int) -> c_int =
-        int(sys!(SYS_sendmmsg, fd, messages, count, flags));
-
-    fn select(n: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *mut libc::timeval) -> c_int = {
-        // Microseconds may be more than a second; what is left goes back.
-        let mut time = limit.as_ref().map(|limit| timespec {
-            tv_sec: limit.tv_sec + limit.tv_usec / 1_000_000,
-            tv_nsec: limit.tv_usec % 1_000_000 * 1000,
-        });
-        let place = time.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-        let answer = sys!(SYS_pselect6, n, read, write, except, place, 0);
-        if let Some(left) = time {
-            (*limit).tv_sec = left.tv_sec;
-            (*limit).tv_usec = left.tv_nsec / 1000;
-        }
-        int(answer)
-    };
-    fn pselect(n: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, limit: *const timespec, mask: *const libc::sigset_t) -> c_int = {
-        // The kernel writes the rest of the time back, C's pselect does not.
-        let mut copy = limit.as_ref().copied();
-        let limit = copy.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
-        let mask = [mask.expose_provenance(), KERNEL_SIGSET_BYTES];
-        int(sys!(SYS_pselect6, n, read, write, except, limit, mask.as_ptr()))
-    };
-    fn epoll_wait(epoll: c_int, events: *mut libc::epoll_event, most: c_int, timeout: c_int) -> c_int =
-        int(sys!(SYS_epoll_pwait, epoll, events, most, timeout, 0, KERNEL_SIGSET_BYTES));
-    fn epoll_pwait(epoll: c_int, events: *mut libc::epoll_event, most: c_int, timeout: c_int, mask: *const libc::sigset_t) -> c_int =
-        int(sys!(SYS_epoll_pwait, epoll, events, most, timeout, mask, KERNEL_SIGSET_BYTES));
-    fn epoll_pwait2(epoll: c_int, events: *mut libc::epoll_event, most: c_int, limit: *const timespec, mask: *const libc::sigset_t) -> c_int =
-        int(sys!(SYS_epoll_pwait2, epoll, events, most, limit, mask, KERNEL_SIGSET_BYTES));
-
-    fn waitpid(pid: libc::pid_t, status: *mut c_int, options: c_int) -> libc::pid_t =
-        int(sys!(SYS_wait4, pid, status, options, 0));
-    fn wait4(pid: libc::pid_t, status: *mut c_int, options: c_int, usage: *mut libc::rusage) -> libc::pid_t =
-        int(sys!(SYS_wait4, pid, status, options, usage));
-    fn waitid(kind: libc::idtype_t, id: libc::id_t, info: *mut libc::siginfo_t, options: c_int) -> c_int =
-        int(sys!(SYS_waitid, kind, id, info, options, 0));
-
     fn close(fd: c_int) -> c_int = int(sys!(SYS_close, fd));
     fn closefrom(first: c_int) -> () = {
         let _ = sys!(SYS_close_range, first, c_uint::MAX, 0);
@@ -249,35 +172,6 @@ real! {
     fn dup3(fd: c_int, new: c_int, flags: c_int) -> c_int = int(sys!(SYS_dup3, fd, new, flags));
     fn close_range(low: c_uint, high: c_uint, flags: c_int) -> c_int =
         int(sys!(SYS_close_range, low, high, flags));
-}
-
-/// `lockf` is `fcntl` on the range from the file's position on.
-///
-/// # Safety
-///
-/// - None; `unsafe` because it is called where system calls are.
-unsafe fn bare_lockf(fd: c_int, command: c_int, len: off_t) -> Answer {
-    let (command, kind) = match command {
-        libc::F_ULOCK => (libc::F_SETLK, libc::F_UNLCK),
-        libc::F_LOCK => (libc::F_SETLKW, libc::F_WRLCK),
-        libc::F_TLOCK => (libc::F_SETLK, libc::F_WRLCK),
-        libc::F_TEST => (libc::F_GETLK, libc::F_WRLCK),
-        _ => return Err(libc::EINVAL),
-    };
-    // SAFETY: zeros are a valid one.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
-    range.l_type = kind as i16;
-    range.l_whence = libc::SEEK_CUR as i16;
-    range.l_len = len;
-    // SAFETY: a valid range.
-    unsafe { sys!(SYS_fcntl, fd, command, &raw mut range) }?;
-    // SAFETY: no preconditions.
-    let us = unsafe { libc::getpid() };
-    let free = range.l_type == libc::F_UNLCK as i16 || range.l_pid == us;
-    if command == libc::F_GETLK && !free {
-        return Err(libc::EACCES);
-    }
-    Ok(0)
 }
 
 // Some of C's functions are variadic, so they are called through variadic
@@ -317,8 +211,6 @@ real_variadic! {
     fn fcntl(fd: c_int, what: c_int; arg), FCNTL = sys!(SYS_fcntl, fd, what, arg);
     fn fcntl64(fd: c_int, what: c_int; arg), FCNTL64 = sys!(SYS_fcntl, fd, what, arg);
     fn ioctl(fd: c_int, what: libc::c_ulong; arg), IOCTL = sys!(SYS_ioctl, fd, what, arg);
-    fn open(path: *const c_char, flags: c_int; mode), OPEN = sys!(SYS_openat, libc::AT_FDCWD, path, flags, mode);
-    fn openat(dir: c_int, path: *const c_char, flags: c_int; mode), OPENAT = sys!(SYS_openat, dir, path, flags, mode);
 }
 
 // Libc's own functions that no system call stands for, looked up when first
@@ -349,32 +241,6 @@ macro_rules! real_only {
             }
         )*
     };
-}
-
-#[cfg(not(target_feature = "crt-static"))]
-use libc::{addrinfo, group, hostent, passwd};
-
-#[cfg(not(target_feature = "crt-static"))]
-real_only! {
-    fn pthread_join(thread: libc::pthread_t, value: *mut *mut c_void) -> c_int;
-    fn pthread_timedjoin_np(thread: libc::pthread_t, value: *mut *mut c_void, time: *const timespec) -> c_int;
-    fn pthread_clockjoin_np(thread: libc::pthread_t, value: *mut *mut c_void, clock: clockid_t, time: *const timespec) -> c_int;
-    fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, out: *mut *mut addrinfo) -> c_int;
-    fn getnameinfo(addr: *const sockaddr, len: socklen_t, host: *mut c_char, host_len: socklen_t, service: *mut c_char, service_len: socklen_t, flags: c_int) -> c_int;
-    fn gethostbyname(name: *const c_char) -> *mut hostent;
-    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent;
-    fn gethostbyaddr(addr: *const c_void, len: socklen_t, family: c_int) -> *mut hostent;
-    fn gethostbyname_r(name: *const c_char, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
-    fn gethostbyname2_r(name: *const c_char, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
-    fn gethostbyaddr_r(addr: *const c_void, addr_len: socklen_t, family: c_int, entry: *mut hostent, buf: *mut c_char, len: size_t, out: *mut *mut hostent, code: *mut c_int) -> c_int;
-    fn getpwnam(name: *const c_char) -> *mut passwd;
-    fn getpwuid(id: libc::uid_t) -> *mut passwd;
-    fn getgrnam(name: *const c_char) -> *mut group;
-    fn getgrgid(id: libc::gid_t) -> *mut group;
-    fn getpwnam_r(name: *const c_char, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
-    fn getpwuid_r(id: libc::uid_t, entry: *mut passwd, buf: *mut c_char, len: size_t, out: *mut *mut passwd) -> c_int;
-    fn getgrnam_r(name: *const c_char, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
-    fn getgrgid_r(id: libc::gid_t, entry: *mut group, buf: *mut c_char, len: size_t, out: *mut *mut group) -> c_int;
 }
 
 // Locks of glibc.

@@ -1,4 +1,4 @@
-//! `accept` and `connect`: the two calls without a non-blocking flag.
+//! Connections: `accept` and `connect`, the two calls without a non-blocking flag.
 
 use std::ffi::{c_int, c_void};
 use std::os::fd::RawFd;
@@ -9,40 +9,46 @@ use libc::{sockaddr, socklen_t};
 use crate::driver::Direction;
 use crate::hook::fd::lifecycle;
 use crate::hook::fd::shared_listener;
-use crate::hook::libc::next;
-use crate::hook::wait::backoff::Pauses;
+use crate::hook::libc::hook;
+use crate::hook::poll::poll;
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
 use crate::hook::wait::retry::{
-    Asker, Mode, gate, inside_int, poll_now, socket_number, time_limit, until_done,
+    Mode, WaitContext, poll_now, socket_number, time_limit, until_done,
 };
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match gate() {
-            None => lifecycle::began(on_thread(fd, || next::accept(fd, addr, len))),
-            Some(cx) => accept_inside(cx, fd, addr, len, 0),
+hook!(
+    next_or(SYS_accept4),
+    unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe {
+            match in_coroutine() {
+                None => lifecycle::began(on_thread(fd, || accept::next(fd, addr, len))),
+                Some(cx) => accept_in_coroutine(cx, fd, addr, len, 0),
+            }
         }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn accept4(
-    fd: c_int,
-    addr: *mut sockaddr,
-    len: *mut socklen_t,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match gate() {
-            None => lifecycle::began(on_thread(fd, || next::accept4(fd, addr, len, flags))),
-            Some(cx) => accept_inside(cx, fd, addr, len, flags),
+hook!(
+    next_or(SYS_accept4),
+    unsafe extern "C" fn accept4(
+        fd: c_int,
+        addr: *mut sockaddr,
+        len: *mut socklen_t,
+        flags: c_int,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe {
+            match in_coroutine() {
+                None => lifecycle::began(on_thread(fd, || accept4::next(fd, addr, len, flags))),
+                Some(cx) => accept_in_coroutine(cx, fd, addr, len, flags),
+            }
         }
     }
-}
+);
 
 /// Accepts on a plain thread: as libc does, also where we have made the
 /// listener non-blocking.
@@ -62,7 +68,7 @@ fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
             c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX)
         });
         // SAFETY: one entry, which lives across the call.
-        match unsafe { next::poll(&raw mut entry, 1, limit) } {
+        match unsafe { poll::next(&raw mut entry, 1, limit) } {
             0 => {
                 set_errno(libc::EAGAIN);
                 return -1;
@@ -79,7 +85,7 @@ fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
 /// # Safety
 ///
 /// - As for `accept4`.
-unsafe fn accept_inside(
+unsafe fn accept_in_coroutine(
     cx: Cx,
     fd: c_int,
     addr: *mut sockaddr,
@@ -87,9 +93,9 @@ unsafe fn accept_inside(
     flags: c_int,
 ) -> c_int {
     shared_listener::about_to_accept(fd, true);
-    let mut asker = Asker::new(fd, Direction::Read);
-    let accepted = inside_int(cx, || {
-        until_done(cx, &mut asker, true, |mode| {
+    let mut context = WaitContext::new(fd, Direction::Read);
+    let accepted = cancellable(cx, || {
+        until_done(cx, &mut context, true, |mode| {
             if mode == Mode::NoWait && poll_now(fd, libc::POLLIN) == 0 && listens(fd) {
                 return Err(libc::EAGAIN);
             }
@@ -105,21 +111,19 @@ fn listens(fd: RawFd) -> bool {
     socket_number(fd, libc::SO_ACCEPTCONN) == Ok(1)
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match gate() {
-            None => next::connect(fd, addr, len),
-            Some(cx) => inside_int(cx, || connect_inside(cx, fd, addr, len)),
-        }
+hook!(
+    next_or(SYS_connect),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+        // SAFETY: the caller's arguments.
+        cancellable(cx, || unsafe { connect_in_coroutine(cx, fd, addr, len) })
     }
-}
+);
 
 /// # Safety
 ///
 /// - As for `connect`.
-unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
+unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
     // SAFETY: F_GETFL takes no pointer.
     let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
     // SAFETY: the caller's address, for every call of this.
@@ -128,10 +132,10 @@ unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_
         return plain();
     }
     let started = without_waiting(fd, flags, plain);
-    let mut asker = Asker::new(fd, Direction::Write);
+    let mut context = WaitContext::new(fd, Direction::Write);
     match started {
         Err(code @ (libc::EINPROGRESS | libc::EALREADY)) => {
-            let deadline = asker.deadline()?;
+            let deadline = context.deadline()?;
             match settled(cx, fd, deadline) {
                 Ok(()) => {}
                 // As the kernel says when SO_SNDTIMEO runs out.
@@ -150,9 +154,9 @@ unsafe fn connect_inside(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_
                 code => Err(code),
             }
         }
-        Err(libc::EAGAIN) => {
-            full_backlog(cx, asker.deadline()?, || without_waiting(fd, flags, plain))
-        }
+        Err(libc::EAGAIN) => full_backlog(cx, context.deadline()?, || {
+            without_waiting(fd, flags, plain)
+        }),
         answer => answer,
     }
 }
@@ -180,9 +184,7 @@ fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
         if poll_now(fd, libc::POLLOUT) != 0 {
             return Ok(());
         }
-        cx.drained(fd, Direction::Write);
-        if let Err(error) = cx.wait(fd, Direction::Write, deadline) {
-            let code = error.raw_os_error().unwrap_or(libc::EIO);
+        if let Err(code) = park_until_ready(cx, fd, Direction::Write, deadline) {
             let late = code == libc::ETIMEDOUT && poll_now(fd, libc::POLLOUT) != 0;
             return if late { Ok(()) } else { Err(code) };
         }
@@ -191,9 +193,9 @@ fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
 
 /// A Unix listener whose backlog is full gives no sign of room.
 fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Answer) -> Answer {
-    let mut pauses = Pauses::new();
+    let mut backoff = Backoff::new();
     loop {
-        match pauses.pause(cx, deadline) {
+        match backoff.pause(cx, deadline) {
             Err(libc::ETIMEDOUT) => return call(),
             paused => paused?,
         }
@@ -204,21 +206,23 @@ fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Ans
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn setsockopt(
-    fd: c_int,
-    level: c_int,
-    name: c_int,
-    value: *const c_void,
-    len: socklen_t,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    let result = unsafe { next::setsockopt(fd, level, name, value, len) };
-    if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
-        crate::hook::fd::cache::changed(fd);
+hook!(
+    next_or(SYS_setsockopt),
+    unsafe extern "C" fn setsockopt(
+        fd: c_int,
+        level: c_int,
+        name: c_int,
+        value: *const c_void,
+        len: socklen_t,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        let result = unsafe { setsockopt::next(fd, level, name, value, len) };
+        if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
+            crate::hook::fd::cache::changed(fd);
+        }
+        result
     }
-    result
-}
+);
 
 /// `SO_RCVTIMEO`, `SO_SNDTIMEO`, and their names for 64-bit times.
 const TIME_LIMITS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];

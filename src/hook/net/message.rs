@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
-use crate::hook::libc::next;
-use crate::hook::wait::retry::{Mode, gate, inside, is_nonblocking};
+use crate::hook::libc::hook;
+use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::wait::retry::{Mode, is_nonblocking};
 use crate::hook::wait::shallow;
 use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
@@ -20,19 +21,20 @@ fn with(flags: c_int, mode: Mode) -> c_int {
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's buffer of `n` bytes.
-    unsafe {
-        match gate() {
-            None => next::recv(fd, buf, n, flags),
-            Some(cx) if n == 0 || flags & !libc::MSG_PEEK != 0 => {
+hook!(
+    next_or(SYS_recvfrom),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
+        // SAFETY: the caller's buffer of `n` bytes.
+        unsafe {
+            if n == 0 || flags & !libc::MSG_PEEK != 0 {
                 receive(cx, fd, buf, n, flags, None)
+            } else {
+                receive_waiting(fd, buf, n, flags)
             }
-            Some(_) => receive_waiting(fd, buf, n, flags),
         }
     }
-}
+);
 
 /// `recv` of some bytes without flags, or of what stays there. Its frame is all
 /// of ours that the coroutine keeps while it waits.
@@ -63,33 +65,31 @@ unsafe fn receive_or_wait(
     saved: Errno,
     woken: bool,
 ) -> ssize_t {
-    shallow::inside(saved, move |cx| {
-        Transfer::waited_for(fd, n, flags, woken).run(cx, move |_, mode| {
+    shallow::attempt(saved, move |cx| {
+        Transfer::shallow(fd, n, flags, woken).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { sys!(SYS_recvfrom, fd, buf, n, with(flags, mode), 0, 0) }
         })
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvfrom(
-    fd: c_int,
-    buf: *mut c_void,
-    n: size_t,
-    flags: c_int,
-    addr: *mut sockaddr,
-    len: *mut socklen_t,
-) -> ssize_t {
-    // SAFETY: the caller's buffer and address.
-    unsafe {
-        match gate() {
-            None => next::recvfrom(fd, buf, n, flags, addr, len),
-            Some(cx) => receive(cx, fd, buf, n, flags, Some(&Peer { addr, len })),
-        }
+hook!(
+    next_or(SYS_recvfrom),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn recvfrom(
+        fd: c_int,
+        buf: *mut c_void,
+        n: size_t,
+        flags: c_int,
+        addr: *mut sockaddr,
+        len: *mut socklen_t,
+    ) -> ssize_t {
+        // SAFETY: the caller's buffer and address.
+        unsafe { receive(cx, fd, buf, n, flags, Some(&Peer { addr, len })) }
     }
-}
+);
 
-/// Where the other side's address is or goes, for who asks.
+/// Where the other side's address is or goes, if the caller asks.
 struct Peer<A, L> {
     addr: A,
     len: L,
@@ -110,12 +110,12 @@ unsafe fn receive(
     flags: c_int,
     peer: Option<&Peer<*mut sockaddr, *mut socklen_t>>,
 ) -> ssize_t {
-    inside(cx, move || {
+    cancellable(cx, move || {
         Transfer::incoming(fd, n, flags, false).run(cx, move |done, mode| {
             let none = (std::ptr::null_mut(), std::ptr::null_mut());
             let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
             let rest = buf.wrapping_byte_add(done);
-            // SAFETY: the caller's buffer from `done` on, and his address.
+            // SAFETY: the caller's buffer from `done` on, and its address.
             unsafe {
                 sys!(
                     SYS_recvfrom,
@@ -131,34 +131,30 @@ unsafe fn receive(
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
-    // SAFETY: the caller's buffer of `n` bytes.
-    unsafe {
-        match gate() {
-            None => next::send(fd, buf, n, flags),
-            Some(cx) => transmit(cx, fd, buf, n, flags, None),
-        }
+hook!(
+    next_or(SYS_sendto),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
+        // SAFETY: the caller's buffer of `n` bytes.
+        unsafe { transmit(cx, fd, buf, n, flags, None) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendto(
-    fd: c_int,
-    buf: *const c_void,
-    n: size_t,
-    flags: c_int,
-    addr: *const sockaddr,
-    len: socklen_t,
-) -> ssize_t {
-    // SAFETY: the caller's buffer and address.
-    unsafe {
-        match gate() {
-            None => next::sendto(fd, buf, n, flags, addr, len),
-            Some(cx) => transmit(cx, fd, buf, n, flags, Some(&Peer { addr, len })),
-        }
+hook!(
+    next_or(SYS_sendto),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn sendto(
+        fd: c_int,
+        buf: *const c_void,
+        n: size_t,
+        flags: c_int,
+        addr: *const sockaddr,
+        len: socklen_t,
+    ) -> ssize_t {
+        // SAFETY: the caller's buffer and address.
+        unsafe { transmit(cx, fd, buf, n, flags, Some(&Peer { addr, len })) }
     }
-}
+);
 
 /// A send that was to connect as well has begun to: it goes on, as a plain one,
 /// when the connection is made.
@@ -187,13 +183,13 @@ unsafe fn transmit(
     flags: c_int,
     peer: Option<&Peer<*const sockaddr, socklen_t>>,
 ) -> ssize_t {
-    inside(cx, move || {
+    cancellable(cx, move || {
         let mut flags = flags;
         Transfer::outgoing(fd, n, flags).run(cx, move |done, mode| {
             let none = (std::ptr::null(), 0);
             let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
             let rest = buf.wrapping_byte_add(done);
-            // SAFETY: the caller's buffer from `done` on, and his address.
+            // SAFETY: the caller's buffer from `done` on, and its address.
             let sent =
                 unsafe { sys!(SYS_sendto, fd, rest, n - done, with(flags, mode), addr, len) };
             started(sent, fd, &mut flags, mode)
@@ -201,43 +197,41 @@ unsafe fn transmit(
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+hook!(
+    next_or(SYS_recvmsg),
     // SAFETY: the caller's header, if it is one.
-    let (Some(cx), Some(header)) = (gate(), unsafe { msg.as_ref() }) else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::recvmsg(fd, msg, flags) };
-    };
-    let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
-    let control = header.msg_controllen > 0;
-    inside(cx, || {
-        // SAFETY: the header's buffers, for the closure too.
-        let total = unsafe { buffers.total() };
-        Transfer::incoming(fd, total, flags, control).run(cx, move |done, mode| {
-            if done == 0 {
-                // SAFETY: the caller's header.
-                return unsafe { sys!(SYS_recvmsg, fd, msg, with(flags, mode)) };
-            }
-            let mut scratch = no_buffer();
-            // SAFETY: a header of our own around the header's buffers.
-            unsafe {
-                let mut more = continued(buffers.after(done, &mut scratch));
-                sys!(SYS_recvmsg, fd, &raw mut more, with(flags, mode))
-            }
+    Some((cx, header)) = in_coroutine().zip(unsafe { msg.as_ref() }),
+    unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+        let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
+        let control = header.msg_controllen > 0;
+        cancellable(cx, || {
+            // SAFETY: the header's buffers, for the closure too.
+            let total = unsafe { buffers.total() };
+            Transfer::incoming(fd, total, flags, control).run(cx, move |done, mode| {
+                if done == 0 {
+                    // SAFETY: the caller's header.
+                    return unsafe { sys!(SYS_recvmsg, fd, msg, with(flags, mode)) };
+                }
+                let mut scratch = no_buffer();
+                // SAFETY: a header of our own around the header's buffers.
+                unsafe {
+                    let mut more = continued(buffers.after(done, &mut scratch));
+                    sys!(SYS_recvmsg, fd, &raw mut more, with(flags, mode))
+                }
+            })
         })
-    })
-}
+    }
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+hook!(
+    next_or(SYS_sendmsg),
     // SAFETY: the caller's header, if it is one.
-    let (Some(cx), Some(header)) = (gate(), unsafe { msg.as_ref() }) else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::sendmsg(fd, msg, flags) };
-    };
-    // SAFETY: the caller's message.
-    inside(cx, || unsafe { finish(cx, fd, header, 0, flags) })
-}
+    Some((cx, header)) = in_coroutine().zip(unsafe { msg.as_ref() }),
+    unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+        // SAFETY: the caller's message.
+        cancellable(cx, || unsafe { finish(cx, fd, header, 0, flags) })
+    }
+);
 
 /// Sends what comes after `before` bytes of a message; says how many of all
 /// its bytes were taken.

@@ -6,10 +6,11 @@ use std::time::Instant;
 use libc::{mmsghdr, timespec};
 
 use crate::driver::Direction;
-use crate::hook::libc::next;
+use crate::hook::libc::hook;
 use crate::hook::net::message::finish;
-use crate::hook::process::sleep;
-use crate::hook::wait::retry::{Asker, after, gate, inside_int, until_done};
+use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::wait::clock::{self, after};
+use crate::hook::wait::retry::{WaitContext, until_done};
 use crate::hook::wait::transfer::{Buffers, broken};
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, sys};
@@ -17,38 +18,33 @@ use crate::sys::syscall::{Answer, Errno, sys};
 /// Not a flag of the kernel's: messages after the first need not be there.
 const WAITFORONE: c_int = libc::MSG_WAITFORONE;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn recvmmsg(
-    fd: c_int,
-    messages: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-    limit: *mut timespec,
-) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::recvmmsg(fd, messages, count, flags, limit) };
-    };
-    inside_int(cx, || {
-        // SAFETY: null or the caller's time.
-        let time = match unsafe { limit.as_ref() } {
-            None => None,
-            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
-        };
-        let deadline = time.map(after);
-        // SAFETY: the caller's messages.
-        let answer = unsafe { receive(cx, fd, messages, count, flags, deadline) };
-        if let (Some(at), true) = (deadline, answer.is_ok()) {
-            let left = at.saturating_duration_since(Instant::now());
-            // SAFETY: the caller's time: the kernel, too, leaves the rest there.
-            unsafe {
-                (*limit).tv_sec = left.as_secs() as i64;
-                (*limit).tv_nsec = left.subsec_nanos().into();
+hook!(
+    next_or(SYS_recvmmsg),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn recvmmsg(
+        fd: c_int,
+        messages: *mut mmsghdr,
+        count: c_uint,
+        flags: c_int,
+        limit: *mut timespec,
+    ) -> c_int {
+        cancellable(cx, || {
+            // SAFETY: null or the caller's time.
+            let deadline = unsafe { clock::limit(limit) }?.map(after);
+            // SAFETY: the caller's messages.
+            let answer = unsafe { receive(cx, fd, messages, count, flags, deadline) };
+            if let (Some(at), true) = (deadline, answer.is_ok()) {
+                let left = at.saturating_duration_since(Instant::now());
+                // SAFETY: the caller's time: the kernel, too, leaves the rest there.
+                unsafe {
+                    (*limit).tv_sec = left.as_secs() as i64;
+                    (*limit).tv_nsec = left.subsec_nanos().into();
+                }
             }
-        }
-        answer
-    })
-}
+            answer
+        })
+    }
+);
 
 /// The deadline is looked at after each message only, as the kernel does.
 ///
@@ -73,10 +69,10 @@ unsafe fn receive(
     if flags & libc::MSG_DONTWAIT != 0 || count == 0 {
         return now(0);
     }
-    let mut asker = Asker::new(fd, Direction::Read);
+    let mut context = WaitContext::new(fd, Direction::Read);
     let mut done = 0;
     loop {
-        match until_done(cx, &mut asker, true, |_| {
+        match until_done(cx, &mut context, true, |_| {
             if done > 0 && broken(fd) {
                 // Stays there for the next call.
                 return Ok(0);
@@ -95,20 +91,19 @@ unsafe fn receive(
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sendmmsg(
-    fd: c_int,
-    messages: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-) -> c_int {
-    match gate() {
-        // SAFETY: the caller's arguments.
-        None => unsafe { next::sendmmsg(fd, messages, count, flags) },
+hook!(
+    next_or(SYS_sendmmsg),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn sendmmsg(
+        fd: c_int,
+        messages: *mut mmsghdr,
+        count: c_uint,
+        flags: c_int,
+    ) -> c_int {
         // SAFETY: the caller's messages.
-        Some(cx) => inside_int(cx, || unsafe { send(cx, fd, messages, count, flags) }),
+        cancellable(cx, || unsafe { send(cx, fd, messages, count, flags) })
     }
-}
+);
 
 /// # Safety
 ///
@@ -122,10 +117,10 @@ unsafe fn send(cx: Cx, fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: 
     if flags & libc::MSG_DONTWAIT != 0 || count == 0 {
         return now(0);
     }
-    let mut asker = Asker::new(fd, Direction::Write);
+    let mut context = WaitContext::new(fd, Direction::Write);
     let mut done = 0;
     while done < count as usize {
-        match until_done(cx, &mut asker, true, |_| {
+        match until_done(cx, &mut context, true, |_| {
             if done > 0 && broken(fd) {
                 return Ok(0);
             }

@@ -1,39 +1,30 @@
-//! `getpwnam`, `getpwuid`, `getgrnam`, `getgrgid`: users and groups, in memory
-//! of libc's.
+//! The user and group databases: `getpwnam`, `getpwuid`, `getgrnam`, `getgrgid`, and
+//! the same with `_r`. A helper thread makes the calls, as those of
+//! [`resolve`](crate::hook::net::resolve).
 //!
-//! In a coroutine the answer lies in memory of the thread's, one for each kind
-//! as in libc, good until the next such call on this thread. Made by the forms
-//! with `_r` on a helper thread, see [`resolve`](crate::hook::net::resolve).
+//! The forms without `_r` answer in memory of libc's. In a coroutine it is memory of
+//! the thread's, one for each kind as in libc, good until the next such call on this
+//! thread.
 
 use std::ffi::{c_char, c_int};
 
-use libc::{gid_t, group, passwd, uid_t};
+use libc::{gid_t, group, passwd, size_t, uid_t};
 
-use crate::hook::libc::next;
-use crate::hook::net::resolve::answer::{Ask, Found, Latest, Movable, Room, find, keep};
+use crate::hook::libc::hook;
+use crate::hook::net::resolve::answer::{
+    Found, Latest, Layout, Relocate, Request, find, find_growing, keep,
+};
 use crate::hook::net::resolve::{look_up, owned, pointer};
-use crate::hook::wait::retry::gate;
+use crate::hook::wait::call::in_coroutine;
 use crate::sched::Cx;
 use crate::sys::syscall::set_errno;
 
-/// The largest answer that is waited for.
-const LARGEST: usize = 1 << 20;
-
-/// Asks in larger and larger buffers.
-fn ask<E: Movable + 'static>(
+/// A call without `_r`: libc's with `_r` in a buffer of our own.
+fn request<E: Relocate + 'static>(
     cx: Cx,
-    call: impl Fn(Ask<E>) -> c_int + Send + 'static,
+    call: impl Fn(Request<E>) -> c_int + Send + 'static,
 ) -> Option<Found<E>> {
-    let found = look_up(cx, move || {
-        let mut len = 1024;
-        loop {
-            let found = find(Room::aligned(len), &call);
-            if found.code != libc::ERANGE || len >= LARGEST {
-                return found;
-            }
-            len *= 2;
-        }
-    });
+    let found = look_up(cx, move || find_growing(|layout| find(layout, &call)));
     // What goes wrong on the way has set errno; the `_r` forms return it.
     found.ok().inspect(|found| {
         if found.code != 0 {
@@ -42,7 +33,25 @@ fn ask<E: Movable + 'static>(
     })
 }
 
-/// A number is its own.
+/// A call with `_r`: the same in a buffer of our own, then moved to the caller's.
+///
+/// # Safety
+///
+/// - The places are the caller's of that call.
+unsafe fn request_to<E: Relocate + 'static>(
+    cx: Cx,
+    (entry, buf, len, out): (*mut E, *mut c_char, size_t, *mut *mut E),
+    call: impl Fn(Request<E>) -> c_int + Send + 'static,
+) -> c_int {
+    let layout = Layout::of(buf, len);
+    match look_up(cx, move || find(layout, &call)) {
+        // SAFETY: the caller's places.
+        Ok(found) => unsafe { found.give(entry, buf, len, out) },
+        Err(code) => code,
+    }
+}
+
+/// A number is its own copy.
 ///
 /// # Safety
 ///
@@ -52,48 +61,52 @@ unsafe fn number(id: uid_t) -> uid_t {
 }
 
 macro_rules! users {
-    ($($name:ident($what:ident: $ty:ty, $own:path, $asked:expr) -> $entry:ty = $with_place:ident, $latest:ident;)*) => {
+    ($(fn $name:ident, fn $name_r:ident ($what:ident: $ty:ty, $own:path, $given:expr) -> $entry:ty;)*) => {
         $(
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name($what: $ty) -> *mut $entry {
-                let Some(cx) = gate() else {
+            hook!(
+                next,
+                Some(cx) = in_coroutine(),
+                unsafe extern "C" fn $name($what: $ty) -> *mut $entry {
+                    thread_local! {
+                        static LATEST: Latest<$entry> = const { Latest::none() };
+                    }
                     // SAFETY: the caller's argument.
-                    return unsafe { next::$name($what) };
-                };
-                // SAFETY: the caller's argument.
-                let question = unsafe { $own($what) };
-                // SAFETY: our own question and places.
-                let found = ask(cx, move |(e, b, n, o, _)| unsafe {
-                    next::$with_place($asked(&question), e, b, n, o)
-                });
-                $latest(found)
-            }
-        )*
-    };
-}
-
-/// Keeps the answer for the thread, and says where it is.
-macro_rules! kept {
-    ($($name:ident: $entry:ty;)*) => {
-        $(
-            fn $name(found: Option<Found<$entry>>) -> *mut $entry {
-                thread_local! {
-                    static LATEST: Latest<$entry> = const { Latest::none() };
+                    let question = unsafe { $own($what) };
+                    // SAFETY: our own question and places.
+                    let found = request(cx, move |(e, b, n, o, _)| unsafe {
+                        $name_r::next($given(&question), e, b, n, o)
+                    });
+                    found.map_or(std::ptr::null_mut(), |found| keep(&LATEST, found))
                 }
-                found.map_or(std::ptr::null_mut(), |found| keep(&LATEST, found))
-            }
+            );
+
+            hook!(
+                next,
+                Some(cx) = in_coroutine(),
+                unsafe extern "C" fn $name_r(
+                    $what: $ty,
+                    entry: *mut $entry,
+                    buf: *mut c_char,
+                    len: size_t,
+                    out: *mut *mut $entry,
+                ) -> c_int {
+                    // SAFETY: the caller's argument.
+                    let question = unsafe { $own($what) };
+                    // SAFETY: the caller's places; our own question and places.
+                    unsafe {
+                        request_to(cx, (entry, buf, len, out), move |(e, b, n, o, _)| {
+                            $name_r::next($given(&question), e, b, n, o)
+                        })
+                    }
+                }
+            );
         )*
     };
-}
-
-kept! {
-    keep_user: passwd;
-    keep_group: group;
 }
 
 users! {
-    getpwnam(name: *const c_char, owned, pointer) -> passwd = getpwnam_r, keep_user;
-    getpwuid(id: uid_t, number, uid_t::clone) -> passwd = getpwuid_r, keep_user;
-    getgrnam(name: *const c_char, owned, pointer) -> group = getgrnam_r, keep_group;
-    getgrgid(id: gid_t, number, gid_t::clone) -> group = getgrgid_r, keep_group;
+    fn getpwnam, fn getpwnam_r (name: *const c_char, owned, pointer) -> passwd;
+    fn getpwuid, fn getpwuid_r (id: uid_t, number, uid_t::clone) -> passwd;
+    fn getgrnam, fn getgrnam_r (name: *const c_char, owned, pointer) -> group;
+    fn getgrgid, fn getgrgid_r (id: gid_t, number, gid_t::clone) -> group;
 }

@@ -1,27 +1,25 @@
-//! Name look-ups: `getaddrinfo`, `getnameinfo`, `gethostby…`, and the users
-//! and groups of `getpw…_r` and `getgr…_r`.
+//! The resolver: `getaddrinfo`, `getnameinfo`, `gethostby…`. Users and groups, which
+//! are looked up in the same way, are in `passwd.rs`.
 //!
-//! libc makes them with sockets and files of its own, which no hook sees, so
-//! they are helper threads' business. The job owns its questions and a buffer
-//! for the answer ([`answer`]).
+//! libc makes these calls with sockets and files of its own, which no hook sees,
+//! so a helper thread makes them. The job owns its questions and a buffer for the
+//! answer ([`answer`]).
 //!
 //! A cancelled coroutine gets an error at once: `EAI_AGAIN` or `ECANCELED`.
 //!
 //! Left out of statically linked programs, where libc's own functions could
-//! not be reached any more. The forms without `_r` for users and groups are in
-//! `passwd.rs`.
+//! not be reached any more.
 
 pub(crate) mod answer;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
-use libc::{addrinfo, gid_t, group, hostent, passwd, size_t, sockaddr, socklen_t, uid_t};
+use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
 
-use self::answer::{Found, Latest, Room, find, keep};
-
+use self::answer::{Found, Latest, Layout, Request, find, find_growing, keep};
 use crate::blocking;
-use crate::hook::libc::next;
-use crate::hook::wait::retry::gate;
+use crate::hook::libc::hook;
+use crate::hook::wait::call::in_coroutine;
 use crate::sched::Cx;
 use crate::sys::syscall::{Errno, errno, set_errno};
 
@@ -33,7 +31,7 @@ unsafe extern "C" {
 const TRY_AGAIN: c_int = 2;
 const NETDB_INTERNAL: c_int = -1;
 
-/// A string of the caller's, or the null that he gave.
+/// A copy of the caller's string, or of its null.
 ///
 /// # Safety
 ///
@@ -74,115 +72,111 @@ pub(crate) fn look_up<T: Send + 'static>(
     }
 }
 
-/// A list of addresses that nobody has taken yet.
-struct List(*mut addrinfo);
+/// A list of addresses that is not the caller's yet.
+struct AddressList(*mut addrinfo);
 
 // SAFETY: a plain heap structure of libc's, with one owner.
-unsafe impl Send for List {}
+unsafe impl Send for AddressList {}
 
-impl Drop for List {
+impl Drop for AddressList {
     fn drop(&mut self) {
         if !self.0.is_null() {
-            // SAFETY: libc's list, which nobody else has.
+            // SAFETY: libc's list, of which this is the owner.
             unsafe { libc::freeaddrinfo(self.0) };
         }
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getaddrinfo(
-    node: *const c_char,
-    service: *const c_char,
-    hints: *const addrinfo,
-    out: *mut *mut addrinfo,
-) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::getaddrinfo(node, service, hints, out) };
-    };
-    // SAFETY: the caller's strings and hints.
-    let (node, service, hints) = unsafe {
-        let hints = hints
-            .as_ref()
-            .map(|h| [h.ai_flags, h.ai_family, h.ai_socktype, h.ai_protocol]);
-        (owned(node), owned(service), hints)
-    };
-    let found = look_up(cx, move || {
-        let hints = hints.map(|[flags, family, kind, protocol]| {
-            // SAFETY: zeros are a valid one.
-            let mut hints: addrinfo = unsafe { std::mem::zeroed() };
-            hints.ai_flags = flags;
-            hints.ai_family = family;
-            hints.ai_socktype = kind;
-            hints.ai_protocol = protocol;
-            hints
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn getaddrinfo(
+        node: *const c_char,
+        service: *const c_char,
+        hints: *const addrinfo,
+        out: *mut *mut addrinfo,
+    ) -> c_int {
+        // SAFETY: the caller's strings and hints.
+        let (node, service, hints) = unsafe {
+            let hints = hints
+                .as_ref()
+                .map(|h| [h.ai_flags, h.ai_family, h.ai_socktype, h.ai_protocol]);
+            (owned(node), owned(service), hints)
+        };
+        let found = look_up(cx, move || {
+            let hints = hints.map(|[flags, family, kind, protocol]| {
+                // SAFETY: zeros are a valid one.
+                let mut hints: addrinfo = unsafe { std::mem::zeroed() };
+                hints.ai_flags = flags;
+                hints.ai_family = family;
+                hints.ai_socktype = kind;
+                hints.ai_protocol = protocol;
+                hints
+            });
+            let hints = hints.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            let mut list = AddressList(std::ptr::null_mut());
+            // SAFETY: our own strings, hints and place.
+            let code =
+                unsafe { getaddrinfo::next(pointer(&node), pointer(&service), hints, &mut list.0) };
+            (code, list)
         });
-        let hints = hints.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        let mut list = List(std::ptr::null_mut());
-        // SAFETY: our own strings, hints and place.
-        let code =
-            unsafe { next::getaddrinfo(pointer(&node), pointer(&service), hints, &mut list.0) };
-        (code, list)
-    });
-    match found {
-        Ok((0, list)) => {
-            let list = std::mem::ManuallyDrop::new(list);
-            // SAFETY: the caller's place.
-            unsafe { out.write(list.0) };
-            0
+        match found {
+            Ok((0, list)) => {
+                let list = std::mem::ManuallyDrop::new(list);
+                // SAFETY: the caller's place.
+                unsafe { out.write(list.0) };
+                0
+            }
+            Ok((code, _)) => code,
+            Err(_) => libc::EAI_AGAIN,
         }
-        Ok((code, _)) => code,
-        Err(_) => libc::EAI_AGAIN,
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn getnameinfo(
-    addr: *const sockaddr,
-    len: socklen_t,
-    host: *mut c_char,
-    host_len: socklen_t,
-    service: *mut c_char,
-    service_len: socklen_t,
-    flags: c_int,
-) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe {
-            next::getnameinfo(addr, len, host, host_len, service, service_len, flags)
-        };
-    };
-    // SAFETY: the caller's address.
-    let address = unsafe { bytes(addr.cast(), len as usize) };
-    let lens = [(host, host_len), (service, service_len)]
-        .map(|(text, len)| if text.is_null() { 0 } else { len as usize });
-    let found = look_up(cx, move || {
-        let mut texts = lens.map(|len| vec![0u8; len]);
-        let [(h, h_len), (s, s_len)] = texts.each_mut().map(|text| match text.len() {
-            0 => (std::ptr::null_mut(), 0),
-            len => (text.as_mut_ptr().cast(), len as socklen_t),
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn getnameinfo(
+        addr: *const sockaddr,
+        len: socklen_t,
+        host: *mut c_char,
+        host_len: socklen_t,
+        service: *mut c_char,
+        service_len: socklen_t,
+        flags: c_int,
+    ) -> c_int {
+        // SAFETY: the caller's address.
+        let address = unsafe { bytes(addr.cast(), len as usize) };
+        let lens = [(host, host_len), (service, service_len)]
+            .map(|(text, len)| if text.is_null() { 0 } else { len as usize });
+        let found = look_up(cx, move || {
+            let mut texts = lens.map(|len| vec![0u8; len]);
+            let [(h, h_len), (s, s_len)] = texts.each_mut().map(|text| match text.len() {
+                0 => (std::ptr::null_mut(), 0),
+                len => (text.as_mut_ptr().cast(), len as socklen_t),
+            });
+            let addr = address.as_ptr().cast();
+            // SAFETY: our own address and buffers.
+            let code = unsafe {
+                getnameinfo::next(addr, address.len() as socklen_t, h, h_len, s, s_len, flags)
+            };
+            (code, texts)
         });
-        let addr = address.as_ptr().cast();
-        // SAFETY: our own address and buffers.
-        let code = unsafe {
-            next::getnameinfo(addr, address.len() as socklen_t, h, h_len, s, s_len, flags)
+        let Ok((code, texts)) = found else {
+            return libc::EAI_AGAIN;
         };
-        (code, texts)
-    });
-    let Ok((code, texts)) = found else {
-        return libc::EAI_AGAIN;
-    };
-    if code == 0 {
-        for (place, text) in [host, service].into_iter().zip(&texts) {
-            // The string, and none of what was behind it.
-            let len = text.iter().position(|&byte| byte == 0);
-            let len = len.map_or(text.len(), |end| end + 1);
-            // SAFETY: the caller's buffer is as long as ours.
-            unsafe { place.copy_from_nonoverlapping(text.as_ptr().cast(), len) };
+        if code == 0 {
+            for (place, text) in [host, service].into_iter().zip(&texts) {
+                // The string, and none of what was behind it.
+                let len = text.iter().position(|&byte| byte == 0);
+                let len = len.map_or(text.len(), |end| end + 1);
+                // SAFETY: the caller's buffer is as long as ours.
+                unsafe { place.copy_from_nonoverlapping(text.as_ptr().cast(), len) };
+            }
         }
+        code
     }
-    code
-}
+);
 
 /// # Safety
 ///
@@ -195,83 +189,27 @@ unsafe fn bytes(from: *const u8, len: usize) -> Vec<u8> {
     unsafe { std::slice::from_raw_parts(from, len) }.to_vec()
 }
 
-macro_rules! by_id {
-    ($($name:ident, $id:ty, $entry:ty;)*) => {
-        $(
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name(id: $id, entry: *mut $entry, buf: *mut c_char, len: size_t, out: *mut *mut $entry) -> c_int {
-                let Some(cx) = gate() else {
-                    // SAFETY: the caller's arguments.
-                    return unsafe { next::$name(id, entry, buf, len, out) };
-                };
-                let room = Room::of(buf, len);
-                // SAFETY: our own places.
-                let found = look_up(cx, move || find(room, |(e, b, n, o, _)| unsafe { next::$name(id, e, b, n, o) }));
-                match found {
-                    // SAFETY: the caller's places.
-                    Ok(found) => unsafe { found.give(entry, buf, len, out) },
-                    Err(code) => code,
-                }
-            }
-        )*
-    };
-}
-
-by_id! {
-    getpwuid_r, uid_t, passwd;
-    getgrgid_r, gid_t, group;
-}
-
-macro_rules! by_name {
-    ($($name:ident, $entry:ty;)*) => {
-        $(
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn $name(name: *const c_char, entry: *mut $entry, buf: *mut c_char, len: size_t, out: *mut *mut $entry) -> c_int {
-                let Some(cx) = gate() else {
-                    // SAFETY: the caller's arguments.
-                    return unsafe { next::$name(name, entry, buf, len, out) };
-                };
-                // SAFETY: the caller's string.
-                let name = unsafe { owned(name) };
-                let room = Room::of(buf, len);
-                // SAFETY: our own string and places.
-                let found = look_up(cx, move || find(room, |(e, b, n, o, _)| unsafe { next::$name(pointer(&name), e, b, n, o) }));
-                match found {
-                    // SAFETY: the caller's places.
-                    Ok(found) => unsafe { found.give(entry, buf, len, out) },
-                    Err(code) => code,
-                }
-            }
-        )*
-    };
-}
-
-by_name! {
-    getpwnam_r, passwd;
-    getgrnam_r, group;
-}
-
 /// A question about a host.
 #[derive(Clone)]
-enum Host {
+enum HostQuery {
     Name(Option<CString>),
     NameIn(Option<CString>, c_int),
     Address(Vec<u8>, c_int),
 }
 
-impl Host {
-    fn find(&self, room: Room) -> Found<hostent> {
-        find(room, |(e, b, n, o, code)| {
+impl HostQuery {
+    fn find(&self, layout: Layout) -> Found<hostent> {
+        find(layout, |(e, b, n, o, code)| {
             // SAFETY: our own question and places.
             unsafe {
                 match self {
-                    Self::Name(name) => next::gethostbyname_r(pointer(name), e, b, n, o, code),
+                    Self::Name(name) => gethostbyname_r::next(pointer(name), e, b, n, o, code),
                     Self::NameIn(name, family) => {
-                        next::gethostbyname2_r(pointer(name), *family, e, b, n, o, code)
+                        gethostbyname2_r::next(pointer(name), *family, e, b, n, o, code)
                     }
                     Self::Address(bytes, family) => {
                         let (addr, len) = (bytes.as_ptr().cast(), bytes.len() as socklen_t);
-                        next::gethostbyaddr_r(addr, len, *family, e, b, n, o, code)
+                        gethostbyaddr_r::next(addr, len, *family, e, b, n, o, code)
                     }
                 }
             }
@@ -283,16 +221,10 @@ impl Host {
     /// # Safety
     ///
     /// - The places are the caller's of that call.
-    unsafe fn ask(
-        self,
-        cx: Cx,
-        entry: *mut hostent,
-        (buf, len): (*mut c_char, size_t),
-        out: *mut *mut hostent,
-        h_errno: *mut c_int,
-    ) -> c_int {
-        let room = Room::of(buf, len);
-        match look_up(cx, move || self.find(room)) {
+    unsafe fn answer_to(self, cx: Cx, place: Request<hostent>) -> c_int {
+        let (entry, buf, len, out, h_errno) = place;
+        let layout = Layout::of(buf, len);
+        match look_up(cx, move || self.find(layout)) {
             // SAFETY: the caller's places.
             Ok(found) => unsafe {
                 h_errno.write(found.h_errno);
@@ -315,16 +247,7 @@ impl Host {
         thread_local! {
             static LATEST: Latest<hostent> = const { Latest::none() };
         }
-        let found = look_up(cx, move || {
-            let mut len = 1024;
-            loop {
-                let found = self.find(Room::aligned(len));
-                if found.code != libc::ERANGE || len > 1 << 20 {
-                    return found;
-                }
-                len *= 2;
-            }
-        });
+        let found = look_up(cx, move || find_growing(|layout| self.find(layout)));
         let (found, h_errno) = match found {
             Ok(found) => {
                 let h_errno = found.h_errno;
@@ -341,102 +264,89 @@ impl Host {
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyname(name: *const c_char) -> *mut hostent {
-    // SAFETY: the caller's string.
-    unsafe {
-        match gate() {
-            None => next::gethostbyname(name),
-            Some(cx) => Host::Name(owned(name)).answer(cx),
-        }
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyname(name: *const c_char) -> *mut hostent {
+        // SAFETY: the caller's string.
+        HostQuery::Name(unsafe { owned(name) }).answer(cx)
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent {
-    // SAFETY: the caller's string.
-    unsafe {
-        match gate() {
-            None => next::gethostbyname2(name, family),
-            Some(cx) => Host::NameIn(owned(name), family).answer(cx),
-        }
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyname2(name: *const c_char, family: c_int) -> *mut hostent {
+        // SAFETY: the caller's string.
+        HostQuery::NameIn(unsafe { owned(name) }, family).answer(cx)
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyaddr(
-    addr: *const c_void,
-    len: socklen_t,
-    family: c_int,
-) -> *mut hostent {
-    // SAFETY: the caller's address.
-    unsafe {
-        match gate() {
-            None => next::gethostbyaddr(addr, len, family),
-            Some(cx) => Host::Address(bytes(addr.cast(), len as usize), family).answer(cx),
-        }
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyaddr(
+        addr: *const c_void,
+        len: socklen_t,
+        family: c_int,
+    ) -> *mut hostent {
+        // SAFETY: the caller's address.
+        HostQuery::Address(unsafe { bytes(addr.cast(), len as usize) }, family).answer(cx)
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyname_r(
-    name: *const c_char,
-    entry: *mut hostent,
-    buf: *mut c_char,
-    len: size_t,
-    out: *mut *mut hostent,
-    h_errno: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's string and places.
-    unsafe {
-        match gate() {
-            None => next::gethostbyname_r(name, entry, buf, len, out, h_errno),
-            Some(cx) => Host::Name(owned(name)).ask(cx, entry, (buf, len), out, h_errno),
-        }
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyname_r(
+        name: *const c_char,
+        entry: *mut hostent,
+        buf: *mut c_char,
+        len: size_t,
+        out: *mut *mut hostent,
+        h_errno: *mut c_int,
+    ) -> c_int {
+        let place = (entry, buf, len, out, h_errno);
+        // SAFETY: the caller's string and places.
+        unsafe { HostQuery::Name(owned(name)).answer_to(cx, place) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyname2_r(
-    name: *const c_char,
-    family: c_int,
-    entry: *mut hostent,
-    buf: *mut c_char,
-    len: size_t,
-    out: *mut *mut hostent,
-    h_errno: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's string and places.
-    unsafe {
-        match gate() {
-            None => next::gethostbyname2_r(name, family, entry, buf, len, out, h_errno),
-            Some(cx) => Host::NameIn(owned(name), family).ask(cx, entry, (buf, len), out, h_errno),
-        }
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyname2_r(
+        name: *const c_char,
+        family: c_int,
+        entry: *mut hostent,
+        buf: *mut c_char,
+        len: size_t,
+        out: *mut *mut hostent,
+        h_errno: *mut c_int,
+    ) -> c_int {
+        let place = (entry, buf, len, out, h_errno);
+        // SAFETY: the caller's string and places.
+        unsafe { HostQuery::NameIn(owned(name), family).answer_to(cx, place) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gethostbyaddr_r(
-    addr: *const c_void,
-    addr_len: socklen_t,
-    family: c_int,
-    entry: *mut hostent,
-    buf: *mut c_char,
-    len: size_t,
-    out: *mut *mut hostent,
-    h_errno: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's address and places.
-    unsafe {
-        match gate() {
-            None => next::gethostbyaddr_r(addr, addr_len, family, entry, buf, len, out, h_errno),
-            Some(cx) => Host::Address(bytes(addr.cast(), addr_len as usize), family).ask(
-                cx,
-                entry,
-                (buf, len),
-                out,
-                h_errno,
-            ),
+hook!(
+    next,
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn gethostbyaddr_r(
+        addr: *const c_void,
+        addr_len: socklen_t,
+        family: c_int,
+        entry: *mut hostent,
+        buf: *mut c_char,
+        len: size_t,
+        out: *mut *mut hostent,
+        h_errno: *mut c_int,
+    ) -> c_int {
+        let place = (entry, buf, len, out, h_errno);
+        // SAFETY: the caller's address and places.
+        unsafe {
+            HostQuery::Address(bytes(addr.cast(), addr_len as usize), family).answer_to(cx, place)
         }
     }
-}
+);

@@ -11,74 +11,90 @@ use std::time::{Duration, Instant};
 use libc::{epoll_event, sigset_t, timespec};
 
 use crate::driver::Direction;
-use crate::hook::libc::next;
-use crate::hook::poll::{KERNEL_SIGSET_BYTES, few_millis, let_signals_in, lets_signals_in};
-use crate::hook::process::sleep;
-use crate::hook::wait::retry::{after, gate, inside_int};
+use crate::hook::libc::hook;
+use crate::hook::poll::{few_millis, let_signals_in, lets_signals_in};
+use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
+use crate::hook::wait::clock::{self, after};
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, sys};
+use crate::sys::syscall::{Answer, Errno, KERNEL_SIGSET_BYTES, sys};
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_wait(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    timeout: c_int,
-) -> c_int {
-    // SAFETY: the caller's place for events.
-    unsafe {
-        match gate() {
-            None => next::epoll_wait(epoll, events, most, timeout),
-            Some(cx) => inside_int(cx, || {
-                wait_inside(cx, epoll, events, most, millis(timeout), std::ptr::null())
-            }),
-        }
+hook!(
+    next_or(sys!(
+        SYS_epoll_pwait,
+        epoll,
+        events,
+        most,
+        timeout,
+        0,
+        KERNEL_SIGSET_BYTES
+    )),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn epoll_wait(
+        epoll: c_int,
+        events: *mut epoll_event,
+        most: c_int,
+        timeout: c_int,
+    ) -> c_int {
+        let (limit, no_mask) = (millis(timeout), std::ptr::null());
+        // SAFETY: the caller's place for events.
+        cancellable(cx, || unsafe {
+            wait_in_coroutine(cx, epoll, events, most, limit, no_mask)
+        })
     }
-}
+);
 
-/// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_pwait(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    timeout: c_int,
-    mask: *const sigset_t,
-) -> c_int {
-    // SAFETY: the caller's place for events, and mask.
-    unsafe {
-        match gate() {
-            None => next::epoll_pwait(epoll, events, most, timeout, mask),
-            Some(cx) => inside_int(cx, || {
-                wait_inside(cx, epoll, events, most, millis(timeout), mask)
-            }),
-        }
-    }
-}
-
-/// As [`epoll_pwait`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn epoll_pwait2(
-    epoll: c_int,
-    events: *mut epoll_event,
-    most: c_int,
-    limit: *const timespec,
-    mask: *const sigset_t,
-) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::epoll_pwait2(epoll, events, most, limit, mask) };
-    };
-    inside_int(cx, || {
-        // SAFETY: null or the caller's time.
-        let limit = match unsafe { limit.as_ref() } {
-            None => None,
-            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
-        };
+hook!(
+    next_or(sys!(
+        SYS_epoll_pwait,
+        epoll,
+        events,
+        most,
+        timeout,
+        mask,
+        KERNEL_SIGSET_BYTES
+    )),
+    Some(cx) = in_coroutine(),
+    /// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
+    unsafe extern "C" fn epoll_pwait(
+        epoll: c_int,
+        events: *mut epoll_event,
+        most: c_int,
+        timeout: c_int,
+        mask: *const sigset_t,
+    ) -> c_int {
+        let limit = millis(timeout);
         // SAFETY: the caller's place for events, and mask.
-        unsafe { wait_inside(cx, epoll, events, most, limit, mask) }
-    })
-}
+        cancellable(cx, || unsafe {
+            wait_in_coroutine(cx, epoll, events, most, limit, mask)
+        })
+    }
+);
+
+hook!(
+    next_or(sys!(
+        SYS_epoll_pwait2,
+        epoll,
+        events,
+        most,
+        limit,
+        mask,
+        KERNEL_SIGSET_BYTES
+    )),
+    Some(cx) = in_coroutine(),
+    /// As [`epoll_pwait`].
+    unsafe extern "C" fn epoll_pwait2(
+        epoll: c_int,
+        events: *mut epoll_event,
+        most: c_int,
+        limit: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int {
+        // SAFETY: the caller's time, place for events, and mask.
+        cancellable(cx, || unsafe {
+            wait_in_coroutine(cx, epoll, events, most, clock::limit(limit)?, mask)
+        })
+    }
+);
 
 /// Negative: no limit.
 fn millis(timeout: c_int) -> Option<Duration> {
@@ -88,7 +104,7 @@ fn millis(timeout: c_int) -> Option<Duration> {
 /// # Safety
 ///
 /// - As for `epoll_pwait`.
-unsafe fn wait_inside(
+unsafe fn wait_in_coroutine(
     cx: Cx,
     epoll: c_int,
     events: *mut epoll_event,
@@ -135,9 +151,7 @@ fn park(cx: Cx, epoll: c_int, deadline: Option<Instant>, signals: bool) -> Resul
     if signals {
         return few_millis(cx, deadline);
     }
-    cx.drained(epoll, Direction::Read);
-    let parked = cx.wait(epoll, Direction::Read, deadline);
-    match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+    match park_until_ready(cx, epoll, Direction::Read, deadline) {
         // Epolls can be nested five deep; this one is the sixth.
         Err(libc::EINVAL | libc::ELOOP) => few_millis(cx, deadline),
         parked => parked,

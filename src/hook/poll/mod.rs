@@ -1,4 +1,5 @@
-//! `poll` and `ppoll`: ask the kernel without waiting, park on all, ask again.
+//! Waiting for several descriptors: `poll` and `ppoll` here, and the calls that
+//! are made like them. They ask the kernel without waiting, park on all, ask again.
 
 pub(crate) mod epoll;
 pub(crate) mod select;
@@ -10,68 +11,100 @@ use std::time::{Duration, Instant};
 use libc::{c_short, nfds_t, pollfd, timespec};
 
 use crate::driver::Direction;
-use crate::hook::libc::next;
-use crate::hook::process::sleep;
-use crate::hook::wait::backoff::pause_until;
-use crate::hook::wait::retry::{after, gate, inside_int};
+use crate::hook::libc::{hook, next};
+use crate::hook::wait::backoff::{sleep_for, sleep_until};
+use crate::hook::wait::call::{cancellable, code, in_coroutine, park_until_ready};
+use crate::hook::wait::clock::{self, after};
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, sys, uninterrupted};
-
-/// The kernel's `sizeof(sigset_t)`, which is not libc's.
-pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
+use crate::sys::syscall::{Answer, Errno, KERNEL_SIGSET_BYTES, sys, uninterrupted};
 
 const READ: c_short = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP | libc::POLLRDBAND;
 const WRITE: c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
-    let Some(cx) = gate() else {
+hook!(
+    next_or(poll_without_libc(fds, n, timeout)),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+        let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+        // SAFETY: the caller's entries.
+        cancellable(cx, || unsafe {
+            poll_in_coroutine(cx, fds, n, limit, std::ptr::null())
+        })
+    }
+);
+
+hook!(
+    /// glibc's other name for `poll`.
+    unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
         // SAFETY: the caller's arguments.
-        return unsafe { next::poll(fds, n, timeout) };
+        unsafe { poll(fds, n, timeout) }
+    }
+);
+
+hook!(
+    next_or(ppoll_without_libc(fds, n, limit, mask)),
+    Some(cx) = in_coroutine(),
+    /// The signal mask holds while the kernel is asked, not while parked: signals
+    /// are the thread's, and other coroutines run there meanwhile. One that lets
+    /// signals in is asked with every few milliseconds.
+    unsafe extern "C" fn ppoll(
+        fds: *mut pollfd,
+        n: nfds_t,
+        limit: *const timespec,
+        mask: *const libc::sigset_t,
+    ) -> c_int {
+        // SAFETY: the caller's time, entries and mask.
+        cancellable(cx, || unsafe {
+            poll_in_coroutine(cx, fds, n, clock::limit(limit)?, mask)
+        })
+    }
+);
+
+/// `poll` without libc.
+///
+/// # Safety
+///
+/// - As for `poll`.
+unsafe fn poll_without_libc(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    let limit = timespec {
+        tv_sec: i64::from(timeout / 1000),
+        tv_nsec: i64::from(timeout % 1000) * 1_000_000,
     };
-    let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
-    // SAFETY: the caller's entries.
-    inside_int(cx, || unsafe {
-        poll_inside(cx, fds, n, limit, std::ptr::null())
-    })
+    let limit = if timeout < 0 {
+        std::ptr::null()
+    } else {
+        &raw const limit
+    };
+    // SAFETY: the caller's entries, a live time.
+    unsafe { ppoll_without_libc(fds, n, limit, std::ptr::null()) }
 }
 
-/// glibc's other name for `poll`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe { poll(fds, n, timeout) }
-}
-
-/// The signal mask holds while the kernel is asked, not while parked: signals
-/// are the thread's, and other coroutines run there meanwhile. One that lets
-/// signals in is asked with every few milliseconds.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ppoll(
+/// `ppoll` without libc.
+///
+/// # Safety
+///
+/// - As for `ppoll`.
+unsafe fn ppoll_without_libc(
     fds: *mut pollfd,
     n: nfds_t,
     limit: *const timespec,
     mask: *const libc::sigset_t,
 ) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::ppoll(fds, n, limit, mask) };
-    };
-    inside_int(cx, || {
-        // SAFETY: null or the caller's time.
-        let limit = match unsafe { limit.as_ref() } {
-            None => None,
-            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
-        };
-        // SAFETY: the caller's entries and mask.
-        unsafe { poll_inside(cx, fds, n, limit, mask) }
-    })
+    // SAFETY: the caller's arguments. The kernel writes the rest of the time
+    // back, C's ppoll does not.
+    unsafe {
+        let mut copy = limit.as_ref().copied();
+        let limit = copy
+            .as_mut()
+            .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        next::answer(sys!(SYS_ppoll, fds, n, limit, mask, KERNEL_SIGSET_BYTES)) as c_int
+    }
 }
 
 /// # Safety
 ///
 /// - `fds` points at `n` entries; `mask` is null or valid.
-unsafe fn poll_inside(
+unsafe fn poll_in_coroutine(
     cx: Cx,
     fds: *mut pollfd,
     n: nfds_t,
@@ -93,8 +126,8 @@ unsafe fn poll_inside(
             KERNEL_SIGSET_BYTES
         )
     };
-    // Who lets signals in by a mask wants to hear of them. Nobody else does: a
-    // signal is the thread's, and would be news to whoever happens to ask.
+    // A caller that lets signals in by a mask wants to hear of them. No other
+    // does: a signal is the thread's, and would be news to whichever coroutine asks.
     let ask = || match mask.is_null() {
         true => uninterrupted(ask),
         false => ask(),
@@ -112,8 +145,8 @@ unsafe fn poll_inside(
     };
     // SAFETY: the caller's mask.
     let waits = match unsafe { lets_signals_in(mask) } {
-        true => Waits::Special,
-        false => Waits::of_entries(entries),
+        true => WaitSet::Special,
+        false => WaitSet::of_entries(entries),
     };
     loop {
         let parked = waits.park(cx, deadline);
@@ -128,8 +161,8 @@ unsafe fn poll_inside(
     }
 }
 
-/// Whether the mask opens the thread to signals that it blocks: who waits with
-/// it waits for these as well, and they come only while the kernel is asked.
+/// Whether the mask opens the thread to signals that it blocks: the caller waits
+/// for these as well, and they come only while the kernel is asked.
 ///
 /// # Safety
 ///
@@ -181,7 +214,7 @@ pub(crate) unsafe fn let_signals_in(mask: *const libc::sigset_t) -> Result<(), E
 
 /// What a `poll` waits for: one pair without allocation, several on the heap,
 /// never in the frame.
-pub(crate) enum Waits {
+pub(crate) enum WaitSet {
     One(RawFd, Direction),
     Many(Vec<(RawFd, Direction)>),
     /// No entries: just the time.
@@ -192,7 +225,7 @@ pub(crate) enum Waits {
     Special,
 }
 
-impl Waits {
+impl WaitSet {
     fn of_entries(entries: &[pollfd]) -> Self {
         let entries = entries.iter().filter(|entry| entry.fd >= 0);
         let special = |entry: &pollfd| {
@@ -230,18 +263,15 @@ impl Waits {
     pub(crate) fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
         let parked = match self {
             // The kernel has just said that none is ready.
-            Self::One(fd, dir) => {
-                cx.drained(*fd, *dir);
-                cx.wait(*fd, *dir, deadline)
-            }
+            Self::One(fd, dir) => park_until_ready(cx, *fd, *dir, deadline),
             Self::Many(many) => {
                 for (fd, dir) in many {
                     cx.drained(*fd, *dir);
                 }
-                cx.wait_any(many, deadline)
+                cx.wait_any(many, deadline).map_err(code)
             }
             Self::Nothing => {
-                pause_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
+                sleep_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
                 return if deadline.is_some() {
                     Err(libc::ETIMEDOUT)
                 } else {
@@ -250,7 +280,7 @@ impl Waits {
             }
             Self::Special => return few_millis(cx, deadline),
         };
-        match parked.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)) {
+        match parked {
             // Something that epoll does not take, but that poll waits for.
             Err(libc::EPERM) => few_millis(cx, deadline),
             parked => parked,
@@ -258,11 +288,7 @@ impl Waits {
     }
 }
 
+/// Sleeps until the next look at what no event tells.
 pub(crate) fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
-    const STEP: Duration = Duration::from_millis(5);
-    let step = after(STEP);
-    match deadline.filter(|&at| at <= step) {
-        Some(at) => pause_until(cx, at).and(Err(libc::ETIMEDOUT)),
-        None => pause_until(cx, step),
-    }
+    sleep_for(cx, Duration::from_millis(5), deadline)
 }

@@ -7,75 +7,68 @@ use std::time::{Duration, Instant};
 
 use libc::{fd_set, sigset_t, timespec, timeval};
 
-use crate::hook::libc::next;
-use crate::hook::poll::{KERNEL_SIGSET_BYTES, Waits, lets_signals_in};
-use crate::hook::process::sleep;
-use crate::hook::wait::retry::{after, gate, inside_int};
+use crate::hook::libc::{hook, next};
+use crate::hook::poll::{WaitSet, lets_signals_in};
+use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::wait::clock::{self, after};
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, sys, uninterrupted};
+use crate::sys::syscall::{Answer, KERNEL_SIGSET_BYTES, sys, uninterrupted};
 
 const BITS: usize = c_ulong::BITS as usize;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn select(
-    n: c_int,
-    read: *mut fd_set,
-    write: *mut fd_set,
-    except: *mut fd_set,
-    limit: *mut timeval,
-) -> c_int {
-    let Some((cx, n)) = gate().zip(capped(n)) else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::select(n, read, write, except, limit) };
-    };
-    inside_int(cx, || {
-        // SAFETY: null or the caller's time.
-        let time = match unsafe { limit.as_ref() } {
-            None => None,
-            Some(limit) => Some(duration(limit).ok_or(libc::EINVAL)?),
-        };
-        let deadline = time.map(after);
-        let sets = [read, write, except].map(<*mut fd_set>::cast);
-        // SAFETY: the caller's sets.
-        let answer = unsafe { select_inside(cx, n, sets, time, std::ptr::null()) };
-        // As Linux does: what is left of the time.
-        if let Some(at) = deadline {
-            let left = at.saturating_duration_since(Instant::now());
-            // SAFETY: the caller's time.
-            unsafe {
-                (*limit).tv_sec = left.as_secs() as i64;
-                (*limit).tv_usec = left.subsec_micros().into();
+hook!(
+    next_or(select_without_libc(n, read, write, except, limit)),
+    Some((cx, n)) = in_coroutine().zip(capped(n)),
+    unsafe extern "C" fn select(
+        n: c_int,
+        read: *mut fd_set,
+        write: *mut fd_set,
+        except: *mut fd_set,
+        limit: *mut timeval,
+    ) -> c_int {
+        cancellable(cx, || {
+            // SAFETY: null or the caller's time.
+            let time = match unsafe { limit.as_ref() } {
+                None => None,
+                Some(limit) => Some(duration(limit).ok_or(libc::EINVAL)?),
+            };
+            let deadline = time.map(after);
+            let sets = [read, write, except].map(<*mut fd_set>::cast);
+            // SAFETY: the caller's sets.
+            let answer = unsafe { select_in_coroutine(cx, n, sets, time, std::ptr::null()) };
+            // As Linux does: what is left of the time.
+            if let Some(at) = deadline {
+                let left = at.saturating_duration_since(Instant::now());
+                // SAFETY: the caller's time.
+                unsafe {
+                    (*limit).tv_sec = left.as_secs() as i64;
+                    (*limit).tv_usec = left.subsec_micros().into();
+                }
             }
-        }
-        answer
-    })
-}
+            answer
+        })
+    }
+);
 
-/// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pselect(
-    n: c_int,
-    read: *mut fd_set,
-    write: *mut fd_set,
-    except: *mut fd_set,
-    limit: *const timespec,
-    mask: *const sigset_t,
-) -> c_int {
-    let Some((cx, n)) = gate().zip(capped(n)) else {
-        // SAFETY: the caller's arguments.
-        return unsafe { next::pselect(n, read, write, except, limit, mask) };
-    };
-    inside_int(cx, || {
-        // SAFETY: null or the caller's time.
-        let time = match unsafe { limit.as_ref() } {
-            None => None,
-            Some(limit) => Some(sleep::duration(limit).ok_or(libc::EINVAL)?),
-        };
-        let sets = [read, write, except].map(<*mut fd_set>::cast);
-        // SAFETY: the caller's sets and mask.
-        unsafe { select_inside(cx, n, sets, time, mask) }
-    })
-}
+hook!(
+    next_or(pselect_without_libc(n, [read, write, except], limit, mask)),
+    Some((cx, n)) = in_coroutine().zip(capped(n)),
+    /// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
+    unsafe extern "C" fn pselect(
+        n: c_int,
+        read: *mut fd_set,
+        write: *mut fd_set,
+        except: *mut fd_set,
+        limit: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int {
+        cancellable(cx, || {
+            let sets = [read, write, except].map(<*mut fd_set>::cast);
+            // SAFETY: the caller's time, sets and mask.
+            unsafe { select_in_coroutine(cx, n, sets, clock::limit(limit)?, mask) }
+        })
+    }
+);
 
 /// A time as the kernel takes it: microseconds may be more than a second.
 fn duration(time: &timeval) -> Option<Duration> {
@@ -83,9 +76,9 @@ fn duration(time: &timeval) -> Option<Duration> {
     seconds.checked_add(Duration::from_micros(time.tv_usec.try_into().ok()?))
 }
 
-/// How many numbers the kernel looks at: no more than its table has places.
-/// Whoever says more (`getdtablesize()`, a million) may have smaller sets. `None`
-/// if the size of the table can't be told.
+/// How many numbers the kernel looks at: no more than its table has places. A
+/// caller that says more (`getdtablesize()`, a million) may have smaller sets.
+/// `None` if the size of the table can't be told.
 fn capped(n: c_int) -> Option<c_int> {
     if n <= libc::FD_SETSIZE as c_int {
         return Some(n);
@@ -113,13 +106,75 @@ fn table_size() -> Option<c_int> {
     std::str::from_utf8(size).ok()?.trim().parse().ok()
 }
 
+/// `select` without libc.
+///
+/// # Safety
+///
+/// - As for `select`.
+unsafe fn select_without_libc(
+    n: c_int,
+    read: *mut fd_set,
+    write: *mut fd_set,
+    except: *mut fd_set,
+    limit: *mut timeval,
+) -> c_int {
+    // SAFETY: the caller's sets and time.
+    unsafe {
+        // Microseconds may be more than a second; what is left goes back.
+        let mut time = limit.as_ref().map(|limit| timespec {
+            tv_sec: limit.tv_sec + limit.tv_usec / 1_000_000,
+            tv_nsec: limit.tv_usec % 1_000_000 * 1000,
+        });
+        let place = time
+            .as_mut()
+            .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        let answer = sys!(SYS_pselect6, n, read, write, except, place, 0);
+        if let Some(left) = time {
+            (*limit).tv_sec = left.tv_sec;
+            (*limit).tv_usec = left.tv_nsec / 1000;
+        }
+        next::answer(answer) as c_int
+    }
+}
+
+/// `pselect` without libc.
+///
+/// # Safety
+///
+/// - As for `pselect`.
+unsafe fn pselect_without_libc(
+    n: c_int,
+    [read, write, except]: [*mut fd_set; 3],
+    limit: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let mask: [usize; 2] = [mask.expose_provenance(), KERNEL_SIGSET_BYTES];
+    // SAFETY: the caller's sets, time and mask. The kernel writes the rest of the
+    // time back, C's pselect does not.
+    unsafe {
+        let mut copy = limit.as_ref().copied();
+        let limit = copy
+            .as_mut()
+            .map_or(std::ptr::null_mut(), std::ptr::from_mut);
+        next::answer(sys!(
+            SYS_pselect6,
+            n,
+            read,
+            write,
+            except,
+            limit,
+            mask.as_ptr()
+        )) as c_int
+    }
+}
+
 /// The caller's three sets: each null, or as many words as `n` bits take.
 type Sets = [*mut c_ulong; 3];
 
 /// # Safety
 ///
 /// - As for `pselect`.
-unsafe fn select_inside(
+unsafe fn select_in_coroutine(
     cx: Cx,
     n: c_int,
     sets: Sets,
@@ -149,9 +204,9 @@ unsafe fn select_inside(
     let members = |set| members(set).filter(|&fd| fd < n);
     // SAFETY: the caller's mask.
     let waits = if members(except).next().is_some() || unsafe { lets_signals_in(mask) } {
-        Waits::Special
+        WaitSet::Special
     } else {
-        Waits::of(members(read), members(write))
+        WaitSet::of(members(read), members(write))
     };
     loop {
         let parked = waits.park(cx, deadline);

@@ -1,18 +1,15 @@
-//! `pthread_join` and its like. Left out of statically linked programs, where libc's own
-//! could not be reached any more.
+//! Thread joins: `pthread_join` and its like. Left out of statically linked
+//! programs, where libc's own could not be reached any more.
 
 use std::ffi::{c_int, c_void};
 use std::time::Instant;
 
-#[cfg(target_env = "gnu")]
-use libc::clockid_t;
-use libc::{pthread_t, timespec};
+use libc::{clockid_t, pthread_t, timespec};
 
-use crate::hook::libc::next;
-#[cfg(target_env = "gnu")]
-use crate::hook::process::sleep::moment;
-use crate::hook::wait::backoff::Pauses;
-use crate::hook::wait::retry::gate;
+use crate::hook::libc::hook;
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::in_coroutine;
+use crate::hook::wait::clock::moment;
 use crate::sys::syscall::{errno, set_errno};
 
 /// A thread's end gives no sign that can be watched: asked for up to every
@@ -30,12 +27,12 @@ unsafe fn join(
 ) -> c_int {
     // SAFETY: no preconditions.
     let this = unsafe { libc::pthread_self() };
-    let Some(cx) = gate().filter(|_| thread != this) else {
+    let Some(cx) = in_coroutine().filter(|_| thread != this) else {
         // Of the thread itself: an error.
         return real();
     };
     let saved = errno();
-    let mut pauses = Pauses::new();
+    let mut backoff = Backoff::new();
     // `pthread_tryjoin_np` would not refuse a detached thread while it runs, and
     // then we would look at what has gone with it.
     let long_ago = timespec {
@@ -44,14 +41,14 @@ unsafe fn join(
     };
     let result = loop {
         // SAFETY: the caller's arguments; nothing is joined while it is late.
-        match unsafe { next::pthread_timedjoin_np(thread, value, &long_ago) } {
+        match unsafe { pthread_timedjoin_np::next(thread, value, &long_ago) } {
             libc::ETIMEDOUT if deadline.is_some_and(|at| Instant::now() >= at) => {
                 break libc::ETIMEDOUT;
             }
             libc::ETIMEDOUT => {}
             result => break result,
         }
-        match pauses.pause(cx, deadline) {
+        match backoff.pause(cx, deadline) {
             Ok(()) | Err(libc::ETIMEDOUT) => {}
             Err(_) => break real(),
         }
@@ -60,11 +57,13 @@ unsafe fn join(
     result
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe { join(thread, value, None, || next::pthread_join(thread, value)) }
-}
+hook!(
+    next,
+    unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { join(thread, value, None, || pthread_join::next(thread, value)) }
+    }
+);
 
 /// [`join`] until the caller's time, if there is one; libc says what is wrong
 /// with it.
@@ -72,7 +71,6 @@ unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) ->
 /// # Safety
 ///
 /// - As for `pthread_clockjoin_np`; so is `real`.
-#[cfg(target_env = "gnu")]
 unsafe fn join_until(
     thread: pthread_t,
     value: *mut *mut c_void,
@@ -88,31 +86,33 @@ unsafe fn join_until(
     }
 }
 
-#[cfg(target_env = "gnu")]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_timedjoin_np(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::pthread_timedjoin_np(thread, value, time);
-        join_until(thread, value, (libc::CLOCK_REALTIME, time), real)
+hook!(
+    next,
+    unsafe extern "C" fn pthread_timedjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        time: *const timespec,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe {
+            let real = || pthread_timedjoin_np::next(thread, value, time);
+            join_until(thread, value, (libc::CLOCK_REALTIME, time), real)
+        }
     }
-}
+);
 
-#[cfg(target_env = "gnu")]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_clockjoin_np(
-    thread: pthread_t,
-    value: *mut *mut c_void,
-    clock: clockid_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::pthread_clockjoin_np(thread, value, clock, time);
-        join_until(thread, value, (clock, time), real)
+hook!(
+    next,
+    unsafe extern "C" fn pthread_clockjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        clock: clockid_t,
+        time: *const timespec,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe {
+            let real = || pthread_clockjoin_np::next(thread, value, clock, time);
+            join_until(thread, value, (clock, time), real)
+        }
     }
-}
+);

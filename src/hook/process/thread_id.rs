@@ -1,5 +1,5 @@
-//! Calls about the calling thread as the kernel knows it, from coroutines that
-//! have thread-locals of their own.
+//! Thread identity: calls about the calling thread as the kernel knows it, from
+//! coroutines that have thread-locals of their own.
 //!
 //! There `pthread_self` is the coroutine, with a number that the kernel has
 //! never given (so that locks can tell coroutines apart). Functions of libc
@@ -10,59 +10,15 @@
 //! Left out of statically linked programs, where there are no own
 //! thread-locals.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicPtr, Ordering};
-use std::{mem, ptr};
+use std::ffi::{c_char, c_int};
 
 use libc::{
     clockid_t, cpu_set_t, gid_t, pthread_attr_t, pthread_t, sched_param, sigval, size_t, uid_t,
 };
 
-use crate::hook::libc::next;
+use crate::hook::libc::hook;
 use crate::sched::{Cx, on_thread};
 use crate::sys::tls::with_kernel_tid;
-
-/// libc's own functions, and their look-up before `main`: a forked child that
-/// changes its user, as `std::process::Command` does, must not meet the locks of
-/// the dynamic linker.
-macro_rules! next {
-    ($module:ident: $($name:ident($($ty:ty),*);)*) => {
-        #[allow(non_upper_case_globals, reason = "named after C's functions")]
-        mod $module {
-            use super::*;
-
-            mod slots {
-                use super::*;
-                $(pub(crate) static $name: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());)*
-            }
-
-            $(pub(crate) fn $name() -> unsafe extern "C" fn($($ty),*) -> c_int {
-                let slot = &slots::$name;
-                if slot.load(Ordering::Relaxed).is_null() {
-                    look_up();
-                }
-                let next = slot.load(Ordering::Relaxed);
-                assert!(!next.is_null(), concat!("libc has ", stringify!($name)));
-                // SAFETY: libc's function of this name has this type.
-                unsafe { mem::transmute(next) }
-            })*
-
-            pub(crate) fn look_up() {
-                $(
-                    let name = concat!(stringify!($name), "\0").as_bytes();
-                    let name = CStr::from_bytes_with_nul(name).expect("one NUL, at its end");
-                    slots::$name.store(next::next_definition(name), Ordering::Relaxed);
-                )*
-            }
-        }
-    };
-}
-
-/// Looks all of them up.
-pub(crate) fn look_up() {
-    thread_calls::look_up();
-    process_calls::look_up();
-}
 
 /// The thread that a call is about is the caller, a coroutine.
 fn is_own(thread: pthread_t) -> bool {
@@ -72,13 +28,11 @@ fn is_own(thread: pthread_t) -> bool {
 
 macro_rules! about_a_thread {
     ($(fn $name:ident($thread:ident $(, $arg:ident: $ty:ty)*);)*) => {
-        next! { thread_calls: $($name(pthread_t $(, $ty)*);)* }
-        $(
-            #[unsafe(no_mangle)]
+        $(hook!(
+            next,
             unsafe extern "C" fn $name($thread: pthread_t $(, $arg: $ty)*) -> c_int {
-                let real = thread_calls::$name();
                 // SAFETY: the caller's arguments.
-                let call = || unsafe { real($thread $(, $arg)*) };
+                let call = || unsafe { $name::next($thread $(, $arg)*) };
                 if is_own($thread) {
                     // SAFETY: a coroutine with its own block runs; none of
                     // these waits, or comes back to the program.
@@ -87,22 +41,20 @@ macro_rules! about_a_thread {
                     call()
                 }
             }
-        )*
+        );)*
     };
 }
 
 macro_rules! about_the_process {
     ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {
-        next! { process_calls: $($name($($ty),*);)* }
-        $(
-            #[unsafe(no_mangle)]
+        $(hook!(
+            next,
             unsafe extern "C" fn $name($($arg: $ty),*) -> c_int {
-                let real = process_calls::$name();
                 // SAFETY: the caller's arguments. libc tells all threads by
                 // signal and waits in the kernel; no code of the program runs.
-                on_thread(|| unsafe { real($($arg),*) })
+                on_thread(|| unsafe { $name::next($($arg),*) })
             }
-        )*
+        );)*
     };
 }
 

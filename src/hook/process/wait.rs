@@ -1,9 +1,9 @@
-//! `wait`, `waitpid`, `wait3`, `wait4`, `waitid`: the ends of children.
+//! Child processes: `wait`, `waitpid`, `wait3`, `wait4`, `waitid`.
 //!
 //! One child is waited for through a pidfd, which epoll watches; the kernel is
-//! asked with `WNOHANG` before and after, so whoever reaps it, and whatever
-//! the result is, is libc's business as ever. Any child, a group, and stops
-//! give nothing to watch: they are asked for again, up to every 10 ms.
+//! asked with `WNOHANG` before and after, so another thread may reap the child, and
+//! the result is the kernel's as ever. Any child, a group, and stops give nothing
+//! to watch: they are asked for again, up to every 10 ms.
 
 use std::ffi::{c_int, c_uint};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,55 +12,53 @@ use libc::{id_t, idtype_t, pid_t, rusage, siginfo_t};
 
 use crate::driver::Direction;
 use crate::hook::fd::lifecycle;
-use crate::hook::libc::next;
-use crate::hook::wait::backoff::Pauses;
-use crate::hook::wait::retry::{gate, inside_int};
+use crate::hook::libc::hook;
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, sys};
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
-    // SAFETY: the caller's place.
-    unsafe { waitpid(-1, status, 0) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
-    // SAFETY: the caller's place.
-    unsafe {
-        match gate() {
-            None => next::waitpid(pid, status, options),
-            Some(cx) => wait4_inside(cx, pid, status, options, std::ptr::null_mut()),
-        }
+hook!(
+    unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
+        // SAFETY: the caller's place.
+        unsafe { waitpid(-1, status, 0) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
-    // SAFETY: the caller's places.
-    unsafe { wait4(-1, status, options, usage) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn wait4(
-    pid: pid_t,
-    status: *mut c_int,
-    options: c_int,
-    usage: *mut rusage,
-) -> pid_t {
-    // SAFETY: the caller's places.
-    unsafe {
-        match gate() {
-            None => next::wait4(pid, status, options, usage),
-            Some(cx) => wait4_inside(cx, pid, status, options, usage),
-        }
+hook!(
+    next_or(SYS_wait4),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
+        // SAFETY: the caller's place.
+        unsafe { wait4_in_coroutine(cx, pid, status, options, std::ptr::null_mut()) }
     }
-}
+);
+
+hook!(
+    unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+        // SAFETY: the caller's places.
+        unsafe { wait4(-1, status, options, usage) }
+    }
+);
+
+hook!(
+    next_or(SYS_wait4),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn wait4(
+        pid: pid_t,
+        status: *mut c_int,
+        options: c_int,
+        usage: *mut rusage,
+    ) -> pid_t {
+        // SAFETY: the caller's places.
+        unsafe { wait4_in_coroutine(cx, pid, status, options, usage) }
+    }
+);
 
 /// # Safety
 ///
 /// - As for `wait4`.
-unsafe fn wait4_inside(
+unsafe fn wait4_in_coroutine(
     cx: Cx,
     pid: pid_t,
     status: *mut c_int,
@@ -69,7 +67,7 @@ unsafe fn wait4_inside(
 ) -> pid_t {
     // SAFETY: the caller's places, for every call.
     let ask = || unsafe { sys!(SYS_wait4, pid, status, options | libc::WNOHANG, usage) };
-    inside_int(cx, || {
+    cancellable(cx, || {
         if options & libc::WNOHANG != 0 {
             return ask();
         }
@@ -80,54 +78,53 @@ unsafe fn wait4_inside(
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn waitid(
-    kind: idtype_t,
-    id: id_t,
-    info: *mut siginfo_t,
-    options: c_int,
-) -> c_int {
-    let Some(cx) = gate() else {
-        // SAFETY: the caller's place.
-        return unsafe { next::waitid(kind, id, info, options) };
-    };
-    inside_int(cx, || {
-        if options & libc::WNOHANG != 0 {
-            // SAFETY: the caller's place.
-            return unsafe { sys!(SYS_waitid, kind, id, info, options, 0) };
-        }
-        // SAFETY: zeros are a valid one, and mean "nobody".
-        let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
-        let child = match kind {
-            _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => Child::Any,
-            libc::P_PID => Child::Pid(id as pid_t),
-            libc::P_PIDFD => Child::PidFd(id as RawFd),
-            _ => Child::Any,
-        };
-        let answer = until_some(cx, child, || {
-            // SAFETY: our own place.
-            let result = unsafe {
-                sys!(
-                    SYS_waitid,
-                    kind,
-                    id,
-                    &raw mut ours,
-                    options | libc::WNOHANG,
-                    0
-                )
+hook!(
+    next_or(SYS_waitid),
+    Some(cx) = in_coroutine(),
+    unsafe extern "C" fn waitid(
+        kind: idtype_t,
+        id: id_t,
+        info: *mut siginfo_t,
+        options: c_int,
+    ) -> c_int {
+        cancellable(cx, || {
+            if options & libc::WNOHANG != 0 {
+                // SAFETY: the caller's place.
+                return unsafe { sys!(SYS_waitid, kind, id, info, options, 0) };
+            }
+            // SAFETY: zeros are a valid one, and mean "nobody".
+            let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
+            let child = match kind {
+                _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => Child::Any,
+                libc::P_PID => Child::Pid(id as pid_t),
+                libc::P_PIDFD => Child::PidFd(id as RawFd),
+                _ => Child::Any,
             };
-            // SAFETY: of a child, or all zero.
-            result.map(|_| (unsafe { ours.si_pid() } != 0).then_some(0))
-        })?;
-        if !info.is_null() {
-            // SAFETY: the caller's place.
-            unsafe { info.write(ours) };
-        }
-        Ok(answer)
-    })
-}
+            let answer = until_some(cx, child, || {
+                // SAFETY: our own place.
+                let result = unsafe {
+                    sys!(
+                        SYS_waitid,
+                        kind,
+                        id,
+                        &raw mut ours,
+                        options | libc::WNOHANG,
+                        0
+                    )
+                };
+                // SAFETY: of a child, or all zero.
+                result.map(|_| (unsafe { ours.si_pid() } != 0).then_some(0))
+            })?;
+            if !info.is_null() {
+                // SAFETY: the caller's place.
+                unsafe { info.write(ours) };
+            }
+            Ok(answer)
+        })
+    }
+);
 
-/// What is waited for.
+/// The child that is waited for.
 enum Child {
     Pid(pid_t),
     PidFd(RawFd),
@@ -135,7 +132,7 @@ enum Child {
     Any,
 }
 
-/// Asks until there is somebody.
+/// Asks until there is a child to report.
 fn until_some(
     cx: Cx,
     child: Child,
@@ -154,22 +151,13 @@ fn until_some(
         Child::Any => None,
     };
     if let Some(fd) = pidfd {
-        cx.drained(fd, Direction::Read);
-        match cx.wait(fd, Direction::Read, None) {
-            Err(error) if error.raw_os_error() == Some(libc::ECANCELED) => {
-                return Err(libc::ECANCELED);
-            }
-            // It has ended; or it can't be watched, so it is asked for.
-            _ => {}
+        let parked = park_until_ready(cx, fd, Direction::Read, None);
+        if parked == Err(libc::ECANCELED) {
+            return Err(libc::ECANCELED);
         }
+        // It has ended; or it can't be watched, so it is asked for.
     }
-    let mut pauses = Pauses::new();
-    loop {
-        if let Some(found) = ask()? {
-            return Ok(found);
-        }
-        pauses.pause(cx, None)?;
-    }
+    Backoff::new().until(cx, ask)
 }
 
 /// `None`: no such process any more, an old kernel, or no descriptor left.

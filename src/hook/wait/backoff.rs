@@ -1,24 +1,26 @@
-//! Waiting for what gives no sign: ask, pause, ask again, less and less often.
+//! Backoff polling: asks again and again for what no event tells, less and less
+//! often.
 //!
-//! For a full Unix backlog, for locks on files, the other end of a FIFO,
-//! children whose number is not known, and threads. No helper thread stands
-//! by: any number may wait, and any may be cancelled.
+//! For a full Unix backlog, locks on files, the other end of a FIFO, children
+//! whose number is not known, and threads. No helper thread stands by: any number
+//! of coroutines may wait, and any of them may be cancelled.
 
 use std::time::{Duration, Instant};
 
-use crate::hook::wait::retry::after;
+use crate::hook::wait::call::code;
+use crate::hook::wait::clock::after;
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno};
+use crate::sys::syscall::Errno;
 
 const SHORTEST: Duration = Duration::from_micros(100);
 const LONGEST: Duration = Duration::from_millis(10);
 
-/// See the [module](self).
-pub(crate) struct Pauses {
+/// The pauses of one call: each twice as long as the one before.
+pub(crate) struct Backoff {
     next: Duration,
 }
 
-impl Pauses {
+impl Backoff {
     pub(crate) fn new() -> Self {
         Self { next: SHORTEST }
     }
@@ -29,24 +31,40 @@ impl Pauses {
     ///
     /// `ECANCELED`; `ETIMEDOUT` when the deadline has come.
     pub(crate) fn pause(&mut self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
-        let until = after(self.next);
-        self.next = (self.next * 2).min(LONGEST);
-        match deadline.filter(|&at| at <= until) {
-            Some(at) => pause_until(cx, at).and(Err(libc::ETIMEDOUT)),
-            None => pause_until(cx, until),
+        let step = self.next;
+        self.next = (step * 2).min(LONGEST);
+        sleep_for(cx, step, deadline)
+    }
+
+    /// Asks until there is an answer, pausing before each question but the first.
+    ///
+    /// # Errors
+    ///
+    /// `ECANCELED`, and what `ask` says.
+    pub(crate) fn until<T>(
+        &mut self,
+        cx: Cx,
+        mut ask: impl FnMut() -> Result<Option<T>, Errno>,
+    ) -> Result<T, Errno> {
+        loop {
+            if let Some(answer) = ask()? {
+                return Ok(answer);
+            }
+            self.pause(cx, None)?;
         }
     }
 }
 
-/// Asks until the answer is another than `busy`.
-pub(crate) fn until_other(cx: Cx, busy: Answer, mut ask: impl FnMut() -> Answer) -> Answer {
-    let mut pauses = Pauses::new();
-    loop {
-        let answer = ask();
-        if answer != busy {
-            return answer;
-        }
-        pauses.pause(cx, None)?;
+/// Sleeps for `time`, but not beyond `deadline`.
+///
+/// # Errors
+///
+/// `ECANCELED`; `ETIMEDOUT` when the deadline has come.
+pub(crate) fn sleep_for(cx: Cx, time: Duration, deadline: Option<Instant>) -> Result<(), Errno> {
+    let until = after(time);
+    match deadline.filter(|&at| at <= until) {
+        Some(at) => sleep_until(cx, at).and(Err(libc::ETIMEDOUT)),
+        None => sleep_until(cx, until),
     }
 }
 
@@ -54,8 +72,7 @@ pub(crate) fn until_other(cx: Cx, busy: Answer, mut ask: impl FnMut() -> Answer)
 ///
 /// # Errors
 ///
-/// `ECANCELED`.
-pub(crate) fn pause_until(cx: Cx, until: Instant) -> Result<(), Errno> {
-    cx.sleep_until(until)
-        .map_err(|error| error.raw_os_error().unwrap_or(libc::ECANCELED))
+/// `ECANCELED`; `ETIME` if a `timeout` around this ends first.
+pub(crate) fn sleep_until(cx: Cx, until: Instant) -> Result<(), Errno> {
+    cx.sleep_until(until).map_err(code)
 }

@@ -1,4 +1,5 @@
-//! The one way in which a hooked call waits: try, who asked?, park, again.
+//! The retry loop: how a hooked call waits for a descriptor. Try, ask who wants to
+//! wait, park, try again.
 //!
 //! ```text
 //!            ┌───────────── drained, and the user blocks: no try ─────────────┐
@@ -11,7 +12,7 @@
 //! ```
 //!
 //! Nothing here knows which call it is. What a call does to the kernel is a
-//! closure over a [`Mode`]; what time-outs mean is in [`Asker`].
+//! closure over a [`Mode`]; what time-outs mean is in [`WaitContext`].
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -19,14 +20,14 @@ use std::mem::size_of;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use crate::blocking;
 use crate::driver::Direction;
 use crate::hook::fd::cache::{self, Question};
 use crate::hook::fd::shared_listener;
-use crate::hook::wait::backoff::Pauses;
-use crate::hook::wait::shallow::WAIT;
+use crate::hook::wait::backoff::Backoff;
+use crate::hook::wait::call::code;
+use crate::hook::wait::clock::after;
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, answer_c, errno, sys, uninterrupted};
+use crate::sys::syscall::{Answer, Errno, sys, uninterrupted};
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,94 +38,16 @@ pub(crate) enum Mode {
     Plain,
 }
 
-/// The coroutine that this code runs in and may suspend. None: do as libc.
-#[inline(always)]
-pub(crate) fn gate() -> Option<Cx> {
-    Cx::current()
-}
-
-/// [`gate`] for calls that are about time and not about a descriptor: not open
-/// while unwinding, when a coroutine can't park, nor to signal handlers.
-#[inline(always)]
-pub(crate) fn gate_to_park() -> Option<Cx> {
-    gate().filter(|cx| Cx::parkable().is_some() && cx.is_at_home())
-}
-
-/// Runs a hooked call in a coroutine and returns as C does.
-///
-/// A cancelled coroutine gets `ECANCELED` from every call, ready or not. A
-/// call that did not wait counts against the fairness budget: a coroutine
-/// whose calls never wait yields now and then.
-#[inline(always)]
-pub(crate) fn inside(cx: Cx, call: impl FnOnce() -> Answer) -> isize {
-    let saved = errno();
-    finish(checked(cx, call), saved)
-}
-
-/// [`inside`], before the answer is made C's.
-#[inline(always)]
-pub(crate) fn checked(cx: Cx, call: impl FnOnce() -> Answer) -> Answer {
-    match cx.check() {
-        Ok(()) => {
-            let answer = call();
-            cx.spend();
-            answer
-        }
-        Err(error) => Err(error.raw_os_error().unwrap_or(libc::EIO)),
-    }
-}
-
-/// Returns as C does. What the scheduler tells apart (the caller's own time
-/// limit, which each call reports in its way, and that of a
-/// [`timeout`](crate::timeout) around it) is one error to the caller.
-#[inline]
-pub(crate) fn finish(answer: Answer, saved: Errno) -> isize {
-    match answer {
-        Err(libc::ETIME) => answer_c(Err(libc::ETIMEDOUT), saved),
-        answer => answer_c(answer, saved),
-    }
-}
-
-/// [`inside`] for calls on what may be a file. Those neither yield nor fail by
-/// cancellation: loggers write to their files under a lock and count on it
-/// that nobody else runs, and what is cancelled may still save its data.
-#[inline(always)]
-pub(crate) fn inside_maybe_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> isize {
-    if cache::known(fd, cache::NOT_A_FILE) {
-        return inside(cx, call);
-    }
-    let saved = errno();
-    finish(call(), saved)
-}
-
-/// [`inside`] for calls on what is a file for sure.
-pub(crate) fn inside_file(call: impl FnOnce() -> Answer) -> isize {
-    let saved = errno();
-    answer_c(call(), saved)
-}
-
-/// Runs a job on a helper thread; the coroutine waits, also if it is
-/// cancelled: the job takes its time but waits for nobody.
-pub(crate) fn on_helper<T: Send + 'static>(
-    cx: Cx,
-    job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
-) -> Result<T, Errno> {
-    // Without a thread there is nobody to do it, and no memory for one.
-    blocking::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
-}
-
-/// [`inside`] for calls that return `int`.
-pub(crate) fn inside_int(cx: Cx, call: impl FnOnce() -> Answer) -> c_int {
-    inside(cx, call) as c_int
-}
+/// The answer of a shallow wait's call instead of parking (`shallow.rs`). No error
+/// of the kernel, which has them up to 4095.
+pub(crate) const WOULD_PARK: Errno = 4096;
 
 /// Which descriptor a call waits for, and who wants it to wait.
-pub(crate) struct Asker {
+pub(crate) struct WaitContext {
     pub(crate) fd: RawFd,
     pub(crate) dir: Direction,
-    /// Whether who called waits himself, where there is no limit to it: see
-    /// `shallow.rs`.
-    outside: bool,
+    /// Whether the call answers [`WOULD_PARK`] where there is no limit to its wait.
+    shallow: bool,
     /// Asked at the first park only: most calls never need it.
     limit: Option<Limit>,
     /// The call has waited before.
@@ -137,21 +60,21 @@ enum Limit {
     Until(Option<Instant>),
 }
 
-impl Asker {
+impl WaitContext {
     pub(crate) fn new(fd: RawFd, dir: Direction) -> Self {
         Self {
             fd,
             dir,
-            outside: false,
+            shallow: false,
             limit: None,
             parked: false,
         }
     }
 
-    /// For a call that may answer [`WAIT`].
+    /// For a call that may answer [`WOULD_PARK`].
     #[inline(always)]
-    pub(crate) fn outside(self, outside: bool) -> Self {
-        Self { outside, ..self }
+    pub(crate) fn shallow(self, shallow: bool) -> Self {
+        Self { shallow, ..self }
     }
 
     /// When waiting must end.
@@ -285,12 +208,6 @@ pub(crate) fn socket_number(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
     unsafe { socket_option(fd, name, 0) }
 }
 
-/// The moment `time` from now; a few decades for times that have no end.
-pub(crate) fn after(time: Duration) -> Instant {
-    const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    Instant::now() + time.min(FOREVER)
-}
-
 /// How a park ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Parked {
@@ -309,31 +226,31 @@ enum Parked {
 #[inline(always)]
 pub(crate) fn until_done(
     cx: Cx,
-    asker: &mut Asker,
+    context: &mut WaitContext,
     hint: bool,
     mut call: impl FnMut(Mode) -> Answer,
 ) -> Answer {
-    let (fd, dir) = (asker.fd, asker.dir);
+    let (fd, dir) = (context.fd, context.dir);
     // A drained descriptor is not tried, but only where we know that the user
-    // wants to wait: otherwise EAGAIN is what he is to get.
+    // wants to wait: otherwise the answer is to be EAGAIN.
     if !hint || cx.worth_trying(fd, dir) || !cache::known(fd, cache::BLOCKING) || eventless(fd, dir)
     {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
         }
-        asker.deadline()?;
+        context.deadline()?;
         cx.drained(fd, dir);
     }
-    if asker.outside && cx.waits_without_limit() && asker.deadline()?.is_none() {
-        return Err(WAIT);
+    if context.shallow && cx.waits_without_limit() && context.deadline()?.is_none() {
+        return Err(WOULD_PARK);
     }
-    let mut pauses = Pauses::new();
+    let mut backoff = Backoff::new();
     loop {
         let parked = if eventless(fd, dir) {
-            pause(cx, asker, &mut pauses)?
+            pause(cx, context, &mut backoff)?
         } else {
-            park(cx, asker)?
+            park(cx, context)?
         };
         let mode = match parked {
             Parked::Woken | Parked::Late => Mode::NoWait,
@@ -342,7 +259,7 @@ pub(crate) fn until_done(
         match call(mode) {
             // Somebody else was faster; or what is known of the number is of
             // an earlier descriptor.
-            Err(libc::EAGAIN) if parked == Parked::Woken => asker.confirm()?,
+            Err(libc::EAGAIN) if parked == Parked::Woken => context.confirm()?,
             answer => return answer,
         }
         cx.drained(fd, dir);
@@ -352,15 +269,15 @@ pub(crate) fn until_done(
 /// Parks until the descriptor may be ready. Everything but this frame and the
 /// call's own is gone from the stack while the coroutine is parked.
 #[inline(never)]
-fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
-    let facts = cache::facts(asker.fd);
-    let deadline = asker.deadline_with(facts)?;
-    let again = std::mem::replace(&mut asker.parked, true);
-    match cx.wait_or_again(asker.fd, asker.dir, deadline, again) {
+fn park(cx: Cx, context: &mut WaitContext) -> Result<Parked, Errno> {
+    let facts = cache::facts(context.fd);
+    let deadline = context.deadline_with(facts)?;
+    let again = std::mem::replace(&mut context.parked, true);
+    match cx.wait_or_again(context.fd, context.dir, deadline, again) {
         Ok(()) => {
             // What epoll takes is no regular file.
             if facts & cache::NOT_A_FILE == 0 {
-                note_pollable(asker.fd);
+                note_pollable(context.fd);
             }
             Ok(Parked::Woken)
         }
@@ -370,8 +287,8 @@ fn park(cx: Cx, asker: &mut Asker) -> Result<Parked, Errno> {
 
 /// Waits a little where no event will tell.
 #[cold]
-fn pause(cx: Cx, asker: &mut Asker, pauses: &mut Pauses) -> Result<Parked, Errno> {
-    match pauses.pause(cx, asker.deadline()?) {
+fn pause(cx: Cx, context: &mut WaitContext, backoff: &mut Backoff) -> Result<Parked, Errno> {
+    match backoff.pause(cx, context.deadline()?) {
         Ok(()) => Ok(Parked::Woken),
         Err(libc::ETIMEDOUT) => Ok(Parked::Late),
         Err(code) => Err(code),
@@ -385,7 +302,7 @@ pub(crate) fn note_pollable(fd: RawFd) {
 
 #[cold]
 fn not_woken(error: io::Error) -> Result<Parked, Errno> {
-    match error.raw_os_error().unwrap_or(libc::EIO) {
+    match code(error) {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),
         code => Err(code),

@@ -1,5 +1,5 @@
-//! Bytes in and out: what `read`, `recv`, `write`, `send` and their relatives
-//! have in common. The calls themselves are in `files/read_write.rs` and `net/message.rs`.
+//! Byte transfers: what `read`, `recv`, `write`, `send` and their relatives have in
+//! common. The calls themselves are in `files/read_write.rs` and `net/message.rs`.
 //!
 //! All are one [`Transfer`]: they differ in the system call that moves the
 //! piece from byte `done` on, and in nothing else. Rules that hold for all:
@@ -19,14 +19,14 @@ use std::os::fd::RawFd;
 use libc::iovec;
 
 use crate::driver::Direction;
-use crate::hook::wait::retry::{Asker, Mode, poll_now, socket_number, until_done};
+use crate::hook::wait::retry::{Mode, WaitContext, poll_now, socket_number, until_done};
 use crate::sched::Cx;
 use crate::sys::syscall::Answer;
 
 /// The most buffers that the kernel takes in one call (`UIO_MAXIOV`).
 const MOST_BUFFERS: usize = 1024;
 
-/// What the engine must know of a call that moves bytes.
+/// A call that moves bytes, as the retry loop has to know it.
 #[derive(Clone, Copy)]
 pub(crate) struct Transfer {
     fd: RawFd,
@@ -37,8 +37,8 @@ pub(crate) struct Transfer {
     flags: c_int,
     /// Not done before `total` bytes are moved.
     whole: bool,
-    /// See `shallow.rs`.
-    outside: bool,
+    /// It is the call of a shallow wait.
+    shallow: bool,
     /// It may be known that there is nothing to move.
     hint: bool,
 }
@@ -56,22 +56,22 @@ impl Transfer {
             total,
             flags,
             whole: collect,
-            outside: false,
+            shallow: false,
             hint: total > 0,
         }
     }
 
-    /// An incoming one that takes what is there, and is waited for outside.
-    /// `woken`: it is said to be there.
+    /// An incoming one that takes what is there, for a shallow wait. `woken`:
+    /// something is said to be there.
     #[inline(always)]
-    pub(crate) fn waited_for(fd: RawFd, total: usize, flags: c_int, woken: bool) -> Self {
+    pub(crate) fn shallow(fd: RawFd, total: usize, flags: c_int, woken: bool) -> Self {
         Self {
             fd,
             dir: Direction::Read,
             total,
             flags,
             whole: false,
-            outside: true,
+            shallow: true,
             hint: !woken,
         }
     }
@@ -84,7 +84,7 @@ impl Transfer {
             total,
             flags,
             whole: true,
-            outside: false,
+            shallow: false,
             hint: total > 0,
         }
     }
@@ -100,12 +100,12 @@ impl Transfer {
         if self.flags & at_once != 0 {
             return piece(0, Mode::Plain);
         }
-        let mut asker = Asker::new(self.fd, self.dir).outside(self.outside);
-        let moved = until_done(cx, &mut asker, self.hint, |mode| piece(0, mode))?;
+        let mut context = WaitContext::new(self.fd, self.dir).shallow(self.shallow);
+        let moved = until_done(cx, &mut context, self.hint, |mode| piece(0, mode))?;
         if self.settle(cx, moved, moved) {
             return Ok(moved);
         }
-        Ok(self.go_on(cx, &mut asker, moved, piece))
+        Ok(self.go_on(cx, &mut context, moved, piece))
     }
 
     /// Notes what a piece shows; whether the call is complete. `done` counts
@@ -125,12 +125,12 @@ impl Transfer {
     fn go_on(
         self,
         cx: Cx,
-        asker: &mut Asker,
+        context: &mut WaitContext,
         mut done: usize,
         mut piece: impl FnMut(usize, Mode) -> Answer,
     ) -> usize {
         loop {
-            let moved = until_done(cx, asker, true, |mode| {
+            let moved = until_done(cx, context, true, |mode| {
                 if self.dir == Direction::Write && broken(self.fd) {
                     Ok(0)
                 } else {

@@ -31,8 +31,7 @@ use std::time::{Duration, Instant};
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
 use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
-use crate::hook::process::sleep::moment;
-use crate::hook::wait::retry::after;
+use crate::hook::wait::clock::{after, moment};
 use crate::sched::Cx;
 use crate::sys::syscall::{errno, set_errno};
 

@@ -21,7 +21,7 @@ use libc::{clockid_t, pthread_mutex_t, timespec};
 
 use super::{Table, acquire, give_way, holders, inside, moment, own, wake};
 use crate::hook::libc::next;
-use crate::hook::process::sleep::now;
+use crate::hook::wait::clock::now;
 use crate::sched::{self, Cx};
 
 /// What glibc keeps at a fixed place, for the sake of static initialisers and

@@ -1,8 +1,8 @@
-//! An answer on its way from a helper to the caller.
+//! Relocated answers: a C struct whose pointers lead into a buffer beside it, on its
+//! way from a helper thread to the caller.
 //!
-//! Most answers are a C struct whose pointers lead into a buffer beside it.
 //! libc fills in a buffer of our own, which is copied to the caller's, and
-//! every pointer is moved along ([`Movable`]).
+//! every pointer is moved along ([`Relocate`]).
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
@@ -12,25 +12,25 @@ use std::thread::LocalKey;
 use libc::{group, hostent, passwd, size_t};
 
 /// A struct of libc's whose pointers lead into a buffer beside it.
-pub(in crate::hook) trait Movable: Copy {
-    /// Calls `shift` with each pointer into the buffer.
+pub(in crate::hook) trait Relocate: Copy {
+    /// Moves each pointer into the buffer along with it.
     ///
     /// # Safety
     ///
-    /// - The pointers as `shift` leaves them lead into a buffer with the same
+    /// - The pointers as moved lead into a buffer with the same
     ///   contents, which can be written.
-    unsafe fn each(&mut self, shift: Shift);
+    unsafe fn relocate(&mut self, by: Move);
 }
 
 /// How far the buffer has moved, and where it was.
 #[derive(Clone, Copy)]
-pub(in crate::hook) struct Shift {
+pub(in crate::hook) struct Move {
     from: usize,
     len: usize,
     to: *mut u8,
 }
 
-impl Shift {
+impl Move {
     fn one<T>(self, place: &mut *mut T) {
         let offset = place.addr().wrapping_sub(self.from);
         if offset < self.len {
@@ -42,7 +42,7 @@ impl Shift {
     ///
     /// # Safety
     ///
-    /// - As for [`Movable::each`].
+    /// - As for [`Relocate::each`].
     unsafe fn list(self, place: &mut *mut *mut c_char) {
         self.one(place);
         let mut at = *place;
@@ -54,33 +54,33 @@ impl Shift {
     }
 }
 
-impl Movable for hostent {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.h_name);
+impl Relocate for hostent {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.h_name);
         // SAFETY: forwarded.
         unsafe {
-            shift.list(&mut self.h_aliases);
-            shift.list(&mut self.h_addr_list);
+            by.list(&mut self.h_aliases);
+            by.list(&mut self.h_addr_list);
         }
     }
 }
 
-impl Movable for passwd {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.pw_name);
-        shift.one(&mut self.pw_passwd);
-        shift.one(&mut self.pw_gecos);
-        shift.one(&mut self.pw_dir);
-        shift.one(&mut self.pw_shell);
+impl Relocate for passwd {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.pw_name);
+        by.one(&mut self.pw_passwd);
+        by.one(&mut self.pw_gecos);
+        by.one(&mut self.pw_dir);
+        by.one(&mut self.pw_shell);
     }
 }
 
-impl Movable for group {
-    unsafe fn each(&mut self, shift: Shift) {
-        shift.one(&mut self.gr_name);
-        shift.one(&mut self.gr_passwd);
+impl Relocate for group {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.gr_name);
+        by.one(&mut self.gr_passwd);
         // SAFETY: forwarded.
-        unsafe { shift.list(&mut self.gr_mem) };
+        unsafe { by.list(&mut self.gr_mem) };
     }
 }
 
@@ -93,16 +93,16 @@ pub(in crate::hook) struct Found<E> {
     buffer: Buffer,
 }
 
-/// Where an answer's strings and lists of pointers go: `len` bytes, as far off
+/// The buffer of an answer's strings and lists of pointers: `len` bytes, as far off
 /// from an aligned place as the caller's, where libc puts the lists so that
 /// they are aligned.
 #[derive(Clone, Copy)]
-pub(in crate::hook) struct Room {
+pub(in crate::hook) struct Layout {
     len: usize,
     shift: usize,
 }
 
-impl Room {
+impl Layout {
     /// In a buffer that is aligned as any answer wants it.
     pub(in crate::hook) fn aligned(len: usize) -> Self {
         Self { len, shift: 0 }
@@ -116,42 +116,42 @@ impl Room {
 
 struct Buffer {
     words: Box<[u64]>,
-    room: Room,
+    layout: Layout,
 }
 
 impl Buffer {
-    fn new(room: Room) -> Self {
-        let words = (room.len + room.shift).div_ceil(size_of::<u64>());
+    fn new(layout: Layout) -> Self {
+        let words = (layout.len + layout.shift).div_ceil(size_of::<u64>());
         Self {
             words: vec![0; words].into_boxed_slice(),
-            room,
+            layout,
         }
     }
 
     fn start(&mut self) -> *mut c_char {
         let words: *mut c_char = self.words.as_mut_ptr().cast();
-        words.wrapping_add(self.room.shift)
+        words.wrapping_add(self.layout.shift)
     }
 }
 
 // SAFETY: the entry's pointers lead into the buffer, or to constants of libc's.
 unsafe impl<E> Send for Found<E> {}
 
-/// The places of a call with `_r`.
-pub(in crate::hook) type Ask<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
+/// The places that a call with `_r` fills in.
+pub(in crate::hook) type Request<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
 
 /// Makes such a call in a buffer of our own.
-pub(in crate::hook) fn find<E: Movable>(
-    room: Room,
-    call: impl FnOnce(Ask<E>) -> c_int,
+pub(in crate::hook) fn find<E: Relocate>(
+    layout: Layout,
+    call: impl FnOnce(Request<E>) -> c_int,
 ) -> Found<E> {
-    let mut buffer = Buffer::new(room);
+    let mut buffer = Buffer::new(layout);
     let mut entry = MaybeUninit::<E>::zeroed();
     let (mut out, mut h_errno) = (std::ptr::null_mut(), 0);
     let code = call((
         entry.as_mut_ptr(),
         buffer.start(),
-        room.len,
+        layout.len,
         &raw mut out,
         &raw mut h_errno,
     ));
@@ -164,7 +164,21 @@ pub(in crate::hook) fn find<E: Movable>(
     }
 }
 
-impl<E: Movable> Found<E> {
+/// Makes such a call in larger and larger buffers, until the answer fits in.
+pub(in crate::hook) fn find_growing<E>(call: impl Fn(Layout) -> Found<E>) -> Found<E> {
+    /// The largest answer that is waited for.
+    const LARGEST: usize = 1 << 20;
+    let mut len = 1024;
+    loop {
+        let found = call(Layout::aligned(len));
+        if found.code != libc::ERANGE || len >= LARGEST {
+            return found;
+        }
+        len *= 2;
+    }
+}
+
+impl<E: Relocate> Found<E> {
     /// Moves the answer to where the caller wants it.
     ///
     /// # Safety
@@ -183,7 +197,7 @@ impl<E: Movable> Found<E> {
             return self.code;
         };
         let ours = self.buffer.start();
-        let shift = Shift {
+        let by = Move {
             from: ours.addr(),
             len,
             to: buf.cast(),
@@ -191,7 +205,7 @@ impl<E: Movable> Found<E> {
         // SAFETY: the caller's places; the buffer holds what ours held.
         unsafe {
             buf.copy_from_nonoverlapping(ours, len);
-            found.each(shift);
+            found.relocate(by);
             entry.write(found);
             out.write(entry);
         }
@@ -212,7 +226,7 @@ impl<E> Latest<E> {
 impl<E> Drop for Latest<E> {
     fn drop(&mut self) {
         if !self.0.get().is_null() {
-            // SAFETY: of a box, and nobody else frees it.
+            // SAFETY: of a box, which only this frees.
             drop(unsafe { Box::from_raw(self.0.get()) });
         }
     }

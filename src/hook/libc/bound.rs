@@ -1,0 +1,63 @@
+//! Symbol binding: whether a program's calls of libc reach the hooks.
+//!
+//! A probing call has an argument that no other call has. The hook that it
+//! should arrive at notes it.
+
+use std::ffi::c_int;
+#[cfg(feature = "futex")]
+use std::ffi::c_long;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::hook::libc::next;
+
+/// A descriptor that is never open, for the probing `close`.
+pub(crate) const PROBE_FD: c_int = c_int::MIN + 0x00c0_70e1;
+pub(crate) static CLOSE: Probe = Probe(AtomicBool::new(false));
+
+/// A number that no system call has, for the probing `syscall`.
+#[cfg(feature = "futex")]
+pub(crate) const PROBE_CALL: c_long = c_long::MIN + 0x00c0_70e1;
+#[cfg(feature = "futex")]
+pub(crate) static SYSCALL: Probe = Probe(AtomicBool::new(false));
+
+/// Whether a probing call came to its hook.
+pub(crate) struct Probe(AtomicBool);
+
+impl Probe {
+    #[cold]
+    pub(crate) fn arrived(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn has_arrived(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether `syscall` is ours, where it should be.
+#[cfg(feature = "futex")]
+fn syscall_arrives() -> bool {
+    // SAFETY: there is no such call.
+    unsafe { libc::syscall(PROBE_CALL) };
+    SYSCALL.has_arrived()
+}
+
+#[cfg(not(feature = "futex"))]
+fn syscall_arrives() -> bool {
+    true
+}
+
+/// Makes probing calls. `Err`: which of them went elsewhere, and a likely cause.
+pub(crate) fn self_test() -> Result<(), &'static str> {
+    // SAFETY: no pointers; the descriptor is not open.
+    unsafe { libc::close(PROBE_FD) };
+    if !CLOSE.has_arrived() {
+        Err("libc's `close` was called, not ours: is crore linked in dynamically?")
+    } else if next::next_definition(c"read").addr() == (libc::read as *const ()).addr() {
+        Err("`read` is bound to libc: is another library loaded before this program?")
+    } else if !syscall_arrives() {
+        Err("libc's `syscall` was called, not ours: locks of std would block the thread")
+    } else {
+        Ok(())
+    }
+}
