@@ -12,7 +12,7 @@ use std::thread::LocalKey;
 use libc::{group, hostent, passwd, size_t};
 
 /// A struct of libc's whose pointers lead into a buffer beside it.
-pub(in crate::hook) trait Relocate: Copy {
+pub(crate) trait Relocate: Copy {
     /// Moves each pointer into the buffer along with it.
     ///
     /// # Safety
@@ -24,7 +24,7 @@ pub(in crate::hook) trait Relocate: Copy {
 
 /// How far the buffer has moved, and where it was.
 #[derive(Clone, Copy)]
-pub(in crate::hook) struct Move {
+pub(crate) struct Move {
     from: usize,
     len: usize,
     to: *mut u8,
@@ -85,11 +85,11 @@ impl Relocate for group {
 }
 
 /// What a helper found: the call's result, and the entry if there is one.
-pub(in crate::hook) struct Found<E> {
-    pub(in crate::hook) code: c_int,
+pub(crate) struct Found<E> {
+    pub(crate) code: c_int,
     /// Of host look-ups.
-    pub(in crate::hook) h_errno: c_int,
-    pub(in crate::hook) entry: Option<E>,
+    pub(crate) h_errno: c_int,
+    pub(crate) entry: Option<E>,
     buffer: Buffer,
 }
 
@@ -97,18 +97,18 @@ pub(in crate::hook) struct Found<E> {
 /// from an aligned place as the caller's, where libc puts the lists so that
 /// they are aligned.
 #[derive(Clone, Copy)]
-pub(in crate::hook) struct Layout {
+pub(crate) struct Layout {
     len: usize,
     shift: usize,
 }
 
 impl Layout {
     /// In a buffer that is aligned as any answer wants it.
-    pub(in crate::hook) fn aligned(len: usize) -> Self {
+    pub(crate) fn aligned(len: usize) -> Self {
         Self { len, shift: 0 }
     }
 
-    pub(in crate::hook) fn of(buf: *mut c_char, len: usize) -> Self {
+    pub(crate) fn of(buf: *mut c_char, len: usize) -> Self {
         let shift = buf.addr() % size_of::<u64>();
         Self { len, shift }
     }
@@ -138,10 +138,10 @@ impl Buffer {
 unsafe impl<E> Send for Found<E> {}
 
 /// The places that a call with `_r` fills in.
-pub(in crate::hook) type Request<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
+pub(crate) type Request<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
 
 /// Makes such a call in a buffer of our own.
-pub(in crate::hook) fn find<E: Relocate>(
+pub(crate) fn find<E: Relocate>(
     layout: Layout,
     call: impl FnOnce(Request<E>) -> c_int,
 ) -> Found<E> {
@@ -165,7 +165,7 @@ pub(in crate::hook) fn find<E: Relocate>(
 }
 
 /// Makes such a call in larger and larger buffers, until the answer fits in.
-pub(in crate::hook) fn find_growing<E>(call: impl Fn(Layout) -> Found<E>) -> Found<E> {
+pub(crate) fn find_growing<E>(call: impl Fn(Layout) -> Found<E>) -> Found<E> {
     /// The largest answer that is waited for.
     const LARGEST: usize = 1 << 20;
     let mut len = 1024;
@@ -184,7 +184,7 @@ impl<E: Relocate> Found<E> {
     /// # Safety
     ///
     /// - The places are the caller's of the `_r` call, of the same length.
-    pub(in crate::hook) unsafe fn give(
+    pub(crate) unsafe fn give(
         mut self,
         entry: *mut E,
         buf: *mut c_char,
@@ -215,10 +215,10 @@ impl<E: Relocate> Found<E> {
 
 /// The answer to a call without a place of the caller's: the thread's, until
 /// its next call of the kind. Null for none.
-pub(in crate::hook) struct Latest<E>(Cell<*mut Found<E>>);
+pub(crate) struct Latest<E>(Cell<*mut Found<E>>);
 
 impl<E> Latest<E> {
-    pub(in crate::hook) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self(Cell::new(std::ptr::null_mut()))
     }
 }
@@ -233,7 +233,7 @@ impl<E> Drop for Latest<E> {
 }
 
 /// Keeps an answer in place of the one before, and says where its entry is.
-pub(in crate::hook) fn keep<E>(place: &'static LocalKey<Latest<E>>, found: Found<E>) -> *mut E {
+pub(crate) fn keep<E>(place: &'static LocalKey<Latest<E>>, found: Found<E>) -> *mut E {
     let latest = Box::into_raw(Box::new(found));
     // While the thread's locals end, the place may be gone: then the answer
     // stays for ever.
