@@ -94,7 +94,7 @@ impl Arena {
     /// - Nobody uses its memory any more.
     #[inline]
     pub(crate) unsafe fn give(&mut self, id: StackId) -> Kept {
-        // SAFETY: forwarded.
+        // SAFETY: taken here, so from this class; the rest is forwarded.
         unsafe { self.classes[id.class()].give(id.index()) }
     }
 
@@ -117,7 +117,7 @@ impl Arena {
     /// - `id` was taken from this arena, and not given back since.
     /// - When `accessible` is false: nobody uses its memory until it is true again.
     pub(crate) unsafe fn set_accessible(&self, id: StackId, accessible: bool) -> io::Result<()> {
-        // SAFETY: forwarded.
+        // SAFETY: taken here, so in use in this class; the rest is forwarded.
         unsafe { self.classes[id.class()].set_accessible(id.index(), accessible) }
     }
 

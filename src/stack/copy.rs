@@ -36,8 +36,8 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 #[cfg(asan)]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the direction flag is clear by the calling convention; the rest
-    // is the caller's promise.
+    // SAFETY: forward, as the calling convention clears the direction flag; the
+    // ranges are the caller's promise.
     unsafe {
         std::arch::asm!(
             "rep movsb",

@@ -220,7 +220,7 @@ impl FramePool {
             // of the next one, written by `free_block`.
             let next = unsafe { block.cast::<u32>().read() };
             #[cfg(debug_assertions)]
-            // SAFETY: the block is free, nobody else uses it.
+            // SAFETY: the block is free, and has the size of its class.
             unsafe {
                 audit::check_fill(block, block_bytes(class));
             }

@@ -141,8 +141,8 @@ pub(crate) fn ensure_alt_stack() -> io::Result<AltStack> {
     // SAFETY: nobody knows the memory yet.
     unsafe { GuardMaker::new(GuardChoice::Auto).make(&memory, 0) }?;
     let made = AltStackMemory { memory, former };
-    // SAFETY: the memory above the guard is used for nothing else, and `AltStackMemory`
-    // puts the former stack back before it unmaps it.
+    // SAFETY: the memory above the guard is used for nothing else; `AltStack`
+    // puts the former stack back before it unmaps it, or keeps it for ever.
     unsafe { made.stack().install() }?;
     Ok(AltStack {
         made: Some(made),
@@ -164,8 +164,8 @@ impl Drop for AltStack {
         let Some(made) = self.made.take() else { return };
         let unused = match SignalStack::current() {
             Ok(now) if now.base() == made.stack().base() => {
-                // SAFETY: its owner had installed it for as long as the thread
-                // lives, or until the owner itself replaces it.
+                // SAFETY: its owner installed it for as long as the thread lives,
+                // or until the owner itself replaces it.
                 unsafe { made.former.install() }.is_ok()
             }
             // Code that replaced ours by none is done with it. Code that

@@ -153,7 +153,7 @@ impl SizeClass {
         debug_assert!(index < self.fresh);
         // Fails on memory locked by `mlockall` only, which stays resident by
         // its owner's wish. Nobody relies on the bytes of a cold stack.
-        // SAFETY: the caller gives up what lies above the guard.
+        // SAFETY: the caller gives the stack up, which lies above the guard.
         let _ = unsafe { self.reserve.release(self.offset(index) + GUARD, self.size) };
         self.cold.push(index);
         Kept::Cold
@@ -192,7 +192,8 @@ impl SizeClass {
     pub(super) unsafe fn set_accessible(&self, index: u32, accessible: bool) -> io::Result<()> {
         debug_assert!(index < self.fresh && self.in_use() > 0);
         let offset = self.offset(index) + GUARD;
-        // SAFETY: forwarded.
+        // SAFETY: the stack above its guard lies in the reserve; the rest is
+        // forwarded.
         unsafe { self.reserve.set_accessible(offset, self.size, accessible) }
     }
 
@@ -239,7 +240,8 @@ impl Drop for SizeClass {
         // Frames lie on every stack that is in use or abandoned, and there may
         // be pointers to them: then memory and guards stay for ever (I6).
         if self.in_use() == 0 && self.abandoned == 0 {
-            // SAFETY: dropped here once, and not used after.
+            // SAFETY: dropped here once, and not used after; no frames lie there
+            // that are owed their memory (I6).
             unsafe {
                 ManuallyDrop::drop(&mut self.registered);
                 ManuallyDrop::drop(&mut self.known);

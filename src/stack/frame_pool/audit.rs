@@ -36,7 +36,7 @@ fn tag(class: usize) -> u8 {
 ///
 /// - `block` is a free block of `len` bytes.
 pub(super) unsafe fn check_fill(block: *const u8, len: usize) {
-    // SAFETY: the caller's free block, which nobody else knows.
+    // SAFETY: the caller's free block, all written when it was freed.
     let rest = unsafe { std::slice::from_raw_parts(block.add(4), len - 4) };
     let touched = rest.iter().position(|&byte| byte != FREED);
     assert_eq!(

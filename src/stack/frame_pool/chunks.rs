@@ -268,7 +268,7 @@ impl Chunks {
     pub(super) unsafe fn give_run(&mut self, at: u32, len: usize) {
         let first = self.index_of(at);
         for index in first..first + len.div_ceil(self.chunk_bytes()) as u32 {
-            // SAFETY: forwarded.
+            // SAFETY: a chunk of the run that the caller gives up.
             unsafe { self.give(index) };
         }
     }
