@@ -11,7 +11,7 @@ use std::io;
 use std::ptr;
 use std::thread;
 
-use crate::sched::{Cx, Found};
+use crate::sched::{Cx, LocalLookup};
 use crate::sys::tls;
 
 /// Declares statics of which every coroutine has its own, after
@@ -214,9 +214,9 @@ impl<T: 'static> LocalKey<T> {
             return self.outside.try_with(f).map_err(|_| AccessError);
         };
         let value = match cx.local(self.key()) {
-            Found::Value(value) => value.cast(),
-            Found::Nothing => self.begin(cx, begin)?,
-            Found::Ended => return Err(AccessError),
+            LocalLookup::Value(value) => value.cast(),
+            LocalLookup::Nothing => self.begin(cx, begin)?,
+            LocalLookup::Ended => return Err(AccessError),
         };
         // SAFETY: the value is of our type, as the key is our address. It ends
         // in this coroutine, which is not before `f` has returned; until then
@@ -233,9 +233,9 @@ impl<T: 'static> LocalKey<T> {
         let value = Box::new(begin());
         // It may have used this very local, which then began in there.
         match cx.local(self.key()) {
-            Found::Nothing => Ok(cx.add_local(self.key(), value)),
-            Found::Value(value) => Ok(value.cast()),
-            Found::Ended => Err(AccessError),
+            LocalLookup::Nothing => Ok(cx.add_local(self.key(), value)),
+            LocalLookup::Value(value) => Ok(value.cast()),
+            LocalLookup::Ended => Err(AccessError),
         }
     }
 

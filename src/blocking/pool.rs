@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::sched::set_unhooked;
 use crate::shim::Lock;
 use crate::sys::fork::PerProcess;
+use crate::task::set_unhooked;
 
 /// How long a thread waits for work before it leaves.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -100,8 +100,6 @@ use std::fmt;
 
 pub use table::calls;
 
-use crate::sched;
-
 // Hooks are `extern "C"` functions: a panic inside one aborts, it never
 // unwinds into code that was compiled not to expect it. (`pthread_once` calls a
 // function of its caller's, whose exceptions pass.) None of them takes a
@@ -182,10 +180,10 @@ pub fn unhooked<T>(f: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            sched::set_unhooked(self.0);
+            crate::task::set_unhooked(self.0);
         }
     }
-    let _restore = Restore(sched::set_unhooked(true));
+    let _restore = Restore(crate::task::set_unhooked(true));
     f()
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::{self, Direction};
 use crate::runtime::join_handle::CoroutineId;
-use crate::sched::Person;
+use crate::sched::TaskInfo;
 use crate::task::State;
 
 /// Descriptors that are named in words; a `poll` may wait for thousands.
@@ -103,7 +103,7 @@ impl fmt::Display for Awaited {
 /// }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct CoroutineInfo(pub(crate) Person);
+pub struct CoroutineInfo(pub(crate) TaskInfo);
 
 impl CoroutineInfo {
     /// Its id, by which it can be unparked and cancelled.

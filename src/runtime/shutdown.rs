@@ -1,7 +1,7 @@
-//! Ending a runtime in good order, and seeing who is in it.
+//! Graceful shutdown: ends all coroutines of a runtime in good order.
 //!
-//! Lives here: what a [`Handle`] can do about all coroutines at once. Does not
-//! live here: what is said of each (`info.rs`), how one is cancelled
+//! Lives here: waiting until few enough are alive, and cancelling them all. Does
+//! not live here: which there are (`dump.rs`), how one is cancelled
 //! (`sched/cancel.rs`), and that the end of the main coroutine cancels all
 //! others (`sched/run.rs`).
 
@@ -16,12 +16,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::block_on::block_on_deadline;
+use crate::runtime::handle::Handle;
 use crate::runtime::info::CoroutineInfo;
-use crate::runtime::{Handle, Runtime};
-use crate::sched::{Asked, Census, Cx, Message, Person, Pool, Watch, Worker};
-
-/// How long a worker has to answer [`Handle::dump`].
-const ANSWER: Duration = Duration::from_secs(1);
+use crate::runtime::run::Runtime;
+use crate::sched::{Cx, Detail, Message, QuiescenceWaiter, Worker, Workers};
 
 /// A [`Handle::shutdown`] has given up: these still run.
 ///
@@ -106,44 +104,6 @@ impl Handle {
         Worker::current().map(Self::of)
     }
 
-    /// All coroutines that have a place on a worker, at some moment of this
-    /// call; empty while nobody runs the runtime. Spawned ones that no worker
-    /// has taken yet are not listed.
-    ///
-    /// A worker answers between two coroutines. One that does not within a
-    /// second is left out.
-    ///
-    /// Of each that is parked it says what for, how long, and (of the first
-    /// thousand on each worker) where in its code. The last takes the worker
-    /// some ten microseconds for each, during which it runs nobody.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// crore::run(|| {
-    ///     crore::Builder::new().name("idler").spawn(crore::park)?;
-    ///     crore::yield_now();
-    ///     let all = crore::Handle::current().unwrap().dump();
-    ///     let idler = all.iter().find(|info| info.name() == Some("idler")).unwrap();
-    ///     assert_eq!(idler.state(), crore::CoroutineState::Parked);
-    ///     println!("{idler}"); // coroutine 'idler' (id 1:1:0), spawned at …, parked
-    ///     Ok::<(), std::io::Error>(())
-    /// })??;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn dump(&self) -> Vec<CoroutineInfo> {
-        let people = self.ask(Asked::Waits);
-        people.into_iter().map(CoroutineInfo).collect()
-    }
-
-    fn ask(&self, asked: Asked) -> Vec<Person> {
-        let Some(census) = Census::begin(self.pool(), asked) else {
-            return Vec::new();
-        };
-        let _ = block_on_deadline(&census, Instant::now().checked_add(ANSWER));
-        census.people()
-    }
-
     /// Ends all coroutines but the one that calls this: gives them `grace` to
     /// end on their own, then cancels them, and waits for `grace` again.
     ///
@@ -175,25 +135,25 @@ impl Handle {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn shutdown(&self, grace: Duration) -> Result<(), StillRunning> {
-        let Some(run) = self.pool().run() else {
+        let Some(run) = self.workers().run() else {
             return Ok(());
         };
         let me = Worker::current()
-            .filter(|worker| worker.is_of(self.pool()))
+            .filter(|worker| worker.is_of(self.workers()))
             .and_then(|_| Cx::running())
             .map(Cx::identity);
         let spared = u64::from(me.is_some());
         if self.empty_out(run, spared, grace) {
             return Ok(());
         }
-        self.pool()
-            .tell_all(|| Message::CancelAll { run, spared: me });
+        self.workers()
+            .broadcast(|| Message::CancelAll { run, spared: me });
         if self.empty_out(run, spared, grace) {
             return Ok(());
         }
         let mut coroutines = self.dump();
         coroutines.retain(|info| Some(info.0.identity) != me);
-        let alive = self.pool().load().saturating_sub(spared);
+        let alive = self.workers().load().saturating_sub(spared);
         if alive == 0 && coroutines.is_empty() && !self.is_crowded(run, spared) {
             // The last ones have ended while they were counted.
             return Ok(());
@@ -208,7 +168,9 @@ impl Handle {
     /// time to end on their own.
     pub(crate) fn drain(&self, grace: Duration) {
         // A cancellation ends it early, and must not cost main's value.
-        let Some(run) = self.pool().run() else { return };
+        let Some(run) = self.workers().run() else {
+            return;
+        };
         let _ = catch_unwind(AssertUnwindSafe(|| self.empty_out(run, 1, grace)));
     }
 
@@ -217,8 +179,8 @@ impl Handle {
     fn empty_out(&self, run: u64, spared: u64, grace: Duration) -> bool {
         let deadline = Instant::now().checked_add(grace);
         let few = Few {
-            pool: self.pool(),
-            watch: self.pool().watch(),
+            workers: self.workers(),
+            waiter: self.workers().quiescence_waiter(),
             run,
             spared,
         };
@@ -232,13 +194,13 @@ impl Handle {
         }
     }
 
-    /// Whether the run is on and more than `spared` are alive. The sum of the counters misses
-    /// whom a worker is just taking out of a mailbox. It has him by the time
-    /// it answers twice.
+    /// Whether the run is on and more than `spared` are alive. The sum of the
+    /// counters misses a task that a worker is just taking out of a mailbox. The
+    /// worker has it by the time that it answers twice.
     fn is_crowded(&self, run: u64, spared: u64) -> bool {
-        let named = || self.ask(Asked::Names).len() as u64;
-        let crowded = || self.pool().load() > spared || named() > spared;
-        (0..2).any(|_| self.pool().is_run(run) && crowded())
+        let listed = || self.snapshot(Detail::States).len() as u64;
+        let crowded = || self.workers().load() > spared || listed() > spared;
+        (0..2).any(|_| self.workers().is_run(run) && crowded())
     }
 }
 
@@ -255,8 +217,8 @@ impl Runtime {
 
 /// Ready when at most so many coroutines are alive, or the run has ended.
 struct Few<'a> {
-    pool: &'a Arc<Pool>,
-    watch: Watch<'a>,
+    workers: &'a Arc<Workers>,
+    waiter: QuiescenceWaiter<'a>,
     run: u64,
     spared: u64,
 }
@@ -265,8 +227,8 @@ impl Future for &Few<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.watch.wake(context.waker().clone());
-        if self.pool.load() <= self.spared || !self.pool.is_run(self.run) {
+        self.waiter.set_waker(context.waker().clone());
+        if self.workers.load() <= self.spared || !self.workers.is_run(self.run) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -280,18 +242,18 @@ mod tests {
     #[test]
     fn an_order_to_cancel_all_is_for_one_run() {
         let runtime = Runtime::builder().workers(2).build().unwrap();
-        let pool = Arc::clone(runtime.handle().pool());
+        let workers = Arc::clone(runtime.handle().workers());
         let parked = || {
             let one = crate::spawn(crate::park);
             crate::yield_now();
             one
         };
-        let first = runtime.run(|| pool.run().expect("it runs")).unwrap();
-        let order = |run| pool.tell_all(|| Message::CancelAll { run, spared: None });
+        let first = runtime.run(|| workers.run().expect("it runs")).unwrap();
+        let order = |run| workers.broadcast(|| Message::CancelAll { run, spared: None });
         order(first); // between two runs
         runtime
             .run(|| {
-                let present = pool.run().expect("it runs");
+                let present = workers.run().expect("it runs");
                 assert_ne!(first, present);
                 let one = parked();
                 order(first);
@@ -306,7 +268,7 @@ mod tests {
                     run: present,
                     spared,
                 };
-                pool.tell_all(order);
+                workers.broadcast(order);
                 assert!(two.join().unwrap_err().is_cancelled());
                 assert!(!crate::is_cancelled());
             })

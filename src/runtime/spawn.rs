@@ -4,7 +4,7 @@ use std::io;
 use std::panic::Location;
 use std::sync::Arc;
 
-use crate::runtime::Handle;
+use crate::runtime::handle::Handle;
 use crate::runtime::join_handle::JoinHandle;
 use crate::sched::{Cx, Plan, StackPlan, Worker, coroutine, shared_coroutine};
 
@@ -36,7 +36,7 @@ pub struct Builder {
     name: Option<Arc<str>>,
     stack_size: usize,
     unhooked: bool,
-    own_locals: Option<bool>,
+    own_tls: Option<bool>,
 }
 
 impl Default for Builder {
@@ -52,7 +52,7 @@ impl Builder {
             name: None,
             stack_size: DEFAULT_STACK_SIZE,
             unhooked: false,
-            own_locals: None,
+            own_tls: None,
         }
     }
 
@@ -121,7 +121,7 @@ impl Builder {
     /// # ;Ok::<(), std::io::Error>(())
     /// ```
     pub fn own_thread_locals(mut self, yes: bool) -> Self {
-        self.own_locals = Some(yes);
+        self.own_tls = Some(yes);
         self
     }
 
@@ -237,7 +237,7 @@ impl Builder {
         T: Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.place(coroutine(f), plan)?))
+        Ok(JoinHandle::new(runtime.inject(coroutine(f), plan)?))
     }
 
     /// The plan of a spawn on this thread's worker, and the worker.
@@ -251,12 +251,12 @@ impl Builder {
     /// own thread-locals.
     #[track_caller]
     pub(crate) fn local(self) -> io::Result<(Plan, &'static Worker)> {
-        if self.own_locals == Some(true) || Cx::running().is_some_and(Cx::has_own_locals) {
+        if self.own_tls == Some(true) || Cx::running().is_some_and(Cx::has_own_tls) {
             return Err(not_send());
         }
         let (plan, worker) = self.here()?;
-        let own_locals = Some(false);
-        Ok((Plan { own_locals, ..plan }, worker))
+        let own_tls = Some(false);
+        Ok((Plan { own_tls, ..plan }, worker))
     }
 
     #[inline]
@@ -270,14 +270,14 @@ impl Builder {
                 ),
             ));
         }
-        if self.own_locals == Some(true) {
+        if self.own_tls == Some(true) {
             crate::local::own_thread_locals()?;
         }
         Ok(Plan {
             stack: StackPlan::Dedicated(self.stack_size),
             name: self.name,
             unhooked: self.unhooked,
-            own_locals: self.own_locals,
+            own_tls: self.own_tls,
             site,
         })
     }
@@ -300,6 +300,39 @@ fn outside() -> io::Error {
         "this thread runs no crore runtime: start one with crore::run(|| …), or spawn from \
          outside with a runtime's Handle",
     )
+}
+
+impl Handle {
+    /// Spawns a coroutine on the runtime. It starts when the runtime runs.
+    ///
+    /// If the runtime is dropped first, so is the closure, and joining gives an
+    /// error that [is "cancelled"](crate::JoinError::is_cancelled).
+    ///
+    /// # Panics
+    ///
+    /// When the runtime has ended, and when every worker has as many coroutines as it may;
+    /// [`Builder::spawn_on`](crate::Builder::spawn_on) returns an error instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let runtime = crore::Runtime::builder().build()?;
+    /// let handle = runtime.handle();
+    /// let outside = std::thread::spawn(move || handle.spawn(|| 3).join().unwrap());
+    /// runtime.run(|| while !outside.is_finished() { crore::yield_now() })?;
+    /// assert_eq!(outside.join().unwrap(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        Builder::new()
+            .spawn_on(self, f)
+            .unwrap_or_else(|error| panic!("failed to spawn: {error}"))
+    }
 }
 
 /// Spawns a coroutine on this thread's runtime, after [`std::thread::spawn`].

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::panic::Location;
 
-use crate::runtime::Handle;
+use crate::runtime::handle::Handle;
 use crate::runtime::join_handle::JoinHandle;
 use crate::runtime::spawn::Builder;
 use crate::task::Polled;
@@ -169,6 +169,6 @@ impl Builder {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.place(Polled(future), plan)?))
+        Ok(JoinHandle::new(runtime.inject(Polled(future), plan)?))
     }
 }

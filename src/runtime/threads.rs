@@ -1,4 +1,4 @@
-//! The threads of a runtime's workers: starting them, running them to the end.
+//! Worker threads: starting them, running their workers to the end.
 
 use std::io;
 use std::process::abort;
@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle as Thread};
 
 use crate::hook;
-use crate::sched::{Config, Pool, Worker};
+use crate::sched::{Config, Worker, Workers};
 use crate::stack::overflow;
 use crate::task::JoinRef;
 use crate::util::report;
@@ -21,49 +21,49 @@ pub(crate) fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
 }
 
 /// The threads of all workers but the first. Dropping it stops and joins them.
-pub(crate) struct Crew<'a> {
-    pool: &'a Pool,
+pub(crate) struct WorkerThreads<'a> {
+    workers: &'a Workers,
     threads: Vec<Thread<()>>,
-    /// One for each thread, which runs nothing before its word: if one can't be
+    /// One for each thread, which runs nothing before it receives: if one can't be
     /// started, none of the work that waits has begun.
     go: Vec<mpsc::Sender<()>>,
 }
 
-impl<'a> Crew<'a> {
+impl<'a> WorkerThreads<'a> {
     /// Starts the threads; each is a worker when this returns.
-    pub(crate) fn start(pool: &'a Arc<Pool>, config: &Config) -> io::Result<Self> {
-        let mut crew = Self {
-            pool,
+    pub(crate) fn start(workers: &'a Arc<Workers>, config: &Config) -> io::Result<Self> {
+        let mut all = Self {
+            workers,
             threads: Vec::new(),
             go: Vec::new(),
         };
         let (ready, started) = mpsc::channel();
-        let count = pool.remotes().len();
-        for place in 1..count {
-            let (pool, config, ready) = (Arc::clone(pool), config.clone(), ready.clone());
+        let count = workers.handles().len();
+        for position in 1..count {
+            let (workers, config, ready) = (Arc::clone(workers), config.clone(), ready.clone());
             let (go, wait) = mpsc::channel();
             let thread = thread::Builder::new()
-                .name(format!("crore-{place}"))
-                .spawn(move || work(pool, place, &config, ready, wait));
-            let thread = thread.map_err(|error| no_thread(place, count, error))?;
-            crew.threads.push(thread);
-            crew.go.push(go);
+                .name(format!("crore-{position}"))
+                .spawn(move || work(workers, position, &config, ready, wait));
+            let thread = thread.map_err(|error| no_thread(position, count, error))?;
+            all.threads.push(thread);
+            all.go.push(go);
         }
         drop(ready);
         for _ in 1..count {
             let ended = |_| io::Error::other("the thread of a worker ended while it started");
             started.recv().map_err(ended)??;
         }
-        for go in crew.go.drain(..) {
+        for go in all.go.drain(..) {
             go.send(()).expect("a thread that is ready waits");
         }
-        Ok(crew)
+        Ok(all)
     }
 }
 
-impl Drop for Crew<'_> {
+impl Drop for WorkerThreads<'_> {
     fn drop(&mut self) {
-        self.pool.stop();
+        self.workers.stop();
         self.go.clear();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -75,27 +75,27 @@ impl Drop for Crew<'_> {
 }
 
 #[cold]
-fn no_thread(place: usize, count: usize, error: io::Error) -> io::Error {
+fn no_thread(position: usize, count: usize, error: io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         format!(
             "cannot start the thread of worker {} of {count}: {error}; raise the limit of threads \
              (ulimit -u) or of memory, or ask for fewer workers",
-            place + 1,
+            position + 1,
         ),
     )
 }
 
 /// The life of a worker's thread.
 fn work(
-    pool: Arc<Pool>,
-    place: usize,
+    workers: Arc<Workers>,
+    position: usize,
     config: &Config,
     ready: mpsc::Sender<io::Result<()>>,
     go: mpsc::Receiver<()>,
 ) {
     let signals = overflow::ensure_alt_stack();
-    let worker = signals.and_then(|signals| Ok((Worker::new(pool, place, config)?, signals)));
+    let worker = signals.and_then(|signals| Ok((Worker::new(workers, position, config)?, signals)));
     // If nobody listens any more, another worker could not be started.
     let (result, worker) = match worker {
         Ok(worker) => (Ok(()), Some(worker)),

@@ -21,8 +21,9 @@ use std::panic::resume_unwind;
 use std::thread::panicking;
 use std::time::Instant;
 
-use super::cx::Cx;
-use super::describe::Who;
+use super::current::Cx;
+use super::extra::ActiveTimeout;
+use super::label::TaskLabel;
 use super::worker::Worker;
 use crate::switch::SwitchReason;
 use crate::sys::errno;
@@ -38,14 +39,6 @@ pub(crate) struct Late(pub(crate) Instant);
 
 /// How many failed waits an ending coroutine may ignore.
 pub(super) const PATIENCE: u32 = 10_000;
-
-/// A `timeout` around what runs, or none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limit {
-    pub(crate) deadline: Option<Instant>,
-    /// Waits that it has made fail.
-    pub(crate) refusals: u32,
-}
 
 /// Why waits fail.
 #[derive(Clone, Copy)]
@@ -72,7 +65,7 @@ impl Worker {
 
     /// Cancels all coroutines here but one.
     pub(super) fn cancel_all(&self, spared: Option<Addr>) {
-        while self.take_own() {}
+        while self.accept_own() {}
         let all: Vec<_> = self
             .slots
             .iter_live()
@@ -91,12 +84,12 @@ impl Cx {
     /// the waits this looks at the mail, for code that never waits.
     pub(crate) fn is_cancelled(self) -> bool {
         let worker = self.worker();
-        if worker.remote.mailbox.has_mail() {
+        if worker.handle.mailbox.has_mail() {
             // On the coroutine's stack, which is sound: the messages are about
             // other tasks, or leave a note in this one's flags.
             worker.read_mail();
         }
-        self.slot().has(Flags::CANCELLED) || worker.pool.is_stopping()
+        self.slot().has(Flags::CANCELLED) || worker.workers.is_stopping()
     }
 
     /// For hooks: an error if the coroutine is ending, `ECANCELED` or `ETIME`.
@@ -143,25 +136,26 @@ impl Cx {
     #[inline]
     pub(crate) fn deadline(self) -> Option<Instant> {
         if self.slot().has(Flags::LIMITED) {
-            self.limit().deadline
+            self.timeout().deadline
         } else {
             None
         }
     }
 
     /// The `timeout` around this.
-    pub(crate) fn limit(self) -> Limit {
-        self.worker().with_extra(self.slot(), |extra| extra.limit)
+    pub(crate) fn timeout(self) -> ActiveTimeout {
+        self.worker().with_extra(self.slot(), |extra| extra.timeout)
     }
 
     /// A `timeout` begins, or the one around it goes on.
-    pub(crate) fn set_limit(self, limit: Limit) {
+    pub(crate) fn set_timeout(self, timeout: ActiveTimeout) {
         let slot = self.slot();
         slot.clear(Flags::LIMITED);
-        if limit.deadline.is_some() {
+        if timeout.deadline.is_some() {
             slot.set(Flags::LIMITED);
         }
-        self.worker().with_extra(slot, |extra| extra.limit = limit);
+        self.worker()
+            .with_extra(slot, |extra| extra.timeout = timeout);
     }
 
     /// Parks until woken, whatever else: for what must not end early.
@@ -207,7 +201,7 @@ impl Cx {
         // A second unwind out of a destructor would abort; if this one has to
         // wait, `suspend` aborts and says why. Nor may destructors of
         // thread-locals unwind: there nothing ends a wait early.
-        if panicking() || self.ends_own_locals() {
+        if panicking() || self.ends_own_tls() {
             return;
         }
         let Some(ending) = self.ending() else { return };
@@ -232,7 +226,7 @@ impl Cx {
             let count = if cancelled {
                 &mut extra.refusals
             } else {
-                &mut extra.limit.refusals
+                &mut extra.timeout.refusals
             };
             *count += 1;
             *count
@@ -251,12 +245,9 @@ impl Cx {
 
     #[cold]
     fn cancel_for_being_late(self) {
-        let who = Who {
-            worker: self.worker(),
-            slot: self.slot(),
-        };
+        let label = TaskLabel::of(self);
         report(format_args!(
-            "{who} went on after a timeout had failed {PATIENCE} of its waits; it is \
+            "{label} went on after a timeout had failed {PATIENCE} of its waits; it is \
              cancelled"
         ));
         debug_assert_eq!(self.slot().state(), State::Running);

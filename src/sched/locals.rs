@@ -11,22 +11,17 @@
 
 use std::ptr::NonNull;
 
-use super::cx::Cx;
-use super::worker::Worker;
-use crate::task::{Closure, Slot};
-use crate::util::contain;
-
-/// Names a local: no two have the same.
-pub(crate) type LocalKey = *const ();
+/// Tells a local from all others.
+pub(crate) type LocalId = *const ();
 
 /// One coroutine's locals, in the order of their beginning. Few have more than
 /// a handful, so they are searched from the front.
 #[derive(Debug, Default)]
-pub(super) struct Locals(Vec<Local>);
+pub(super) struct Locals(Vec<LocalEntry>);
 
 #[derive(Debug)]
-struct Local {
-    key: LocalKey,
+struct LocalEntry {
+    id: LocalId,
     /// `None` once it is being dropped, or has been.
     value: Option<Erased>,
 }
@@ -38,9 +33,9 @@ struct Erased {
     drop: unsafe fn(NonNull<()>),
 }
 
-/// What a coroutine has under a key.
+/// What a coroutine has under an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum LocalLookup {
     /// It lives until the coroutine's locals end.
     Value(NonNull<()>),
     /// Never used so far.
@@ -49,57 +44,35 @@ pub(crate) enum Found {
     Ended,
 }
 
-impl Cx {
-    /// Looks for a local of this coroutine.
+impl Locals {
     #[inline]
-    pub(crate) fn local(self, key: LocalKey) -> Found {
-        let extra = self.slot().extra.get();
-        // Entry 0 has no locals.
-        let extras = self.worker().extras.borrow();
-        let locals = extras.get(extra as usize).map_or(&[][..], |e| &e.locals.0);
-        match locals.iter().find(|local| local.key == key) {
-            Some(local) => local.value.map_or(Found::Ended, |v| Found::Value(v.at)),
-            None => Found::Nothing,
+    pub(super) fn find(&self, id: LocalId) -> LocalLookup {
+        match self.0.iter().find(|local| local.id == id) {
+            Some(local) => local
+                .value
+                .map_or(LocalLookup::Ended, |v| LocalLookup::Value(v.at)),
+            None => LocalLookup::Nothing,
         }
     }
 
-    /// Gives this coroutine a local that it has [`Found::Nothing`] of.
-    pub(crate) fn add_local<T>(self, key: LocalKey, value: Box<T>) -> NonNull<T> {
+    /// Adds a local of which there was [`LocalLookup::Nothing`].
+    pub(super) fn add<T>(&mut self, id: LocalId, value: Box<T>) -> NonNull<T> {
         let at = NonNull::from(Box::leak(value));
         let value = Some(Erased {
             at: at.cast(),
             drop: drop_box::<T>,
         });
-        self.worker().with_extra(self.slot(), |extra| {
-            extra.locals.0.push(Local { key, value });
-        });
+        self.0.push(LocalEntry { id, value });
         at
     }
-}
 
-impl Worker {
-    /// Drops what locals a task has, the youngest first; also what the
-    /// destructors begin. Called by the coroutine; and once more when it is
-    /// gone, for what the destructor of a result that nobody joins has begun.
-    pub(super) fn end_locals(&self, slot: &Slot) {
-        while let Some(value) = self.take_youngest(slot) {
-            // A panic in a destructor was reported by the panic hook. It must
-            // not keep the others from their end.
-            //
-            // SAFETY: taken out of the list, so dropped once; made for it.
-            contain(|| unsafe { (value.drop)(value.at) });
-        }
-    }
-
-    #[inline]
-    fn take_youngest(&self, slot: &Slot) -> Option<Erased> {
-        if slot.extra.get() == 0 {
-            return None;
-        }
-        self.with_extra(slot, |extra| {
-            let mut locals = extra.locals.0.iter_mut().rev();
-            locals.find_map(|local| local.value.take())
-        })
+    /// Takes the youngest value out, to be dropped where nothing is borrowed: its
+    /// destructor is foreign code, and may begin further ones.
+    pub(super) fn take_youngest(&mut self) -> Option<impl FnOnce() + use<>> {
+        let mut values = self.0.iter_mut().rev();
+        let value = values.find_map(|local| local.value.take())?;
+        // SAFETY: taken out of the list, so dropped once; made for it.
+        Some(move || unsafe { (value.drop)(value.at) })
     }
 }
 
@@ -109,44 +82,4 @@ impl Worker {
 unsafe fn drop_box<T>(at: NonNull<()>) {
     // SAFETY: the caller's word.
     drop(unsafe { Box::from_raw(at.cast::<T>().as_ptr()) });
-}
-
-/// What a coroutine runs: the closure, then the end of its locals.
-pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
-    // Takes no room in the frame that every parked coroutine keeps.
-    struct End;
-    impl Drop for End {
-        #[inline(never)]
-        fn drop(&mut self) {
-            // In a forked child there is no coroutine any more.
-            if let Some(cx) = Cx::running() {
-                cx.worker().end_locals(cx.slot());
-                // What unwinds ends them later (`Worker::resume_own`).
-                if cx.has_own_locals() && !std::thread::panicking() {
-                    cx.end_own_locals();
-                }
-            }
-        }
-    }
-    Closure(move || {
-        let _end = End;
-        f()
-    })
-}
-
-/// As [`coroutine`], for shared stacks, where each byte of a frame counts ten
-/// million times: no guard, which costs 16 bytes. What unwinds ends its locals
-/// on the worker's own stack instead (`Worker::end`).
-pub(crate) fn shared_coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
-    #[inline(never)]
-    fn end_locals() {
-        if let Some(cx) = Cx::running() {
-            cx.worker().end_locals(cx.slot());
-        }
-    }
-    Closure(move || {
-        let value = f();
-        end_locals();
-        value
-    })
 }

@@ -9,7 +9,7 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use loom::thread;
 
 use super::mailbox::{Mailbox, Owner};
-use super::watchers::Watchers;
+use super::quiescence::QuiescenceWaiters;
 
 /// A mailbox with an alarm that can be looked at.
 struct Bed {
@@ -23,7 +23,7 @@ fn bed() -> Arc<Bed> {
     let owner = mailbox.open().expect("nobody else has it");
     let rung = Arc::new(AtomicBool::new(false));
     let alarm = Arc::clone(&rung);
-    mailbox.set_alarm(Some(Box::new(move || alarm.store(true, Ordering::SeqCst))));
+    mailbox.set_notifier(Some(Box::new(move || alarm.store(true, Ordering::SeqCst))));
     Arc::new(Bed {
         mailbox,
         rung,
@@ -94,8 +94,8 @@ fn loom_an_offered_job_wakes_its_worker() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
-        let spawner = thread::spawn(move || there.mailbox.offer(there.owner, 7).expect("open"));
-        let job = here.idle_round(|| here.mailbox.take_job(), || spawner.join().unwrap());
+        let spawner = thread::spawn(move || there.mailbox.inject(there.owner, 7).expect("open"));
+        let job = here.idle_round(|| here.mailbox.take_injected(), || spawner.join().unwrap());
         assert_eq!(job, 7);
     });
 }
@@ -105,10 +105,10 @@ fn loom_an_offered_job_wakes_its_worker() {
 fn loom_a_job_is_taken_once() {
     loom::model(|| {
         let here = bed();
-        here.mailbox.offer(here.owner, 7).expect("open");
+        here.mailbox.inject(here.owner, 7).expect("open");
         let there = Arc::clone(&here);
-        let thief = thread::spawn(move || there.mailbox.take_job());
-        let mine = here.mailbox.take_job();
+        let thief = thread::spawn(move || there.mailbox.take_injected());
+        let mine = here.mailbox.take_injected();
         let theirs = thief.join().unwrap();
         assert_eq!(mine.into_iter().chain(theirs).collect::<Vec<_>>(), [7]);
     });
@@ -120,7 +120,7 @@ fn thief_and_spawner(round: impl Fn(&Bed, &Bed, &mut dyn FnMut()) -> u32 + Send 
         let (busy, idle) = (bed(), bed());
         let (victim, sleeper) = (Arc::clone(&busy), Arc::clone(&idle));
         let mut spawner = Some(thread::spawn(move || {
-            victim.mailbox.offer(victim.owner, 7).expect("open");
+            victim.mailbox.inject(victim.owner, 7).expect("open");
             let _ = sleeper.mailbox.nudge();
         }));
         let mut others = || spawner.take().expect("once").join().unwrap();
@@ -130,7 +130,9 @@ fn thief_and_spawner(round: impl Fn(&Bed, &Bed, &mut dyn FnMut()) -> u32 + Send 
 
 #[test]
 fn loom_an_idle_thief_is_nudged() {
-    thief_and_spawner(|idle, busy, others| idle.idle_round(|| busy.mailbox.take_job(), others));
+    thief_and_spawner(|idle, busy, others| {
+        idle.idle_round(|| busy.mailbox.take_injected(), others)
+    });
 }
 
 /// The same with the protocol broken: the thief looks for work first and says
@@ -139,12 +141,14 @@ fn loom_an_idle_thief_is_nudged() {
 #[should_panic(expected = "overslept")]
 fn loom_catches_a_thief_that_looks_before_it_is_idle() {
     thief_and_spawner(|idle, busy, others| {
-        let found = busy.mailbox.take_job();
+        let found = busy.mailbox.take_injected();
         idle.mailbox.set_idle();
         let asleep = found.is_none() && idle.mailbox.may_sleep(true);
         others();
         assert!(!asleep || idle.rung.load(Ordering::SeqCst), "overslept");
-        found.or_else(|| busy.mailbox.take_job()).expect("there")
+        found
+            .or_else(|| busy.mailbox.take_injected())
+            .expect("there")
     });
 }
 
@@ -154,7 +158,11 @@ fn loom_catches_a_thief_that_looks_before_it_is_idle() {
 #[should_panic(expected = "overslept")]
 fn loom_catches_a_thief_that_only_glances() {
     thief_and_spawner(|idle, busy, others| {
-        let look = || busy.mailbox.has_jobs().then(|| busy.mailbox.take_job());
+        let look = || {
+            busy.mailbox
+                .has_injected()
+                .then(|| busy.mailbox.take_injected())
+        };
         idle.idle_round(|| look().flatten(), others)
     });
 }
@@ -181,11 +189,11 @@ fn loom_a_job_against_the_end_of_the_runtime() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
-        let spawner = thread::spawn(move || there.mailbox.offer(there.owner, 7).is_ok());
+        let spawner = thread::spawn(move || there.mailbox.inject(there.owner, 7).is_ok());
         let left = here.mailbox.close(here.owner).len();
         let accepted = spawner.join().unwrap();
         assert_eq!(left, usize::from(accepted));
-        assert!(here.mailbox.take_job().is_none());
+        assert!(here.mailbox.take_injected().is_none());
     });
 }
 
@@ -194,9 +202,9 @@ fn loom_a_job_against_the_end_of_the_runtime() {
 fn loom_a_steal_against_the_end_of_the_runtime() {
     loom::model(|| {
         let here = bed();
-        here.mailbox.offer(here.owner, 7).expect("open");
+        here.mailbox.inject(here.owner, 7).expect("open");
         let there = Arc::clone(&here);
-        let thief = thread::spawn(move || usize::from(there.mailbox.take_job().is_some()));
+        let thief = thread::spawn(move || usize::from(there.mailbox.take_injected().is_some()));
         let left = here.mailbox.close(here.owner).len();
         assert_eq!(left + thief.join().unwrap(), 1);
     });
@@ -208,7 +216,7 @@ fn loom_a_late_job_is_not_a_strangers() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
-        let late = thread::spawn(move || there.mailbox.offer(there.owner, 7).is_ok());
+        let late = thread::spawn(move || there.mailbox.inject(there.owner, 7).is_ok());
         let returned = here.mailbox.close(here.owner).len();
         let next = here.mailbox.open().expect("nobody has it");
         let accepted = late.join().unwrap();
@@ -285,16 +293,16 @@ fn loom_a_switch_against_a_wake() {
 /// One counts an end and tells who watches; the other watches, then looks. It
 /// must see the end or be woken.
 fn watcher_and_end(
-    watch: impl Fn(&Watchers, std::task::Waker, &AtomicU64) -> u64 + Send + Sync + 'static,
+    watch: impl Fn(&QuiescenceWaiters, std::task::Waker, &AtomicU64) -> u64 + Send + Sync + 'static,
 ) {
     loom::model(move || {
-        let shared = Arc::new((Watchers::new(), AtomicU64::new(0)));
+        let shared = Arc::new((QuiescenceWaiters::new(), AtomicU64::new(0)));
         let worker = Arc::clone(&shared);
         let worker = thread::spawn(move || {
             let (watchers, ended) = &*worker;
             ended.store(1, Ordering::Relaxed);
             if watchers.any() {
-                watchers.tell();
+                watchers.notify();
             }
         });
         let woken = std::sync::Arc::new(Woken::default());
@@ -319,8 +327,8 @@ impl std::task::Wake for Woken {
 #[test]
 fn loom_an_end_is_seen_or_told() {
     watcher_and_end(|watchers, waker, ended| {
-        let watch = std::mem::ManuallyDrop::new(watchers.watch());
-        watch.wake(waker);
+        let watch = std::mem::ManuallyDrop::new(watchers.register());
+        watch.set_waker(waker);
         ended.load(Ordering::Relaxed)
     });
 }
@@ -330,8 +338,8 @@ fn loom_an_end_is_seen_or_told() {
 fn loom_catches_a_watcher_that_looks_first() {
     watcher_and_end(|watchers, waker, ended| {
         let seen = ended.load(Ordering::Relaxed);
-        let watch = std::mem::ManuallyDrop::new(watchers.watch());
-        watch.wake(waker);
+        let watch = std::mem::ManuallyDrop::new(watchers.register());
+        watch.set_waker(waker);
         seen
     });
 }

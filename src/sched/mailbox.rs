@@ -1,9 +1,9 @@
 //! The mailbox: how other threads reach a worker, and how it may sleep.
 //!
-//! One lock guards what is for the worker (messages about its tasks, and jobs
-//! that have not started) and whether it sleeps. That is all of the protocol:
-//! a message is either there when the worker asks for leave to sleep, or it
-//! finds the worker asleep and wakes it. README.md beside this file has the
+//! One lock guards what is for the worker (messages about its tasks, and the
+//! injector queue of tasks that have not started) and whether it sleeps. That is
+//! all of the protocol: a message is either there when the worker asks whether it
+//! may sleep, or it finds the worker asleep and notifies it. README.md beside this file has the
 //! steps, the proof, and what was rejected.
 
 use std::collections::VecDeque;
@@ -12,51 +12,52 @@ use crate::shim::Lock;
 use crate::shim::atomic::{AtomicBool, Ordering};
 
 /// Ends the sleep of one worker; called with the mailbox's lock held.
-pub(crate) type Alarm = Box<dyn Fn() + Send + Sync>;
+pub(crate) type Notifier = Box<dyn Fn() + Send + Sync>;
 
-/// Messages of type `M` for one worker, and jobs `J` that any may take.
-pub(crate) struct Mailbox<M, J> {
+/// Messages of type `M` for one worker, and injected tasks `T` that any may take.
+pub(crate) struct Mailbox<M, T> {
     /// There may be messages. Written under the lock, read without it: a
     /// worker that is awake looks here first. It may lag, so the worker that
     /// is about to sleep looks at the gate itself.
     posted: AtomicBool,
-    /// There may be jobs; as `posted`.
-    offered: AtomicBool,
-    /// The worker has nothing to do: others may wake it for their jobs.
+    /// There may be injected tasks; as `posted`.
+    injected: AtomicBool,
+    /// The worker has nothing to do: others may wake it for their tasks.
     idle: AtomicBool,
-    gate: Lock<Gate<M, J>>,
+    gate: Lock<Gate<M, T>>,
 }
 
-/// Tells one owner of a mailbox from all who come after it.
+/// Tells one owner of a mailbox from all that come after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Owner(u64);
 
-struct Gate<M, J> {
-    /// Who owns the mailbox now; `None` for nobody.
+struct Gate<M, T> {
+    /// `None` while nobody owns the mailbox.
     owner: Option<Owner>,
     /// Owners that there have been.
     owners: u64,
     /// The worker sleeps, or is about to: whoever clears this must wake it.
     asleep: bool,
     messages: Vec<M>,
-    jobs: VecDeque<J>,
-    alarm: Option<Alarm>,
+    /// The injector queue, the oldest task first.
+    tasks: VecDeque<T>,
+    notifier: Option<Notifier>,
 }
 
-impl<M, J> Mailbox<M, J> {
+impl<M, T> Mailbox<M, T> {
     /// A mailbox that nobody owns.
     pub(crate) fn closed() -> Self {
         Self {
             posted: AtomicBool::new(false),
-            offered: AtomicBool::new(false),
+            injected: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             gate: Lock::new(Gate {
                 owner: None,
                 owners: 0,
                 asleep: false,
                 messages: Vec::new(),
-                jobs: VecDeque::new(),
-                alarm: None,
+                tasks: VecDeque::new(),
+                notifier: None,
             }),
         }
     }
@@ -73,30 +74,30 @@ impl<M, J> Mailbox<M, J> {
         gate.owner
     }
 
-    /// Gives the mailbox up, unless that was done before; returns the jobs
-    /// that nobody has taken. Messages are about tasks that have ended.
+    /// Gives the mailbox up, unless that was done before; returns the tasks
+    /// that no worker has taken. Messages are about tasks that have ended.
     #[must_use]
-    pub(crate) fn close(&self, owner: Owner) -> VecDeque<J> {
+    pub(crate) fn close(&self, owner: Owner) -> VecDeque<T> {
         let mut gate = self.gate.lock();
         if gate.owner != Some(owner) {
             return VecDeque::new();
         }
         gate.owner = None;
         let messages = std::mem::take(&mut gate.messages);
-        let jobs = std::mem::take(&mut gate.jobs);
+        let tasks = std::mem::take(&mut gate.tasks);
         self.posted.store(false, Ordering::Relaxed);
-        self.offered.store(false, Ordering::Relaxed);
+        self.injected.store(false, Ordering::Relaxed);
         drop(gate);
         // Dropping one may wake somebody.
         drop(messages);
-        jobs
+        tasks
     }
 
     /// A worker begins, or (`None`) ends, to read the mail. Mail waits
     /// meanwhile.
-    pub(crate) fn set_alarm(&self, alarm: Option<Alarm>) {
+    pub(crate) fn set_notifier(&self, notifier: Option<Notifier>) {
         let mut gate = self.gate.lock();
-        gate.alarm = alarm;
+        gate.notifier = notifier;
         gate.asleep = false;
         self.idle.store(false, Ordering::Relaxed);
     }
@@ -112,16 +113,16 @@ impl<M, J> Mailbox<M, J> {
         }
     }
 
-    /// Leaves a job for this worker, or for one that has nothing to do. Wakes
+    /// Leaves a task for this worker, or for one that has nothing to do. Wakes
     /// the worker if it sleeps. Comes back if the mailbox is not `owner`'s any
-    /// more: a job, unlike a message, means one runtime and no other.
-    pub(crate) fn offer(&self, owner: Owner, job: J) -> Result<(), J> {
+    /// more: a task, unlike a message, means one runtime and no other.
+    pub(crate) fn inject(&self, owner: Owner, task: T) -> Result<(), T> {
         let mut gate = self.gate.lock();
         if gate.owner != Some(owner) {
-            return Err(job);
+            return Err(task);
         }
-        gate.jobs.push_back(job);
-        self.offered.store(true, Ordering::Relaxed);
+        gate.tasks.push_back(task);
+        self.injected.store(true, Ordering::Relaxed);
         gate.wake();
         Ok(())
     }
@@ -132,16 +133,16 @@ impl<M, J> Mailbox<M, J> {
         self.posted.load(Ordering::Relaxed)
     }
 
-    /// Whether [`Mailbox::take_job`] may find something. Cheap, may lag.
+    /// Whether [`Mailbox::take_injected`] may find something. Cheap, may lag.
     #[inline(always)]
-    pub(crate) fn has_jobs(&self) -> bool {
-        self.offered.load(Ordering::Relaxed)
+    pub(crate) fn has_injected(&self) -> bool {
+        self.injected.load(Ordering::Relaxed)
     }
 
     /// Whether an idle worker had better not sleep. Cheap, may lag.
     #[inline(always)]
     pub(crate) fn has_news(&self) -> bool {
-        self.has_mail() || self.has_jobs() || !self.idle.load(Ordering::Relaxed)
+        self.has_mail() || self.has_injected() || !self.idle.load(Ordering::Relaxed)
     }
 
     /// Moves the messages into `into`, which is empty.
@@ -152,27 +153,28 @@ impl<M, J> Mailbox<M, J> {
         std::mem::swap(&mut gate.messages, into);
     }
 
-    /// Takes the oldest job: the owner to run it, another worker to steal it.
-    pub(crate) fn take_job(&self) -> Option<J> {
+    /// Takes the oldest task: the owner to run it, another worker to steal it.
+    pub(crate) fn take_injected(&self) -> Option<T> {
         let mut gate = self.gate.lock();
-        let job = gate.jobs.pop_front();
-        self.offered.store(!gate.jobs.is_empty(), Ordering::Relaxed);
-        job
+        let task = gate.tasks.pop_front();
+        self.injected
+            .store(!gate.tasks.is_empty(), Ordering::Relaxed);
+        task
     }
 
-    /// Jobs that nobody has taken.
-    pub(crate) fn jobs(&self) -> usize {
-        self.gate.lock().jobs.len()
+    /// Tasks that no worker has taken.
+    pub(crate) fn injected(&self) -> usize {
+        self.gate.lock().tasks.len()
     }
 
-    /// The worker has nothing to do, and will look at the others' jobs next,
-    /// then ask for leave to sleep.
+    /// The worker has nothing to do, and will look at the others' tasks next,
+    /// then ask whether it may sleep.
     pub(crate) fn set_idle(&self) {
         self.idle.store(true, Ordering::Relaxed);
     }
 
-    /// Sends an idle worker to look at the others' jobs. `false` if this one
-    /// is not idle, or somebody has sent it already.
+    /// Sends an idle worker to look at the others' tasks. `false` if this one
+    /// is not idle, or was sent already.
     #[must_use]
     pub(crate) fn nudge(&self) -> bool {
         // The plain load keeps the common case free of locked instructions.
@@ -185,13 +187,13 @@ impl<M, J> Mailbox<M, J> {
 
     /// The worker wants to sleep: `false` if there is something to do first,
     /// or if it was nudged since [`Mailbox::set_idle`]. After `true`, whatever
-    /// comes sounds the alarm. A worker that has no room for jobs does not
-    /// stay awake for them: it will have, when something else happens.
+    /// comes notifies it. A worker that has no room for tasks does not stay awake
+    /// for them: it will have, when something else happens.
     #[must_use]
     pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
         let mut gate = self.gate.lock();
         let nudged = !self.idle.load(Ordering::Relaxed);
-        gate.asleep = !nudged && gate.messages.is_empty() && (gate.jobs.is_empty() || !has_room);
+        gate.asleep = !nudged && gate.messages.is_empty() && (gate.tasks.is_empty() || !has_room);
         gate.asleep
     }
 
@@ -202,14 +204,11 @@ impl<M, J> Mailbox<M, J> {
     }
 }
 
-impl<M, J> Gate<M, J> {
+impl<M, T> Gate<M, T> {
     fn wake(&mut self) {
         if std::mem::take(&mut self.asleep) {
-            let alarm = self
-                .alarm
-                .as_ref()
-                .expect("a worker that sleeps has an alarm");
-            alarm();
+            let notify = self.notifier.as_ref();
+            notify.expect("a worker that sleeps has a notifier")();
         }
     }
 }

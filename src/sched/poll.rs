@@ -1,4 +1,4 @@
-//! Tasks that are futures: polled on the worker's own stack.
+//! Polling: tasks that are futures, on the worker's own stack.
 //!
 //! Lives here: one turn of such a task. Between turns it is a task as any
 //! other: the same states, the same queue, woken and cancelled by its address.
@@ -30,7 +30,7 @@ impl Worker {
             // Running is in no queue.
             unsafe { task::poll(slot.packet.get(), &mut Context::from_waker(&waker)) }
         }));
-        self.remote.counters.resumed.add(1);
+        self.handle.counters.resumed.add(1);
         match step {
             Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             Ok(Poll::Pending) => self.park(slot),

@@ -6,15 +6,14 @@ use std::ptr;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::cancel::{PATIENCE, why_unwound};
-use super::describe::Who;
-use super::remote::Unstarted;
+use super::cancel::why_unwound;
+use super::label::TaskLabel;
 use super::worker::{ERA_BITS, Worker};
 use crate::driver::Driver;
 use crate::switch::{Carrier, EntryPoint, SwitchReason};
 use crate::sys::fork;
-use crate::task::{self, Flags, JoinError, JoinRef, PacketRef, Slot, State, alias, set_running};
-use crate::util::{contain, prefetch, report};
+use crate::task::{self, Flags, JoinError, JoinRef, Slot, State, set_running};
+use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
@@ -71,16 +70,16 @@ impl Worker {
         let mut polled = self.clock.now();
         // Resumes after which everybody has run who was woken by the last poll.
         let mut round = 0;
-        let counters = &self.remote.counters;
+        let counters = &self.handle.counters;
         loop {
             self.slice();
-            if self.remote.mailbox.has_mail() {
+            if self.handle.mailbox.has_mail() {
                 self.read_mail();
             }
-            if main.is_some_and(JoinRef::is_done) && !self.pool.is_stopping() {
-                self.pool.stop();
+            if main.is_some_and(JoinRef::is_done) && !self.workers.is_stopping() {
+                self.workers.stop();
             }
-            if self.pool.is_stopping() && !self.stopping.get() {
+            if self.workers.is_stopping() && !self.stopping.get() {
                 self.stop();
             }
             if self.events_pending.get() {
@@ -101,7 +100,7 @@ impl Worker {
                     self.stacks.count();
                     return Ok(());
                 }
-                polled = if self.tell_of_ends() {
+                polled = if self.notify_of_ends() {
                     self.clock.now()
                 } else {
                     self.idle()?
@@ -115,8 +114,8 @@ impl Worker {
     #[inline]
     fn slice(&self) {
         for turn in 0..SLICE {
-            if turn % START_EVERY == 0 && self.remote.mailbox.has_jobs() {
-                self.take_own();
+            if turn % START_EVERY == 0 && self.handle.mailbox.has_injected() {
+                self.accept_own();
             }
             let next = self.pop(turn);
             let Some(index) = next else { return };
@@ -124,34 +123,11 @@ impl Worker {
         }
     }
 
-    /// Takes one task that this worker was offered; whether there was one.
-    pub(super) fn take_own(&self) -> bool {
-        self.remote
-            .mailbox
-            .take_job()
-            .is_some_and(|task| self.adopt_or_return(task))
-    }
-
     /// Takes one task that has not started, our own or another worker's.
     fn take_work(&self) -> bool {
-        (self.remote.mailbox.has_jobs() && self.take_own())
-            || self
-                .pool
-                .steal(self.place)
-                .is_some_and(|task| self.adopt_or_return(task))
-    }
-
-    /// With all slots taken, the task waits where it will be looked for again
-    /// when one of ours has ended.
-    fn adopt_or_return(&self, task: Unstarted) -> bool {
-        match self.adopt(task) {
-            Ok(()) => true,
-            Err(task) => {
-                let kept = self.pool.offer(self.place, task);
-                debug_assert!(kept.is_ok(), "a running worker owns its mailbox");
-                false
-            }
-        }
+        let stolen = || self.workers.steal(self.position);
+        (self.handle.mailbox.has_injected() && self.accept_own())
+            || stolen().is_some_and(|task| self.accept(task))
     }
 
     /// The next task to run; and a word to the processor about those after it:
@@ -194,15 +170,16 @@ impl Worker {
         self.wake_all(woken);
     }
 
-    /// With nothing to do: wakes those who wait for tasks to end, if any have
-    /// since. They may be ours, so there may be something to do after `true`.
-    fn tell_of_ends(&self) -> bool {
-        let ended = self.remote.counters.ended.get();
-        let tell = self.pool.watchers.any() && self.told.replace(ended) != ended;
-        if tell {
-            self.pool.watchers.tell();
+    /// With nothing to do: wakes the quiescence waiters, if tasks have ended since.
+    /// They may be ours, so there may be something to do after `true`.
+    fn notify_of_ends(&self) -> bool {
+        let ended = self.handle.counters.ended.get();
+        let waiters = &self.workers.quiescence;
+        let notify = waiters.any() && self.ended_notified.replace(ended) != ended;
+        if notify {
+            waiters.notify();
         }
-        tell
+        notify
     }
 
     /// Sleeps until something happens. See README.md for why nothing that
@@ -212,14 +189,14 @@ impl Worker {
         if self.queue.brief().capacity() > QUEUE_KEPT {
             self.queue.borrow_mut().shrink_to(QUEUE_KEPT);
         }
-        let mailbox = &self.remote.mailbox;
+        let mailbox = &self.handle.mailbox;
         mailbox.set_idle();
-        // From here on an offer anywhere nudges us; what was offered before,
+        // From here on an injection anywhere nudges us; what was injected before,
         // we find ourselves.
-        let stolen = self.pool.steal_before_sleep(self.place);
+        let stolen = self.workers.steal_before_sleep(self.position);
         if let Some(task) = stolen {
             mailbox.awake();
-            self.adopt_or_return(task);
+            self.accept(task);
             return Ok(self.clock.now());
         }
         let result = if self.mail_came_soon() || !mailbox.may_sleep(self.slots.has_room()) {
@@ -238,7 +215,7 @@ impl Worker {
     fn sleep(&self) -> io::Result<Instant> {
         let begun = self.clock.now();
         let ended = self.look(|driver, woken| driver.park(begun, woken))?;
-        let short = self.remote.mailbox.has_mail() && ended - begun < SPIN;
+        let short = self.handle.mailbox.has_mail() && ended - begun < SPIN;
         self.spins.set(short);
         Ok(ended)
     }
@@ -254,7 +231,7 @@ impl Worker {
         let begun = self.clock.now();
         while begun.elapsed() < SPIN {
             for _ in 0..GLANCES {
-                if self.remote.mailbox.has_news() {
+                if self.handle.mailbox.has_news() {
                     return true;
                 }
                 hint::spin_loop();
@@ -279,7 +256,7 @@ impl Worker {
         self.events_pending.set(driver.reactor.pending_events() > 0);
         self.era.set((driver.reactor.now() >> ERA_BITS) as u32);
         drop(driver);
-        self.remote.counters.turns.add(1);
+        self.handle.counters.turns.add(1);
         self.stacks.count();
         self.wake_all(woken);
         result
@@ -306,7 +283,7 @@ impl Worker {
         // SAFETY: the carrier was installed on this thread, at the top of the
         // stack that the slot holds; it is idle exactly if the task is new (I3).
         let reason = unsafe {
-            if slot.has(Flags::OWN) {
+            if slot.has(Flags::OWN_TLS) {
                 self.resume_own(slot, carrier, entry)
             } else {
                 set_running(slot);
@@ -316,7 +293,7 @@ impl Worker {
                 reason
             }
         };
-        self.remote.counters.resumed.add(1);
+        self.handle.counters.resumed.add(1);
         if !matches!(reason, SwitchReason::Finished | SwitchReason::Panicked) {
             self.suspended(slot, !entry.is_null());
         }
@@ -368,111 +345,17 @@ impl Worker {
         if slot.has(Flags::CANCELLED) {
             return Err(JoinError::cancelled());
         }
-        let who = Who { worker: self, slot };
-        let carrier = self.stacks.start(&self.slots, slot, &who);
+        let label = TaskLabel { worker: self, slot };
+        let carrier = self.stacks.start(&self.slots, slot, &label);
         let carrier = carrier.map_err(JoinError::not_started)?;
-        if slot.has(Flags::OWN) {
+        if slot.has(Flags::OWN_TLS) {
             let stack = self.stacks.bounds(slot);
-            self.own.take(slot, stack).map_err(|error| {
+            self.tls.take(slot, stack).map_err(|error| {
                 self.stacks.end(slot);
                 JoinError::not_started(error)
             })?;
         }
         // SAFETY: a new task's packet is there, closure inside.
         Ok((carrier, unsafe { (*slot.packet.get()).entry() }))
-    }
-
-    /// A task has ended: stack, slot and packet go, the joiner is woken.
-    fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
-        self.stacks.end(slot);
-        if slot.has(Flags::OWN) {
-            self.own.give(slot);
-        }
-        // A shared coroutine that unwound has not ended its locals itself.
-        self.end_locals(slot);
-        let packet = self.free_slot(index, slot);
-        // SAFETY: the slot gave the task's side up; the closure was taken out
-        // when the task started.
-        let packet = unsafe { PacketRef::from_slot(packet) };
-        if let Some(error) = error {
-            // A payload's destructor is foreign code on the worker's stack.
-            contain(|| match packet {
-                // SAFETY: as above.
-                Some(packet) => unsafe { packet.fail(error) },
-                None => drop(error),
-            });
-        }
-    }
-
-    /// A task ends that has never run.
-    #[cold]
-    fn end_unstarted(&self, index: u32, slot: &Slot, error: JoinError) {
-        if !error.is_cancelled() {
-            report(format_args!(
-                "a coroutine spawned at {}: {error}",
-                self.site(slot)
-            ));
-        }
-        self.discard(index, slot, error);
-    }
-
-    /// A task ends whose work is still in its packet.
-    #[cold]
-    pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
-        let packet = self.free_slot(index, slot);
-        // SAFETY: the task's side, given up by the slot.
-        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
-        // SAFETY: the task never ran, or is a future that has not ended: the
-        // work is there. Its destructor is foreign code.
-        contain(|| unsafe { packet.discard(error) });
-    }
-
-    fn tell_of_abandoned(&self, slot: &Slot) {
-        let refusals = self.with_extra(slot, |extra| extra.refusals);
-        let why = if refusals > PATIENCE {
-            format!("went on after its cancellation had failed {PATIENCE} of its waits")
-        } else {
-            "waited for scoped coroutines of which one was abandoned".into()
-        };
-        report(format_args!(
-            "the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
-             not run",
-            self.name(slot).as_deref().unwrap_or("(unnamed)"),
-            self.site(slot),
-        ));
-    }
-
-    /// A task that must never be resumed: its frames are forgotten, their
-    /// memory never used again, since anybody may still point there (I6).
-    #[cold]
-    fn abandon(&self, index: u32, slot: &Slot) {
-        // Where nothing can unwind, this is how every cancelled one ends.
-        if !cfg!(panic = "abort") {
-            self.tell_of_abandoned(slot);
-        }
-        self.remote.counters.abandoned.add(1);
-        self.stacks.abandon(&self.slots, slot);
-        if slot.has(Flags::OWN) {
-            self.own.abandon(slot);
-        }
-        let packet = self.free_slot(index, slot);
-        // SAFETY: as in `end`.
-        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
-            // SAFETY: as in `end`.
-            contain(|| unsafe { packet.fail(JoinError::abandoned()) });
-        }
-    }
-
-    /// Makes the slot free; what it held of the packet is the caller's.
-    pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const crate::task::Header {
-        let extra = slot.extra.get();
-        let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
-        let packet = slot.packet.get();
-        self.slots.free(index);
-        self.remote.counters.ended.add(1);
-        if let Some(alias) = extra.and_then(|extra| extra.alias) {
-            alias::discard(alias);
-        }
-        packet
     }
 }

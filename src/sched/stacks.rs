@@ -1,4 +1,4 @@
-//! Which stack a task runs on, and whose frames are there.
+//! Stacks of a worker: which one a task runs on, and whose frames are there.
 //!
 //! Lives here: the one difference between dedicated and shared stacks that the
 //! scheduler knows. A dedicated task has its stack alone. A shared task is
@@ -16,8 +16,9 @@ use std::fmt::Display;
 use std::io;
 use std::ptr;
 
-use self::shared::Shared;
+use self::shared::SharedStacks;
 use super::counters::Counters;
+use super::plan::SharedConfig;
 use crate::stack::arena::Arena;
 use crate::stack::{ArenaConfig, Reuse, StackBounds, StackId, poisoned};
 use crate::switch::Carrier;
@@ -25,22 +26,12 @@ use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, State};
 use crate::util::prefetch;
 
-/// How many shared stacks there are, and how much they keep.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SharedConfig {
-    pub(crate) stacks: u32,
-    pub(crate) bytes: usize,
-    pub(crate) max_saved_bytes: u64,
-    /// Check mode.
-    pub(crate) check: bool,
-}
-
 /// All stacks of one worker.
 pub(super) struct Stacks {
     arena: RefCell<Arena>,
     config: SharedConfig,
     /// Made when the first shared task starts.
-    shared: RefCell<Option<Shared>>,
+    shared: RefCell<Option<SharedStacks>>,
     counters: &'static Counters,
 }
 
@@ -63,7 +54,7 @@ impl Stacks {
     }
 
     /// Gives a new task a stack, whose carrier is idle.
-    /// `who` puts the task in words.
+    /// `label` is the task in words.
     ///
     /// # Errors
     ///
@@ -72,7 +63,7 @@ impl Stacks {
         &self,
         slots: &Slots,
         slot: &Slot,
-        who: &dyn Display,
+        label: &dyn Display,
     ) -> io::Result<*mut Carrier> {
         let mut arena = self.arena.borrow_mut();
         if !slot.has(Flags::SHARED) {
@@ -82,13 +73,13 @@ impl Stacks {
         if self.config.check {
             let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
             // SAFETY: the stack is open, the task's alone, and has headroom.
-            unsafe { poisoned::set_owner(arena.bounds(alone(slot)), format_args!("{who}")) };
+            unsafe { poisoned::set_owner(arena.bounds(alone(slot)), format_args!("{label}")) };
             return Ok(carrier);
         }
         let mut shared = self.shared.borrow_mut();
         let shared = match &mut *shared {
             Some(shared) => shared,
-            none => none.insert(Shared::new(&mut arena, self.config, self.counters)?),
+            none => none.insert(SharedStacks::new(&mut arena, self.config, self.counters)?),
         };
         shared.start(slots, slot)
     }
@@ -107,7 +98,7 @@ impl Stacks {
         if self.closed(slot) {
             self.open(slot);
         }
-        self.own_carrier(slot)
+        self.dedicated_carrier(slot)
     }
 
     /// Where the stack of a task is that has it alone.
@@ -191,7 +182,7 @@ impl Stacks {
             return prefetch(slot.packet.get().cast());
         }
         if !slot.has(Flags::SHARED) {
-            prefetch(self.own_carrier(slot).cast());
+            prefetch(self.dedicated_carrier(slot).cast());
         } else if let Some(shared) = &*self.shared.borrow() {
             shared.prefetch(slot);
         }
@@ -207,7 +198,7 @@ impl Stacks {
         }
         // SAFETY: a suspended task's carrier lies in its stack, which is mapped
         // as long as the slot holds it, and open: it is no shared task's.
-        let sp = unsafe { (*self.own_carrier(slot)).sp() };
+        let sp = unsafe { (*self.dedicated_carrier(slot)).sp() };
         (0..FRAME_LINES).for_each(|line| {
             prefetch(ptr::without_provenance(sp + line * CACHE_LINE));
         });
@@ -215,7 +206,7 @@ impl Stacks {
 
     /// The carrier of a task on a stack of its own.
     #[inline(always)]
-    fn own_carrier(&self, slot: &Slot) -> *mut Carrier {
+    fn dedicated_carrier(&self, slot: &Slot) -> *mut Carrier {
         Carrier::at(self.arena.borrow().bounds(alone(slot)))
     }
 

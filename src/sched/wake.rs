@@ -1,12 +1,12 @@
-//! Waking by address, from anywhere; and the `Waker` that is an address.
+//! Wake-ups by address, from any thread; and the `Waker` that is an address.
 
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
-use super::remote::{Message, Remote};
 use super::worker::Worker;
-use crate::task::Addr;
+use super::worker_handle::{Message, WorkerHandle};
 use crate::task::alias::{self, Ask};
+use crate::task::{Addr, Flags, Slot, State};
 
 /// A waker for the task: no allocation, clone and drop are free, and it may
 /// outlive task, worker and runtime (I4).
@@ -41,14 +41,61 @@ fn elsewhere(what: Ask, addr: Addr) {
         if let Some(addr) = alias::ask(addr, what) {
             ask(what, addr);
         }
-    } else if let Some(remote) = Remote::by_index(addr.worker()) {
-        remote.mailbox.post(Message::Ask(what, addr));
+    } else if let Some(handle) = WorkerHandle::by_index(addr.worker()) {
+        handle.mailbox.post(Message::Ask(what, addr));
     }
 }
 
 /// The task that a waker of ours wakes.
-pub(super) fn whom(waker: &Waker) -> Option<Addr> {
+pub(super) fn woken_by(waker: &Waker) -> Option<Addr> {
     ptr::eq(waker.vtable(), &VTABLE).then(|| addr(waker.data()))
+}
+
+impl Worker {
+    /// Wakes a task of this worker, if the address is not stale.
+    #[inline]
+    pub(crate) fn wake(&self, addr: Addr) {
+        if let Some((index, slot)) = self.slots.find(addr) {
+            self.wake_slot(index, slot);
+        }
+    }
+
+    #[inline]
+    fn wake_slot(&self, index: u32, slot: &Slot) {
+        match slot.state() {
+            State::Parked => {
+                slot.set_state(State::Queued);
+                self.push(index);
+            }
+            State::Running => slot.set(Flags::NOTIFIED),
+            // It will look at what it waits for when it runs.
+            State::New | State::Queued | State::Free => {}
+        }
+    }
+
+    /// Asks something of a task of this worker, if the address is not stale.
+    #[inline]
+    pub(crate) fn ask(&self, what: Ask, addr: Addr) {
+        if let Some((index, slot)) = self.slots.find(addr) {
+            match what {
+                Ask::Wake => {}
+                Ask::Unpark => slot.set(Flags::TOKEN),
+                Ask::Cancel => slot.set(Flags::CANCELLED),
+            }
+            self.wake_slot(index, slot);
+        }
+    }
+
+    /// Wakes all, and keeps the list's memory for next time.
+    pub(super) fn wake_all(&self, mut woken: Vec<Waker>) {
+        for waker in woken.drain(..) {
+            match woken_by(&waker) {
+                Some(addr) if addr.worker() == self.index() => self.wake(addr),
+                _ => waker.wake(),
+            }
+        }
+        self.woken.set(woken);
+    }
 }
 
 fn raw(addr: Addr) -> RawWaker {

@@ -39,4 +39,4 @@ pub(crate) use packet::{
 };
 pub(crate) use promise::promise;
 pub(crate) use site::Sites;
-pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State, set_running};
+pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State, set_running, set_unhooked};

@@ -20,6 +20,20 @@ pub(crate) fn set_running(slot: *const Slot) {
     RUNNING.with(|running| running.set(slot));
 }
 
+/// Switches the running task's hooks off or on; returns whether they were off.
+/// On a plain thread there is nothing to switch: `false`.
+pub(crate) fn set_unhooked(off: bool) -> bool {
+    // SAFETY: slots stay where they are (I2), and a running task's is live.
+    let Some(slot) = (unsafe { RUNNING.get().as_ref() }) else {
+        return false;
+    };
+    let was_off = slot.take(Flags::UNHOOKED);
+    if off {
+        slot.set(Flags::UNHOOKED);
+    }
+    was_off
+}
+
 /// Where a task is in its life (see the module's picture).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -57,7 +71,7 @@ impl Flags {
     /// Runs inside a `timeout` that has not ended yet.
     pub(crate) const LIMITED: Self = Self(64);
     /// Has thread-locals of its own ([`Slot::frame_len`]).
-    pub(crate) const OWN: Self = Self(128);
+    pub(crate) const OWN_TLS: Self = Self(128);
     /// Either reason why a wait may have to fail; [`Slot::has`] finds any.
     pub(crate) const ENDING: Self = Self(Self::CANCELLED.0 | Self::LIMITED.0);
 }

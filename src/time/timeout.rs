@@ -15,7 +15,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use crate::sched::{Cx, Late, Limit};
+use crate::sched::{ActiveTimeout, Cx, Late};
 
 /// The time of a [`timeout`] was over before its closure was done.
 ///
@@ -174,18 +174,18 @@ fn limit<T>(deadline: Option<Instant>, f: impl FnOnce() -> T) -> Result<T, Elaps
     let Some(cx) = Cx::running() else {
         outside();
     };
-    let outer = cx.limit();
+    let outer = cx.timeout();
     let Some(deadline) = deadline.filter(|&at| outer.deadline.is_none_or(|end| at < end)) else {
         // The outer one ends first, and will say so.
         return Ok(f());
     };
-    cx.set_limit(Limit {
+    cx.set_timeout(ActiveTimeout {
         deadline: Some(deadline),
         refusals: 0,
     });
     let result = catch_unwind(AssertUnwindSafe(f));
-    let felt = cx.limit().refusals > 0;
-    cx.set_limit(outer);
+    let felt = cx.timeout().refusals > 0;
+    cx.set_timeout(outer);
     match result {
         Ok(value) if !felt => Ok(value),
         Ok(_) => Err(Elapsed(())),

@@ -187,7 +187,7 @@ unsafe fn write_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
 #[inline(always)]
 fn may_write(fd: RawFd) -> Option<Cx> {
     let std = fd == libc::STDOUT_FILENO || fd == libc::STDERR_FILENO;
-    in_coroutine().filter(|cx| !std || cx.has_own_locals())
+    in_coroutine().filter(|cx| !std || cx.has_own_tls())
 }
 
 hook!(

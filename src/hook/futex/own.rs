@@ -83,7 +83,7 @@ pub(super) fn way(word: usize, value: u32) -> Option<Result<Cx, Why>> {
 /// thread is one per coroutine.
 #[inline(always)]
 pub(super) fn has_own_thread_locals(cx: Cx) -> bool {
-    cx.has_own_locals()
+    cx.has_own_tls()
 }
 
 thread_local! {

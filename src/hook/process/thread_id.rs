@@ -23,7 +23,7 @@ use crate::sys::tls::with_kernel_tid;
 /// The thread that a call is about is the caller, a coroutine.
 fn is_own(thread: pthread_t) -> bool {
     // SAFETY: no preconditions.
-    Cx::running().is_some_and(Cx::has_own_locals) && thread == unsafe { libc::pthread_self() }
+    Cx::running().is_some_and(Cx::has_own_tls) && thread == unsafe { libc::pthread_self() }
 }
 
 macro_rules! about_a_thread {

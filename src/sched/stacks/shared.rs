@@ -1,9 +1,9 @@
-//! Shared stacks: the places, and whose frames are in which.
+//! Shared stacks of a worker, and which task's frames are in which.
 
 use std::io;
 
-use super::SharedConfig;
 use crate::sched::counters::Counters;
+use crate::sched::plan::SharedConfig;
 use crate::stack::StackId;
 use crate::stack::arena::Arena;
 use crate::stack::frame_pool::{FramePool, FramePoolConfig};
@@ -12,29 +12,30 @@ use crate::switch::Carrier;
 use crate::task::{Slot, Slots};
 
 /// All shared stacks of a worker, and the pool of their frames.
-pub(super) struct Shared {
+pub(super) struct SharedStacks {
     max_saved_bytes: u64,
-    places: Vec<Place>,
-    /// Places whose owner has ended, each at most once; one that has a new
+    hosts: Vec<StackHost>,
+    /// Stacks whose owner has ended, each at most once; one that has a new
     /// owner since is passed over.
     idle: Vec<u32>,
-    /// The place that the next task without an idle one is bound to.
+    /// The stack that the next task without an idle one is bound to.
     next: u32,
     pool: FramePool,
     counters: &'static Counters,
 }
 
-struct Place {
+/// A shared stack with its carrier.
+struct StackHost {
     id: StackId,
     stack: SharedStack,
     carrier: *mut Carrier,
     idle_sp: usize,
     limit: usize,
-    /// Whether it is in [`Shared::idle`].
+    /// Whether it is in [`SharedStacks::idle`].
     listed: bool,
 }
 
-impl Shared {
+impl SharedStacks {
     pub(super) fn new(
         arena: &mut Arena,
         config: SharedConfig,
@@ -45,14 +46,14 @@ impl Shared {
             max_saved_bytes: config.max_saved_bytes,
             // All, from the first one on.
             idle: (0..count).rev().collect(),
-            places: Vec::new(),
+            hosts: Vec::new(),
             next: 0,
             pool: FramePool::new(FramePoolConfig::default())?,
             counters,
         };
         for _ in 0..count {
-            match Place::new(arena, config.bytes) {
-                Ok(place) => shared.places.push(place),
+            match StackHost::new(arena, config.bytes) {
+                Ok(host) => shared.hosts.push(host),
                 Err(error) => {
                     shared.give_back(arena);
                     return Err(error);
@@ -74,79 +75,78 @@ impl Shared {
         let number = self.choose();
         slot.stack.set(number);
         self.evict(slots, number);
-        let place = &mut self.places[number as usize];
+        let host = &mut self.hosts[number as usize];
         // SAFETY: nobody's frames are on the stack, and the idle point is
         // where the carrier's frames begin in the idle image.
         unsafe {
-            place.stack.make_idle();
-            (*place.carrier).set_sp(place.idle_sp);
+            host.stack.make_idle();
+            (*host.carrier).set_sp(host.idle_sp);
         }
-        place.stack.start(slots.index(slot));
-        Ok(place.carrier)
+        host.stack.start(slots.index(slot));
+        Ok(host.carrier)
     }
 
-    /// The place for a new task.
+    /// The stack for a new task.
     fn choose(&mut self) -> u32 {
         while let Some(number) = self.idle.pop() {
-            let place = &mut self.places[number as usize];
-            place.listed = false;
-            if !matches!(place.stack.resident(), Resident::Owner(_)) {
+            let host = &mut self.hosts[number as usize];
+            host.listed = false;
+            if !matches!(host.stack.resident(), Resident::Owner(_)) {
                 return number;
             }
         }
-        self.next = (self.next + 1) % self.places.len() as u32;
+        self.next = (self.next + 1) % self.hosts.len() as u32;
         self.next
     }
 
     /// A new task has suspended for the first time.
     pub(super) fn first_suspension(&mut self, slot: &Slot) {
-        let place = &mut self.places[slot.stack.get() as usize];
+        let host = &mut self.hosts[slot.stack.get() as usize];
         // SAFETY: the task is suspended, and the carrier noted the boundary when it
         // called the entry point, just now, on this thread.
         unsafe {
-            place
-                .stack
+            host.stack
                 .capture_base_frames(Carrier::copy_boundary(), Carrier::RETURN_ADDRESS)
         };
     }
 
-    /// Brings a suspended task's frames to their place, if they are elsewhere.
+    /// Brings a suspended task's frames to their stack, if they are elsewhere.
     #[inline]
     pub(super) fn restore(&mut self, slots: &Slots, slot: &Slot) -> *mut Carrier {
         let (number, index) = (slot.stack.get(), slots.index(slot));
-        let place = &mut self.places[number as usize];
-        if place.stack.hit(index) {
-            return place.carrier;
+        let host = &mut self.hosts[number as usize];
+        if host.stack.hit(index) {
+            return host.carrier;
         }
         self.evict(slots, number);
-        let place = &mut self.places[number as usize];
+        let host = &mut self.hosts[number as usize];
         // SAFETY: the parts are what `evict` left when it saved this task,
         // and are cleared now.
         let saved = unsafe { Saved::from_parts(slot.frame.replace(0), slot.frame_len.get()) };
-        let sp = place.stack.sp_of(&saved);
+        let sp = host.stack.sp_of(&saved);
         // SAFETY: saved from this stack to this pool; nobody is resident.
         unsafe {
-            place.stack.restore(index, saved, &mut self.pool);
-            (*place.carrier).set_sp(sp);
+            host.stack.restore(index, saved, &mut self.pool);
+            (*host.carrier).set_sp(sp);
         }
-        place.carrier
+        host.carrier
     }
 
     /// The lowest address of a started task's stack.
     pub(super) fn limit(&self, slot: &Slot) -> usize {
-        self.places[slot.stack.get() as usize].limit
+        self.hosts[slot.stack.get() as usize].limit
     }
 
     /// Saves the frames of the stack's owner, if it has one.
     #[inline]
     fn evict(&mut self, slots: &Slots, number: u32) {
-        let place = &mut self.places[number as usize];
-        let Resident::Owner(owner) = place.stack.resident() else {
+        let host = &mut self.hosts[number as usize];
+        let Resident::Owner(owner) = host.stack.resident() else {
             return;
         };
         // SAFETY: the owner is suspended (the worker runs on its own stack),
         // at the carrier's stack pointer.
-        let saved = unsafe { place.stack.save((*place.carrier).sp(), &mut self.pool) };
+        let saved = unsafe { host.stack.save((*host.carrier).sp(), &mut self.pool) };
         // There is no going on without the memory to put the frames in, and
         // no caller to tell.
         let saved = saved
@@ -160,21 +160,21 @@ impl Shared {
     /// The task has ended; its carrier is idle.
     pub(super) fn end(&mut self, slot: &Slot) {
         let number = slot.stack.get();
-        let place = &mut self.places[number as usize];
-        place.stack.finish();
-        if !place.listed {
-            place.listed = true;
+        let host = &mut self.hosts[number as usize];
+        host.stack.finish();
+        if !host.listed {
+            host.listed = true;
             self.idle.push(number);
         }
     }
 
     /// The task, suspended just now, is never resumed again.
     pub(super) fn abandon(&mut self, slots: &Slots, slot: &Slot) {
-        let place = &mut self.places[slot.stack.get() as usize];
-        debug_assert_eq!(place.stack.resident(), Resident::Owner(slots.index(slot)));
+        let host = &mut self.hosts[slot.stack.get() as usize];
+        debug_assert_eq!(host.stack.resident(), Resident::Owner(slots.index(slot)));
         // SAFETY: it is suspended and never resumed; the contract of shared
         // tasks says that nobody points into its frames.
-        unsafe { place.stack.forget((*place.carrier).sp()) };
+        unsafe { host.stack.forget((*host.carrier).sp()) };
     }
 
     /// Asks the processor for the frames of a suspended task.
@@ -190,9 +190,9 @@ impl Shared {
     /// Gives the stacks back to the arena that they are from. No task is left,
     /// but for such as were abandoned, to whose frames nobody points.
     pub(super) fn give_back(self, arena: &mut Arena) {
-        for place in self.places {
-            // SAFETY: taken in `Place::new`; the worker ends, nobody runs.
-            let _ = unsafe { arena.give(place.id) };
+        for host in self.hosts {
+            // SAFETY: taken in `StackHost::new`; the worker ends, nobody runs.
+            let _ = unsafe { arena.give(host.id) };
         }
         self.counters.saved_bytes.set(0);
         self.counters
@@ -204,12 +204,12 @@ impl Shared {
     /// Publishes what the stacks have done and the pool holds.
     pub(super) fn count(&self) {
         let mut sum = SharedCounters::default();
-        for place in &self.places {
-            sum += place.stack.counters();
+        for host in &self.hosts {
+            sum += host.stack.counters();
         }
-        self.counters.saves.set(sum.saves);
-        self.counters.restores.set(sum.restores);
-        self.counters.hits.set(sum.hits);
+        self.counters.frame_saves.set(sum.saves);
+        self.counters.frame_restores.set(sum.restores);
+        self.counters.frame_hits.set(sum.hits);
         self.counters.largest_frame.set(u64::from(sum.largest));
         let pool = self.pool.counters();
         self.counters.saved_bytes.set(pool.live);
@@ -218,7 +218,7 @@ impl Shared {
     }
 }
 
-impl Place {
+impl StackHost {
     fn new(arena: &mut Arena, bytes: usize) -> io::Result<Self> {
         let (id, _) = arena.take(bytes)?;
         let bounds = arena.bounds(id);

@@ -1,9 +1,9 @@
-//! A forked child lets go of its parent's workers.
+//! Fork handlers (`pthread_atfork`): a child lets go of its parent's workers.
 //!
 //! Their threads are not there, their epolls are the parent's. So the thread
 //! that forked is a plain thread in the child, even if it was in the middle of
 //! a coroutine, and no other worker is known: calls block, descriptors are
-//! closed without telling anybody, wake-ups lead nowhere. A child that wants a
+//! closed without notice, wake-ups lead nowhere. A child that wants a
 //! runtime starts one.
 //!
 //! A coroutine with thread-locals of its own forks as its thread: glibc writes
@@ -15,27 +15,28 @@
 use std::cell::Cell;
 use std::ptr;
 
-use super::cx::Cx;
-use super::own::{self, Own};
-use super::remote::Remote;
+use super::current::Cx;
+use super::own_tls;
+use super::tls_blocks::OwnTls;
 use super::worker::Worker;
+use super::worker_handle::WorkerHandle;
 use crate::sys::fork;
 use crate::task::set_running;
 
 thread_local! {
     /// The coroutine that forks now, if its thread-locals are its own.
-    static FORKING: Cell<*const Own> = const { Cell::new(ptr::null()) };
+    static FORKING: Cell<*const OwnTls> = const { Cell::new(ptr::null()) };
 }
 
-/// Makes later forks be noticed; every worker calls it before it begins.
-pub(super) fn watch() {
+/// Installs the handlers; every worker calls it before it begins.
+pub(super) fn install() {
     fork::watch(before, in_parent, in_child);
 }
 
 extern "C" fn before() {
-    if let Some(cx) = Cx::running().filter(|cx| cx.has_own_locals()) {
+    if let Some(cx) = Cx::running().filter(|cx| cx.has_own_tls()) {
         // SAFETY: this coroutine runs here; `back` follows on the same thread.
-        let own = unsafe { own::to_thread(cx.worker(), cx.slot()) };
+        let own = unsafe { own_tls::to_thread(cx.worker(), cx.slot()) };
         forking(own);
     }
 }
@@ -46,28 +47,28 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     forget();
-    Remote::forget_all();
-    own::note_child();
+    WorkerHandle::forget_all();
+    own_tls::note_child();
     if let Some(own) = back() {
         forget();
         // SAFETY: the child has one thread.
-        unsafe { own::enlist_in_child(own) };
+        unsafe { own_tls::enlist_in_child(own) };
     }
 }
 
-/// To the block that `before` has left, if it has: whose it is.
-fn back() -> Option<&'static Own> {
+/// To the block that `before` has left, if it has: the block's coroutine's.
+fn back() -> Option<&'static OwnTls> {
     // SAFETY: the coroutine that forks is alive, and so is what it has.
     let own = unsafe { forking(ptr::null()).as_ref() }?;
     // SAFETY: the thread's block is in use since `before`.
-    unsafe { own::to_block(own) };
+    unsafe { own_tls::to_block(own) };
     Some(own)
 }
 
 // What is called between two changes of block must not be inlined.
 
 #[inline(never)]
-fn forking(now: *const Own) -> *const Own {
+fn forking(now: *const OwnTls) -> *const OwnTls {
     FORKING.replace(now)
 }
 

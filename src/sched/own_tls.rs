@@ -1,8 +1,9 @@
-//! Coroutines with thread-locals of their own.
+//! Own thread-locals: coroutines that each have a TLS block, as a thread has.
 //!
-//! Lives here: which block such a coroutine has, the one place where a worker
-//! changes to it and back, and the end of what is in it. Does not live here:
-//! what a block is and why libc takes it for a thread's (`sys/tls`).
+//! Lives here: the one place where a worker changes to such a coroutine's block
+//! and back, and the end of what is in it. Does not live here: which block it has
+//! (`tls_blocks.rs`), what a block is and why libc takes it for a thread's
+//! (`sys/tls`).
 //!
 //! The rule that keeps the compiler out of it: **no frame outlives a change of
 //! block and uses a thread-local on both sides.** A coroutine's frames see one
@@ -23,126 +24,19 @@
 //! travel with it from block to block.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::mem;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::Relaxed;
 #[cfg(feature = "futex")]
 use std::sync::atomic::{Ordering::Acquire, fence};
 
-use slab::Slab;
-
-use super::cx::Cx;
-#[cfg(feature = "futex")]
-use super::remote::Remote;
+use super::current::Cx;
+use super::tls_blocks::OwnTls;
 use super::worker::Worker;
-use crate::stack::StackBounds;
+#[cfg(feature = "futex")]
+use super::worker_handle::WorkerHandle;
 use crate::switch::{Carrier, EntryPoint, SwitchReason, take_panic};
-use crate::sys::tls::{self, ThreadPointer, TlsBlock};
-use crate::task::{Addr, Flags, Slot, set_running};
-
-/// A coroutine's block, and what is to be done with it.
-pub(super) struct Own {
-    block: TlsBlock,
-    /// What the carrier is to run next, instead of going on.
-    entry: Cell<*const EntryPoint>,
-    /// Set once the coroutine's closure has unwound: with what.
-    payload: Cell<Option<Box<dyn Any + Send>>>,
-    /// Destructors of thread-locals run: they must not be unwound.
-    ending: Cell<bool>,
-}
-
-/// The blocks of one worker.
-pub(super) struct OwnBlocks {
-    /// This thread's own.
-    thread: ThreadPointer,
-    /// Of those that have started; a slot's `frame_len` says which. Each stays
-    /// where it is.
-    used: RefCell<Slab<Box<Own>>>,
-    /// Those that wait for a coroutine, the one used last at the end.
-    free: RefCell<Vec<TlsBlock>>,
-    most: usize,
-    /// Where the thread is noted: its worker's number.
-    place: usize,
-}
-
-impl Drop for OwnBlocks {
-    fn drop(&mut self) {
-        tls::unregister_thread(self.place);
-    }
-}
-
-// Place 0 is that of a forked child's first thread.
-const _: () = assert!(Addr::MAX_WORKERS as usize <= tls::MAX_THREADS);
-
-impl OwnBlocks {
-    /// Made on the thread that uses it, the worker of this number.
-    pub(super) fn new(most: usize, worker: u32) -> Self {
-        let place = worker as usize;
-        tls::register_thread(place);
-        Self {
-            place,
-            thread: ThreadPointer::current(),
-            used: RefCell::default(),
-            free: RefCell::default(),
-            most,
-        }
-    }
-
-    /// A block for a task that starts on this stack.
-    ///
-    /// # Errors
-    ///
-    /// No memory, or there are none here.
-    pub(super) fn take(&self, slot: &Slot, stack: StackBounds) -> io::Result<()> {
-        let free = self.free.borrow_mut().pop();
-        let block = free.map_or_else(TlsBlock::new, Ok)?;
-        let (limit, base) = (stack.limit.get(), stack.base.get());
-        // SAFETY: a block in the pool is nobody's: its coroutine has ended. We
-        // are on the worker's stack, and use no thread-local here.
-        let block = unsafe { block.renew((limit, base - limit)) }?;
-        let own = Box::new(Own {
-            block,
-            entry: Cell::new(ptr::null()),
-            payload: Cell::default(),
-            ending: Cell::new(false),
-        });
-        let index = self.used.borrow_mut().insert(own);
-        slot.frame_len
-            .set(u32::try_from(index).expect("fewer blocks than slots"));
-        Ok(())
-    }
-
-    /// The task has ended, destructors and all.
-    pub(super) fn give(&self, slot: &Slot) {
-        let own = self.remove(slot);
-        let mut free = self.free.borrow_mut();
-        if free.len() < self.most {
-            free.push(own.block);
-        }
-    }
-
-    /// The task is never resumed, and anybody may still point to its
-    /// thread-locals: the block is as lost as the stack (I6).
-    pub(super) fn abandon(&self, slot: &Slot) {
-        mem::forget(self.remove(slot));
-    }
-
-    fn remove(&self, slot: &Slot) -> Box<Own> {
-        self.used.borrow_mut().remove(slot.frame_len.get() as usize)
-    }
-
-    /// What a task has, that has started.
-    #[inline(always)]
-    fn of(&self, slot: &Slot) -> &Own {
-        debug_assert!(slot.has(Flags::OWN));
-        let own = ptr::from_ref(&*self.used.borrow()[slot.frame_len.get() as usize]);
-        // SAFETY: boxed, and there until the task has ended, which no caller's
-        // use of it outlasts.
-        unsafe { &*own }
-    }
-}
+use crate::sys::tls::{self, ThreadPointer};
+use crate::task::{Flags, Slot, set_running};
 
 impl Worker {
     /// Runs a coroutine that has thread-locals of its own, until it suspends
@@ -158,7 +52,7 @@ impl Worker {
         carrier: *mut Carrier,
         entry: *const EntryPoint,
     ) -> SwitchReason {
-        let own = self.own.of(slot);
+        let own = self.tls.of(slot);
         let entry = if entry.is_null() {
             own.entry.replace(ptr::null())
         } else {
@@ -182,7 +76,7 @@ impl Worker {
     }
 
     fn has_unwound(&self, slot: &Slot) -> bool {
-        let own = self.own.of(slot);
+        let own = self.tls.of(slot);
         let payload = own.payload.take();
         let has = payload.is_some();
         own.payload.set(payload);
@@ -191,10 +85,10 @@ impl Worker {
 
     /// The payload that came with [`SwitchReason::Panicked`].
     pub(super) fn payload(&self, slot: &Slot) -> Box<dyn Any + Send> {
-        if !slot.has(Flags::OWN) {
+        if !slot.has(Flags::OWN_TLS) {
             return take_panic();
         }
-        let payload = self.own.of(slot).payload.take();
+        let payload = self.tls.of(slot).payload.take();
         payload.expect("`change` kept it")
     }
 }
@@ -204,7 +98,7 @@ impl Worker {
 /// Of the program no code may run in `f`.
 #[inline(never)]
 pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
-    let Some(cx) = Cx::running().filter(|cx| cx.has_own_locals()) else {
+    let Some(cx) = Cx::running().filter(|cx| cx.has_own_tls()) else {
         return f();
     };
     let (slot, worker) = (cx.slot(), cx.worker());
@@ -223,8 +117,8 @@ pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
 ///
 /// - The coroutine runs, with its own block. [`to_block`] follows.
 #[inline(never)]
-pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const Own {
-    let (own, thread) = (worker.own.of(slot), worker.own.thread);
+pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const OwnTls {
+    let (own, thread) = (worker.tls.of(slot), worker.tls.thread);
     // SAFETY: the thread's own block, which nobody else uses.
     unsafe {
         own.block.give_malloc_to(thread);
@@ -239,7 +133,7 @@ pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const Own {
 ///
 /// - [`to_thread`] left the coroutine's block.
 #[inline(never)]
-pub(super) unsafe fn to_block(own: &Own) {
+pub(super) unsafe fn to_block(own: &OwnTls) {
     let block = &own.block;
     let thread = ThreadPointer::current();
     // SAFETY: the coroutine's block, complete, which nobody else uses.
@@ -262,7 +156,7 @@ pub(super) fn note_child() {
 /// # Safety
 ///
 /// - The child has one thread, with the coroutine's block.
-pub(super) unsafe fn enlist_in_child(own: &Own) {
+pub(super) unsafe fn enlist_in_child(own: &OwnTls) {
     // SAFETY: forwarded.
     unsafe { own.block.enlist_in_child() };
 }
@@ -274,20 +168,20 @@ pub(super) unsafe fn enlist_in_child(own: &Own) {
 /// - As [`Carrier::resume`], for a coroutine of this worker that has `own`.
 #[inline(never)]
 unsafe fn change(
-    own: &Own,
+    own: &OwnTls,
     worker: &Worker,
     slot: &Slot,
     carrier: *mut Carrier,
     entry: *const EntryPoint,
 ) -> SwitchReason {
-    let thread = worker.own.thread;
+    let thread = worker.tls.thread;
     // SAFETY: we run on the thread whose block is `thread`; the coroutine's is
     // complete, and used by it alone. No thread-local is used in this frame.
     unsafe {
         own.block.take_malloc_from(thread);
         // Before it can take a lock, and until it has let go of all or keeps
         // some while it is suspended.
-        worker.remote.own_number.store(own.block.number(), Relaxed);
+        worker.handle.own_number.store(own.block.number(), Relaxed);
         own.block.pointer().enter();
         enter(worker, slot, carrier);
         let reason = Carrier::resume(carrier, entry);
@@ -296,7 +190,7 @@ unsafe fn change(
         }
         own.block.give_malloc_to(thread);
         thread.enter();
-        worker.remote.own_number.store(0, Relaxed);
+        worker.handle.own_number.store(0, Relaxed);
         reason
     }
 }
@@ -308,7 +202,7 @@ unsafe fn change(
 pub(crate) fn is_suspended(number: u32) -> bool {
     fence(Acquire);
     number >= tls::FIRST_NUMBER
-        && !Remote::all().any(|remote| remote.own_number.load(Relaxed) == number)
+        && !WorkerHandle::all().any(|handle| handle.own_number.load(Relaxed) == number)
 }
 
 /// Tells the block's thread-locals who runs.
@@ -324,7 +218,7 @@ unsafe fn enter(worker: &Worker, slot: &Slot, carrier: *mut Carrier) {
 
 #[cold]
 #[inline(never)]
-fn keep_payload(own: &Own) {
+fn keep_payload(own: &OwnTls) {
     let second = own.payload.replace(Some(take_panic()));
     // Of two the first is the reason; destructors of thread-locals abort
     // rather than unwind, so there is hardly ever a second.
@@ -338,7 +232,7 @@ static END: EntryPoint = EntryPoint { run: end };
 
 unsafe fn end(_: NonNull<EntryPoint>) {
     if let Some(cx) = Cx::running() {
-        cx.end_own_locals();
+        cx.end_own_tls();
     }
 }
 
@@ -346,28 +240,28 @@ impl Cx {
     /// Whether this coroutine has thread-locals of its own, so that libraries
     /// take it for a thread.
     #[inline(always)]
-    pub(crate) fn has_own_locals(self) -> bool {
-        self.slot().has(Flags::OWN)
+    pub(crate) fn has_own_tls(self) -> bool {
+        self.slot().has(Flags::OWN_TLS)
     }
 
     /// What this coroutine has in place of a thread's number, if its
     /// thread-locals are its own: what locks note of their holder.
     pub(crate) fn own_number(self) -> Option<u32> {
         let own = self
-            .has_own_locals()
-            .then(|| self.worker().own.of(self.slot()));
+            .has_own_tls()
+            .then(|| self.worker().tls.of(self.slot()));
         own.map(|own| own.block.number())
     }
 
     /// Whether destructors of thread-locals run: waits must not unwind then.
-    pub(super) fn ends_own_locals(self) -> bool {
-        self.has_own_locals() && self.worker().own.of(self.slot()).ending.get()
+    pub(super) fn ends_own_tls(self) -> bool {
+        self.has_own_tls() && self.worker().tls.of(self.slot()).ending.get()
     }
 
     /// Runs the destructors of this coroutine's thread-locals. Not while it
     /// unwinds: they would be told so.
-    pub(super) fn end_own_locals(self) {
-        self.worker().own.of(self.slot()).ending.set(true);
+    pub(super) fn end_own_tls(self) {
+        self.worker().tls.of(self.slot()).ending.set(true);
         // SAFETY: the coroutine's block is entered, and its closure is done.
         unsafe { tls::end_of_thread_locals() };
     }

@@ -1,8 +1,8 @@
-//! Puts a coroutine in words, for reports of what it did or suffered.
+//! Task labels: a task in words, for reports of what it did or suffered.
 
 use std::fmt::{self, Display, Write};
 
-use super::cx::Cx;
+use super::current::Cx;
 use super::worker::Worker;
 use crate::stack::report::SignalWriter;
 use crate::task::Slot;
@@ -11,12 +11,21 @@ use crate::task::Slot;
 ///
 /// May be written by a signal handler on the worker's thread, wherever that
 /// is: it only reads, and leaves out what is just being changed.
-pub(super) struct Who<'a> {
+pub(super) struct TaskLabel<'a> {
     pub(super) worker: &'a Worker,
     pub(super) slot: &'a Slot,
 }
 
-impl Display for Who<'_> {
+impl TaskLabel<'_> {
+    pub(super) fn of(cx: Cx) -> Self {
+        Self {
+            worker: cx.worker(),
+            slot: cx.slot(),
+        }
+    }
+}
+
+impl Display for TaskLabel<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { worker, slot } = self;
         write!(out, "coroutine ")?;
@@ -39,11 +48,7 @@ pub(crate) fn describe_running(out: &mut SignalWriter) -> bool {
     let Some(cx) = Cx::running() else {
         return false;
     };
-    let who = Who {
-        worker: cx.worker(),
-        slot: cx.slot(),
-    };
     // A `SignalWriter` takes all.
-    let _ = write!(out, "{who}");
+    let _ = write!(out, "{}", TaskLabel::of(cx));
     true
 }

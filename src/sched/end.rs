@@ -1,0 +1,123 @@
+//! How a task ends: its stack, slot and packet go, and its joiner is woken.
+
+use std::ptr;
+
+use super::cancel::PATIENCE;
+use super::worker::Worker;
+use crate::task::{Flags, Header, JoinError, JoinRef, PacketRef, Slot, State, alias};
+use crate::util::{contain, report};
+
+impl Worker {
+    /// A task has ended: stack, slot and packet go, the joiner is woken.
+    pub(super) fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
+        self.stacks.end(slot);
+        if slot.has(Flags::OWN_TLS) {
+            self.tls.give(slot);
+        }
+        // A shared coroutine that unwound has not ended its locals itself.
+        self.end_locals(slot);
+        let packet = self.free_slot(index, slot);
+        // SAFETY: the slot gave the task's side up; the closure was taken out
+        // when the task started.
+        let packet = unsafe { PacketRef::from_slot(packet) };
+        if let Some(error) = error {
+            // A payload's destructor is foreign code on the worker's stack.
+            contain(|| match packet {
+                // SAFETY: as above.
+                Some(packet) => unsafe { packet.fail(error) },
+                None => drop(error),
+            });
+        }
+    }
+
+    /// A task ends that has never run.
+    #[cold]
+    pub(super) fn end_unstarted(&self, index: u32, slot: &Slot, error: JoinError) {
+        if !error.is_cancelled() {
+            report(format_args!(
+                "a coroutine spawned at {}: {error}",
+                self.site(slot)
+            ));
+        }
+        self.discard(index, slot, error);
+    }
+
+    /// A task ends whose work is still in its packet.
+    #[cold]
+    pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
+        let packet = self.free_slot(index, slot);
+        // SAFETY: the task's side, given up by the slot.
+        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
+        // SAFETY: the task never ran, or is a future that has not ended: the
+        // work is there. Its destructor is foreign code.
+        contain(|| unsafe { packet.discard(error) });
+    }
+
+    fn report_abandoned(&self, slot: &Slot) {
+        let refusals = self.with_extra(slot, |extra| extra.refusals);
+        let why = if refusals > PATIENCE {
+            format!("went on after its cancellation had failed {PATIENCE} of its waits")
+        } else {
+            "waited for scoped coroutines of which one was abandoned".into()
+        };
+        report(format_args!(
+            "the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
+             not run",
+            self.name(slot).as_deref().unwrap_or("(unnamed)"),
+            self.site(slot),
+        ));
+    }
+
+    /// A task that must never be resumed: its frames are forgotten, their
+    /// memory never used again, since others may still point there (I6).
+    #[cold]
+    pub(super) fn abandon(&self, index: u32, slot: &Slot) {
+        // Where nothing can unwind, this is how every cancelled one ends.
+        if !cfg!(panic = "abort") {
+            self.report_abandoned(slot);
+        }
+        self.handle.counters.abandoned.add(1);
+        self.stacks.abandon(&self.slots, slot);
+        if slot.has(Flags::OWN_TLS) {
+            self.tls.abandon(slot);
+        }
+        let packet = self.free_slot(index, slot);
+        // SAFETY: as in `end`.
+        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
+            // SAFETY: as in `end`.
+            contain(|| unsafe { packet.fail(JoinError::abandoned()) });
+        }
+    }
+
+    /// Makes the slot free; what it held of the packet is the caller's.
+    pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const Header {
+        let extra = slot.extra.get();
+        let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
+        let packet = slot.packet.get();
+        self.slots.free(index);
+        self.handle.counters.ended.add(1);
+        if let Some(alias) = extra.and_then(|extra| extra.alias) {
+            alias::discard(alias);
+        }
+        packet
+    }
+
+    /// Drops the handle's side; and the task's side with it, here and now, if a
+    /// coroutine of ours that has started holds it.
+    pub(crate) fn detach(&self, join: JoinRef) {
+        let Some((_, slot)) = join.header().known().and_then(|addr| self.slots.find(addr)) else {
+            return;
+        };
+        if slot.state() == State::New
+            || slot.has(Flags::POLLED)
+            || slot.packet.get() != join.as_ptr()
+        {
+            return;
+        }
+        let packet = slot.packet.replace(ptr::null());
+        drop(join);
+        // SAFETY: the slot's was the task's side, and the closure was taken
+        // out when the task started.
+        drop(unsafe { PacketRef::from_slot(packet) });
+    }
+}

@@ -1,0 +1,64 @@
+//! A worker's beginning and end: its parts are made, and its mailbox is opened to
+//! other threads and closed again.
+
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::atfork;
+use super::extra::Extra;
+use super::plan::Config;
+use super::stacks::Stacks;
+use super::tls_blocks::TlsBlocks;
+use super::worker::Worker;
+use super::workers::Workers;
+use crate::driver::Driver;
+use crate::task::Slots;
+use crate::util::section::SectionCell;
+
+impl Worker {
+    /// A worker for this thread, the one at this position of `workers`;
+    /// [`Worker::enter`] makes it the current one.
+    pub(crate) fn new(workers: Arc<Workers>, position: usize, config: &Config) -> io::Result<Self> {
+        atfork::install();
+        let handle = workers.handles()[position];
+        let driver = Driver::new(&*config.backend)?;
+        let slots = Slots::new(config.max_coroutines, handle.next_generation())?;
+        let mut extras = Slab::new();
+        // Index 0 stands for "none" in a slot.
+        extras.insert(Extra::default());
+        handle.mailbox.set_notifier(Some(driver.reactor.notifier()));
+        Ok(Self {
+            workers,
+            position,
+            handle,
+            slots,
+            queue: SectionCell::default(),
+            stacks: Stacks::new(config.arena, config.shared, &handle.counters),
+            tls: TlsBlocks::new(config.arena.keep_warm, handle.index()),
+            own_tls: config.own_tls,
+            clock: driver.clock().clone(),
+            driver: SectionCell::new(driver),
+            extras: SectionCell::new(extras),
+            sites: SectionCell::default(),
+            era: Cell::new(0),
+            budget: Cell::new(0),
+            stopping: Cell::new(false),
+            events_pending: Cell::new(false),
+            woken: Cell::default(),
+            mail: Cell::default(),
+            ended_notified: Cell::new(0),
+            spins: Cell::new(false),
+        })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.handle.mailbox.set_notifier(None);
+        self.handle
+            .set_next_generation(self.slots.next_generation());
+    }
+}

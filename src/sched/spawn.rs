@@ -1,0 +1,181 @@
+//! Spawning: what a coroutine runs, and how a task gets its slot.
+//!
+//! A task that stays on its worker gets a slot at once. One that any worker may
+//! take waits in an injector queue, and gets its slot from the worker that accepts
+//! it.
+
+use std::io;
+
+use super::current::Cx;
+use super::plan::{InjectedTask, Plan, StackPlan, too_many};
+use super::worker::Worker;
+use crate::sys::mem::PAGE;
+use crate::task::alias;
+use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work};
+use crate::util::contain;
+
+/// What a coroutine runs: the closure, then the end of its locals.
+pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
+    // Takes no room in the frame that every parked coroutine keeps.
+    struct End;
+    impl Drop for End {
+        #[inline(never)]
+        fn drop(&mut self) {
+            // In a forked child there is no coroutine any more.
+            if let Some(cx) = Cx::running() {
+                cx.worker().end_locals(cx.slot());
+                // Where it unwinds they end later (`Worker::resume_own`).
+                if cx.has_own_tls() && !std::thread::panicking() {
+                    cx.end_own_tls();
+                }
+            }
+        }
+    }
+    Closure(move || {
+        let _end = End;
+        f()
+    })
+}
+
+/// As [`coroutine`], for shared stacks, where each byte of a frame counts ten
+/// million times: no guard, which costs 16 bytes. Where it unwinds its
+/// locals end on the worker's own stack instead (`Worker::end`).
+pub(crate) fn shared_coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
+    #[inline(never)]
+    fn end_locals() {
+        if let Some(cx) = Cx::running() {
+            cx.worker().end_locals(cx.slot());
+        }
+    }
+    Closure(move || {
+        let value = f();
+        end_locals();
+        value
+    })
+}
+
+impl Worker {
+    /// Spawns a task that stays on this worker.
+    ///
+    /// # Errors
+    ///
+    /// All slots taken.
+    pub(crate) fn spawn_local(&self, work: impl Work, plan: Plan) -> io::Result<JoinRef> {
+        let Some(index) = self.slots.alloc() else {
+            return Err(too_many(self.slots.capacity()));
+        };
+        let addr = self.addr(self.slots.slot(index));
+        let (packet, join) = work.packet(Some(addr), plan.name.clone());
+        self.fill(index, packet.as_ptr(), plan);
+        Ok(join)
+    }
+
+    /// Spawns a task that any worker of the runtime may take.
+    ///
+    /// # Errors
+    ///
+    /// All slots taken.
+    pub(crate) fn spawn<W>(&self, work: W, plan: Plan) -> io::Result<JoinRef>
+    where
+        W: Work<Output: Send> + Send,
+    {
+        if !self.workers.has_many() || self.stopping.get() {
+            return self.spawn_local(work, plan);
+        }
+        let alive = self.slots.live() as usize + self.handle.mailbox.injected();
+        if alive >= self.slots.capacity() as usize {
+            return Err(too_many(self.slots.capacity()));
+        }
+        let (task, join) = InjectedTask::new(work, plan);
+        self.inject(task);
+        Ok(join)
+    }
+
+    /// Leaves a task for any worker, in this one's mailbox.
+    fn inject(&self, task: InjectedTask) {
+        let injected = self.workers.inject_on(self.position, task);
+        debug_assert!(injected.is_ok(), "a running worker owns its mailbox");
+    }
+
+    /// Takes one task of this worker's injector queue; whether there was one.
+    pub(super) fn accept_own(&self) -> bool {
+        let task = self.handle.mailbox.take_injected();
+        task.is_some_and(|task| self.accept(task))
+    }
+
+    /// Takes a task that was waiting for any worker; whether there was room. With
+    /// all slots taken, the task waits where it will be looked for again when one
+    /// of ours has ended.
+    pub(super) fn accept(&self, task: InjectedTask) -> bool {
+        let Some(index) = self.slots.alloc() else {
+            self.inject(task);
+            return false;
+        };
+        let slot = self.slots.slot(index);
+        let addr = self.addr(slot);
+        let (packet, plan) = task.into_parts();
+        // SAFETY: the packet lives: its task side is ours.
+        let known = unsafe { (*packet).set_identity(addr) };
+        self.fill(index, packet, plan);
+        if let Err(alias) = known {
+            self.with_extra(slot, |extra| extra.alias = Some(alias));
+            let asked = alias::place(alias, addr);
+            if asked.unparked {
+                slot.set(Flags::TOKEN);
+            }
+            if asked.cancelled {
+                slot.set(Flags::CANCELLED);
+            }
+        }
+        true
+    }
+
+    /// Fills a New slot and queues it.
+    fn fill(&self, index: u32, packet: *const Header, plan: Plan) {
+        let slot = self.slots.slot(index);
+        slot.packet.set(packet);
+        // SAFETY: the packet lives: its task side is the slot's now.
+        let polled = unsafe { (*packet).is_polled() };
+        match plan.stack {
+            _ if polled => slot.set(Flags::POLLED),
+            StackPlan::Dedicated(bytes) => {
+                slot.stack.set(bytes.div_ceil(PAGE) as u32);
+                if plan.own_tls.unwrap_or(self.own_tls) {
+                    slot.set(Flags::OWN_TLS);
+                }
+            }
+            StackPlan::Shared => slot.set(Flags::SHARED),
+        }
+        slot.site.set(self.sites.borrow_mut().intern(plan.site));
+        if plan.name.is_some() {
+            self.with_extra(slot, |extra| extra.name = plan.name);
+        }
+        if plan.unhooked {
+            slot.set(Flags::UNHOOKED);
+        }
+        if self.stopping.get() {
+            slot.set(Flags::CANCELLED);
+        }
+        self.handle.counters.spawned.add(1);
+        self.push(index);
+    }
+
+    /// Drops what locals a task has, the youngest first; also what the
+    /// destructors begin. Called by the coroutine; and once more when it is
+    /// gone, for what the destructor of a result that nobody joins has begun.
+    pub(super) fn end_locals(&self, slot: &Slot) {
+        while let Some(end) = self.take_youngest_local(slot) {
+            // A panic in a destructor was reported by the panic hook. It must
+            // not keep the others from their end.
+            contain(end);
+        }
+    }
+
+    #[inline]
+    fn take_youngest_local(&self, slot: &Slot) -> Option<impl FnOnce() + use<>> {
+        match slot.extra.get() {
+            0 => None,
+            _ => self.with_extra(slot, |extra| extra.locals.take_youngest()),
+        }
+    }
+}
