@@ -8,8 +8,8 @@ command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 export RUSTC_BOOTSTRAP=1
 for target in pool shared_bytes wheel scheduler hooks descriptors; do
     echo "==> $target"
-    cargo fuzz run -s none -a "$target" -- -max_total_time="$seconds"
+    cargo fuzz run -s none -a "$target" "tests/corpus/$target" -- -max_total_time="$seconds"
 done
 echo "==> switching"
 RUSTFLAGS="--cfg asan" ASAN_OPTIONS=detect_stack_use_after_return=0 \
-    cargo fuzz run switching --features sanitizer -- -max_total_time="$seconds"
+    cargo fuzz run switching --features sanitizer tests/corpus/switching -- -max_total_time="$seconds"

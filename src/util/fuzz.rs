@@ -63,7 +63,7 @@ pub(crate) fn seeds(run: impl Fn(&[u8])) {
 /// Runs the inputs that the fuzzer found worth keeping.
 #[cfg(test)]
 pub(crate) fn corpus(target: &str, run: impl Fn(&[u8])) {
-    let dir = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let dir = format!("{}/tests/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
     let mut files = 0;
     for entry in std::fs::read_dir(&dir).expect("the corpus is in the repository") {
         run(&std::fs::read(entry.unwrap().path()).unwrap());

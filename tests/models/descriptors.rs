@@ -37,7 +37,7 @@ fn random_operations() {
 #[test]
 fn the_corpus() {
     let _turn = turn();
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/descriptors");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/descriptors");
     let mut files = 0;
     for entry in std::fs::read_dir(dir).expect("the corpus is in the repository") {
         fd_ops::run(&std::fs::read(entry.unwrap().path()).unwrap());

@@ -32,7 +32,7 @@ fn random_operations() {
 
 #[test]
 fn the_corpus() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/hooks");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/hooks");
     let mut files = 0;
     for entry in std::fs::read_dir(dir).expect("the corpus is in the repository") {
         hook_ops::run(&std::fs::read(entry.unwrap().path()).unwrap());

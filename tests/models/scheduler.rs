@@ -31,7 +31,7 @@ fn random_operations() {
 
 #[test]
 fn the_corpus() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/scheduler");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/scheduler");
     let mut files = 0;
     for entry in std::fs::read_dir(dir).expect("the corpus is in the repository") {
         sched_ops::run(&std::fs::read(entry.unwrap().path()).unwrap());

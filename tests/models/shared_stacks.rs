@@ -42,7 +42,7 @@ fn random_operations_in_check_mode() {
 
 #[test]
 fn the_corpus() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/switching");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/switching");
     let mut files = 0;
     for entry in std::fs::read_dir(dir).expect("the corpus is in the repository") {
         shared_ops::run(&std::fs::read(entry.unwrap().path()).unwrap(), false);

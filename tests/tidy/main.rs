@@ -6,6 +6,7 @@
 //! left is searched word by word. `unsafe` without a `SAFETY` comment is
 //! clippy's to find.
 
+mod binaries;
 mod circles;
 mod citations;
 mod examples;
