@@ -37,7 +37,7 @@ use std::thread;
 use slab::Slab;
 
 use crate::block_on::block_on;
-use crate::sys::arrivals;
+use crate::sys::signal_relay;
 use crate::util::section::{Held, SectionMutex};
 
 /// Hang-up of the terminal; often used for "read the configuration again".
@@ -93,7 +93,7 @@ pub fn wait(signals: &[i32]) -> io::Result<i32> {
     watch(signals)?;
     let set = signals
         .iter()
-        .fold(0, |set, &signal| set | arrivals::bit(signal));
+        .fold(0, |set, &signal| set | signal_relay::bit(signal));
     Ok(block_on(Arrival { set, place: None }))
 }
 
@@ -127,18 +127,18 @@ fn desk() -> Held<MutexGuard<'static, Desk>> {
 fn watch(signals: &[i32]) -> io::Result<()> {
     let mut desk = desk();
     if !desk.served {
-        arrivals::prepare()?;
+        signal_relay::prepare()?;
         thread::Builder::new()
             .name("crore-signals".into())
             .spawn(|| {
                 loop {
-                    deliver(arrivals::next());
+                    deliver(signal_relay::take());
                 }
             })?;
         desk.served = true;
     }
     for &signal in signals {
-        arrivals::note(signal)?;
+        signal_relay::relay(signal)?;
     }
     Ok(())
 }

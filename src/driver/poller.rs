@@ -46,7 +46,8 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::clock::TimeSource;
 use crate::sys::errno::{EBADF, ENOENT, ENOMEM, ENOSPC, EPERM};
-use crate::sys::fd::{EventFd, TimerFd, is_tcp_stream};
+use crate::sys::fd::{EventFd, TimerFd};
+use crate::sys::sockopt::is_tcp_stream;
 
 /// What the workers of a runtime wait with.
 pub(crate) trait Backend: Debug + Send + Sync + RefUnwindSafe {

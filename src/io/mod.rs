@@ -64,23 +64,28 @@ fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     let Some(cx) = Cx::current() else {
         return sys::ready::poll(fd, write, None).map(drop);
     };
-    while !sys::ready::poll(fd, write, Some(Instant::now()))? {
+    loop {
+        plain(cx.check())?;
+        let ready = sys::ready::poll(fd, write, Some(Instant::now()))?;
+        cx.spend();
+        if ready {
+            return Ok(());
+        }
         cx.drained(fd.as_raw_fd(), dir);
         wait(cx, fd, dir)?;
     }
-    Ok(())
+}
+
+fn wait(cx: Cx, fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
+    plain(cx.wait(fd.as_raw_fd(), dir, None))
 }
 
 /// What the scheduler tells apart from a caller's own time limit is plain
 /// `TimedOut` to users.
-fn wait(cx: Cx, fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
-    cx.wait(fd.as_raw_fd(), dir, None).map_err(|error| {
-        let late = error.raw_os_error() == Some(errno::ETIME);
-        if late {
-            io::Error::from_raw_os_error(errno::ETIMEDOUT)
-        } else {
-            error
-        }
+fn plain(result: io::Result<()>) -> io::Result<()> {
+    result.map_err(|error| match error.raw_os_error() {
+        Some(errno::ETIME) => io::Error::from_raw_os_error(errno::ETIMEDOUT),
+        _ => error,
     })
 }
 

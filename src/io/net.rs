@@ -3,8 +3,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
-use super::{Io, park};
+use super::{Io, park, plain};
 use crate::driver::Direction;
+use crate::sched::Cx;
 use crate::sys;
 use std::os::fd::AsFd;
 
@@ -74,7 +75,11 @@ impl Io<TcpStream> {
     ///
     /// As for [`TcpStream::connect`], and as for [`writable`](super::writable).
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = Self::born_nonblocking(TcpStream::from(sys::ready::start_connect(&addr)?));
+        if let Some(cx) = Cx::current() {
+            plain(cx.check())?;
+        }
+        let socket = sys::ready::start_connect(&addr)?;
+        let stream = Self::born_nonblocking(TcpStream::from(socket));
         loop {
             // Asking may be early: a socket that has no peer and no error yet
             // is still on its way.

@@ -75,7 +75,7 @@ impl<T: AsFd> Io<T> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(inner: T) -> io::Result<Self> {
-        let was_blocking = !sys::ready::set_nonblocking(inner.as_fd(), true)?;
+        let was_blocking = !sys::fd::set_nonblocking(inner.as_fd(), true)?;
         let registration = Registration(inner.as_fd().as_raw_fd());
         Ok(Self {
             registration,
@@ -110,7 +110,7 @@ impl<T: AsFd> Io<T> {
     /// ```
     pub fn into_inner(self) -> io::Result<T> {
         if self.was_blocking {
-            sys::ready::set_nonblocking(self.inner.as_fd(), false)?;
+            sys::fd::set_nonblocking(self.inner.as_fd(), false)?;
         }
         let Self {
             registration,

@@ -1,11 +1,11 @@
 //! Descriptors: what they are, and the timer and the counter that are some.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-use super::syscall::{six, syscall};
+use super::syscall::{sys, to_io};
 
 /// A one-shot timer on the monotonic clock that epoll can watch.
 ///
@@ -64,8 +64,8 @@ impl AsRawFd for TimerFd {
 
 /// A counter that epoll can watch: what one thread writes ends another's sleep.
 ///
-/// It is never read: an edge-triggered poll reports each write, and no machine
-/// lives to see it full.
+/// An edge-triggered poll reports each write, so it need not be read; and no
+/// machine lives to see it full.
 #[derive(Debug)]
 pub(crate) struct EventFd {
     fd: OwnedFd,
@@ -73,24 +73,28 @@ pub(crate) struct EventFd {
 
 impl EventFd {
     pub(crate) fn new() -> io::Result<Self> {
-        // SAFETY: eventfd takes no pointers.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: a descriptor that was made above and that nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: no pointers.
+        let fd = to_io(unsafe { sys!(SYS_eventfd2, 0, libc::EFD_CLOEXEC) })?;
+        // SAFETY: made just now, and nobody else's.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
         Ok(Self { fd })
     }
 
-    /// Past the hooks: the write is the runtime's own, not that of the
-    /// coroutine that causes it.
+    /// Ends a wait, now or the next one. May be called anywhere: in a coroutine
+    /// with locks held, and in a signal handler.
     pub(crate) fn signal(&self) {
-        let one = 1u64;
-        let args = six([self.fd.as_raw_fd() as usize, (&raw const one).addr(), 8]);
-        // SAFETY: eight bytes that can be read, as long as the call takes.
-        let written = unsafe { syscall(libc::SYS_write, args) };
-        debug_assert_eq!(written, Ok(8), "an open eventfd can be written");
+        let one = 1_u64;
+        // SAFETY: a live value of eight bytes. (It does not block: nobody writes
+        // 2⁶⁴ times.)
+        let _ = unsafe { sys!(SYS_write, self.fd.as_raw_fd(), &raw const one, 8) };
+    }
+
+    /// Blocks the thread, not just a coroutine, until somebody has notified since
+    /// the last wait. May return early.
+    pub(crate) fn wait(&self) {
+        let mut count = 0_u64;
+        // SAFETY: a live place of eight bytes.
+        let _ = unsafe { sys!(SYS_read, self.fd.as_raw_fd(), &raw mut count, 8) };
     }
 }
 
@@ -100,106 +104,81 @@ impl AsRawFd for EventFd {
     }
 }
 
-/// Whether `fd` is a TCP connection (or listener). Anything else, a closed
-/// descriptor included, is not.
-pub(crate) fn is_tcp_stream(fd: RawFd) -> bool {
-    // A raw IP socket may have TCP's protocol number, and other families
-    // have other meanings for it.
-    socket_option(fd, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
-        && socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_STREAM)
-        && matches!(
-            socket_option(fd, libc::SO_DOMAIN),
-            Some(libc::AF_INET | libc::AF_INET6)
-        )
-}
-
-/// An integer option of a socket; `None` if `fd` is no socket.
-fn socket_option(fd: RawFd, option: libc::c_int) -> Option<libc::c_int> {
-    let mut value: libc::c_int = 0;
-    let mut len = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: `value` and `len` are valid for writes, and `len` is the size
-    // of `value`.
-    let result = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::SOL_SOCKET,
-            option,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
+/// Switches `O_NONBLOCK` of the open file and returns what it was.
+///
+/// # Errors
+///
+/// What `fcntl` says.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, yes: bool) -> io::Result<bool> {
+    let check = |result| match result {
+        0.. => Ok(result),
+        _ => Err(io::Error::last_os_error()),
     };
-    (result == 0).then_some(value)
+    // SAFETY: F_GETFL takes no pointer.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    let was = flags & libc::O_NONBLOCK != 0;
+    if was != yes {
+        // SAFETY: F_SETFL takes no pointer.
+        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags ^ libc::O_NONBLOCK) })?;
+    }
+    Ok(was)
 }
 
 /// Descriptors behind the back of every hook, for tests.
 #[cfg(test)]
 pub(crate) mod unseen {
-    use super::{FromRawFd, OwnedFd, RawFd, io};
+    use std::os::fd::IntoRawFd;
 
-    fn check(result: libc::c_long) -> io::Result<RawFd> {
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(result as RawFd)
-        }
-    }
+    use super::{AsRawFd, FromRawFd, OwnedFd, RawFd, sys};
 
     /// Closes by the system call itself.
     pub(crate) fn close(fd: OwnedFd) {
-        use std::os::fd::IntoRawFd;
         // SAFETY: the descriptor is ours, and given up.
-        check(unsafe { libc::syscall(libc::SYS_close, fd.into_raw_fd()) }).unwrap();
+        unsafe { sys!(SYS_close, fd.into_raw_fd()) }.unwrap();
     }
 
     /// Makes `target`'s number mean the file of `source`.
     pub(crate) fn replace(source: &OwnedFd, target: &OwnedFd) {
-        use std::os::fd::AsRawFd;
         // SAFETY: both are open and ours; dup3 takes no pointers.
-        check(unsafe { libc::syscall(libc::SYS_dup3, source.as_raw_fd(), target.as_raw_fd(), 0) })
-            .unwrap();
+        unsafe { sys!(SYS_dup3, source.as_raw_fd(), target.as_raw_fd(), 0) }.unwrap();
     }
 
     /// A second descriptor of `source`'s file with a number that was free.
     pub(crate) fn open_as(source: &OwnedFd, number: RawFd) -> OwnedFd {
-        use std::os::fd::AsRawFd;
         // SAFETY: no pointers; the caller's number is free.
-        let fd = unsafe { libc::syscall(libc::SYS_dup3, source.as_raw_fd(), number, 0) };
+        let fd = unsafe { sys!(SYS_dup3, source.as_raw_fd(), number, 0) }.unwrap();
         // SAFETY: made just now.
-        unsafe { OwnedFd::from_raw_fd(check(fd).unwrap()) }
+        unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
     }
 
     /// An eventfd, not blocking.
     pub(crate) fn eventfd() -> OwnedFd {
         // SAFETY: no pointers.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        let fd = unsafe { sys!(SYS_eventfd2, 0, libc::EFD_NONBLOCK) }.unwrap();
         // SAFETY: made just now.
-        unsafe { OwnedFd::from_raw_fd(check(fd.into()).unwrap()) }
+        unsafe { OwnedFd::from_raw_fd(fd as RawFd) }
     }
 
     /// Sends one byte of urgent data.
     pub(crate) fn send_urgent(fd: RawFd, byte: u8) {
+        let place = &raw const byte;
         // SAFETY: one readable byte.
-        let sent = unsafe { libc::send(fd, (&raw const byte).cast(), 1, libc::MSG_OOB) };
-        assert_eq!(sent, 1);
+        let sent = unsafe { sys!(SYS_sendto, fd, place, 1, libc::MSG_OOB, 0, 0) };
+        assert_eq!(sent, Ok(1));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, UdpSocket};
-    use std::os::unix::net::UnixStream;
+    use std::os::fd::AsFd;
 
     #[test]
-    fn only_tcp_is_tcp() {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let (unix, _) = UnixStream::pair().unwrap();
-        let (pipe, _) = io::pipe().unwrap();
-        assert!(is_tcp_stream(tcp.as_raw_fd()));
-        assert!(!is_tcp_stream(udp.as_raw_fd()));
-        assert!(!is_tcp_stream(unix.as_raw_fd()));
-        assert!(!is_tcp_stream(pipe.as_raw_fd()));
-        assert!(!is_tcp_stream(-1));
+    fn the_flag_is_switched_and_reported() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!set_nonblocking(a.as_fd(), true).unwrap());
+        assert!(set_nonblocking(a.as_fd(), true).unwrap());
+        assert!(set_nonblocking(a.as_fd(), false).unwrap());
+        assert!(!set_nonblocking(a.as_fd(), false).unwrap());
     }
 }

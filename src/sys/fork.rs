@@ -106,6 +106,7 @@ pub(crate) fn end_child(code: i32) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::syscall::sys;
 
     #[test]
     fn only_the_child_has_another_generation() {
@@ -121,7 +122,8 @@ mod tests {
         assert!(pid > 0);
         let mut status = 0;
         // SAFETY: our own child, a valid place for its status.
-        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        let waited = unsafe { sys!(SYS_wait4, pid, &raw mut status, 0, 0) };
+        assert_eq!(waited, Ok(pid as usize));
         assert!(
             libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7,
             "{status:#x}"

@@ -4,13 +4,15 @@
 //! get `io::Result`s and plain types. Does not live here: any knowledge of
 //! coroutines, stacks or readiness.
 
-pub(crate) mod arrivals;
 pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod mem;
 pub(crate) mod ready;
 pub(crate) mod signal;
+pub(crate) mod signal_relay;
+pub(crate) mod sockopt;
+pub(crate) mod stat;
 pub(crate) mod syscall;
 #[cfg(test)]
 pub(crate) mod testing;

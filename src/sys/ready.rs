@@ -1,26 +1,21 @@
-//! Readiness of descriptors: the non-blocking flag, `poll`, and a socket that
-//! has begun to connect. Does not live here: waiting that parks a coroutine.
+//! Readiness of descriptors: `poll`, and a socket that has begun to connect. Does
+//! not live here: waiting that parks a coroutine.
 
-use std::io;
-use std::mem::size_of;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
+use std::{io, ptr};
 
-/// Switches `O_NONBLOCK` of the open file and returns what it was.
-///
-/// # Errors
-///
-/// What `fcntl` says.
-pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, yes: bool) -> io::Result<bool> {
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    let was = flags & libc::O_NONBLOCK != 0;
-    if was != yes {
-        // SAFETY: F_SETFL takes no pointer.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags ^ libc::O_NONBLOCK) })?;
+use super::syscall::{Answer, sys, to_io, uninterrupted};
+
+/// What holds of `fd` now, of `events` and errors; `events` if there is no answer:
+/// the call itself will say what is wrong.
+pub(crate) fn poll_now(fd: RawFd, events: i16) -> i16 {
+    let mut entry = pollfd(fd, events);
+    match uninterrupted(|| ppoll(&mut entry, Some(Duration::ZERO))) {
+        Ok(_) => entry.revents,
+        Err(_) => events,
     }
-    Ok(was)
 }
 
 /// Blocks the thread until `fd` is readable (or writable), has hung up or has
@@ -31,32 +26,33 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, yes: bool) -> io::Result<bool>
 ///
 /// What `poll` says, and `EBADF` for a descriptor that is not open.
 pub(crate) fn poll(fd: BorrowedFd<'_>, write: bool, deadline: Option<Instant>) -> io::Result<bool> {
-    let mut entry = libc::pollfd {
-        fd: fd.as_raw_fd(),
-        events: if write { libc::POLLOUT } else { libc::POLLIN },
+    let events = if write { libc::POLLOUT } else { libc::POLLIN };
+    let mut entry = pollfd(fd.as_raw_fd(), events);
+    let left = || deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let ready = to_io(uninterrupted(|| ppoll(&mut entry, left())))?;
+    if entry.revents & libc::POLLNVAL != 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    Ok(ready > 0)
+}
+
+fn pollfd(fd: RawFd, events: i16) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events,
         revents: 0,
-    };
-    loop {
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        // SAFETY: one entry, which lives across the call.
-        match check(unsafe { libc::poll(&raw mut entry, 1, millis(left)) }) {
-            Ok(0) if left == Some(Duration::ZERO) => return Ok(false),
-            Ok(0) => {}
-            Ok(_) if entry.revents & libc::POLLNVAL != 0 => {
-                return Err(io::Error::from_raw_os_error(libc::EBADF));
-            }
-            Ok(_) => return Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
     }
 }
 
-/// Rounded up: never wakes before the deadline, never spins short of it.
-fn millis(left: Option<Duration>) -> libc::c_int {
-    let Some(left) = left else { return -1 };
-    let up = left.as_nanos().div_ceil(1_000_000);
-    libc::c_int::try_from(up).unwrap_or(libc::c_int::MAX)
+fn ppoll(entry: &mut libc::pollfd, limit: Option<Duration>) -> Answer {
+    let mut limit = limit.map(|limit| libc::timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    // The kernel writes the rest of the time back.
+    let limit = limit.as_mut().map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: one entry, and null or a time; both live across the call.
+    unsafe { sys!(SYS_ppoll, ptr::from_mut(entry), 1, limit, 0, 0) }
 }
 
 /// A non-blocking TCP socket on its way to `addr`: connected when it is
@@ -73,7 +69,7 @@ pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
     };
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
-    let raw = check(unsafe { libc::socket(family, kind, 0) })?;
+    let raw = to_io(unsafe { sys!(SYS_socket, family, kind, 0) })? as RawFd;
     // SAFETY: a fresh descriptor that nobody else owns.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
     let result = match addr {
@@ -102,28 +98,14 @@ pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
         }
     };
     match result {
-        Err(e) if e.raw_os_error() != Some(libc::EINPROGRESS) => Err(e),
-        _ => Ok(socket),
+        Ok(_) | Err(libc::EINPROGRESS) => Ok(socket),
+        Err(code) => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
-fn connect<A>(socket: libc::c_int, name: &A) -> io::Result<libc::c_int> {
+fn connect<A>(socket: RawFd, name: &A) -> Answer {
     // SAFETY: `name` is a socket address of exactly this length.
-    check(unsafe {
-        libc::connect(
-            socket,
-            std::ptr::from_ref(name).cast(),
-            size_of::<A>() as libc::socklen_t,
-        )
-    })
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result >= 0 {
-        Ok(result)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    unsafe { sys!(SYS_connect, socket, ptr::from_ref(name), size_of::<A>()) }
 }
 
 #[cfg(test)]
@@ -131,15 +113,6 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::fd::AsFd;
-
-    #[test]
-    fn the_flag_is_switched_and_reported() {
-        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(!set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), false).unwrap());
-        assert!(!set_nonblocking(a.as_fd(), false).unwrap());
-    }
 
     #[test]
     fn poll_sees_bytes_and_deadlines() {

@@ -8,6 +8,8 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::{io, ptr};
 
+use super::syscall::{errno, set_errno, sys};
+
 /// The fault signals that a touched guard page raises: `SIGSEGV` on Linux;
 /// `SIGBUS` is raised for some mappings and on other systems.
 pub(crate) const FAULTS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
@@ -152,13 +154,9 @@ pub(crate) fn abort() -> ! {
 /// Runs `f` and puts `errno` back: a handler must not change it under the
 /// code that it interrupts.
 pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: the thread's own errno, valid as long as the thread.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let before = unsafe { errno.read() };
+    let before = errno();
     let result = f();
-    // SAFETY: as above.
-    unsafe { errno.write(before) };
+    set_errno(before);
     result
 }
 
@@ -171,57 +169,15 @@ pub(crate) fn thread_name(buffer: &mut [u8; 16]) -> &str {
 }
 
 /// Writes all of `bytes` to standard error, or as much as it takes.
-///
-/// An instruction instead of libc's `write`, which is hooked: a handler must
-/// neither park a coroutine nor resolve symbols.
 pub(crate) fn write_stderr(mut bytes: &[u8]) {
     while !bytes.is_empty() {
-        let written = raw_write(libc::STDERR_FILENO, bytes);
-        if written == -(libc::EINTR as isize) {
-            continue;
-        }
-        match usize::try_from(written) {
-            Ok(1..) => bytes = &bytes[written as usize..],
+        // SAFETY: the slice's bytes, which are only read.
+        match unsafe { sys!(SYS_write, libc::STDERR_FILENO, bytes.as_ptr(), bytes.len()) } {
+            Err(libc::EINTR) => {}
+            Ok(written @ 1..) => bytes = &bytes[written..],
             _ => return,
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn raw_write(fd: c_int, bytes: &[u8]) -> isize {
-    let result;
-    // SAFETY: write(fd, bytes, len) reads the slice and nothing else; the
-    // instruction clobbers rcx and r11 and leaves the stack alone.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            inlateout("rax") libc::SYS_write as isize => result,
-            in("rdi") fd as isize,
-            in("rsi") bytes.as_ptr(),
-            in("rdx") bytes.len(),
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack, readonly),
-        );
-    }
-    result
-}
-
-#[cfg(target_arch = "aarch64")]
-fn raw_write(fd: c_int, bytes: &[u8]) -> isize {
-    let result;
-    // SAFETY: write(fd, bytes, len) reads the slice and nothing else.
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            in("x8") libc::SYS_write as isize,
-            inlateout("x0") fd as isize => result,
-            in("x1") bytes.as_ptr(),
-            in("x2") bytes.len(),
-            options(nostack, readonly),
-        );
-    }
-    result
 }
 
 /// The stack on which this thread's `SA_ONSTACK` handlers run.

@@ -1,9 +1,10 @@
-//! System calls without libc, and errno.
+//! Bare system calls, and errno: this crate's way into the kernel that does not lead
+//! through libc's symbols, which are hooks.
 //!
-//! Inside a coroutine the hooks talk to the kernel directly: no cancellation
-//! points, no errno, no way back into a hook. [`syscall`] is the only place.
+//! No cancellation points, no errno, no way back into a hook.
 
 use std::ffi::c_int;
+use std::io;
 
 /// A positive error number of the kernel.
 pub(crate) type Errno = c_int;
@@ -12,19 +13,16 @@ pub(crate) type Errno = c_int;
 pub(crate) type Answer = Result<usize, Errno>;
 
 /// The kernel's `sizeof(sigset_t)`, which is not libc's.
-#[cfg(feature = "hook")]
 pub(crate) const KERNEL_SIGSET_BYTES: usize = 8;
 
 /// Makes a system call; arguments are widened as C would widen them.
 ///
 /// Must stand inside `unsafe`: the call's own contract is the caller's.
-#[cfg(feature = "hook")]
 macro_rules! sys {
     ($number:ident $(, $arg:expr)* $(,)?) => {
         $crate::sys::syscall::syscall(libc::$number, $crate::sys::syscall::six([$($arg as usize),*]))
     };
 }
-#[cfg(feature = "hook")]
 pub(crate) use sys;
 
 /// Fills up with zeros.
@@ -51,7 +49,7 @@ pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
 /// Lets other threads run.
 pub(crate) fn sched_yield() {
     // SAFETY: no arguments, no memory.
-    let _ = unsafe { syscall(libc::SYS_sched_yield, six([])) };
+    let _ = unsafe { sys!(SYS_sched_yield) };
 }
 
 /// Asks again as long as signals interrupt: a question that does not wait can
@@ -104,6 +102,18 @@ unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     result
 }
 
+/// An answer as std's types have it.
+pub(crate) fn to_io(answer: Answer) -> io::Result<usize> {
+    answer.map_err(io::Error::from_raw_os_error)
+}
+
+/// The kernel's number of this thread: never 0, and the same for all its coroutines,
+/// also those with thread-locals of their own.
+pub(crate) fn tid() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { sys!(SYS_gettid) }.map_or(0, |tid| tid as u32)
+}
+
 /// The thread's errno.
 pub(crate) fn errno() -> Errno {
     // SAFETY: libc's own thread-local.
@@ -136,7 +146,7 @@ pub(crate) fn answer_int(answer: Answer, saved: Errno) -> c_int {
     answer_c(answer, saved) as c_int
 }
 
-#[cfg(all(test, feature = "hook"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,7 @@ mod binaries;
 mod circles;
 mod citations;
 mod examples;
+mod hooks;
 mod pages;
 mod rooms;
 mod text;

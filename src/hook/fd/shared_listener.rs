@@ -20,8 +20,8 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::hook::fd::cache;
-use crate::hook::wait::retry::socket_number;
-use crate::sys::syscall::{errno, set_errno, sys};
+use crate::sys::sockopt::{cookie, listens};
+use crate::sys::syscall::{errno, set_errno, sys, tid};
 
 const PLACES: usize = 256;
 
@@ -48,17 +48,14 @@ impl Acceptor {
     }
 }
 
-/// The kernel's number of this thread: the same for all its coroutines, those
-/// with thread-locals of their own, too. Never 0.
+/// The kernel's number of this thread, asked for once.
 fn thread() -> u32 {
     thread_local! {
         static OWN: Cell<u32> = const { Cell::new(0) };
     }
     OWN.with(|own| {
         if own.get() == 0 {
-            // SAFETY: no arguments.
-            let tid = unsafe { sys!(SYS_gettid) };
-            own.set(tid.expect("every thread has a number") as u32);
+            own.set(tid());
         }
         own.get()
     })
@@ -80,8 +77,7 @@ fn make_ours(fd: RawFd) {
     let Ok(flags) = (unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }) else {
         return;
     };
-    let listens = socket_number(fd, libc::SO_ACCEPTCONN) == Ok(1);
-    if flags & libc::O_NONBLOCK as usize != 0 || !listens {
+    if flags & libc::O_NONBLOCK as usize != 0 || !listens(fd) {
         return;
     }
     let Some(cookie) = cookie(fd) else { return };
@@ -133,23 +129,4 @@ fn find(fd: RawFd) -> Option<&'static AtomicU64> {
     OURS[..USED.load(Ordering::Acquire)]
         .iter()
         .find(|place| place.load(Ordering::Relaxed) == cookie)
-}
-
-/// What tells a socket from all others that ever were; `None` for other files.
-fn cookie(fd: RawFd) -> Option<u64> {
-    let (mut cookie, mut len) = (0u64, size_of::<u64>() as libc::socklen_t);
-    // SAFETY: a place of eight bytes, and its length.
-    unsafe {
-        sys!(
-            SYS_getsockopt,
-            fd,
-            libc::SOL_SOCKET,
-            libc::SO_COOKIE,
-            &raw mut cookie,
-            &raw mut len
-        )
-    }
-    .ok()
-    .filter(|_| cookie != 0)
-    .map(|_| cookie)
 }

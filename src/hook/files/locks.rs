@@ -6,7 +6,6 @@
 //! kernel does not see who waits for whom, so no call fails with `EDEADLK`.
 
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use libc::off_t;
@@ -16,7 +15,8 @@ use crate::hook::libc::{hook, next};
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine};
 use crate::sched::Cx;
-use crate::sys::syscall::{Errno, sys};
+use crate::sys::stat::identity;
+use crate::sys::syscall::sys;
 
 hook!(
     next_or(SYS_flock),
@@ -131,24 +131,4 @@ pub(crate) unsafe fn lock_record(
         }
         answer => answer,
     })
-}
-
-/// Which file it is.
-fn identity(fd: RawFd) -> Result<(u64, u64), Errno> {
-    stat(fd).map(|stat| (stat.st_dev, stat.st_ino))
-}
-
-/// `fstat`.
-pub(crate) fn stat(fd: RawFd) -> Result<libc::stat, Errno> {
-    let mut stat = MaybeUninit::<libc::stat>::zeroed();
-    // SAFETY: a place for the answer; zeros are a valid `stat`.
-    unsafe {
-        sys!(SYS_fstat, fd, stat.as_mut_ptr())?;
-        Ok(stat.assume_init())
-    }
-}
-
-/// The kind of file: `S_IFREG` and so on; 0 for what is not open.
-pub(crate) fn kind(fd: RawFd) -> libc::mode_t {
-    stat(fd).map_or(0, |stat| stat.st_mode & libc::S_IFMT)
 }

@@ -14,8 +14,8 @@ use crate::hook::fd::lifecycle;
 use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine};
-use crate::hook::wait::retry::poll_now;
 use crate::sched::Cx;
+use crate::sys::ready::poll_now;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 hook!(

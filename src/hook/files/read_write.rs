@@ -7,15 +7,16 @@ use libc::{iovec, size_t, ssize_t};
 
 use crate::driver::Direction;
 use crate::hook::fd::cache;
-use crate::hook::files::locks::kind;
 use crate::hook::files::position_lock;
 use crate::hook::files::positioned::{Access, HERE};
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{cancellable, in_coroutine, uncancellable};
-use crate::hook::wait::retry::{Mode, event, poll_now};
+use crate::hook::wait::retry::{Mode, event};
 use crate::hook::wait::shallow;
 use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
+use crate::sys::ready::poll_now;
+use crate::sys::stat::kind;
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys, syscall};
 
 /// `read`/`write` on any descriptor: `preadv2`/`pwritev2` at the file's own

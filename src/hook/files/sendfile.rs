@@ -17,13 +17,14 @@ use std::os::fd::RawFd;
 use libc::{size_t, ssize_t};
 
 use crate::driver::Direction;
-use crate::hook::files::locks::kind;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{
     cancellable, in_coroutine, on_helper, park_until_ready, uncancellable,
 };
-use crate::hook::wait::retry::{WaitContext, is_nonblocking, poll_now, until_done};
+use crate::hook::wait::retry::{WaitContext, is_nonblocking, until_done};
 use crate::sched::Cx;
+use crate::sys::ready::poll_now;
+use crate::sys::stat::kind;
 use crate::sys::syscall::{Answer, Errno, errno, sys};
 
 /// Bytes that are on their way at one time: what a pipe holds.

@@ -13,10 +13,10 @@ use crate::hook::libc::hook;
 use crate::hook::poll::poll;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
-use crate::hook::wait::retry::{
-    Mode, WaitContext, poll_now, socket_number, time_limit, until_done,
-};
+use crate::hook::wait::retry::{Mode, WaitContext, time_limit, until_done};
 use crate::sched::Cx;
+use crate::sys::ready::poll_now;
+use crate::sys::sockopt::{self, listens};
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
 
 hook!(
@@ -96,6 +96,7 @@ unsafe fn accept_in_coroutine(
     let mut context = WaitContext::new(fd, Direction::Read);
     let accepted = cancellable(cx, || {
         until_done(cx, &mut context, true, |mode| {
+            // What does not listen is left to `accept4`, which refuses it at once.
             if mode == Mode::NoWait && poll_now(fd, libc::POLLIN) == 0 && listens(fd) {
                 return Err(libc::EAGAIN);
             }
@@ -104,11 +105,6 @@ unsafe fn accept_in_coroutine(
         })
     });
     lifecycle::began(accepted)
-}
-
-/// What does not listen is left to `accept4`, which refuses it at once.
-fn listens(fd: RawFd) -> bool {
-    socket_number(fd, libc::SO_ACCEPTCONN) == Ok(1)
 }
 
 hook!(
@@ -149,7 +145,7 @@ unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: so
                 // result and moves the socket's state as a blocking call would.
                 return without_waiting(fd, flags, plain);
             }
-            match socket_number(fd, libc::SO_ERROR)? {
+            match sockopt::number(fd, libc::SO_ERROR)? {
                 0 => Ok(0),
                 code => Err(code),
             }

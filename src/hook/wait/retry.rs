@@ -14,9 +14,7 @@
 //! Nothing here knows which call it is. What a call does to the kernel is a
 //! closure over a [`Mode`]; what time-outs mean is in [`WaitContext`].
 
-use std::ffi::{c_int, c_void};
 use std::io;
-use std::mem::size_of;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
@@ -27,7 +25,8 @@ use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::code;
 use crate::hook::wait::clock::after;
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, sys, uninterrupted};
+use crate::sys::sockopt;
+use crate::sys::syscall::{Answer, Errno, sys};
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,8 +145,8 @@ fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
 }
 
 fn fills_peer_queue(fd: RawFd) -> bool {
-    socket_number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
-        && socket_number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
+    sockopt::number(fd, libc::SO_DOMAIN) == Ok(libc::AF_UNIX)
+        && sockopt::number(fd, libc::SO_TYPE) != Ok(libc::SOCK_STREAM)
 }
 
 /// No event tells when to write again.
@@ -161,51 +160,7 @@ pub(crate) fn time_limit(fd: RawFd, dir: Direction) -> Option<Duration> {
         Direction::Read => libc::SO_RCVTIMEO,
         Direction::Write => libc::SO_SNDTIMEO,
     };
-    // SAFETY: any bytes are two longs.
-    let time = unsafe {
-        socket_option(
-            fd,
-            name,
-            libc::timeval {
-                tv_sec: 0,
-                tv_usec: 0,
-            },
-        )
-    }
-    .ok()?;
-    let limit = Duration::new(
-        time.tv_sec.try_into().ok()?,
-        u32::try_from(time.tv_usec).ok()? * 1000,
-    );
-    (!limit.is_zero()).then_some(limit)
-}
-
-/// Reads an option of level `SOL_SOCKET` into `value`.
-///
-/// # Safety
-///
-/// - Any bytes are a valid `T`.
-unsafe fn socket_option<T>(fd: RawFd, name: c_int, mut value: T) -> Result<T, Errno> {
-    let mut len = size_of::<T>() as libc::socklen_t;
-    let place: *mut c_void = (&raw mut value).cast();
-    // SAFETY: a place of `len` bytes, in which the caller allows any bytes.
-    unsafe {
-        sys!(
-            SYS_getsockopt,
-            fd,
-            libc::SOL_SOCKET,
-            name,
-            place,
-            &raw mut len
-        )
-    }?;
-    Ok(value)
-}
-
-/// Reads a whole-number option of level `SOL_SOCKET`.
-pub(crate) fn socket_number(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
-    // SAFETY: any bytes are an int.
-    unsafe { socket_option(fd, name, 0) }
+    sockopt::time_limit(fd, name)
 }
 
 /// How a park ended.
@@ -306,26 +261,6 @@ fn not_woken(error: io::Error) -> Result<Parked, Errno> {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),
         code => Err(code),
-    }
-}
-
-/// What `poll` says of `fd` now: the events that hold, or 0.
-pub(crate) fn poll_now(fd: RawFd, events: libc::c_short) -> libc::c_short {
-    let mut entry = libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
-    let zero = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let at = &raw mut entry;
-    // SAFETY: one entry and a time, both live across the call.
-    match uninterrupted(|| unsafe { sys!(SYS_ppoll, at, 1, &raw const zero, 0, 0) }) {
-        Ok(_) => entry.revents,
-        // No answer: let the call itself say what is wrong.
-        Err(_) => events,
     }
 }
 

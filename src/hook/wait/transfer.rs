@@ -19,8 +19,10 @@ use std::os::fd::RawFd;
 use libc::iovec;
 
 use crate::driver::Direction;
-use crate::hook::wait::retry::{Mode, WaitContext, poll_now, socket_number, until_done};
+use crate::hook::wait::retry::{Mode, WaitContext, until_done};
 use crate::sched::Cx;
+use crate::sys::ready::poll_now;
+use crate::sys::sockopt;
 use crate::sys::syscall::Answer;
 
 /// The most buffers that the kernel takes in one call (`UIO_MAXIOV`).
@@ -49,7 +51,7 @@ impl Transfer {
         let collect = flags & libc::MSG_WAITALL != 0
             && flags & libc::MSG_PEEK == 0
             && !control
-            && socket_number(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+            && sockopt::number(fd, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
         Self {
             fd,
             dir: Direction::Read,

@@ -5,8 +5,8 @@ use std::ptr;
 
 use super::block::{Glibc, word};
 use super::check::glibc;
-use super::futex;
 use super::thread_pointer::{Offset, ThreadPointer};
+use crate::sys::syscall;
 
 /// Runs `f` while the running block has the kernel's number of this thread,
 /// for functions of libc that hand it on to the kernel.
@@ -23,7 +23,7 @@ pub(crate) unsafe fn with_kernel_tid<R>(f: impl FnOnce() -> R) -> R {
     // number is right for them.
     unsafe {
         let own = tid.read();
-        tid.write_volatile(futex::tid());
+        tid.write_volatile(syscall::tid());
         let result = f();
         tid.write_volatile(own);
         result

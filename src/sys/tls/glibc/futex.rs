@@ -17,12 +17,6 @@ pub(super) fn wake(word: &AtomicU32, count: u32) {
     unsafe { call(word, libc::FUTEX_WAKE, count) };
 }
 
-/// The kernel's number of this thread.
-pub(super) fn tid() -> u32 {
-    // SAFETY: no arguments.
-    unsafe { syscall(libc::SYS_gettid, six([])) }.map_or(0, |tid| tid as u32)
-}
-
 /// # Safety
 ///
 /// - As for the operation.

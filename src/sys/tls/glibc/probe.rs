@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{mem, ptr};
 
 use super::Refusal;
-use super::futex::{self, Latch};
+use super::futex::Latch;
 use super::layout::GlibcLayout;
 use super::list::ThreadLists;
 use super::thread_pointer::thread_pointer;
 use crate::sys::mem::{PAGE, Reserve};
-use crate::sys::syscall::sched_yield;
+use crate::sys::syscall::{self, sched_yield};
 
 /// What one of the two saw of itself.
 #[derive(Debug, Default)]
@@ -183,7 +183,7 @@ extern "C" fn model(shared: *mut c_void) -> *mut c_void {
     // SAFETY: `maker` leaves it to this thread until `written` is up.
     let seen = unsafe { &mut *shared.seen.load(Ordering::Acquire) };
     seen.pointer = thread_pointer();
-    seen.tid = futex::tid();
+    seen.tid = syscall::tid();
     let libc = seen.pointer.wrapping_add_signed(shared.layout.libc.0);
     let mut look = |snapshot: usize| {
         copy(seen.pointer, &mut seen.at[snapshot].thread);

@@ -15,9 +15,8 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
-use super::futex::tid;
 use super::thread_pointer::{Offset, ThreadPointer, thread_pointer};
-use crate::sys::syscall::{six, syscall};
+use crate::sys::syscall::{six, syscall, tid};
 use crate::sys::tls::{FIRST_NUMBER, MAX_THREADS};
 
 /// glibc's `SIGSETXID`: `sigaction` of libc does not let anybody have it.
