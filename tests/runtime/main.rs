@@ -8,6 +8,7 @@ mod coroutine_locals;
 mod idle;
 mod io;
 mod limits;
+mod metrics;
 mod misuse;
 mod outside_a_runtime;
 mod park;
