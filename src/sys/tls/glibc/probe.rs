@@ -53,7 +53,7 @@ pub(super) struct ProbePair {
 
 /// What the threads share. It is never freed: the last of them raises `done`
 /// and still has to end.
-struct Probe {
+struct ProbeRun {
     layout: &'static GlibcLayout,
     lists: &'static ThreadLists,
     stacks: Reserve,
@@ -90,7 +90,7 @@ pub(super) fn look(
         ..ProbeThread::default()
     };
     let results = [(); 2].map(|()| AtomicPtr::new(Box::into_raw(Box::new(empty()))));
-    let shared: &'static Probe = Box::leak(Box::new(Probe {
+    let shared: &'static ProbeRun = Box::leak(Box::new(ProbeRun {
         layout,
         lists,
         stacks,
@@ -114,7 +114,7 @@ pub(super) fn look(
     })
 }
 
-impl Probe {
+impl ProbeRun {
     /// Whether the lock is the lock.
     fn run(&'static self) -> Result<bool, Refusal> {
         let looks_right = (0..1000).any(|_| {
@@ -156,7 +156,7 @@ fn cannot_create(code: c_int) -> Refusal {
 /// Makes both threads, one after the other.
 extern "C" fn maker(shared: *mut c_void) -> *mut c_void {
     // SAFETY: what `run` gave it; it is never freed.
-    let shared = unsafe { &*shared.cast::<Probe>() };
+    let shared = unsafe { &*shared.cast::<ProbeRun>() };
     shared.go.wait();
     for (which, result) in shared.results.iter().enumerate() {
         let seen = result.load(Ordering::Acquire);
@@ -179,7 +179,7 @@ extern "C" fn maker(shared: *mut c_void) -> *mut c_void {
 /// thread-locals.
 extern "C" fn model(shared: *mut c_void) -> *mut c_void {
     // SAFETY: what `maker` gave it; it is never freed.
-    let shared = unsafe { &*shared.cast::<Probe>() };
+    let shared = unsafe { &*shared.cast::<ProbeRun>() };
     // SAFETY: `maker` leaves it to this thread until `written` is up.
     let seen = unsafe { &mut *shared.seen.load(Ordering::Acquire) };
     seen.pointer = thread_pointer();
