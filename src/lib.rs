@@ -40,6 +40,7 @@ mod block_on;
 pub mod blocking;
 mod driver;
 pub mod guide;
+mod helpers;
 pub mod hook;
 pub mod io;
 pub mod local;

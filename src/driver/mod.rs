@@ -1,4 +1,4 @@
-//! Floor 4: the I/O driver: what a worker waits for: descriptors, time, and
+//! The I/O driver: what a worker waits for: descriptors, time, and
 //! other threads.
 //!
 //! One [`Driver`] per worker thread, used by that thread alone: `&mut self`,

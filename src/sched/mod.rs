@@ -1,4 +1,4 @@
-//! Floor 5: the scheduler.
+//! The scheduler.
 //!
 //! Lives here: the worker and its loop, waking by address, the mailbox for other
 //! threads, cancellation, and [`Cx`], the coroutine's side of waiting. Does

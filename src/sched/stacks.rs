@@ -7,7 +7,7 @@
 //! are copied back ([`shared`]). In check mode a shared task has a stack of
 //! its own too, which is closed while the task is suspended, so that whoever
 //! breaks the contract of shared tasks is caught in the act.
-//! Does not live here: the copying (floor 1), the run queue.
+//! Does not live here: the copying (`stack`), the run queue.
 
 mod shared;
 

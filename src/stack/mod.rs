@@ -1,8 +1,8 @@
-//! Floor 1, coroutine stacks: guarded memory to run on.
+//! Coroutine stacks: guarded memory to run on.
 //!
 //! Lives here: where stacks lie, who may use which, what happens at their
 //! lower end, and the saved frames of shared stacks, as bytes. Lives
-//! elsewhere: switching to a stack (floor 2), and any idea of what a coroutine
+//! elsewhere: switching to a stack (`switch`), and any idea of what a coroutine
 //! is.
 //!
 //! A dedicated stack belongs to one worker's [`arena::Arena`]. For each stack

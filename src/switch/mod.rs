@@ -1,4 +1,4 @@
-//! Floor 2, the context switch: a [`Carrier`], the trampoline of a stack, runs
+//! The context switch: a [`Carrier`], the trampoline of a stack, runs
 //! one coroutine after another on it.
 //!
 //! Lives here: the only use of corosensei. A carrier is one long-lived

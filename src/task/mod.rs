@@ -1,4 +1,4 @@
-//! Floor 3: what a coroutine is when it is not running.
+//! Tasks: what a coroutine is when it is not running.
 //!
 //! Lives here: the slot (32 bytes of plain memory, see [`Slot`]), its address
 //! as an integer ([`Addr`]), the join packet that carries a closure in and a

@@ -1,4 +1,4 @@
-//! Floor 0: small helpers that know nothing of coroutines.
+//! Small helpers that know nothing of coroutines.
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

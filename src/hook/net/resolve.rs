@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
 
 use self::answer::{Found, Latest, Layout, Request, find, find_growing, keep};
-use crate::blocking;
+use crate::helpers;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::in_coroutine;
 use crate::sched::Cx;
@@ -51,7 +51,7 @@ pub(crate) fn look_up<T: Send + 'static>(
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Errno> {
     let saved = errno();
-    let done = blocking::run(cx, move || {
+    let done = helpers::run(cx, move || {
         set_errno(0);
         let result = job();
         (result, errno())

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use crate::blocking;
 use crate::driver::Direction;
+use crate::helpers;
 use crate::sched::Cx;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno};
 
@@ -115,5 +115,5 @@ pub(crate) fn on_helper<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, Errno> {
     // Without a thread there is nobody to do it, and no memory for one.
-    blocking::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
+    helpers::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
 }

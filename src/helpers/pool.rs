@@ -1,4 +1,4 @@
-//! The threads and their line of jobs.
+//! The helper pool: its threads and their job queue.
 //!
 //! One spinning lock guards all: it is held for a few instructions, so it may
 //! be taken inside a coroutine, where a lock that sleeps might come back
@@ -21,8 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 static MOST: AtomicUsize = AtomicUsize::new(64);
 
-/// The pool of this process; one that was a parent's is left alone.
-static POOL: PerProcess<Pool> = PerProcess::new();
+/// The pool of this process, for hooks and users alike; one that was a parent's is
+/// left alone.
+static POOL: PerProcess<HelperPool> = PerProcess::new();
 
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
@@ -44,17 +45,15 @@ pub fn set_max_threads(most: usize) {
 /// assert!(crore::blocking::threads() >= 1); // it waits for further work
 /// ```
 pub fn threads() -> usize {
-    pool().lock.lock().threads
+    POOL.get().0.lock().threads
 }
 
-struct Pool {
-    lock: Lock<State>,
-}
+struct HelperPool(Lock<JobQueue>);
 
 #[derive(Default)]
-struct State {
+struct JobQueue {
     jobs: VecDeque<Job>,
-    /// Threads that wait, latest last. Whoever takes one off must unpark it.
+    /// Those that wait, latest last. Whoever takes one off must unpark it.
     idle: Vec<Thread>,
     threads: usize,
 }
@@ -67,16 +66,10 @@ enum Hand {
     Later,
 }
 
-impl Default for Pool {
+impl Default for HelperPool {
     fn default() -> Self {
-        Self {
-            lock: Lock::new(State::default()),
-        }
+        Self(Lock::new(JobQueue::default()))
     }
-}
-
-fn pool() -> &'static Pool {
-    POOL.get()
 }
 
 /// Puts a job in line.
@@ -85,14 +78,14 @@ fn pool() -> &'static Pool {
 ///
 /// No thread could be started and there is none; the job was dropped.
 pub(super) fn submit(job: Job) -> io::Result<()> {
-    let pool = pool();
+    let pool = POOL.get();
     let hand = {
-        let mut state = pool.lock.lock();
-        state.jobs.push_back(job);
-        match state.idle.pop() {
+        let mut queue = pool.0.lock();
+        queue.jobs.push_back(job);
+        match queue.idle.pop() {
             Some(thread) => Hand::Idle(thread),
-            None if state.threads < MOST.load(Ordering::Relaxed) => {
-                state.threads += 1;
+            None if queue.threads < MOST.load(Ordering::Relaxed) => {
+                queue.threads += 1;
                 Hand::New
             }
             None => Hand::Later,
@@ -112,19 +105,19 @@ pub(super) fn submit(job: Job) -> io::Result<()> {
     result
 }
 
-fn start(pool: &'static Pool) -> io::Result<()> {
+fn start(pool: &'static HelperPool) -> io::Result<()> {
     let started = thread::Builder::new()
         .name("crore-blocking".into())
         .spawn(move || pool.serve());
     let Err(error) = started else { return Ok(()) };
     let left = {
-        let mut state = pool.lock.lock();
-        state.threads -= 1;
+        let mut queue = pool.0.lock();
+        queue.threads -= 1;
         // Those that there are do it; with none, nobody ever would.
-        if state.threads > 0 {
+        if queue.threads > 0 {
             return Ok(());
         }
-        std::mem::take(&mut state.jobs)
+        std::mem::take(&mut queue.jobs)
     };
     drop(left);
     Err(io::Error::new(
@@ -133,7 +126,7 @@ fn start(pool: &'static Pool) -> io::Result<()> {
     ))
 }
 
-impl Pool {
+impl HelperPool {
     /// The life of a thread.
     fn serve(&self) {
         while let Some(job) = self.next() {
@@ -150,19 +143,19 @@ impl Pool {
         let since = Instant::now();
         loop {
             {
-                let mut state = self.lock.lock();
-                if let Some(job) = state.jobs.pop_front() {
-                    state.forget(&us);
+                let mut queue = self.0.lock();
+                if let Some(job) = queue.jobs.pop_front() {
+                    queue.forget(&us);
                     return Some(job);
                 }
-                let spare = state.threads > MOST.load(Ordering::Relaxed);
+                let spare = queue.threads > MOST.load(Ordering::Relaxed);
                 if spare || since.elapsed() >= PATIENCE {
-                    state.forget(&us);
-                    state.threads -= 1;
+                    queue.forget(&us);
+                    queue.threads -= 1;
                     return None;
                 }
-                if !state.idle.iter().any(|thread| thread.id() == us.id()) {
-                    state.idle.push(us.clone());
+                if !queue.idle.iter().any(|thread| thread.id() == us.id()) {
+                    queue.idle.push(us.clone());
                 }
             }
             thread::park_timeout(PATIENCE.saturating_sub(since.elapsed()));
@@ -170,7 +163,7 @@ impl Pool {
     }
 }
 
-impl State {
+impl JobQueue {
     /// The thread does not wait any more.
     fn forget(&mut self, us: &Thread) {
         self.idle.retain(|thread| thread.id() != us.id());
