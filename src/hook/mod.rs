@@ -35,8 +35,8 @@
 //! # Helper threads
 //!
 //! They belong to [`crate::blocking`]. A helper works on memory of its own and
-//! never waits for another user of the process, so the bounded pool can't be
-//! used up by those who wait for each other.
+//! never waits for another coroutine, thread or process, so the bounded pool can't
+//! be used up by jobs that wait for each other.
 //!
 //! # Listeners of several threads
 //!
@@ -64,8 +64,8 @@
 //! - A signal handler that runs while a coroutine does must not block. On a
 //!   signal stack its calls don't wait (`EDEADLK`); elsewhere it would be
 //!   suspended, with its signals blocked for all coroutines of the thread.
-//! - A signal does not interrupt a parked call: nobody gets `EINTR`, but who
-//!   waits with a mask (`ppoll`, `pselect`, `epoll_pwait`).
+//! - A signal does not interrupt a parked call: only waits with a mask fail with
+//!   `EINTR` (`ppoll`, `pselect`, `epoll_pwait`).
 //! - Pointers that lead nowhere may crash where libc says `EFAULT`; null does not.
 //! - [`guide::locks`](crate::guide::locks) says which locks park a coroutine, which
 //!   block its thread, and which are one per thread. Without the feature `futex` all

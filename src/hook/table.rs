@@ -63,7 +63,7 @@ table! {
         => "a FIFO without its other end is tried again up to every 10 ms; everything else is \
             direct";
     files::locks { flock lockf lockf64 } "`fcntl(F_SETLKW)`"
-        => "tried without waiting, again up to every 10 ms; nobody gets `EDEADLK`";
+        => "tried without waiting, again up to every 10 ms; never `EDEADLK`";
     files::sendfile { copy_file_range }
         => "helper thread";
     files::sendfile { sendfile sendfile64 }
@@ -72,7 +72,7 @@ table! {
         => "into a pipe, or from a pipe to a file, without waiting once both are ready; from a \
             pipe to a socket by way of a buffer";
     net::connect { accept accept4 }
-        => "`poll`, then the call; parks when nobody is there; see \
+        => "`poll`, then the call; parks until a connection is there; see \
             [listeners](crate::hook#listeners-of-several-threads) of several threads";
     net::connect { connect }
         => "non-blocking for this one call, parks until settled; a full Unix backlog is tried \
@@ -119,7 +119,7 @@ table! {
         => "as libc; from a coroutine with its own thread-locals, with its thread's number, or as \
             its thread";
     "`close close_range closefrom dup2 dup3`"
-        => "wake those who wait on the number with `EBADF` first";
+        => "coroutines that wait on the number fail with `EBADF` first";
     net::connect { setsockopt } "`socket socketpair pipe pipe2 dup fcntl ioctl`"
         => "as libc; noted where a number begins or its flags change";
     "`vfork`"

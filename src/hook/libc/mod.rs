@@ -34,8 +34,8 @@ pub(crate) mod next;
 /// - `Some(cx) = …`: which calls are a coroutine's; all others go straight on to
 ///   libc's own. Without this line the body decides.
 ///
-/// Each hook has a row in the table of calls (`hook/table.rs`), which has libc's
-/// own functions looked up. The compiler finds who is missing there: its
+/// Each hook has a row in the table of calls (`hook/table.rs`), which looks libc's
+/// own functions up. The compiler finds a hook that is missing there: its
 /// `look_up` is dead code.
 macro_rules! hook {
     // A hook that is a coroutine's only if there is one.

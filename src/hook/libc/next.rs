@@ -1,5 +1,5 @@
 //! The next definition: libc's own function behind a hook of the same name
-//! (`RTLD_NEXT`), for everybody who is not in a coroutine.
+//! (`RTLD_NEXT`), for calls that are not a coroutine's.
 //!
 //! All are looked up by a constructor (`hook/table.rs`), before `main`: a look-up
 //! takes locks of the dynamic linker, which a signal handler or a forked child

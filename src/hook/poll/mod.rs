@@ -140,7 +140,7 @@ unsafe fn poll_in_coroutine(
     // The kernel took the entries, so they can be read (there may be none).
     let entries = match n {
         0 => &[],
-        // SAFETY: `n` entries of the caller; nobody writes them while we look.
+        // SAFETY: `n` entries of the caller, which stay as they are while we look.
         n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
     };
     // SAFETY: the caller's mask.

@@ -92,7 +92,7 @@ hook!(
                 // SAFETY: the caller's place.
                 return unsafe { sys!(SYS_waitid, kind, id, info, options, 0) };
             }
-            // SAFETY: zeros are a valid one, and mean "nobody".
+            // SAFETY: zeros are a valid one, and mean "no child".
             let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
             let child = match kind {
                 _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => Child::Any,

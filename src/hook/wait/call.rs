@@ -69,8 +69,8 @@ pub(crate) fn checked(cx: Cx, call: impl FnOnce() -> Answer) -> Answer {
 }
 
 /// [`cancellable`] for calls on files. They neither yield nor fail by
-/// cancellation: loggers write to their files under a lock and count on it
-/// that nobody else runs, and what is cancelled may still save its data.
+/// cancellation: loggers write to their files under a lock and count on it that no
+/// other coroutine runs, and what is cancelled may still save its data.
 pub(crate) fn uncancellable<R: Returned>(call: impl FnOnce() -> Answer) -> R {
     let saved = errno();
     R::of(finish(call(), saved))
@@ -109,11 +109,12 @@ pub(crate) fn park_until_ready(
 }
 
 /// Runs a job on a helper thread; the coroutine waits, also if it is
-/// cancelled: the job takes its time but waits for nobody.
+/// cancelled. The job may take its time, but must not wait for another coroutine,
+/// thread or process, and works on memory of its own (I8).
 pub(crate) fn on_helper<T: Send + 'static>(
     cx: Cx,
     job: impl FnOnce() -> Result<T, Errno> + Send + 'static,
 ) -> Result<T, Errno> {
-    // Without a thread there is nobody to do it, and no memory for one.
+    // There is no thread for it, and no memory for one.
     helpers::run_to_end(cx, job).unwrap_or(Err(libc::ENOMEM))
 }

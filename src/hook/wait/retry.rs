@@ -1,12 +1,12 @@
-//! The retry loop: how a hooked call waits for a descriptor. Try, ask who wants to
-//! wait, park, try again.
+//! The retry loop: how a hooked call waits for a descriptor. Try; ask whether the
+//! user wants to wait; park; try again.
 //!
 //! ```text
 //!            ┌───────────── drained, and the user blocks: no try ─────────────┐
 //!            │                                                                ▼
-//!   call ────┴──► try without waiting ──► EAGAIN ──► who asked? ──────────► park ──┐
+//!   call ────┴──► try without waiting ──► EAGAIN ──► non-blocking? ───────► park ──┐
 //!                   ▲    │                             │                    │  │   │
-//!                   │    └─► anything else: answer     └─► O_NONBLOCK:      │  └─► EPERM (no such thing as ready):
+//!                   │    └─► anything else: answer     └─► by the user:      │  └─► EPERM (no such thing as ready):
 //!                   │                                      EAGAIN           │      the plain call
 //!                   └───────────────────────────────────────────────────────┘
 //! ```
@@ -41,7 +41,7 @@ pub(crate) enum Mode {
 /// of the kernel, which has them up to 4095.
 pub(crate) const WOULD_PARK: Errno = 4096;
 
-/// Which descriptor a call waits for, and who wants it to wait.
+/// Which descriptor a call waits for, in which direction, and for how long.
 pub(crate) struct WaitContext {
     pub(crate) fd: RawFd,
     pub(crate) dir: Direction,
@@ -212,7 +212,7 @@ pub(crate) fn until_done(
             Parked::CannotWait => Mode::Plain,
         };
         match call(mode) {
-            // Somebody else was faster; or what is known of the number is of
+            // Another thread was faster; or what is known of the number is of
             // an earlier descriptor.
             Err(libc::EAGAIN) if parked == Parked::Woken => context.confirm()?,
             answer => return answer,
