@@ -12,6 +12,7 @@ mod batches_and_selects;
 mod descriptors;
 mod files;
 mod names;
+mod other_names;
 mod plain_threads;
 mod polls_and_sleeps;
 mod processes;

@@ -8,9 +8,29 @@ use crate::hook_common::{in_coroutines, same};
 
 unsafe extern "C" {
     fn gethostbyname(name: *const c_char) -> *mut libc::hostent;
+    fn gethostbyname2(name: *const c_char, family: c_int) -> *mut libc::hostent;
     fn gethostbyaddr(addr: *const c_void, len: u32, family: c_int) -> *mut libc::hostent;
     fn gethostbyname_r(
         name: *const c_char,
+        entry: *mut libc::hostent,
+        buf: *mut c_char,
+        len: usize,
+        out: *mut *mut libc::hostent,
+        code: *mut c_int,
+    ) -> c_int;
+    fn gethostbyname2_r(
+        name: *const c_char,
+        family: c_int,
+        entry: *mut libc::hostent,
+        buf: *mut c_char,
+        len: usize,
+        out: *mut *mut libc::hostent,
+        code: *mut c_int,
+    ) -> c_int;
+    fn gethostbyaddr_r(
+        addr: *const c_void,
+        addr_len: u32,
+        family: c_int,
         entry: *mut libc::hostent,
         buf: *mut c_char,
         len: usize,
@@ -178,6 +198,50 @@ fn hosts_the_old_way() {
             let local = [127u8, 0, 0, 1];
             let found = gethostbyaddr(local.as_ptr().cast(), 4, libc::AF_INET);
             out.push((0, host(found), 0));
+        }
+        out
+    });
+}
+
+#[test]
+fn hosts_of_a_family() {
+    same(|_| {
+        let mut out = Vec::new();
+        // SAFETY: strings and places that live across the calls.
+        unsafe {
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                let found = gethostbyname2(c"localhost".as_ptr(), family);
+                out.push((0, host(found)));
+                for len in [10, 2000] {
+                    let mut entry: libc::hostent = std::mem::zeroed();
+                    let mut buf = vec![0 as c_char; len];
+                    let place = buf.as_mut_ptr();
+                    let (mut result, mut code) = (std::ptr::null_mut(), 0);
+                    let name = c"localhost".as_ptr();
+                    let answer = gethostbyname2_r(
+                        name,
+                        family,
+                        &mut entry,
+                        place,
+                        len,
+                        &mut result,
+                        &mut code,
+                    );
+                    out.push((answer, host(result)));
+                    let local = [127u8, 0, 0, 1];
+                    let answer = gethostbyaddr_r(
+                        local.as_ptr().cast(),
+                        4,
+                        libc::AF_INET,
+                        &mut entry,
+                        place,
+                        len,
+                        &mut result,
+                        &mut code,
+                    );
+                    out.push((answer, host(result)));
+                }
+            }
         }
         out
     });

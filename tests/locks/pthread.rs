@@ -19,6 +19,7 @@ const SHORT: Duration = Duration::from_millis(2);
 const LONG: Duration = Duration::from_secs(60);
 
 unsafe extern "C" {
+    fn sem_clockwait(sem: *mut libc::sem_t, clock: clockid_t, time: *const timespec) -> c_int;
     fn pthread_mutex_clocklock(
         m: *mut libc::pthread_mutex_t,
         c: clockid_t,
@@ -381,6 +382,11 @@ fn semaphores_take_turns(who: Who) {
         let time = after(libc::CLOCK_REALTIME, SHORT);
         // SAFETY: as above.
         let answer = unsafe { libc::sem_timedwait(sems[1].get(), &time) };
+        let error = std::io::Error::last_os_error();
+        assert_eq!((answer, error.raw_os_error()), (-1, Some(libc::ETIMEDOUT)));
+        let time = after(libc::CLOCK_MONOTONIC, SHORT);
+        // SAFETY: as above.
+        let answer = unsafe { sem_clockwait(sems[1].get(), libc::CLOCK_MONOTONIC, &time) };
         let error = std::io::Error::last_os_error();
         assert_eq!((answer, error.raw_os_error()), (-1, Some(libc::ETIMEDOUT)));
     });

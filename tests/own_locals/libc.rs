@@ -541,6 +541,9 @@ fn its_stack_is_its_own() {
 #[cfg(feature = "hook")]
 #[test]
 fn the_kernel_knows_its_thread() {
+    unsafe extern "C" {
+        fn pthread_setschedprio(thread: libc::pthread_t, priority: i32) -> i32;
+    }
     let look = || {
         // SAFETY: sets and places of our own.
         unsafe {
@@ -556,6 +559,13 @@ fn the_kernel_knows_its_thread() {
                 0
             );
             assert_eq!(policy, libc::SCHED_OTHER);
+            assert_eq!(libc::pthread_setschedparam(this, policy, &param), 0);
+            assert_eq!(pthread_setschedprio(this, param.sched_priority), 0);
+            // No signal: only whether there is such a thread.
+            let value = libc::sigval {
+                sival_ptr: std::ptr::null_mut(),
+            };
+            assert_eq!(libc::pthread_sigqueue(this, 0, value), 0);
             let (mut clock, mut time) = (0, mem::zeroed());
             assert_eq!(libc::pthread_getcpuclockid(this, &mut clock), 0);
             assert_eq!(libc::clock_gettime(clock, &mut time), 0);

@@ -20,12 +20,22 @@ fn not_for_ever() {
 
 /// All calls that change the user or the group, to what they are.
 fn change_to_the_same() {
-    // SAFETY: no pointers.
+    const SAME: u32 = u32::MAX;
+    // SAFETY: no pointers, but an empty list, and a name.
     unsafe {
         let (user, group) = (libc::getuid(), libc::getgid());
-        assert_eq!(libc::setresuid(u32::MAX, u32::MAX, u32::MAX), 0);
+        assert_eq!(libc::setresuid(SAME, SAME, SAME), 0);
+        assert_eq!(libc::setreuid(SAME, SAME), 0);
+        assert_eq!(libc::setresgid(SAME, SAME, SAME), 0);
+        assert_eq!(libc::setregid(SAME, SAME), 0);
         assert_eq!(libc::setegid(group), 0);
+        assert_eq!(libc::setgid(group), 0);
         assert_eq!(libc::setuid(user), 0);
+        if libc::geteuid() == 0 {
+            // Only root may; in a process of the test's own.
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::initgroups(c"root".as_ptr(), group), 0);
+        }
     }
 }
 

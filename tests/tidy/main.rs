@@ -7,6 +7,7 @@
 //! clippy's to find.
 
 mod binaries;
+mod calls;
 mod circles;
 mod citations;
 mod examples;
