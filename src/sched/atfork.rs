@@ -35,7 +35,8 @@ pub(super) fn install() {
 
 extern "C" fn before() {
     if let Some(cx) = Cx::running().filter(|cx| cx.has_own_tls()) {
-        // SAFETY: this coroutine runs here; `back` follows on the same thread.
+        // SAFETY: this coroutine runs here, with its own block; `back` follows on
+        // the same thread, and this frame uses no thread-local (I12).
         let own = unsafe { own_tls::to_thread(cx.worker(), cx.slot()) };
         forking(own);
     }
@@ -51,7 +52,7 @@ extern "C" fn in_child() {
     own_tls::note_child();
     if let Some(own) = back() {
         forget();
-        // SAFETY: the child has one thread.
+        // SAFETY: the child has one thread, with the coroutine's block.
         unsafe { own_tls::enlist_in_child(own) };
     }
 }
@@ -60,7 +61,8 @@ extern "C" fn in_child() {
 fn back() -> Option<&'static OwnTls> {
     // SAFETY: the coroutine that forks is alive, and so is what it has.
     let own = unsafe { forking(ptr::null()).as_ref() }?;
-    // SAFETY: the thread's block is in use since `before`.
+    // SAFETY: the thread's block is in use since `before`; no thread-local is used
+    // in this frame (I12).
     unsafe { own_tls::to_block(own) };
     Some(own)
 }

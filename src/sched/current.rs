@@ -59,7 +59,7 @@ impl Cx {
     /// at the top of that.
     #[inline(always)]
     pub(crate) fn is_at_home(self) -> bool {
-        // SAFETY: this coroutine runs here.
+        // SAFETY: this coroutine runs on this thread (I3).
         unsafe { Worker::runs_at(switch::stack_pointer()) }
     }
 
@@ -138,8 +138,8 @@ impl Cx {
         if std::thread::panicking() && !self.may_park_panicking() {
             refuse_while_panicking();
         }
-        // SAFETY: this code runs in the coroutine whose yielder the worker set
-        // when it resumed it.
+        // SAFETY: this code runs in the coroutine whose carrier the worker set when
+        // it resumed it, on its own stack (I13).
         unsafe { switch::suspend(Worker::yielder(), reason) };
     }
 

@@ -17,13 +17,13 @@ impl Worker {
         // A shared coroutine that unwound has not ended its locals itself.
         self.end_locals(slot);
         let packet = self.free_slot(index, slot);
-        // SAFETY: the slot gave the task's side up; the closure was taken out
-        // when the task started.
+        // SAFETY: null or the task's side of a live packet (I14), which the slot
+        // gave up.
         let packet = unsafe { PacketRef::from_slot(packet) };
         if let Some(error) = error {
             // A payload's destructor is foreign code on the worker's stack.
             contain(|| match packet {
-                // SAFETY: as above.
+                // SAFETY: the closure was taken out when the task started.
                 Some(packet) => unsafe { packet.fail(error) },
                 None => drop(error),
             });
@@ -46,7 +46,7 @@ impl Worker {
     #[cold]
     pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
         let packet = self.free_slot(index, slot);
-        // SAFETY: the task's side, given up by the slot.
+        // SAFETY: the task's side of a live packet (I14), which the slot gave up.
         let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
         // SAFETY: the task never ran, or is a future that has not ended: the
         // work is there. Its destructor is foreign code.
@@ -82,9 +82,10 @@ impl Worker {
             self.tls.abandon(slot);
         }
         let packet = self.free_slot(index, slot);
-        // SAFETY: as in `end`.
+        // SAFETY: null or the task's side of a live packet (I14), which the slot
+        // gave up.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
-            // SAFETY: as in `end`.
+            // SAFETY: the closure was taken out when the task started.
             contain(|| unsafe { packet.fail(JoinError::abandoned()) });
         }
     }
@@ -116,8 +117,7 @@ impl Worker {
         }
         let packet = slot.packet.replace(ptr::null());
         drop(join);
-        // SAFETY: the slot's was the task's side, and the closure was taken
-        // out when the task started.
+        // SAFETY: the task's side of a live packet (I14), which the slot gives up.
         drop(unsafe { PacketRef::from_slot(packet) });
     }
 }

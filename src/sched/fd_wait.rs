@@ -135,8 +135,8 @@ impl Cx {
     #[inline(always)]
     pub(crate) fn suspend_until_woken() {
         debug_assert!(Self::running().is_some_and(Self::waits_without_limit));
-        // SAFETY: the yielder is that of the coroutine that runs, which is who
-        // calls this: nobody else has begun a wait.
+        // SAFETY: the yielder is that of the running coroutine, which calls this on
+        // its own stack: elsewhere no wait is begun (I13).
         unsafe { switch::suspend(Worker::yielder(), SwitchReason::Parked) };
     }
 

@@ -58,7 +58,7 @@ impl Worker {
         } else {
             entry
         };
-        // SAFETY: the caller's promises; the block is this coroutine's.
+        // SAFETY: the caller's promises (I3); the block is this coroutine's.
         let reason = unsafe { change(own, self, slot, carrier, entry) };
         match reason {
             // The destructors have run already, or this was them.
@@ -102,11 +102,12 @@ pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
         return f();
     };
     let (slot, worker) = (cx.slot(), cx.worker());
-    // SAFETY: this coroutine runs here; no thread-local is used in this frame
-    // after the first change.
+    // SAFETY: this coroutine runs here; no thread-local is used in this frame after
+    // the first change (I12).
     let own = unsafe { to_thread(worker, slot) };
     let result = f();
-    // SAFETY: as above; the running coroutine's stays.
+    // SAFETY: `to_thread` left the block of the running coroutine, which lives; as
+    // above (I12).
     unsafe { to_block(&*own) };
     result
 }
@@ -119,7 +120,8 @@ pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
 #[inline(never)]
 pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const OwnTls {
     let (own, thread) = (worker.tls.of(slot), worker.tls.thread);
-    // SAFETY: the thread's own block, which nobody else uses.
+    // SAFETY: the thread's own block, which no other thread uses; never inlined, no
+    // thread-local in this frame (I12).
     unsafe {
         own.block.give_malloc_to(thread);
         thread.enter();
@@ -136,7 +138,8 @@ pub(super) unsafe fn to_thread(worker: &Worker, slot: &Slot) -> *const OwnTls {
 pub(super) unsafe fn to_block(own: &OwnTls) {
     let block = &own.block;
     let thread = ThreadPointer::current();
-    // SAFETY: the coroutine's block, complete, which nobody else uses.
+    // SAFETY: the coroutine's block, complete, which no other thread uses; never
+    // inlined, no thread-local in this frame (I12).
     unsafe {
         block.take_malloc_from(thread);
         block.take_errno_from(thread);
@@ -176,7 +179,8 @@ unsafe fn change(
 ) -> SwitchReason {
     let thread = worker.tls.thread;
     // SAFETY: we run on the thread whose block is `thread`; the coroutine's is
-    // complete, and used by it alone. No thread-local is used in this frame.
+    // complete, and used by it alone. Never inlined, no thread-local in this frame
+    // (I12). The resume is the caller's promise (I3).
     unsafe {
         own.block.take_malloc_from(thread);
         // Before it can take a lock, and until it has let go of all or keeps

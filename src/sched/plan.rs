@@ -65,8 +65,8 @@ pub(crate) struct InjectedTask {
     plan: Plan,
 }
 
-// SAFETY: `new` takes only work that is `Send`, with an output that is, and a
-// header's shared parts are atomics.
+// SAFETY: `new` takes only work that is `Send`, with an output that is, and what
+// both sides touch meanwhile is an atomic word (I14).
 unsafe impl Send for InjectedTask {}
 
 impl InjectedTask {
@@ -90,14 +90,15 @@ impl InjectedTask {
 impl Drop for InjectedTask {
     /// No worker will run it.
     fn drop(&mut self) {
-        // SAFETY: the task's side is ours: `into_parts` has not given it away.
+        // SAFETY: the task's side of a live packet (I14), ours: `into_parts` has not
+        // given it away.
         let packet = unsafe { PacketRef::from_slot(self.packet) };
         let packet = packet.expect("an injected task has a packet");
         // An id that it was given early leads nowhere now.
         packet.known().into_iter().for_each(alias::discard);
         // The work's destructor is foreign code.
         //
-        // SAFETY: nobody ran or polled it, so it is there.
+        // SAFETY: it was never run or polled, so the work is there.
         contain(|| unsafe { packet.discard(JoinError::cancelled()) });
     }
 }

@@ -25,9 +25,9 @@ impl Worker {
         // Dropping one of ours does nothing; not even asking is cheaper.
         let waker = ManuallyDrop::new(wake::waker(self.addr(slot)));
         let step = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: a live slot that is POLLED has a future's packet until
-            // it is freed; only this function polls it, and a task that is
-            // Running is in no queue.
+            // SAFETY: a live slot that is POLLED has a future's packet, its task's
+            // side (I14), until it is freed; only this function polls it, and a
+            // task that is Running is in no queue.
             unsafe { task::poll(slot.packet.get(), &mut Context::from_waker(&waker)) }
         }));
         self.handle.counters.resumed.add(1);
@@ -36,10 +36,10 @@ impl Worker {
             Ok(Poll::Pending) => self.park(slot),
             Ok(Poll::Ready(())) => {
                 let packet = self.free_slot(index, slot);
-                // SAFETY: the slot gave the task's side up.
+                // SAFETY: the task's side, which the slot gave up.
                 let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the output");
-                // SAFETY: the poll said so. What nobody joins is dropped here:
-                // foreign code.
+                // SAFETY: the poll has written the output. Without a handle it is
+                // dropped here: foreign code, with nothing borrowed (I5).
                 contain(|| unsafe { packet.ready() });
             }
             // The panic hook has reported it; the future is still there.

@@ -280,8 +280,9 @@ impl Worker {
         };
         slot.set_state(State::Running);
         self.budget.set(BUDGET);
-        // SAFETY: the carrier was installed on this thread, at the top of the
-        // stack that the slot holds; it is idle exactly if the task is new (I3).
+        // SAFETY: the carrier was installed on this thread, at the top of the stack
+        // that the slot holds; this is the worker's loop, on its own stack (I1); the
+        // carrier is idle exactly if the task is new (I3).
         let reason = unsafe {
             if slot.has(Flags::OWN_TLS) {
                 self.resume_own(slot, carrier, entry)
@@ -327,7 +328,8 @@ impl Worker {
     fn suspended(&self, slot: &Slot, first: bool) {
         self.stacks.suspended(slot, first);
         if first {
-            // SAFETY: a started task of ours.
+            // SAFETY: a started task: its slot has its side of the packet, or null
+            // (I14).
             unsafe { task::detach_if_unjoinable(slot) };
         }
     }
@@ -355,7 +357,7 @@ impl Worker {
                 JoinError::not_started(error)
             })?;
         }
-        // SAFETY: a new task's packet is there, closure inside.
+        // SAFETY: a new task's slot has its side of the packet, which lives (I14).
         Ok((carrier, unsafe { (*slot.packet.get()).entry() }))
     }
 }

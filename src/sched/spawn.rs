@@ -114,7 +114,7 @@ impl Worker {
         let slot = self.slots.slot(index);
         let addr = self.addr(slot);
         let (packet, plan) = task.into_parts();
-        // SAFETY: the packet lives: its task side is ours.
+        // SAFETY: the packet lives: its task's side is ours (I14).
         let known = unsafe { (*packet).set_identity(addr) };
         self.fill(index, packet, plan);
         if let Err(alias) = known {
@@ -134,7 +134,7 @@ impl Worker {
     fn fill(&self, index: u32, packet: *const Header, plan: Plan) {
         let slot = self.slots.slot(index);
         slot.packet.set(packet);
-        // SAFETY: the packet lives: its task side is the slot's now.
+        // SAFETY: the packet lives: its task's side is the slot's now (I14).
         let polled = unsafe { (*packet).is_polled() };
         match plan.stack {
             _ if polled => slot.set(Flags::POLLED),

@@ -129,8 +129,8 @@ impl Stacks {
         // What the stack keeps, its carrier included, is the arena's business:
         // a stack that goes cold is handed out as fresh.
         //
-        // SAFETY: the slot holds the stack since `start`, nobody runs on it,
-        // and the caller frees the slot.
+        // SAFETY: the slot holds the stack since `start`, nothing runs on it (I1),
+        // its frames have ended, and the caller frees the slot.
         let _ = unsafe { self.arena.borrow_mut().give(alone(slot)) };
     }
 
@@ -161,8 +161,9 @@ impl Stacks {
         } else {
             self.arena.borrow().bounds(alone(slot)).limit.get()
         };
-        // SAFETY: the task is suspended on that carrier, its frames in place
-        // and its stack open; the worker runs on its own stack.
+        // SAFETY: the task is suspended on that carrier, its frames in place and
+        // its stack open; the worker runs on its own stack, and its thread has
+        // installed the carrier (I1, I3).
         let has_room = unsafe { (*carrier).sp() } >= limit + room;
         if has_room {
             // SAFETY: as above, with the room just seen.
@@ -250,8 +251,8 @@ impl Stacks {
         // At the limit of memory mappings it stays open: less is checked, and
         // all goes on.
         //
-        // SAFETY: the task is suspended. Its contract says that nobody uses
-        // its frames now; to catch who does is the purpose.
+        // SAFETY: the task is suspended. Its contract says that nobody uses its
+        // frames now; to catch code that does is the purpose.
         let _ = unsafe { self.arena.borrow().set_accessible(alone(slot), false) };
     }
 }
@@ -286,8 +287,8 @@ fn start_alone(arena: &mut Arena, slot: &Slot, bytes: usize) -> io::Result<*mut 
     let bounds = arena.bounds(id);
     Ok(match reuse {
         Reuse::Warm => Carrier::at(bounds),
-        // SAFETY: the arena hands the stack to this task alone, and keeps it
-        // mapped until it is given back.
+        // SAFETY: the arena hands the stack, with its guard, to this task alone, and
+        // keeps it mapped until it is given back (I6).
         Reuse::Fresh => unsafe { Carrier::install(bounds) },
     })
 }

@@ -75,8 +75,8 @@ impl TlsBlocks {
         let free = self.free.borrow_mut().pop();
         let block = free.map_or_else(TlsBlock::new, Ok)?;
         let (limit, base) = (stack.limit.get(), stack.base.get());
-        // SAFETY: a block in the pool is free: its coroutine has ended. We
-        // are on the worker's stack, and use no thread-local here.
+        // SAFETY: a block in the pool is free: its coroutine has ended. This runs on
+        // the worker's stack, and uses no thread-local here (I12).
         let block = unsafe { block.renew((limit, base - limit)) }?;
         let own = Box::new(OwnTls {
             block,

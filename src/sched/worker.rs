@@ -134,7 +134,8 @@ impl Worker {
     /// - A coroutine runs on this thread.
     #[inline(always)]
     pub(super) unsafe fn yielder() -> YielderPtr {
-        // SAFETY: the worker set the carrier when it resumed the coroutine.
+        // SAFETY: the worker set the carrier, which it installed (I3), when it
+        // resumed the coroutine.
         THIS_THREAD.with(|local| unsafe { Carrier::yielder(local.carrier.get()) })
     }
 
@@ -145,7 +146,7 @@ impl Worker {
     /// - A coroutine runs on this thread.
     #[inline(always)]
     pub(super) unsafe fn runs_at(address: usize) -> bool {
-        // SAFETY: the worker set the carrier when it resumed the coroutine.
+        // SAFETY: as in `yielder` (I3).
         THIS_THREAD.with(|local| unsafe { Carrier::holds(local.carrier.get(), address) })
     }
 

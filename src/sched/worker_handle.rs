@@ -60,7 +60,7 @@ impl WorkerHandle {
     pub(crate) fn claim() -> io::Result<(&'static Self, Owner)> {
         for (index, entry) in TABLE.iter().enumerate().skip(1) {
             let known = entry.load(Ordering::Acquire);
-            // SAFETY: handles are never freed.
+            // SAFETY: handles are never freed (I4).
             let handle = unsafe { known.as_ref() }.unwrap_or_else(|| install(entry, index as u32));
             if let Some(owner) = handle.mailbox.open() {
                 handle.counters.reset();
@@ -78,7 +78,7 @@ impl WorkerHandle {
 
     /// The handle with this index, if there ever was one.
     pub(crate) fn by_index(index: u32) -> Option<&'static Self> {
-        // SAFETY: handles are never freed.
+        // SAFETY: handles are never freed (I4).
         unsafe { TABLE[index as usize].load(Ordering::Acquire).as_ref() }
     }
 
@@ -129,10 +129,10 @@ fn install(entry: &AtomicPtr<WorkerHandle>, index: u32) -> &'static WorkerHandle
         own_number: AtomicU32::new(0),
     }));
     match entry.compare_exchange(ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
-        // SAFETY: just made, and never freed from here on.
+        // SAFETY: just made, and never freed from here on (I4).
         Ok(_) => unsafe { &*fresh },
         Err(other) => {
-            // SAFETY: `fresh` was not published; `other` is never freed.
+            // SAFETY: `fresh` was not published; `other` is never freed (I4).
             unsafe {
                 drop(Box::from_raw(fresh));
                 &*other

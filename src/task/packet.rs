@@ -100,8 +100,9 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
     /// Small on purpose: its frame is part of every parked coroutine.
     unsafe fn run(entry: NonNull<EntryPoint>) {
         let header = entry.cast::<Header>();
-        // SAFETY: the closure was put there by `allocate` and is read once,
-        // here; afterwards the stage holds nothing.
+        // SAFETY: `entry` is the head of a packet of this type, which lives while
+        // its task runs (I14). `allocate` put the closure there; it is read once,
+        // here, and the stage holds nothing afterwards.
         let closure: F = unsafe { Self::stage::<F>(header).read() };
         Self::deliver(closure());
     }
@@ -113,12 +114,12 @@ impl<F: FnOnce() -> T, T> Packet<F, T> {
             fork::end_child(0);
         }
         let packet = running_slot().packet.replace(ptr::null());
-        // SAFETY: a slot's packet is the task's reference, and its closure was
-        // taken out by `run`.
+        // SAFETY: null or the task's side of a live packet (I14), which the slot
+        // gives up.
         if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
             // SAFETY: this is the packet that `run` of this very type started
-            // from (a slot never changes its packet but to null), and its
-            // stage holds nothing.
+            // from (a slot never changes its packet but to null), its stage
+            // holds nothing, and before DONE that is the task's side's (I14).
             unsafe { Self::stage::<Result<T, JoinError>>(packet.0).write(Ok(value)) };
             packet.complete();
         }
@@ -140,13 +141,14 @@ impl<F, T> Packet<F, T> {
 
     /// Where work and result live.
     pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
-        // SAFETY: the header is the head of a live packet of this type; only
-        // the address is made here.
+        // SAFETY: the header is the head of a live packet of this type (I14);
+        // only the address is made here.
         unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
     }
 
     unsafe fn take(header: NonNull<Header>, out: *mut ()) {
-        // SAFETY: the result is there (DONE) and is taken once.
+        // SAFETY: after DONE the result is there, the handle's (I14), which takes
+        // it once; `out` is the caller's.
         unsafe {
             out.cast::<Result<T, JoinError>>()
                 .write(Self::stage::<Result<T, JoinError>>(header).read())
@@ -154,23 +156,27 @@ impl<F, T> Packet<F, T> {
     }
 
     unsafe fn fail(header: NonNull<Header>, error: JoinError) {
-        // SAFETY: the stage holds nothing.
+        // SAFETY: before DONE the stage is the task's side's (I14); it holds
+        // nothing.
         unsafe { Self::stage::<Result<T, JoinError>>(header).write(Err(error)) };
     }
 
     unsafe fn drop_work(header: NonNull<Header>) {
-        // SAFETY: the work is there: a closure that was never run, or a future
-        // that has not ended (and stays where it is pinned).
+        // SAFETY: the work is there, a closure that was never run or a future
+        // that has not ended, the task's side's before DONE (I14). A future stays
+        // where it is pinned.
         unsafe { Self::stage::<F>(header).drop_in_place() };
     }
 
     unsafe fn drop_result(header: NonNull<Header>) {
-        // SAFETY: the result is there and nobody took it.
+        // SAFETY: the result is there, not taken, and both sides have let go
+        // (I14).
         unsafe { Self::stage::<Result<T, JoinError>>(header).drop_in_place() };
     }
 
     unsafe fn free(header: NonNull<Header>) {
-        // SAFETY: `packet` made it with `Box`; the stage never drops by itself.
+        // SAFETY: `allocate` made it with `Box`, and both sides have let go (I14);
+        // the stage never drops by itself.
         drop(unsafe { Box::from_raw(header.cast::<Self>().as_ptr()) });
     }
 }
@@ -184,18 +190,18 @@ impl<F, T> Packet<F, T> {
 /// - The slot holds its task's side of the packet, or null; the task has
 ///   started.
 pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
-    // SAFETY: TASK is set: the header lives.
+    // SAFETY: null, or TASK is set and the header lives (I14).
     let joinable = unsafe { slot.packet.get().as_ref() }.is_some_and(Header::is_joinable);
     if !joinable {
         let packet = slot.packet.replace(ptr::null());
-        // SAFETY: the slot's was the task's reference, the closure is out.
+        // SAFETY: the task's side, which the slot gives up.
         drop(unsafe { PacketRef::from_slot(packet) });
     }
 }
 
 fn running_slot() -> &'static Slot {
-    // SAFETY: an entry point runs only while its worker has set RUNNING to its slot,
-    // and slots stay where they are (I2).
+    // SAFETY: an entry point runs only while its worker has set RUNNING to its
+    // slot, and slots stay where they are (I2).
     unsafe { &*RUNNING.get() }
 }
 
@@ -330,7 +336,8 @@ impl PacketRef {
     ///
     /// - The closure was taken out of the packet (the task has started).
     pub(crate) unsafe fn fail(self, error: JoinError) {
-        // SAFETY: the stage holds nothing; the vtable knows the types.
+        // SAFETY: the stage is the task's side's before DONE (I14), and holds
+        // nothing, as the caller says; the vtable knows the types.
         unsafe { (self.header().vtable.fail)(self.0, error) };
         self.complete();
     }
@@ -346,13 +353,15 @@ impl PacketRef {
         impl Drop for Fail {
             fn drop(&mut self) {
                 let (packet, error) = self.0.take().expect("dropped once");
-                // SAFETY: the work is gone: its destructor has been called.
+                // SAFETY: the stage holds nothing: the work's destructor has been
+                // called.
                 unsafe { packet.fail(error) };
             }
         }
         let (header, drop_work) = (self.0, self.header().vtable.drop_work);
         let _fail = Fail(Some((self, error)));
-        // SAFETY: the work is there, and this is the only time it is dropped.
+        // SAFETY: the work is there, as the caller says, the task's side's before
+        // DONE (I14); this is the only time it is dropped.
         unsafe { drop_work(header) };
     }
 
@@ -362,7 +371,7 @@ impl PacketRef {
     }
 
     pub(super) fn header(&self) -> &Header {
-        // SAFETY: TASK is set while a `PacketRef` lives.
+        // SAFETY: TASK is set while a `PacketRef` lives (I14).
         unsafe { self.0.as_ref() }
     }
 
@@ -386,7 +395,7 @@ impl PacketRef {
         let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
         debug_assert!(before & DONE == 0, "a task ended twice");
         if before & WAKER != 0 {
-            // SAFETY: WAKER and DONE are set: the waker is the task's to use.
+            // SAFETY: WAKER and DONE are set: the waker is the task's side's (I14).
             self.header()
                 .waker
                 .with(|waker| unsafe { (*waker).as_ref().map(Waker::wake_by_ref) });
@@ -403,14 +412,14 @@ impl Drop for PacketRef {
             before = state.fetch_and(!TASK, Ordering::AcqRel);
         }
         if before & HANDLE == 0 {
-            // SAFETY: both sides have let go.
+            // SAFETY: both sides have let go, this one last (I14).
             unsafe { free(self.0, before & DONE != 0) };
         }
     }
 }
 
 // SAFETY: the handle's side touches the shared word, and the waker and result
-// when the protocol gives it them; whether `T` may cross threads is
+// when the word gives it them (I14); whether `T` may cross threads is
 // `JoinHandle<T>`'s bound.
 unsafe impl Send for JoinRef {}
 // SAFETY: through `&JoinRef` only the word and the immutable parts are read.
@@ -419,7 +428,7 @@ unsafe impl Sync for JoinRef {}
 impl JoinRef {
     /// The immutable parts: address and name.
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: HANDLE is set while a `JoinRef` lives.
+        // SAFETY: HANDLE is set while a `JoinRef` lives (I14).
         unsafe { self.0.as_ref() }
     }
 
@@ -441,7 +450,7 @@ impl JoinRef {
             return true;
         }
         if state & WAKER != 0 {
-            // SAFETY: WAKER without DONE: both sides may only read.
+            // SAFETY: WAKER without DONE: both sides may only read (I14).
             let same = self
                 .header()
                 .waker
@@ -454,8 +463,8 @@ impl JoinRef {
                 return true;
             }
         }
-        // SAFETY: neither WAKER nor DONE was set, and the task uses the waker
-        // only if it finds WAKER when it sets DONE.
+        // SAFETY: neither WAKER nor DONE was set: the waker is the handle's (I14),
+        // and the task uses it only if it finds WAKER when it sets DONE.
         let old = self
             .header()
             .waker
@@ -472,7 +481,8 @@ impl JoinRef {
     /// - The packet is done.
     pub(crate) unsafe fn take<T>(self) -> Result<T, JoinError> {
         let mut out = MaybeUninit::<Result<T, JoinError>>::uninit();
-        // SAFETY: DONE, and `self` is consumed: the result is taken once.
+        // SAFETY: after DONE the result is the handle's (I14), which is consumed:
+        // it is taken once, as a `T` by the caller's promise.
         unsafe { (self.header().vtable.take)(self.0, out.as_mut_ptr().cast()) };
         // Clearing DONE as well tells the task's side that nothing is left.
         self.release(HANDLE | DONE);
@@ -490,7 +500,7 @@ impl JoinRef {
             before = state.fetch_and(!bits, Ordering::AcqRel);
         }
         if before & TASK == 0 {
-            // SAFETY: both sides have let go.
+            // SAFETY: both sides have let go, this one last (I14).
             unsafe { free(this.0, before & !bits & DONE != 0) };
         }
     }
@@ -512,7 +522,7 @@ unsafe fn free(header: NonNull<Header>, with_result: bool) {
     struct Free(NonNull<Header>);
     impl Drop for Free {
         fn drop(&mut self) {
-            // SAFETY: nobody else has the packet.
+            // SAFETY: both sides have let go (I14).
             unsafe { (self.0.as_ref().vtable.free)(self.0) };
         }
     }

@@ -12,7 +12,7 @@ pub(crate) struct Promise<T> {
 }
 
 // SAFETY: the promise only writes a `T` that its thread has, and touches the
-// shared word by atomics; its other parts are the task's side's alone.
+// shared word by atomics; its other parts are the task's side's alone (I14).
 unsafe impl<T: Send> Send for Promise<T> {}
 
 /// A closure's type for a packet whose closure is never called.
@@ -60,8 +60,9 @@ impl<T> Promise<T> {
             return;
         };
         packet.header().known().into_iter().for_each(alias::discard);
-        // SAFETY: `promise` made a packet of these types. A function pointer
-        // needs no drop, so the stage counts as empty, and only we fill it.
+        // SAFETY: `promise` made a packet of these types, whose stage is the
+        // task's side's before DONE (I14). A function pointer needs no drop, so
+        // the stage counts as empty, and only this fills it.
         unsafe { Packet::<Never<T>, T>::stage::<Result<T, JoinError>>(packet.0).write(result) };
         packet.complete();
     }

@@ -388,7 +388,8 @@ impl Book {
     fn close_empty(&mut self, number: u32) {
         let offset = self.offset(number as usize);
         // SAFETY: no slot of the segment is live; a stale address reads zero
-        // there, which is a free slot. Free-list links inside are dropped below.
+        // there, which is a free slot (I2). Free-list links inside are dropped
+        // below.
         if unsafe { self.reserve.release(offset, SEGMENT_BYTES) }.is_err() {
             return;
         }

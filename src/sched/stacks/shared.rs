@@ -76,8 +76,9 @@ impl SharedStacks {
         slot.stack.set(number);
         self.evict(slots, number);
         let host = &mut self.hosts[number as usize];
-        // SAFETY: nobody's frames are on the stack, and the idle point is
-        // where the carrier's frames begin in the idle image.
+        // SAFETY: no task's frames are on the stack, on which nothing runs (I1),
+        // and the carrier's frames begin at the idle point in the idle image,
+        // which is good any number of times (I7).
         unsafe {
             host.stack.make_idle();
             (*host.carrier).set_sp(host.idle_sp);
@@ -103,7 +104,8 @@ impl SharedStacks {
     pub(super) fn first_suspension(&mut self, slot: &Slot) {
         let host = &mut self.hosts[slot.stack.get() as usize];
         // SAFETY: the task is suspended, and the carrier noted the boundary when it
-        // called the entry point, just now, on this thread.
+        // called the entry point, just now, on this thread; above it all tasks of
+        // the stack are alike (I7).
         unsafe {
             host.stack
                 .capture_base_frames(Carrier::copy_boundary(), Carrier::RETURN_ADDRESS)
@@ -124,7 +126,8 @@ impl SharedStacks {
         // and are cleared now.
         let saved = unsafe { Saved::from_parts(slot.frame.replace(0), slot.frame_len.get()) };
         let sp = host.stack.sp_of(&saved);
-        // SAFETY: saved from this stack to this pool; nobody is resident.
+        // SAFETY: saved from this stack to this pool, at `sp`; no task is resident,
+        // nothing runs there (I1), and the base frames serve every task (I7).
         unsafe {
             host.stack.restore(index, saved, &mut self.pool);
             (*host.carrier).set_sp(sp);
@@ -144,8 +147,8 @@ impl SharedStacks {
         let Resident::Owner(owner) = host.stack.resident() else {
             return;
         };
-        // SAFETY: the owner is suspended (the worker runs on its own stack),
-        // at the carrier's stack pointer.
+        // SAFETY: the owner is suspended, as the worker runs on its own stack (I1),
+        // at the carrier's stack pointer; nothing below is needed.
         let saved = unsafe { host.stack.save((*host.carrier).sp(), &mut self.pool) };
         // There is no going on without the memory to put the frames in, and
         // no caller to tell.
@@ -172,8 +175,8 @@ impl SharedStacks {
     pub(super) fn abandon(&mut self, slots: &Slots, slot: &Slot) {
         let host = &mut self.hosts[slot.stack.get() as usize];
         debug_assert_eq!(host.stack.resident(), Resident::Owner(slots.index(slot)));
-        // SAFETY: it is suspended and never resumed; the contract of shared
-        // tasks says that nobody points into its frames.
+        // SAFETY: it is suspended and never resumed; the contract of shared tasks
+        // says that nobody points into its frames (I6).
         unsafe { host.stack.forget((*host.carrier).sp()) };
     }
 
@@ -222,7 +225,9 @@ impl StackHost {
     fn new(arena: &mut Arena, bytes: usize) -> io::Result<Self> {
         let (id, _) = arena.take(bytes)?;
         let bounds = arena.bounds(id);
-        // SAFETY: the arena hands the stack to us alone, until `give_back`.
+        // SAFETY: the arena hands the stack to us alone, until `give_back`; on this
+        // thread the carrier is resumed (I3), from an idle image that stays good
+        // (I7).
         unsafe {
             let carrier = Carrier::install(bounds);
             let idle_sp = (*carrier).sp();

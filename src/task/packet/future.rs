@@ -32,18 +32,19 @@ impl<F: Future> Packet<F, F::Output> {
     }
 
     unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: the packet is of this type, and the future is in it.
+        // SAFETY: the packet is of this type and lives (I14).
         let future = unsafe { Self::stage::<F>(header) };
-        // SAFETY: nobody else has a reference to it (the handle's side keeps
-        // off before DONE); it is on the heap, and is dropped where it is.
+        // SAFETY: the future is there, and before DONE only the task's side has a
+        // reference to it (I14); it is on the heap, and is dropped where it is.
         let Poll::Ready(output) = unsafe { Pin::new_unchecked(&mut *future) }.poll(cx) else {
             return Poll::Pending;
         };
         // A destructor that panics does not take the output from the joiner.
         //
-        // SAFETY: from here on the stage holds nothing.
+        // SAFETY: dropped once: from here on the stage holds nothing.
         contain(|| unsafe { ptr::drop_in_place(future) });
-        // SAFETY: as just said.
+        // SAFETY: the stage holds nothing, and is the task's side's before DONE
+        // (I14).
         unsafe { Self::stage::<Result<F::Output, JoinError>>(header).write(Ok(output)) };
         Poll::Ready(())
     }
@@ -57,7 +58,7 @@ impl<F: Future> Packet<F, F::Output> {
 /// - It is not being polled.
 pub(crate) unsafe fn poll(packet: *const Header, cx: &mut Context<'_>) -> Poll<()> {
     let header = NonNull::new(packet.cast_mut()).expect("a future's task has its packet");
-    // SAFETY: TASK is set, so the header lives.
+    // SAFETY: TASK is set, so the header lives (I14).
     let poll = unsafe { header.as_ref() }.vtable.poll;
     // SAFETY: the packet's own function, and the caller's word.
     unsafe { poll.expect("only a future is polled")(header, cx) }
