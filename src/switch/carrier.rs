@@ -125,6 +125,7 @@ impl Carrier {
     /// - It stays so, at its address, until the carrier is not resumed any more.
     pub(crate) unsafe fn install(bounds: StackBounds) -> *mut Self {
         let at = Self::at(bounds);
+        debug_assert!(at.is_aligned() && bounds.limit.get() % 16 == 0);
         let stack = BorrowedStack {
             // The carrier is at least one line long, so this is not zero.
             base: NonZeroUsize::new(at.expose_provenance()).expect("a stack is not at address 0"),

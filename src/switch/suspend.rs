@@ -21,6 +21,7 @@ use crate::util::contain;
 /// - `yielder` is that of the carrier which runs this code, on its own stack.
 #[inline(always)]
 pub(crate) unsafe fn suspend(yielder: YielderPtr, reason: SwitchReason) {
+    debug_assert_ne!(yielder, YielderPtr::NONE);
     // SAFETY: the caller's yielder; the worker resumes a suspended coroutine
     // with null or a stack call (I3).
     unsafe {

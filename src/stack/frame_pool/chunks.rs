@@ -161,6 +161,7 @@ impl Chunks {
 
     #[inline]
     pub(super) fn addr(&self, granule: u32) -> *mut u8 {
+        debug_assert!((1..self.table.len() as u32).contains(&self.index_of(granule)));
         self.base.wrapping_add((granule as usize) << GRANULE_SHIFT)
     }
 

@@ -75,6 +75,7 @@ impl TlsBlock {
     /// - No code runs with this block, or will with what it had before.
     /// - The caller's frame keeps no thread-local (I12).
     pub(crate) unsafe fn renew(self, stack: (usize, usize)) -> io::Result<Self> {
+        debug_assert_ne!(self.pointer, ThreadPointer::current());
         let at: *mut c_void = ptr::with_exposed_provenance_mut(self.pointer.address());
         // It stays in the list meanwhile, as glibc's own blocks do when a
         // thread's stack is used again: a library that is loaded now writes
@@ -213,6 +214,7 @@ impl TlsBlock {
 
 impl Drop for TlsBlock {
     fn drop(&mut self) {
+        debug_assert_ne!(self.pointer, ThreadPointer::current());
         self.unlist();
         let at = ptr::with_exposed_provenance_mut(self.pointer.address());
         // SAFETY: glibc's function made it, and its owner runs no code with it any
