@@ -84,7 +84,7 @@ macro_rules! hook {
                     $crate::hook::libc::hook!(@type $next $abi ($($ty),*) $($ret)?);
                 // SAFETY: `without_next`, or what the dynamic linker says is the
                 // function of this name and type.
-                let function: Function = unsafe { ::std::mem::transmute(Self::slot().function()) };
+                let function: Function = unsafe { ::std::mem::transmute(Self::definition().function()) };
                 // SAFETY: forwarded.
                 unsafe { function($($arg),*) }
             }
@@ -93,7 +93,7 @@ macro_rules! hook {
             #[cold]
             #[allow(unused_unsafe, unused_variables, reason = "there may be little to do")]
             unsafe extern $abi fn without_next($($arg: $ty),*) $(-> $ret)? {
-                if Self::slot().look_up_early() {
+                if Self::definition().look_up_early() {
                     // SAFETY: forwarded.
                     return unsafe { Self::next($($arg),*) };
                 }
@@ -102,17 +102,17 @@ macro_rules! hook {
             }
 
             #[inline(always)]
-            fn slot() -> &'static $crate::hook::libc::next::Slot {
-                static SLOT: $crate::hook::libc::next::Slot =
-                    $crate::hook::libc::next::Slot::new(
+            fn definition() -> &'static $crate::hook::libc::next::NextDefinition {
+                static NEXT: $crate::hook::libc::next::NextDefinition =
+                    $crate::hook::libc::next::NextDefinition::new(
                         concat!(stringify!($name), "\0"),
                         $name::without_next as *mut ::std::ffi::c_void,
                     );
-                &SLOT
+                &NEXT
             }
 
             pub(crate) fn look_up() {
-                Self::slot().look_up();
+                Self::definition().look_up();
             }
         }
     };

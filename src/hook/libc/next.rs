@@ -15,7 +15,7 @@ use libc::{clockid_t, timespec};
 use crate::sys::syscall::{Answer, answer_c, answer_int, errno, sys};
 
 /// Where the next definition of one name is kept.
-pub(crate) struct Slot {
+pub(crate) struct NextDefinition {
     /// Ends in a NUL.
     name: &'static str,
     function: AtomicPtr<c_void>,
@@ -24,7 +24,7 @@ pub(crate) struct Slot {
 /// The constructor has looked all names up.
 static LOOKED_UP: AtomicBool = AtomicBool::new(false);
 
-impl Slot {
+impl NextDefinition {
     pub(crate) const fn new(name: &'static str, without_next: *mut c_void) -> Self {
         Self {
             name,

@@ -12,7 +12,7 @@ use libc::{gid_t, group, passwd, size_t, uid_t};
 
 use crate::hook::libc::hook;
 use crate::hook::net::resolve::answer::{
-    Found, Latest, Layout, Relocate, Request, find, find_growing, keep,
+    BufferLayout, Found, Latest, Relocate, Request, find, find_growing, keep,
 };
 use crate::hook::net::resolve::{look_up, owned, pointer};
 use crate::hook::wait::call::in_coroutine;
@@ -43,7 +43,7 @@ unsafe fn request_to<E: Relocate + 'static>(
     (entry, buf, len, out): (*mut E, *mut c_char, size_t, *mut *mut E),
     call: impl Fn(Request<E>) -> c_int + Send + 'static,
 ) -> c_int {
-    let layout = Layout::of(buf, len);
+    let layout = BufferLayout::of(buf, len);
     match look_up(cx, move || find(layout, &call)) {
         // SAFETY: the caller's places.
         Ok(found) => unsafe { found.give(entry, buf, len, out) },

@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
 
-use self::answer::{Found, Latest, Layout, Request, find, find_growing, keep};
+use self::answer::{BufferLayout, Found, Latest, Request, find, find_growing, keep};
 use crate::helpers;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::in_coroutine;
@@ -198,7 +198,7 @@ enum HostQuery {
 }
 
 impl HostQuery {
-    fn find(&self, layout: Layout) -> Found<hostent> {
+    fn find(&self, layout: BufferLayout) -> Found<hostent> {
         find(layout, |(e, b, n, o, code)| {
             // SAFETY: our own question and places.
             unsafe {
@@ -223,7 +223,7 @@ impl HostQuery {
     /// - The places are the caller's of that call.
     unsafe fn answer_to(self, cx: Cx, place: Request<hostent>) -> c_int {
         let (entry, buf, len, out, h_errno) = place;
-        let layout = Layout::of(buf, len);
+        let layout = BufferLayout::of(buf, len);
         match look_up(cx, move || self.find(layout)) {
             // SAFETY: the caller's places.
             Ok(found) => unsafe {

@@ -111,27 +111,18 @@ unsafe fn poll_in_coroutine(
     limit: Option<Duration>,
     mask: *const libc::sigset_t,
 ) -> Answer {
-    let zero = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     // SAFETY: the caller's entries and mask, for every call.
     let ask = || unsafe {
         sys!(
             SYS_ppoll,
             fds,
             n,
-            &raw const zero,
+            &raw const clock::ZERO,
             mask,
             KERNEL_SIGSET_BYTES
         )
     };
-    // A caller that lets signals in by a mask wants to hear of them. No other
-    // does: a signal is the thread's, and would be news to whichever coroutine asks.
-    let ask = || match mask.is_null() {
-        true => uninterrupted(ask),
-        false => ask(),
-    };
+    let ask = || ask_now(mask, ask);
     let first = ask();
     if first != Ok(0) || limit == Some(Duration::ZERO) {
         return first;
@@ -148,16 +139,16 @@ unsafe fn poll_in_coroutine(
         true => WaitSet::Special,
         false => WaitSet::of_entries(entries),
     };
-    loop {
-        let parked = waits.park(cx, deadline);
-        match (ask(), parked) {
-            // Closed meanwhile: `ask` has said POLLNVAL, if it still is.
-            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
-            (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
-            (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
-            (Ok(0), Err(code)) => return Err(code),
-            (answer, _) => return answer,
-        }
+    waits.wait(cx, deadline, ask)
+}
+
+/// Asks the kernel. A caller that lets signals in by a mask wants to hear of them.
+/// No other does: a signal is the thread's, and would be news to whichever
+/// coroutine asks.
+pub(crate) fn ask_now(mask: *const libc::sigset_t, mut ask: impl FnMut() -> Answer) -> Answer {
+    match mask.is_null() {
+        true => uninterrupted(ask),
+        false => ask(),
     }
 }
 
@@ -194,17 +185,13 @@ pub(crate) unsafe fn lets_signals_in(mask: *const libc::sigset_t) -> bool {
 /// - `mask` is null or valid.
 pub(crate) unsafe fn let_signals_in(mask: *const libc::sigset_t) -> Result<(), Errno> {
     let none = std::ptr::null::<pollfd>();
-    let zero = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     // SAFETY: no entries, a live time, the caller's mask.
     unsafe {
         sys!(
             SYS_ppoll,
             none,
             0,
-            &raw const zero,
+            &raw const clock::ZERO,
             mask,
             KERNEL_SIGSET_BYTES
         )
@@ -259,8 +246,28 @@ impl WaitSet {
         }
     }
 
+    /// Parks and asks until there is an answer.
+    pub(crate) fn wait(
+        &self,
+        cx: Cx,
+        deadline: Option<Instant>,
+        mut ask: impl FnMut() -> Answer,
+    ) -> Answer {
+        loop {
+            let parked = self.park(cx, deadline);
+            match (ask(), parked) {
+                // Closed meanwhile: `ask` has said so, if it still is.
+                (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
+                (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
+                (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
+                (Ok(0), Err(code)) => return Err(code),
+                (answer, _) => return answer,
+            }
+        }
+    }
+
     /// Parks until something may have changed.
-    pub(crate) fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+    fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
         let parked = match self {
             // The kernel has just said that none is ready.
             Self::One(fd, dir) => park_until_ready(cx, *fd, *dir, deadline),

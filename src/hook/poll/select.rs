@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use libc::{fd_set, sigset_t, timespec, timeval};
 
 use crate::hook::libc::{hook, next};
-use crate::hook::poll::{WaitSet, lets_signals_in};
+use crate::hook::poll::{WaitSet, ask_now, lets_signals_in};
 use crate::hook::wait::call::{cancellable, in_coroutine};
 use crate::hook::wait::clock::{self, after};
 use crate::sched::Cx;
-use crate::sys::syscall::{Answer, KERNEL_SIGSET_BYTES, sys, uninterrupted};
+use crate::sys::syscall::{Answer, KERNEL_SIGSET_BYTES, sys};
 
 const BITS: usize = c_ulong::BITS as usize;
 
@@ -189,12 +189,7 @@ unsafe fn select_in_coroutine(
         false => unsafe { std::slice::from_raw_parts(set, words) }.to_vec(),
     });
     // SAFETY: the caller's sets and mask.
-    let ask = || unsafe { select_now(n, sets, mask) };
-    // As for `poll`.
-    let ask = || match mask.is_null() {
-        true => uninterrupted(ask),
-        false => ask(),
-    };
+    let ask = || ask_now(mask, || unsafe { select_now(n, sets, mask) });
     let first = ask();
     if first != Ok(0) || limit == Some(Duration::ZERO) {
         return first;
@@ -208,31 +203,19 @@ unsafe fn select_in_coroutine(
     } else {
         WaitSet::of(members(read), members(write))
     };
-    loop {
-        let parked = waits.park(cx, deadline);
+    waits.wait(cx, deadline, || {
         for (set, asked) in sets.iter().zip(&asked).filter(|(set, _)| !set.is_null()) {
             // SAFETY: as many words as were read from it.
             unsafe { std::ptr::copy_nonoverlapping(asked.as_ptr(), *set, asked.len()) };
         }
-        match (ask(), parked) {
-            // Closed meanwhile: `ask` has said EBADF, if it still is.
-            (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
-            (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
-            (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
-            (Ok(0), Err(code)) => return Err(code),
-            (answer, _) => return answer,
-        }
-    }
+        ask()
+    })
 }
 
 /// # Safety
 ///
 /// - As for `pselect`.
 unsafe fn select_now(n: c_int, [read, write, except]: Sets, mask: *const sigset_t) -> Answer {
-    let zero = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
     let mask: [usize; 2] = [mask.expose_provenance(), KERNEL_SIGSET_BYTES];
     // SAFETY: the caller's sets and mask; the kernel takes the mask as a
     // pointer and a size behind one pointer.
@@ -243,7 +226,7 @@ unsafe fn select_now(n: c_int, [read, write, except]: Sets, mask: *const sigset_
             read,
             write,
             except,
-            &raw const zero,
+            &raw const clock::ZERO,
             mask.as_ptr()
         )
     }

@@ -72,9 +72,15 @@ unsafe fn wait4_in_coroutine(
             return ask();
         }
         let one = pid > 0 && options & (libc::WUNTRACED | libc::WCONTINUED) == 0;
-        until_some(cx, if one { Child::Pid(pid) } else { Child::Any }, || {
-            ask().map(|reaped| (reaped != 0).then_some(reaped))
-        })
+        until_some(
+            cx,
+            if one {
+                AwaitedChild::Pid(pid)
+            } else {
+                AwaitedChild::Any
+            },
+            || ask().map(|reaped| (reaped != 0).then_some(reaped)),
+        )
     })
 }
 
@@ -95,10 +101,10 @@ hook!(
             // SAFETY: zeros are a valid one, and mean "no child".
             let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
             let child = match kind {
-                _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => Child::Any,
-                libc::P_PID => Child::Pid(id as pid_t),
-                libc::P_PIDFD => Child::PidFd(id as RawFd),
-                _ => Child::Any,
+                _ if options & (libc::WSTOPPED | libc::WCONTINUED) != 0 => AwaitedChild::Any,
+                libc::P_PID => AwaitedChild::Pid(id as pid_t),
+                libc::P_PIDFD => AwaitedChild::PidFd(id as RawFd),
+                _ => AwaitedChild::Any,
             };
             let answer = until_some(cx, child, || {
                 // SAFETY: our own place.
@@ -125,7 +131,7 @@ hook!(
 );
 
 /// The child that is waited for.
-enum Child {
+enum AwaitedChild {
     Pid(pid_t),
     PidFd(RawFd),
     /// Nothing that can be watched.
@@ -135,7 +141,7 @@ enum Child {
 /// Asks until there is a child to report.
 fn until_some(
     cx: Cx,
-    child: Child,
+    child: AwaitedChild,
     mut ask: impl FnMut() -> Result<Option<usize>, Errno>,
 ) -> Answer {
     if let Some(found) = ask()? {
@@ -143,12 +149,12 @@ fn until_some(
     }
     let opened;
     let pidfd = match child {
-        Child::Pid(pid) => {
+        AwaitedChild::Pid(pid) => {
             opened = open_pidfd(pid);
             opened.as_ref().map(AsRawFd::as_raw_fd)
         }
-        Child::PidFd(fd) => Some(fd),
-        Child::Any => None,
+        AwaitedChild::PidFd(fd) => Some(fd),
+        AwaitedChild::Any => None,
     };
     if let Some(fd) = pidfd {
         let parked = park_until_ready(cx, fd, Direction::Read, None);

@@ -7,6 +7,13 @@ use libc::{clockid_t, timespec};
 
 use crate::sys::syscall::{Errno, sys};
 
+/// No time at all: for a call that is not to wait. (The kernel, which writes back what
+/// is left of a time, leaves this one alone.)
+pub(crate) static ZERO: timespec = timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 /// The moment `time` from now; a few decades for times that have no end.
 pub(crate) fn after(time: Duration) -> Instant {
     const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
@@ -40,10 +47,7 @@ pub(crate) unsafe fn limit(time: *const timespec) -> Result<Option<Duration>, Er
 
 /// What the clock says; zero for one that there is not.
 pub(crate) fn now(clock: clockid_t) -> Duration {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = ZERO;
     // SAFETY: a valid clock and a place for its time.
     let _ = unsafe { sys!(SYS_clock_gettime, clock, &raw mut now) };
     duration(&now).unwrap_or_default()

@@ -97,12 +97,12 @@ pub(crate) struct Found<E> {
 /// from an aligned place as the caller's, where libc puts the lists so that
 /// they are aligned.
 #[derive(Clone, Copy)]
-pub(crate) struct Layout {
+pub(crate) struct BufferLayout {
     len: usize,
     shift: usize,
 }
 
-impl Layout {
+impl BufferLayout {
     /// In a buffer that is aligned as any answer wants it.
     pub(crate) fn aligned(len: usize) -> Self {
         Self { len, shift: 0 }
@@ -116,11 +116,11 @@ impl Layout {
 
 struct Buffer {
     words: Box<[u64]>,
-    layout: Layout,
+    layout: BufferLayout,
 }
 
 impl Buffer {
-    fn new(layout: Layout) -> Self {
+    fn new(layout: BufferLayout) -> Self {
         let words = (layout.len + layout.shift).div_ceil(size_of::<u64>());
         Self {
             words: vec![0; words].into_boxed_slice(),
@@ -142,7 +142,7 @@ pub(crate) type Request<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_i
 
 /// Makes such a call in a buffer of our own.
 pub(crate) fn find<E: Relocate>(
-    layout: Layout,
+    layout: BufferLayout,
     call: impl FnOnce(Request<E>) -> c_int,
 ) -> Found<E> {
     let mut buffer = Buffer::new(layout);
@@ -165,12 +165,12 @@ pub(crate) fn find<E: Relocate>(
 }
 
 /// Makes such a call in larger and larger buffers, until the answer fits in.
-pub(crate) fn find_growing<E>(call: impl Fn(Layout) -> Found<E>) -> Found<E> {
+pub(crate) fn find_growing<E>(call: impl Fn(BufferLayout) -> Found<E>) -> Found<E> {
     /// The largest answer that is waited for.
     const LARGEST: usize = 1 << 20;
     let mut len = 1024;
     loop {
-        let found = call(Layout::aligned(len));
+        let found = call(BufferLayout::aligned(len));
         if found.code != libc::ERANGE || len >= LARGEST {
             return found;
         }
