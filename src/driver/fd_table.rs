@@ -10,7 +10,7 @@
 //!   direction is never cleared again, because it may be ready without a
 //!   further edge.
 //! - An entry is **current** while its registration stands and the generation
-//!   of its number (`epoch.rs`) is the one under which that was made. An entry
+//!   of its number (`sys/fd/table.rs`) is the one under which that was made. An entry
 //!   that is not current hints nothing and makes way for a new one.
 //! - A waiter lives until [`FdTable::finish`], which reads its outcome; one
 //!   whose generation has passed meanwhile reads [`Outcome::Closed`], whatever
@@ -19,11 +19,11 @@
 use std::mem;
 use std::os::fd::RawFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
 use super::poller::Readiness;
 use super::wait_queue::{Direction, FdWaiter, Outcome, WaitKey, WaitQueue, WaitQueues};
+use crate::sys::fd::table::Record;
 use crate::util::prefetch;
 
 /// What is known before a call is tried.
@@ -66,9 +66,9 @@ pub(super) enum FdKind {
 #[derive(Debug)]
 #[repr(align(64))]
 struct FdEntry {
-    /// The generation word of this number; `None` before the first registration.
-    word: Option<&'static AtomicU32>,
-    /// What `word` held before the registration was made.
+    /// What the process knows of this number; `None` before the first registration.
+    record: Option<&'static Record>,
+    /// That of the number, before the registration was made.
     generation: u32,
     /// The number of the registration, which its events carry.
     serial: u32,
@@ -89,14 +89,14 @@ const _: () = assert!(size_of::<FdEntry>() == 64);
 /// What a registration was made under.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Registration {
-    pub(super) word: &'static AtomicU32,
+    pub(super) record: &'static Record,
     pub(super) generation: u32,
     pub(super) serial: u32,
 }
 
 impl FdEntry {
     const NEW: FdEntry = FdEntry {
-        word: None,
+        record: None,
         generation: 0,
         serial: 0,
         queue: WaitQueue::EMPTY,
@@ -110,9 +110,7 @@ impl FdEntry {
     /// The generation of the number, which may have moved on from ours.
     #[inline(always)]
     fn present_generation(&self) -> Option<u32> {
-        // Pairs with the bump: a thread that learned of a descriptor's new
-        // meaning from the one that closed the old one sees the bump, too.
-        self.word.map(|word| word.load(Ordering::Acquire))
+        self.record.map(Record::generation)
     }
 
     #[inline(always)]
@@ -218,7 +216,7 @@ impl FdTable {
     pub(super) fn registered(
         &mut self,
         fd: RawFd,
-        word: &'static AtomicU32,
+        record: &'static Record,
         generation: u32,
         serial: u32,
     ) {
@@ -228,7 +226,7 @@ impl FdTable {
         }
         let entry = &mut self.entries[index];
         *entry = FdEntry {
-            word: Some(word),
+            record: Some(record),
             generation,
             serial,
             queue: mem::replace(&mut entry.queue, WaitQueue::EMPTY),
@@ -243,7 +241,7 @@ impl FdTable {
     pub(super) fn registration(&self, fd: RawFd) -> Option<Registration> {
         let entry = self.entry(fd).filter(|entry| entry.is_current())?;
         Some(Registration {
-            word: entry.word?,
+            record: entry.record?,
             generation: entry.generation,
             serial: entry.serial,
         })

@@ -6,9 +6,9 @@
 //! it calls none of them and knows nothing of coroutines.
 //!
 //! - `linked_slab` numbered nodes and lists · `wheel` timers in ticks · `clock`
-//!   ticks and instants · `epoch` what other threads close · `wait_queue` the
-//!   waiters of a descriptor · `fd_table` readiness · `poller` the kernel's event
-//!   queue · `reactor` what is registered there
+//!   ticks and instants · `wait_queue` the waiters of a descriptor · `fd_table`
+//!   readiness · `poller` the kernel's event queue · `reactor` what is registered
+//!   there
 //!
 //! The life of a blocking call on a descriptor:
 //!
@@ -31,8 +31,6 @@
 //! Nothing here ticks. With no timer and no waiter, or every waiter's
 //! registration validated, [`Driver::park`] sleeps until something happens.
 //! (A timer fd that was set for a timer since removed may end one sleep early.)
-
-pub(crate) mod epoch;
 
 mod clock;
 mod fd_table;

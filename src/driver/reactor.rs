@@ -10,8 +10,8 @@
 //! stays registered: a wait on a registered one costs no system call. That is
 //! only right while the number means the same file. Three things watch over it:
 //!
-//! 1. Whoever closes or replaces a descriptor through a hook bumps its
-//!    generation; the entry is stale from then on (`epoch.rs`, `fd_table.rs`).
+//! 1. A hook that closes or replaces a descriptor moves the generation of its
+//!    number; the entry is stale from then on (`sys/fd/table.rs`, `fd_table.rs`).
 //! 2. What no hook saw is found by asking: a waiter that has been parked for
 //!    [`REVALIDATE_AFTER`] without its registration having been validated since
 //!    has it validated by [`Poller::reregister`], once a park, or later when
@@ -26,15 +26,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
 use super::clock;
-use super::epoch;
 use super::fd_table::{FdKind, FdTable, Registration};
 use super::poller::{Notifier, Poller, ReadyEvent, WatchError};
 use super::wait_queue::{Direction, Outcome, WaitKey};
+use crate::sys::fd;
+use crate::sys::fd::table::Record;
 
 /// How long a waiter is parked before its registration is validated, in ticks.
 /// (Soon, for the fuzzer: it has much to see.)
@@ -147,7 +147,7 @@ impl Reactor {
             }
         };
         // After a new registration, too: another thread may be in the middle
-        // of closing the descriptor, past the bump and not yet in the kernel.
+        // of closing the descriptor, past `renew` and not yet in the kernel.
         if to_queue {
             self.unvalidated.push_back((fd, self.now));
         }
@@ -195,9 +195,9 @@ impl Reactor {
         self.register(fd)
     }
 
-    /// Ends all waits on a descriptor whose generation was bumped: call
-    /// [`epoch::bump`], then this on every worker, then close or replace it.
-    /// It may come late: what was registered after the bump stays.
+    /// Ends all waits on a descriptor whose generation has moved: call
+    /// [`renew`](fd::table::renew), then this on every worker, then close or
+    /// replace it. It may come late: what was registered since then stays.
     pub(crate) fn fd_gone(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
         if self.table.is_stale(fd) {
             self.table.release(fd, Outcome::Closed, woken);
@@ -209,21 +209,21 @@ impl Reactor {
 
     /// Registers what `fd` means now.
     fn register(&mut self, fd: RawFd) -> Result<(), WatchError> {
-        let word = epoch::track(fd).ok_or(WatchError::NotOpen)?;
+        let (record, generation) = fd::table::register(fd).ok_or(WatchError::NotOpen)?;
         // Before the system call: a close that comes between makes it stale.
-        self.register_under(fd, word, word.load(Ordering::Acquire))
+        self.register_under(fd, record, generation)
     }
 
     fn register_under(
         &mut self,
         fd: RawFd,
-        word: &'static AtomicU32,
+        record: &'static Record,
         generation: u32,
     ) -> Result<(), WatchError> {
         let serial = self.serial.wrapping_add(1);
         self.poller.register(fd, serial)?;
         self.serial = serial;
-        self.table.registered(fd, word, generation, serial);
+        self.table.registered(fd, record, generation, serial);
         Ok(())
     }
 
@@ -279,7 +279,7 @@ impl Reactor {
     /// Finds out whether a registration still means the file behind `fd`.
     fn validate(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
         let Some(Registration {
-            word,
+            record,
             generation,
             serial,
         }) = self.table.registration(fd)
@@ -289,7 +289,7 @@ impl Reactor {
         let result = match self.poller.reregister(fd, serial) {
             // Under the waiters' generation: if it passes meanwhile, the new
             // registration is as stale as they are.
-            Err(WatchError::NotRegistered) => self.register_under(fd, word, generation),
+            Err(WatchError::NotRegistered) => self.register_under(fd, record, generation),
             result => result,
         };
         match result {

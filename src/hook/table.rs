@@ -118,11 +118,13 @@ table! {
     }
         => "as libc; from a coroutine with its own thread-locals, with its thread's number, or as \
             its thread";
-    "`close close_range closefrom dup2 dup3`"
+    fd::lifecycle { close close_range closefrom dup2 dup3 }
         => "coroutines that wait on the number fail with `EBADF` first";
-    net::connect { setsockopt } "`socket socketpair pipe pipe2 dup fcntl ioctl`"
+    fd::lifecycle { socket socketpair pipe pipe2 dup }
+    files::fcntl { fcntl fcntl64 ioctl }
+    net::connect { setsockopt }
         => "as libc; noted where a number begins or its flags change";
-    "`vfork`"
+    fd::lifecycle { vfork }
         => "`fork`";
     #[cfg(target_env = "gnu")]
     libc::fortify {

@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use super::{Io, park, plain};
 use crate::driver::Direction;
-use crate::sched::Cx;
+use crate::sched::{self, Cx};
 use crate::sys;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 impl Io<TcpListener> {
     /// A listener at `addr`.
@@ -79,6 +79,7 @@ impl Io<TcpStream> {
             plain(cx.check())?;
         }
         let socket = sys::ready::start_connect(&addr)?;
+        sched::renew_fd(socket.as_raw_fd());
         let stream = Self::born_nonblocking(TcpStream::from(socket));
         loop {
             // Asking may be early: a socket that has no peer and no error yet

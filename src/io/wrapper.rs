@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use super::park;
 use crate::driver::Direction;
 use crate::sched::{self, Cx};
-use crate::sys;
+use crate::sys::fd::nonblocking::set_nonblocking;
 
 /// Anything with a descriptor, made to park its coroutine where it would block.
 ///
@@ -48,7 +48,7 @@ struct Registration(RawFd);
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        sched::fd_gone(self.0);
+        sched::renew_fd(self.0);
     }
 }
 
@@ -75,7 +75,7 @@ impl<T: AsFd> Io<T> {
     /// # std::io::Result::Ok(())
     /// ```
     pub fn new(inner: T) -> io::Result<Self> {
-        let was_blocking = !sys::fd::set_nonblocking(inner.as_fd(), true)?;
+        let was_blocking = !set_nonblocking(inner.as_fd(), true)?;
         let registration = Registration(inner.as_fd().as_raw_fd());
         Ok(Self {
             registration,
@@ -110,7 +110,7 @@ impl<T: AsFd> Io<T> {
     /// ```
     pub fn into_inner(self) -> io::Result<T> {
         if self.was_blocking {
-            sys::fd::set_nonblocking(self.inner.as_fd(), false)?;
+            set_nonblocking(self.inner.as_fd(), false)?;
         }
         let Self {
             registration,

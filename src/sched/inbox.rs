@@ -5,7 +5,8 @@ use std::os::fd::RawFd;
 
 use super::worker::Worker;
 use super::worker_handle::{Message, WorkerHandle};
-use crate::driver::epoch;
+use crate::sys::fd::table;
+use crate::sys::signal::keep_errno;
 use crate::util::section::Section;
 
 impl Worker {
@@ -45,28 +46,40 @@ impl Worker {
     }
 }
 
-/// A file descriptor's number is about to end or to change its meaning: its
-/// waiters get `EBADF`, on every worker. Called by any thread, before the
-/// system call.
-pub(crate) fn fd_gone(fd: RawFd) {
-    if epoch::bump(fd) {
+/// A descriptor's number begins, or is about to end: whoever waits on it, on any
+/// worker, gets `EBADF`. Called by any thread; where it ends, before the system call.
+#[inline]
+pub(crate) fn renew_fd(fd: RawFd) {
+    if table::renew(fd) {
         broadcast(fd);
     }
 }
 
-/// [`fd_gone`] for every number from `first` to `last`.
-pub(crate) fn fds_gone(first: u32, last: u32) {
-    epoch::bump_range(first, last, &mut broadcast);
+/// [`renew_fd`] for every number from `first` to `last`.
+pub(crate) fn renew_fds(first: u32, last: u32) {
+    table::renew_range(first, last, &mut broadcast);
 }
 
+/// [`renew_fd`] for `new`, which begins as a duplicate of `old`.
+pub(crate) fn renew_duplicate(old: RawFd, new: RawFd) {
+    if table::renew_as_duplicate(old, new) {
+        broadcast(new);
+    }
+}
+
+/// Tells all workers. That may fail, and must not show: many read errno after a
+/// `close` that went well.
+#[cold]
 fn broadcast(fd: RawFd) {
-    let here = Worker::current();
-    if let Some(worker) = here {
-        worker.fd_gone(fd);
-    }
-    for handle in WorkerHandle::all() {
-        if here.is_none_or(|worker| worker.index() != handle.index()) {
-            handle.mailbox.post(Message::FdGone(fd));
+    keep_errno(|| {
+        let here = Worker::current();
+        if let Some(worker) = here {
+            worker.fd_gone(fd);
         }
-    }
+        for handle in WorkerHandle::all() {
+            if here.is_none_or(|worker| worker.index() != handle.index()) {
+                handle.mailbox.post(Message::FdGone(fd));
+            }
+        }
+    });
 }

@@ -44,9 +44,9 @@ pub(crate) use cancel::{Late, why_unwound};
 pub use counters::Metrics;
 pub(crate) use current::Cx;
 pub(crate) use extra::ActiveTimeout;
-pub(crate) use inbox::fd_gone;
+pub(crate) use inbox::renew_fd;
 #[cfg(feature = "hook")]
-pub(crate) use inbox::fds_gone;
+pub(crate) use inbox::{renew_duplicate, renew_fds};
 pub(crate) use label::describe_running;
 pub(crate) use locals::LocalLookup;
 #[cfg(feature = "futex")]

@@ -5,6 +5,7 @@
 //! coroutines, stacks or readiness.
 
 pub(crate) mod errno;
+pub(crate) mod fcntl;
 pub(crate) mod fd;
 pub(crate) mod fork;
 pub(crate) mod mem;

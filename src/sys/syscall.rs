@@ -141,11 +141,6 @@ pub(crate) fn answer_c(answer: Answer, saved: Errno) -> isize {
     }
 }
 
-/// [`answer_c`] for calls that return `int`.
-pub(crate) fn answer_int(answer: Answer, saved: Errno) -> c_int {
-    answer_c(answer, saved) as c_int
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +160,7 @@ mod tests {
         set_errno(5);
         assert_eq!(answer_c(Ok(3), 9), 3);
         assert_eq!(errno(), 9);
-        assert_eq!(answer_int(Err(11), 9), -1);
+        assert_eq!(answer_c(Err(11), 9), -1);
         assert_eq!(errno(), 11);
     }
 }

@@ -3,6 +3,7 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod list;
+pub(crate) mod per_fd;
 pub(crate) mod section;
 
 use std::fmt;

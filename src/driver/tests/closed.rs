@@ -7,12 +7,16 @@ use std::task::Waker;
 
 use super::super::*;
 use super::{R, W, bell, park, park_until_woken, poll, waiting};
-use crate::sys::fd::unseen;
+use crate::sys::fd::{table, unseen};
 use crate::util::fuzz::Random;
 
 /// Declares a close to the driver, as the hooks do.
 fn gone(driver: &mut Driver, fd: RawFd) -> usize {
-    assert!(epoch::bump(fd), "tracked");
+    assert!(table::renew(fd), "registered");
+    noticed(driver, fd)
+}
+
+fn noticed(driver: &mut Driver, fd: RawFd) -> usize {
     let mut woken = Vec::new();
     driver.reactor.fd_gone(fd, &mut woken);
     woken.len()
@@ -38,7 +42,8 @@ fn closing_resolves_the_waiters_as_closed() {
     assert_eq!(gone(&mut driver, fd), 2);
     assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
     // The descriptor lives on until the real close; a second notice is void.
-    assert_eq!(gone(&mut driver, fd), 0);
+    assert!(!table::renew(fd));
+    assert_eq!(noticed(&mut driver, fd), 0);
     drop(b);
     assert_eq!(driver.reactor.table.finish(reading), Outcome::Closed);
     assert_eq!(driver.reactor.table.finish(writing), Outcome::Closed);
@@ -70,7 +75,7 @@ fn woken_then_closed_then_waiting_again_is_closed() {
         .unwrap();
     assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
     // The other thread's notice is still under way.
-    assert!(epoch::bump(fd));
+    assert!(table::renew(fd));
     let error = driver
         .reactor
         .wait_again(fd, R, Waker::noop().clone())
@@ -82,13 +87,13 @@ fn woken_then_closed_then_waiting_again_is_closed() {
 }
 
 #[test]
-fn a_bump_alone_makes_way_for_the_new_file() {
+fn a_new_generation_alone_makes_way_for_the_new_file() {
     let (_a, b) = UnixStream::pair().unwrap();
     let (mut c, d) = UnixStream::pair().unwrap();
     let (b, d) = (OwnedFd::from(b), OwnedFd::from(d));
     let fd = b.as_raw_fd();
     let (mut driver, old) = waiting_again(fd);
-    assert!(epoch::bump(fd));
+    assert!(table::renew(fd));
     unseen::replace(&d, &b);
     assert_eq!(driver.reactor.table.hint(fd, R), Hint::Try);
     let (rung, waker) = bell();
@@ -174,7 +179,7 @@ fn a_dup_that_keeps_the_old_file_alive_does_not_confuse() {
     let (mut driver, key) = waiting_again(fd);
     unseen::replace(&d, &b);
     assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
-    assert!(epoch::bump(fd));
+    assert!(table::renew(fd));
     let (rung, waker) = bell();
     let key = driver.reactor.wait(fd, R, waker).unwrap();
     poll(&mut driver);
@@ -222,10 +227,10 @@ fn a_seen_close_ends_the_registration_that_a_dup_would_keep() {
 }
 
 #[test]
-fn bumped_but_not_closed_is_registered_again() {
+fn renewed_but_not_closed_is_registered_again() {
     let (mut a, b) = UnixStream::pair().unwrap();
     let (mut driver, old) = waiting(b.as_raw_fd());
-    assert!(epoch::bump(b.as_raw_fd()));
+    assert!(table::renew(b.as_raw_fd()));
     let new = driver
         .reactor
         .wait(b.as_raw_fd(), R, Waker::noop().clone())
@@ -301,7 +306,7 @@ fn no_wake_up_is_lost_in_random_traffic() {
                 }
             }
             98 => {
-                if epoch::bump(fd) {
+                if table::renew(fd) {
                     driver.reactor.fd_gone(fd, &mut Vec::new());
                 }
                 replace(&mut pairs[i], fresh());

@@ -2,13 +2,13 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::super::fd_table::FdTable;
 use super::super::poller::Readiness;
-use super::super::{Direction, Hint, Outcome, WaitKey, epoch};
+use super::super::{Direction, Hint, Outcome, WaitKey};
 use super::{Bell, R, W, bell};
+use crate::sys::fd::table;
 use crate::util::fuzz::Random;
 
 const FDS: usize = 4;
@@ -18,8 +18,8 @@ const BASE: RawFd = 60_000;
 /// What the model knows of a descriptor.
 #[derive(Default)]
 struct ModelFd {
-    bumps: u32,
-    /// Serial number, and `bumps` at that time.
+    renewals: u32,
+    /// Serial number, and `renewals` at that time.
     registration: Option<(u32, u32)>,
     not_ready: [bool; 2],
     latched: [bool; 2],
@@ -30,7 +30,7 @@ struct ModelWait {
     bell: Arc<Bell>,
     fd: usize,
     direction: Direction,
-    bumps: u32,
+    renewals: u32,
     outcome: Outcome,
 }
 
@@ -45,7 +45,7 @@ struct TablePair {
 impl ModelFd {
     fn current(&self) -> bool {
         self.registration
-            .is_some_and(|(_, bumps)| bumps == self.bumps)
+            .is_some_and(|(_, renewals)| renewals == self.renewals)
     }
 }
 
@@ -60,14 +60,13 @@ impl TablePair {
             self.release(fd, Outcome::Closed);
         }
         self.serial += 1;
-        let word = epoch::track(Self::number(fd)).unwrap();
-        let epoch = word.load(Ordering::Acquire);
+        let (record, generation) = table::register(Self::number(fd)).unwrap();
         self.table
-            .registered(Self::number(fd), word, epoch, self.serial);
-        let bumps = self.files[fd].bumps;
+            .registered(Self::number(fd), record, generation, self.serial);
+        let renewals = self.files[fd].renewals;
         self.files[fd] = ModelFd {
-            bumps,
-            registration: Some((self.serial, bumps)),
+            renewals,
+            registration: Some((self.serial, renewals)),
             ..ModelFd::default()
         };
     }
@@ -122,20 +121,20 @@ impl TablePair {
         let (bell, waker) = bell();
         let waited = self.table.wait(Self::number(fd), direction, waker, 0);
         let (key, _) = waited.expect("registered above");
-        let (bumps, outcome) = (self.files[fd].bumps, Outcome::Pending);
+        let (renewals, outcome) = (self.files[fd].renewals, Outcome::Pending);
         self.waits.push(ModelWait {
             key,
             bell,
             fd,
             direction,
-            bumps,
+            renewals,
             outcome,
         });
     }
 
     fn finish(&mut self, nth: usize) {
         let wait = self.waits.swap_remove(nth);
-        let overtaken = wait.bumps != self.files[wait.fd].bumps;
+        let overtaken = wait.renewals != self.files[wait.fd].renewals;
         let expected = if overtaken {
             Outcome::Closed
         } else {
@@ -200,8 +199,8 @@ fn the_table_agrees_with_a_naive_model() {
                 }
             }
             28 => {
-                if epoch::bump(TablePair::number(fd)) {
-                    pair.files[fd].bumps += 1;
+                if table::renew(TablePair::number(fd)) {
+                    pair.files[fd].renewals += 1;
                 }
             }
             29 => pair.register(fd),

@@ -1,227 +1,170 @@
-//! The life of a descriptor number: calls that begin it, end it, or give it
-//! another meaning, and calls that change the flags of what it names.
+//! Descriptor lifecycle: the calls that begin a number, end it, or give it another
+//! meaning.
 //!
-//! Before a number ends, its waiters are woken with `EBADF` and its
-//! registration is dropped; when one begins, nothing is known of it. A forked
-//! child does neither: what is registered belongs to its parent.
+//! Before a number ends, its waiters are woken with `EBADF` and its registration is
+//! dropped; when one begins, nothing is known of it (`sys/fd/table.rs`). A forked
+//! child wakes nobody: what is registered belongs to its parent.
 
-use std::ffi::{c_int, c_uint, c_ulong};
+use std::ffi::{c_int, c_uint};
 use std::os::fd::RawFd;
 
-use crate::hook::fd::cache;
-use crate::hook::fd::shared_listener;
-use crate::hook::files::locks;
-use crate::hook::libc::{bound, next};
-use crate::hook::wait::call::in_coroutine;
-use crate::sched::{self, Cx};
-use crate::sys::syscall::{errno, set_errno, sys};
+use crate::hook::libc::{bound, hook, next};
+use crate::sched;
+use crate::sys::syscall::sys;
 
 /// Passes a fresh descriptor (or an error) through.
-pub(crate) fn began(fd: RawFd) -> RawFd {
-    // What is still known of the number is of one that was closed unseen.
-    if fd >= 0 && cache::forget(fd) {
-        gone(fd);
-    }
+pub(crate) fn opened(fd: RawFd) -> RawFd {
+    sched::renew_fd(fd);
     fd
 }
 
-/// The number is about to end.
-fn ends(fd: RawFd) {
-    if fd >= 0 {
-        cache::forget(fd);
-        gone(fd);
+/// Passes a fresh duplicate of `old` (or an error) through.
+pub(crate) fn duplicated(old: RawFd, new: RawFd) -> RawFd {
+    if new >= 0 {
+        sched::renew_duplicate(old, new);
     }
+    new
 }
 
-/// Telling the reactors may fail, which is nobody's business: many read errno
-/// after a `close` that went well.
-fn gone(fd: RawFd) {
-    let saved = errno();
-    sched::fd_gone(fd);
-    set_errno(saved);
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn close(fd: c_int) -> c_int {
-    if fd == bound::PROBE_FD {
-        bound::CLOSE.arrived();
+hook!(
+    next_or(SYS_close),
+    unsafe extern "C" fn close(fd: c_int) -> c_int {
+        if fd == bound::PROBE_FD {
+            bound::CLOSE.arrived();
+        }
+        sched::renew_fd(fd);
+        // SAFETY: no pointers.
+        unsafe { close::next(fd) }
     }
-    ends(fd);
-    // SAFETY: no pointers.
-    unsafe { next::close(fd) }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    const UNSHARE: c_int = 1 << 1;
-    // Other flags close nothing, or are refused.
-    if flags & !UNSHARE == 0 && first <= last {
-        range_ends(first, last);
+hook!(
+    next_or(SYS_close_range),
+    unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+        const UNSHARE: c_int = 1 << 1;
+        // Other flags close nothing, or are refused.
+        if flags & !UNSHARE == 0 {
+            sched::renew_fds(first, last);
+        }
+        // SAFETY: no pointers.
+        unsafe { close_range::next(first, last, flags) }
     }
-    // SAFETY: no pointers.
-    unsafe { next::close_range(first, last, flags) }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn closefrom(first: c_int) {
-    let first = first.max(0);
-    range_ends(first as c_uint, c_uint::MAX);
-    // SAFETY: no pointers.
-    unsafe { next::closefrom(first) }
-}
-
-fn range_ends(first: c_uint, last: c_uint) {
-    let saved = errno();
-    cache::for_each_used(first, last, |fd| {
-        cache::forget(fd);
-    });
-    sched::fds_gone(first, last);
-    set_errno(saved);
-}
+hook!(
+    next_or({
+        let _ = sys!(SYS_close_range, first, c_uint::MAX, 0);
+    }),
+    unsafe extern "C" fn closefrom(first: c_int) {
+        let first = first.max(0);
+        sched::renew_fds(first as c_uint, c_uint::MAX);
+        // SAFETY: no pointers.
+        unsafe { closefrom::next(first) }
+    }
+);
 
 /// Replaces `new` by a duplicate of `old`, if there is an `old`.
 fn replaced(old: RawFd, new: RawFd, flags: c_int, replace: impl FnOnce() -> c_int) -> c_int {
     let valid = old != new && flags & !libc::O_CLOEXEC == 0;
     // SAFETY: F_GETFD takes no pointer.
-    let valid = valid && unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_ok();
-    if valid {
-        ends(new);
+    if !valid || unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_err() {
+        return replace();
     }
-    let result = replace();
-    if valid && result >= 0 {
-        cache::duplicated(old, new);
+    sched::renew_fd(new);
+    duplicated(old, replace())
+}
+
+/// `dup2` without libc.
+fn dup2_without_libc(old: c_int, new: c_int) -> c_int {
+    // SAFETY: no pointers.
+    let answer = match old == new {
+        true => unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.map(|_| old as usize),
+        false => unsafe { sys!(SYS_dup3, old, new, 0) },
+    };
+    next::answer(answer) as c_int
+}
+
+hook!(
+    next_or(dup2_without_libc(old, new)),
+    unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+        // SAFETY: no pointers.
+        replaced(old, new, 0, || unsafe { dup2::next(old, new) })
     }
-    result
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
-    // SAFETY: no pointers.
-    replaced(old, new, 0, || unsafe { next::dup2(old, new) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
-    // SAFETY: no pointers.
-    replaced(old, new, flags, || unsafe { next::dup3(old, new, flags) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn dup(old: c_int) -> c_int {
-    // SAFETY: no pointers.
-    let new = began(unsafe { next::dup(old) });
-    if new >= 0 {
-        cache::duplicated(old, new);
+hook!(
+    next_or(SYS_dup3),
+    unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+        // SAFETY: no pointers.
+        replaced(old, new, flags, || unsafe { dup3::next(old, new, flags) })
     }
-    new
-}
+);
 
-/// The child of a `vfork` borrows the parent's memory: its `close` would end
-/// the parent's registrations. A `fork` is recognised.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn vfork() -> libc::pid_t {
-    // SAFETY: as the caller's vfork, with fewer limits.
-    unsafe { libc::fork() }
-}
+hook!(
+    next_or(SYS_dup),
+    unsafe extern "C" fn dup(old: c_int) -> c_int {
+        // SAFETY: no pointers.
+        duplicated(old, unsafe { dup::next(old) })
+    }
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
-    // SAFETY: no pointers.
-    began(unsafe { next::socket(family, kind, protocol) })
-}
+hook!(
+    /// The child of a `vfork` borrows the parent's memory: its `close` would end
+    /// the parent's registrations. A `fork` is recognised.
+    unsafe extern "C" fn vfork() -> libc::pid_t {
+        // SAFETY: as the caller's vfork, with fewer limits.
+        unsafe { libc::fork() }
+    }
+);
+
+hook!(
+    next_or(SYS_socket),
+    unsafe extern "C" fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int {
+        // SAFETY: no pointers.
+        opened(unsafe { socket::next(family, kind, protocol) })
+    }
+);
 
 /// Both descriptors that a call put at `pair` begin.
 ///
 /// # Safety
 ///
 /// - If `result` is 0, `pair` points at two descriptors.
-unsafe fn began_both(result: c_int, pair: *const c_int) -> c_int {
+unsafe fn both_opened(result: c_int, pair: *const c_int) -> c_int {
     if result == 0 {
         // SAFETY: the caller's promise.
-        let [a, b] = unsafe { [pair.read(), pair.add(1).read()] };
-        began(a);
-        began(b);
+        for fd in unsafe { [pair.read(), pair.add(1).read()] } {
+            opened(fd);
+        }
     }
     result
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn socketpair(
-    family: c_int,
-    kind: c_int,
-    protocol: c_int,
-    pair: *mut c_int,
-) -> c_int {
-    // SAFETY: the caller's place for two descriptors.
-    unsafe { began_both(next::socketpair(family, kind, protocol, pair), pair) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
-    // SAFETY: the caller's place for two descriptors.
-    unsafe { began_both(next::pipe(ends), ends) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
-    // SAFETY: the caller's place for two descriptors.
-    unsafe { began_both(next::pipe2(ends, flags), ends) }
-}
-
-/// C declares it variadic; where the third argument is one register wide, as
-/// on our targets, a fixed one receives it.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match locks(what) {
-            None => noted(fd, what, next::fcntl(fd, what, arg)),
-            Some(cx) => locks::lock_record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
-        }
+hook!(
+    next_or(SYS_socketpair),
+    unsafe extern "C" fn socketpair(
+        family: c_int,
+        kind: c_int,
+        protocol: c_int,
+        pair: *mut c_int,
+    ) -> c_int {
+        // SAFETY: the caller's place for two descriptors.
+        unsafe { both_opened(socketpair::next(family, kind, protocol, pair), pair) }
     }
-}
+);
 
-/// The name that C programs with 64-bit file offsets use.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match locks(what) {
-            None => noted(fd, what, next::fcntl64(fd, what, arg)),
-            Some(cx) => locks::lock_record(cx, fd, what, std::ptr::with_exposed_provenance(arg)),
-        }
+hook!(
+    next_or(sys!(SYS_pipe2, ends, 0)),
+    unsafe extern "C" fn pipe(ends: *mut c_int) -> c_int {
+        // SAFETY: the caller's place for two descriptors.
+        unsafe { both_opened(pipe::next(ends), ends) }
     }
-}
+);
 
-/// The coroutine, if this is a command that waits for a lock.
-fn locks(what: c_int) -> Option<Cx> {
-    locks::without_waiting(what).and_then(|_| in_coroutine())
-}
-
-fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {
-    match what {
-        libc::F_GETFL => return shared_listener::mask(fd, result),
-        libc::F_SETFL => {
-            shared_listener::forget(fd);
-            cache::changed(fd);
-        }
-        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC if result >= 0 => {
-            began(result);
-            cache::duplicated(fd, result);
-        }
-        _ => {}
+hook!(
+    next_or(SYS_pipe2),
+    unsafe extern "C" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
+        // SAFETY: the caller's place for two descriptors.
+        unsafe { both_opened(pipe2::next(ends, flags), ends) }
     }
-    result
-}
-
-/// Variadic in C, as [`fcntl`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn ioctl(fd: c_int, what: c_ulong, arg: usize) -> c_int {
-    // SAFETY: the caller's arguments.
-    let result = unsafe { next::ioctl(fd, what, arg) };
-    if what == libc::FIONBIO {
-        shared_listener::forget(fd);
-        cache::changed(fd);
-    }
-    result
-}
+);

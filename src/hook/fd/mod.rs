@@ -1,5 +1,3 @@
-//! What crore knows of a descriptor number, and the calls that begin and end one.
+//! The calls that begin and end descriptor numbers.
 
-pub(crate) mod cache;
 pub(crate) mod lifecycle;
-pub(crate) mod shared_listener;

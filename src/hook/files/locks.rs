@@ -31,7 +31,7 @@ hook!(
                 // SAFETY: no pointers.
                 let ours = unsafe { sys!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, 0) }?;
                 // SAFETY: made just now.
-                let ours = unsafe { OwnedFd::from_raw_fd(lifecycle::began(ours as RawFd)) };
+                let ours = unsafe { OwnedFd::from_raw_fd(lifecycle::opened(ours as RawFd)) };
                 Backoff::new().until(cx, || match lock(ours.as_raw_fd()) {
                     Err(libc::EWOULDBLOCK) => Ok(None),
                     answer => answer.map(Some),

@@ -15,6 +15,7 @@ use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine};
 use crate::sched::Cx;
+use crate::sys::fcntl::{set_status_flags, status_flags};
 use crate::sys::ready::poll_now;
 use crate::sys::syscall::{Answer, Errno, sys};
 
@@ -24,7 +25,7 @@ hook!(
         // SAFETY: the caller's path.
         unsafe {
             match waits(libc::AT_FDCWD, path, flags) {
-                None => lifecycle::began(open::next(path, flags, mode)),
+                None => lifecycle::opened(open::next(path, flags, mode)),
                 Some(cx) => open_fifo(cx, libc::AT_FDCWD, path, flags, mode),
             }
         }
@@ -42,7 +43,7 @@ hook!(
         // SAFETY: the caller's path.
         unsafe {
             match waits(dir, path, flags) {
-                None => lifecycle::began(openat::next(dir, path, flags, mode)),
+                None => lifecycle::opened(openat::next(dir, path, flags, mode)),
                 Some(cx) => open_fifo(cx, dir, path, flags, mode),
             }
         }
@@ -130,7 +131,7 @@ unsafe fn open_fifo(cx: Cx, dir: RawFd, path: *const c_char, flags: c_int, mode:
                 Err(code) => Err(code),
                 // SAFETY: made just now.
                 Ok(fd) => Ok(Some(unsafe {
-                    OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd))
+                    OwnedFd::from_raw_fd(lifecycle::opened(fd as RawFd))
                 })),
             }
         })?;
@@ -170,21 +171,12 @@ pub(crate) fn pipe() -> Result<[OwnedFd; 2], Errno> {
     // SAFETY: a place for two descriptors.
     unsafe { sys!(SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC) }?;
     // SAFETY: made just now.
-    Ok(ends.map(|fd| unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd)) }))
+    Ok(ends.map(|fd| unsafe { OwnedFd::from_raw_fd(lifecycle::opened(fd)) }))
 }
 
 /// The descriptor is not given out yet: the flag can go.
 fn blocking_again(fd: OwnedFd) -> Answer {
-    let raw = fd.as_raw_fd();
-    // SAFETY: neither takes a pointer.
-    unsafe {
-        let flags = sys!(SYS_fcntl, raw, libc::F_GETFL)?;
-        sys!(
-            SYS_fcntl,
-            raw,
-            libc::F_SETFL,
-            flags & !(libc::O_NONBLOCK as usize)
-        )?;
-    }
+    let flags = status_flags(fd.as_raw_fd())?;
+    set_status_flags(fd.as_raw_fd(), flags & !libc::O_NONBLOCK)?;
     Ok(fd.into_raw_fd() as usize)
 }

@@ -17,8 +17,8 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-use crate::hook::fd::cache;
 use crate::sched::Cx;
+use crate::sys::fd::table;
 use crate::sys::fork::PerProcess;
 use crate::util::section::{Section, SectionMutex};
 
@@ -68,7 +68,7 @@ fn wait(cx: Cx, fd: RawFd, lock: bool) -> bool {
         let mut held = positions.all.lock();
         let other = held
             .iter_mut()
-            .find(|other| cache::may_be_one(other.fd, fd));
+            .find(|other| table::may_share_file(other.fd, fd));
         match other {
             Some(other) => other.waiting.push(cx.waker()),
             None if lock => {

@@ -6,7 +6,6 @@ use std::os::fd::RawFd;
 use libc::{iovec, size_t, ssize_t};
 
 use crate::driver::Direction;
-use crate::hook::fd::cache;
 use crate::hook::files::position_lock;
 use crate::hook::files::positioned::{Access, HERE};
 use crate::hook::libc::hook;
@@ -15,6 +14,7 @@ use crate::hook::wait::retry::{Mode, event};
 use crate::hook::wait::shallow;
 use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
+use crate::sys::fd::table;
 use crate::sys::ready::poll_now;
 use crate::sys::stat::kind;
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys, syscall};
@@ -30,15 +30,19 @@ unsafe fn vector(fd: RawFd, dir: Direction, buffers: Buffers, mode: Mode) -> Ans
         Direction::Read => (libc::SYS_preadv2, libc::SYS_readv),
         Direction::Write => (libc::SYS_pwritev2, libc::SYS_writev),
     };
+    let poll_first = match dir {
+        Direction::Read => table::POLL_FIRST_TO_READ,
+        Direction::Write => table::POLL_FIRST_TO_WRITE,
+    };
     let [fd_arg, first, count] = [fd as usize, buffers.first as usize, buffers.count];
     if mode == Mode::NoWait {
-        if !cache::known(fd, cache::poll_first(dir)) {
+        if !table::known(fd, poll_first) {
             let here = -1isize as usize;
             let args = [fd_arg, first, count, here, here, libc::RWF_NOWAIT as usize];
             // SAFETY: the caller's buffers.
             match unsafe { syscall(nowait, args) } {
                 Err(libc::EOPNOTSUPP | libc::ENOSYS) => {
-                    cache::Question::begin(fd).learned(cache::poll_first(dir));
+                    table::Probe::begin(fd).commit(poll_first);
                 }
                 // SAFETY: the caller's buffers.
                 Err(libc::EINVAL) if unsafe { buffers.refused() } => return Err(libc::EINVAL),
@@ -108,7 +112,7 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
     // SAFETY: the caller's buffers, for this and all closures below.
     let total = unsafe { buffers.total() };
     maybe_of_a_file(cx, fd, || {
-        if !cache::known(fd, cache::NOT_A_FILE) {
+        if !table::known(fd, table::NOT_A_FILE) {
             position_lock::wait_while_held(cx, fd);
         }
         Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
@@ -120,7 +124,7 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
                 _ => return got,
             };
             // Where it can't be asked not to wait, it was not: that was all.
-            if cache::known(fd, cache::poll_first(Direction::Read)) || !is_file(cx, fd) {
+            if table::known(fd, table::POLL_FIRST_TO_READ) || !is_file(cx, fd) {
                 return got;
             }
             // A file gives without waiting only what is in memory already,
@@ -140,7 +144,7 @@ unsafe fn read_vector(cx: Cx, fd: RawFd, buffers: Buffers) -> ssize_t {
 /// A call that is [`uncancellable`] if it is on a file, or may be.
 #[inline(always)]
 fn maybe_of_a_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> ssize_t {
-    if cache::known(fd, cache::NOT_A_FILE) {
+    if table::known(fd, table::NOT_A_FILE) {
         cancellable(cx, call)
     } else {
         uncancellable(call)
@@ -149,13 +153,13 @@ fn maybe_of_a_file(cx: Cx, fd: RawFd, call: impl FnOnce() -> Answer) -> ssize_t 
 
 /// A regular file; what is not one is remembered.
 fn is_file(cx: Cx, fd: RawFd) -> bool {
-    if cache::known(fd, cache::NOT_A_FILE) || cx.is_stream(fd) {
+    if table::known(fd, table::NOT_A_FILE) || cx.is_stream(fd) {
         return false;
     }
-    let question = cache::Question::begin(fd);
+    let probe = table::Probe::begin(fd);
     let file = kind(fd) == libc::S_IFREG;
     if !file {
-        question.learned(cache::NOT_A_FILE);
+        probe.commit(table::NOT_A_FILE);
     }
     file
 }
@@ -199,7 +203,7 @@ hook!(
         unsafe {
             if n == 0 {
                 cancellable(cx, || read_nothing(fd, buf))
-            } else if cache::known(fd, cache::NOT_A_FILE) {
+            } else if table::known(fd, table::NOT_A_FILE) {
                 read_waiting(fd, buf, n)
             } else {
                 read_usual(cx, fd, buf, n)

@@ -21,8 +21,9 @@ use crate::hook::libc::hook;
 use crate::hook::wait::call::{
     cancellable, in_coroutine, on_helper, park_until_ready, uncancellable,
 };
-use crate::hook::wait::retry::{WaitContext, is_nonblocking, until_done};
+use crate::hook::wait::retry::{WaitContext, until_done};
 use crate::sched::Cx;
+use crate::sys::fd::nonblocking::is_nonblocking;
 use crate::sys::ready::poll_now;
 use crate::sys::stat::kind;
 use crate::sys::syscall::{Answer, Errno, errno, sys};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use libc::{clockid_t, timespec};
 
-use crate::sys::syscall::{Answer, answer_c, answer_int, errno, sys};
+use crate::sys::syscall::{Answer, answer_c, errno};
 
 /// Where the next definition of one name is kept.
 pub(crate) struct NextDefinition {
@@ -63,73 +63,6 @@ pub(crate) fn answer(answer: Answer) -> isize {
     answer_c(answer, errno())
 }
 
-macro_rules! real {
-    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?) -> $ret:ty = $bare:expr;)*) => {
-        $(
-            /// libc's own.
-            ///
-            /// # Safety
-            ///
-            /// - As for the C function.
-            #[inline(always)]
-            pub(crate) unsafe fn $name($($arg: $ty),*) -> $ret {
-                // SAFETY: the slot holds `first`, `bare`, or what the dynamic
-                // linker says is the function of this name and type.
-                let function: types::$name = unsafe { transmute(slots::$name.load(Ordering::Relaxed)) };
-                // SAFETY: forwarded.
-                unsafe { function($($arg),*) }
-            }
-        )*
-
-        #[allow(non_camel_case_types, reason = "named after C's functions")]
-        mod types {
-            use super::*;
-            $(pub(crate) type $name = unsafe extern "C" fn($($ty),*) -> $ret;)*
-        }
-
-        #[allow(non_upper_case_globals, reason = "named after C's functions")]
-        mod slots {
-            use super::*;
-            $(pub(crate) static $name: AtomicPtr<c_void> =
-                AtomicPtr::new(first::$name as types::$name as *mut c_void);)*
-        }
-
-        /// What the slots hold until the first call of any of them.
-        mod first {
-            use super::*;
-            $(#[cold]
-            pub(crate) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
-                look_up_all();
-                // SAFETY: forwarded; the slot no longer leads here.
-                unsafe { super::$name($($arg),*) }
-            })*
-        }
-
-        /// The kernel's calls, for where there is no next definition.
-        mod bare {
-            use super::*;
-            $(#[cold]
-            pub(crate) unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
-                // SAFETY: forwarded: the same arguments, the kernel's call.
-                unsafe { $bare }
-            })*
-        }
-
-        fn look_up_functions() {
-            $(look_up(&slots::$name, stringify!($name), bare::$name as types::$name as *mut c_void);)*
-        }
-    };
-}
-
-/// Looks all of them up, at the first call of one: a look-up takes locks of
-/// the dynamic linker, which a signal handler or a forked child must not meet.
-/// (std's start-up calls `poll`, before `main` and any other thread.)
-#[cold]
-fn look_up_all() {
-    look_up_functions();
-    look_up_variadic();
-}
-
 fn look_up(slot: &AtomicPtr<c_void>, name: &str, bare: *mut c_void) {
     let mut with_nul = [0; 32];
     with_nul[..name.len()].copy_from_slice(name.as_bytes());
@@ -147,70 +80,6 @@ pub(crate) fn next_definition(name: &CStr) -> *mut c_void {
 #[cfg(target_feature = "crt-static")]
 pub(crate) fn next_definition(_: &CStr) -> *mut c_void {
     std::ptr::null_mut()
-}
-
-fn int(answer: Answer) -> c_int {
-    answer_int(answer, errno())
-}
-
-real! {
-    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int = int(sys!(SYS_socket, family, kind, protocol));
-    fn socketpair(family: c_int, kind: c_int, protocol: c_int, pair: *mut c_int) -> c_int =
-        int(sys!(SYS_socketpair, family, kind, protocol, pair));
-    fn pipe(ends: *mut c_int) -> c_int = int(sys!(SYS_pipe2, ends, 0));
-    fn pipe2(ends: *mut c_int, flags: c_int) -> c_int = int(sys!(SYS_pipe2, ends, flags));
-    fn close(fd: c_int) -> c_int = int(sys!(SYS_close, fd));
-    fn closefrom(first: c_int) -> () = {
-        let _ = sys!(SYS_close_range, first, c_uint::MAX, 0);
-    };
-    fn dup(fd: c_int) -> c_int = int(sys!(SYS_dup, fd));
-    fn dup2(fd: c_int, new: c_int) -> c_int = if fd == new {
-        int(sys!(SYS_fcntl, fd, libc::F_GETFD).map(|_| fd as usize))
-    } else {
-        int(sys!(SYS_dup3, fd, new, 0))
-    };
-    fn dup3(fd: c_int, new: c_int, flags: c_int) -> c_int = int(sys!(SYS_dup3, fd, new, flags));
-    fn close_range(low: c_uint, high: c_uint, flags: c_int) -> c_int =
-        int(sys!(SYS_close_range, low, high, flags));
-}
-
-// Some of C's functions are variadic, so they are called through variadic
-// pointers; their last argument is as wide as a pointer at most.
-macro_rules! real_variadic {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*; $last:ident), $slot:ident = $bare:expr;)*) => {
-        $(
-            static $slot: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
-
-            /// libc's own.
-            ///
-            /// # Safety
-            ///
-            /// - As for the C function.
-            pub(crate) unsafe fn $name($($arg: $ty,)* $last: usize) -> c_int {
-                type Function = unsafe extern "C" fn($($ty,)* ...) -> c_int;
-                let next = $slot.load(Ordering::Relaxed);
-                if next.is_null() {
-                    // Before the look-up, or nothing was found.
-                    // SAFETY: forwarded: the same arguments, the kernel's call.
-                    return int(unsafe { $bare });
-                }
-                // SAFETY: the dynamic linker's function of this name and type.
-                let function: Function = unsafe { transmute(next) };
-                // SAFETY: forwarded.
-                unsafe { function($($arg,)* $last) }
-            }
-        )*
-
-        fn look_up_variadic() {
-            $(look_up(&$slot, stringify!($name), std::ptr::null_mut());)*
-        }
-    };
-}
-
-real_variadic! {
-    fn fcntl(fd: c_int, what: c_int; arg), FCNTL = sys!(SYS_fcntl, fd, what, arg);
-    fn fcntl64(fd: c_int, what: c_int; arg), FCNTL64 = sys!(SYS_fcntl, fd, what, arg);
-    fn ioctl(fd: c_int, what: libc::c_ulong; arg), IOCTL = sys!(SYS_ioctl, fd, what, arg);
 }
 
 // Libc's own functions that no system call stands for, looked up when first

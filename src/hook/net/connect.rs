@@ -8,13 +8,14 @@ use libc::{sockaddr, socklen_t};
 
 use crate::driver::Direction;
 use crate::hook::fd::lifecycle;
-use crate::hook::fd::shared_listener;
 use crate::hook::libc::hook;
 use crate::hook::poll::poll;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
 use crate::hook::wait::retry::{Mode, WaitContext, time_limit, until_done};
 use crate::sched::Cx;
+use crate::sys::fcntl::{set_status_flags, status_flags};
+use crate::sys::fd::{shared_listener, table};
 use crate::sys::ready::poll_now;
 use crate::sys::sockopt::{self, listens};
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
@@ -25,7 +26,7 @@ hook!(
         // SAFETY: the caller's arguments.
         unsafe {
             match in_coroutine() {
-                None => lifecycle::began(on_thread(fd, || accept::next(fd, addr, len))),
+                None => lifecycle::opened(on_thread(fd, || accept::next(fd, addr, len))),
                 Some(cx) => accept_in_coroutine(cx, fd, addr, len, 0),
             }
         }
@@ -43,7 +44,7 @@ hook!(
         // SAFETY: the caller's arguments.
         unsafe {
             match in_coroutine() {
-                None => lifecycle::began(on_thread(fd, || accept4::next(fd, addr, len, flags))),
+                None => lifecycle::opened(on_thread(fd, || accept4::next(fd, addr, len, flags))),
                 Some(cx) => accept_in_coroutine(cx, fd, addr, len, flags),
             }
         }
@@ -56,7 +57,7 @@ fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
     shared_listener::about_to_accept(fd, false);
     loop {
         let accepted = accept();
-        if accepted >= 0 || errno() != libc::EAGAIN || !shared_listener::is_ours(fd) {
+        if accepted >= 0 || errno() != libc::EAGAIN || !shared_listener::is_shared(fd) {
             return accepted;
         }
         let mut entry = libc::pollfd {
@@ -104,7 +105,7 @@ unsafe fn accept_in_coroutine(
             unsafe { sys!(SYS_accept4, fd, addr, len, flags) }
         })
     });
-    lifecycle::began(accepted)
+    lifecycle::opened(accepted)
 }
 
 hook!(
@@ -120,11 +121,10 @@ hook!(
 ///
 /// - As for `connect`.
 unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
+    let flags = status_flags(fd)?;
     // SAFETY: the caller's address, for every call of this.
     let plain = || unsafe { sys!(SYS_connect, fd, addr, len) };
-    if flags & libc::O_NONBLOCK as usize != 0 {
+    if flags & libc::O_NONBLOCK != 0 {
         return plain();
     }
     let started = without_waiting(fd, flags, plain);
@@ -158,19 +158,11 @@ unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: so
 }
 
 /// Runs `call` with `O_NONBLOCK`: for this one call, never while parked.
-fn without_waiting(fd: RawFd, flags: usize, call: impl FnOnce() -> Answer) -> Answer {
-    // SAFETY: F_SETFL takes no pointer.
-    unsafe {
-        sys!(
-            SYS_fcntl,
-            fd,
-            libc::F_SETFL,
-            flags | libc::O_NONBLOCK as usize
-        )
-    }?;
+fn without_waiting(fd: RawFd, flags: c_int, call: impl FnOnce() -> Answer) -> Answer {
+    set_status_flags(fd, flags | libc::O_NONBLOCK)?;
     let answer = call();
-    // SAFETY: as above. The flags were valid before, so they are now.
-    let _ = unsafe { sys!(SYS_fcntl, fd, libc::F_SETFL, flags) };
+    // They were valid before, so they are now.
+    let _ = set_status_flags(fd, flags);
     answer
 }
 
@@ -214,7 +206,7 @@ hook!(
         // SAFETY: the caller's arguments.
         let result = unsafe { setsockopt::next(fd, level, name, value, len) };
         if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
-            crate::hook::fd::cache::changed(fd);
+            table::invalidate(fd);
         }
         result
     }

@@ -7,10 +7,11 @@ use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{cancellable, in_coroutine};
-use crate::hook::wait::retry::{Mode, is_nonblocking};
+use crate::hook::wait::retry::Mode;
 use crate::hook::wait::shallow;
 use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
 use crate::sched::Cx;
+use crate::sys::fd::nonblocking::is_nonblocking;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 /// The flags of one try.

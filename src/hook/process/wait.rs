@@ -172,5 +172,5 @@ fn open_pidfd(pid: pid_t) -> Option<OwnedFd> {
     // SAFETY: no pointers.
     let fd = unsafe { sys!(SYS_pidfd_open, pid, NO_FLAGS) }.ok()?;
     // SAFETY: made just now. Dropping it goes through our `close`.
-    Some(unsafe { OwnedFd::from_raw_fd(lifecycle::began(fd as RawFd)) })
+    Some(unsafe { OwnedFd::from_raw_fd(lifecycle::opened(fd as RawFd)) })
 }

@@ -19,14 +19,14 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use crate::driver::Direction;
-use crate::hook::fd::cache::{self, Question};
-use crate::hook::fd::shared_listener;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::code;
 use crate::hook::wait::clock::after;
 use crate::sched::Cx;
+use crate::sys::fd::nonblocking::is_nonblocking;
+use crate::sys::fd::table::{self, Probe};
 use crate::sys::sockopt;
-use crate::sys::syscall::{Answer, Errno, sys};
+use crate::sys::syscall::{Answer, Errno};
 
 /// How a call is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,16 +82,16 @@ impl WaitContext {
     ///
     /// `EAGAIN` if the user made the descriptor non-blocking.
     pub(crate) fn deadline(&mut self) -> Result<Option<Instant>, Errno> {
-        self.deadline_with(cache::facts(self.fd))
+        self.deadline_with(table::cached(self.fd))
     }
 
     /// [`deadline`](Self::deadline), with what is known of the descriptor.
     #[inline]
-    fn deadline_with(&mut self, facts: u64) -> Result<Option<Instant>, Errno> {
-        let all = cache::BLOCKING | cache::no_limit(self.dir);
+    fn deadline_with(&mut self, known: u32) -> Result<Option<Instant>, Errno> {
+        let all = table::BLOCKING | no_limit(self.dir);
         let limit = match self.limit {
             Some(limit) => limit,
-            None if facts & all == all => Limit::Until(None),
+            None if known & all == all => Limit::Until(None),
             None => *self.limit.insert(ask(self.fd, self.dir)?),
         };
         match limit {
@@ -108,38 +108,38 @@ impl WaitContext {
     #[cold]
     fn confirm(&mut self) -> Result<(), Errno> {
         if is_nonblocking(self.fd)? {
-            cache::changed(self.fd);
+            table::invalidate(self.fd);
             self.limit = Some(Limit::UserIsNonBlocking);
         }
         self.deadline().map(drop)
     }
 }
 
-/// Whether the user made it non-blocking; what we did to a listener does not
-/// count.
-pub(crate) fn is_nonblocking(fd: RawFd) -> Result<bool, Errno> {
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = unsafe { sys!(SYS_fcntl, fd, libc::F_GETFL) }?;
-    Ok(flags & libc::O_NONBLOCK as usize != 0 && !shared_listener::is_ours(fd))
+/// The cached flag that says "no time-out" for a direction.
+fn no_limit(dir: Direction) -> u32 {
+    match dir {
+        Direction::Read => table::NO_READ_LIMIT,
+        Direction::Write => table::NO_WRITE_LIMIT,
+    }
 }
 
 /// Asks the kernel what the user set.
 #[cold]
 fn ask(fd: RawFd, dir: Direction) -> Result<Limit, Errno> {
-    let all = cache::BLOCKING | cache::no_limit(dir);
-    let question = Question::begin(fd);
+    let all = table::BLOCKING | no_limit(dir);
+    let probe = Probe::begin(fd);
     if is_nonblocking(fd)? {
         return Ok(Limit::UserIsNonBlocking);
     }
     let limit = time_limit(fd, dir);
-    let facts = if limit.is_none() {
+    let flags = if limit.is_none() {
         all
     } else {
-        cache::BLOCKING
+        table::BLOCKING
     };
-    question.learned(match dir {
-        Direction::Write if fills_peer_queue(fd) => facts | cache::PEER_QUEUE,
-        _ => facts,
+    probe.commit(match dir {
+        Direction::Write if fills_peer_queue(fd) => flags | table::PEER_QUEUE,
+        _ => flags,
     });
     Ok(Limit::Until(limit.map(after)))
 }
@@ -151,7 +151,7 @@ fn fills_peer_queue(fd: RawFd) -> bool {
 
 /// No event tells when to write again.
 fn eventless(fd: RawFd, dir: Direction) -> bool {
-    dir == Direction::Write && cache::known(fd, cache::PEER_QUEUE)
+    dir == Direction::Write && table::known(fd, table::PEER_QUEUE)
 }
 
 /// `SO_RCVTIMEO` or `SO_SNDTIMEO`, where set.
@@ -188,7 +188,7 @@ pub(crate) fn until_done(
     let (fd, dir) = (context.fd, context.dir);
     // A drained descriptor is not tried, but only where we know that the user
     // wants to wait: otherwise the answer is to be EAGAIN.
-    if !hint || cx.worth_trying(fd, dir) || !cache::known(fd, cache::BLOCKING) || eventless(fd, dir)
+    if !hint || cx.worth_trying(fd, dir) || !table::known(fd, table::BLOCKING) || eventless(fd, dir)
     {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
@@ -225,13 +225,13 @@ pub(crate) fn until_done(
 /// call's own is gone from the stack while the coroutine is parked.
 #[inline(never)]
 fn park(cx: Cx, context: &mut WaitContext) -> Result<Parked, Errno> {
-    let facts = cache::facts(context.fd);
-    let deadline = context.deadline_with(facts)?;
+    let known = table::cached(context.fd);
+    let deadline = context.deadline_with(known)?;
     let again = std::mem::replace(&mut context.parked, true);
     match cx.wait_or_again(context.fd, context.dir, deadline, again) {
         Ok(()) => {
             // What epoll takes is no regular file.
-            if facts & cache::NOT_A_FILE == 0 {
+            if known & table::NOT_A_FILE == 0 {
                 note_pollable(context.fd);
             }
             Ok(Parked::Woken)
@@ -252,7 +252,7 @@ fn pause(cx: Cx, context: &mut WaitContext, backoff: &mut Backoff) -> Result<Par
 
 #[cold]
 pub(crate) fn note_pollable(fd: RawFd) {
-    Question::begin(fd).learned(cache::NOT_A_FILE);
+    Probe::begin(fd).commit(table::NOT_A_FILE);
 }
 
 #[cold]

@@ -19,10 +19,11 @@
 use std::os::fd::RawFd;
 
 use crate::driver::{Direction, Outcome, WaitKey, WatchError};
-use crate::hook::fd::cache;
 use crate::hook::wait::call::{checked, finish};
-use crate::hook::wait::retry::{WOULD_PARK, is_nonblocking, note_pollable};
+use crate::hook::wait::retry::{WOULD_PARK, note_pollable};
 use crate::sched::Cx;
+use crate::sys::fd::nonblocking::is_nonblocking;
+use crate::sys::fd::table;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno};
 
 /// [`WOULD_PARK`] as a C answer; no call returns it.
@@ -86,9 +87,9 @@ fn cx() -> Cx {
 /// otherwise [`WOULD_PARK`].
 #[inline(never)]
 fn begin_if_drained(fd: RawFd) -> Result<WaitKey, Errno> {
-    const ALL: u64 = cache::BLOCKING | cache::NO_READ_LIMIT | cache::NOT_A_FILE;
+    const ALL: u32 = table::BLOCKING | table::NO_READ_LIMIT | table::NOT_A_FILE;
     let cx = cx();
-    if cache::known(fd, ALL) && cx.waits_without_limit() {
+    if table::known(fd, ALL) && cx.waits_without_limit() {
         cx.begin_wait_if_drained(fd, Direction::Read)
             .ok_or(WOULD_PARK)
     } else {
@@ -104,12 +105,12 @@ fn begin_again(fd: RawFd, woken: bool, parked: bool) -> Result<WaitKey, Errno> {
     // Another reader was faster; or what is known of the number is of an earlier
     // descriptor, then the next try asks anew.
     if woken && is_nonblocking(fd) != Ok(false) {
-        cache::changed(fd);
+        table::invalidate(fd);
         return Err(WOULD_PARK);
     }
     // `recv` was tried and did not say that it is no socket; `read` is not made
     // here without knowing it.
-    if !cache::known(fd, cache::NOT_A_FILE) {
+    if !table::known(fd, table::NOT_A_FILE) {
         note_pollable(fd);
     }
     let begun = cx().begin_wait(fd, Direction::Read, parked);

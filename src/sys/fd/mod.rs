@@ -1,7 +1,12 @@
-//! Descriptors: what they are, and the timer and the counter that are some.
+//! Descriptors: what the process knows of their numbers ([`table`]), and the timer
+//! and the counter that are some.
+
+pub(crate) mod nonblocking;
+pub(crate) mod shared_listener;
+pub(crate) mod table;
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -104,26 +109,6 @@ impl AsRawFd for EventFd {
     }
 }
 
-/// Switches `O_NONBLOCK` of the open file and returns what it was.
-///
-/// # Errors
-///
-/// What `fcntl` says.
-pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, yes: bool) -> io::Result<bool> {
-    let check = |result| match result {
-        0.. => Ok(result),
-        _ => Err(io::Error::last_os_error()),
-    };
-    // SAFETY: F_GETFL takes no pointer.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    let was = flags & libc::O_NONBLOCK != 0;
-    if was != yes {
-        // SAFETY: F_SETFL takes no pointer.
-        check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags ^ libc::O_NONBLOCK) })?;
-    }
-    Ok(was)
-}
-
 /// Descriptors behind the back of every hook, for tests.
 #[cfg(test)]
 pub(crate) mod unseen {
@@ -165,20 +150,5 @@ pub(crate) mod unseen {
         // SAFETY: one readable byte.
         let sent = unsafe { sys!(SYS_sendto, fd, place, 1, libc::MSG_OOB, 0, 0) };
         assert_eq!(sent, Ok(1));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::fd::AsFd;
-
-    #[test]
-    fn the_flag_is_switched_and_reported() {
-        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(!set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), true).unwrap());
-        assert!(set_nonblocking(a.as_fd(), false).unwrap());
-        assert!(!set_nonblocking(a.as_fd(), false).unwrap());
     }
 }
