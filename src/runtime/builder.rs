@@ -152,10 +152,9 @@ impl RuntimeBuilder {
     }
 
     /// Checks the contract of [`spawn_shared`](crate::spawn_shared): each
-    /// shared coroutine gets a stack of its own, which is closed while the
-    /// coroutine is parked. Whoever touches it then, another coroutine or
-    /// another thread, ends the process with a message that names both and the
-    /// address. (A system call that is handed such an address fails with
+    /// shared coroutine gets a stack of its own, which is inaccessible while the
+    /// coroutine is parked. Another coroutine or another thread that touches it
+    /// then ends the process with a message that names both and the address. (A system call that is handed such an address fails with
     /// `EFAULT`.)
     ///
     /// For tests: a switch takes 10 µs then, a coroutine 8 KiB and up, and about

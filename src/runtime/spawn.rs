@@ -432,8 +432,8 @@ where
 /// coroutine's frames; everything of this crate.
 ///
 /// Set the environment variable `CRORE_CHECK_SHARED=1` to have the contract
-/// checked: each shared coroutine then gets memory of its own, which is closed
-/// while it is parked, and who touches it is named.
+/// checked: each shared coroutine then gets memory of its own, which is
+/// inaccessible while it is parked, and code that touches it is named.
 ///
 /// # Examples
 ///

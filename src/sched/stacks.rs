@@ -5,8 +5,8 @@
 //! bound to one of a few large stacks at its first run; before it is resumed,
 //! the frames of whoever ran there last are copied to the pool and its own
 //! are copied back ([`shared`]). In check mode a shared task has a stack of
-//! its own too, which is closed while the task is suspended, so that whoever
-//! breaks the contract of shared tasks is caught in the act.
+//! its own too, poisoned (inaccessible) while the task is suspended, so that
+//! code which breaks the contract of shared tasks is caught in the act.
 //! Does not live here: the copying (`stack`), the run queue.
 
 mod shared;
@@ -72,7 +72,7 @@ impl Stacks {
         }
         if self.config.check {
             let carrier = start_alone(&mut arena, slot, self.config.bytes)?;
-            // SAFETY: the stack is open, the task's alone, and has headroom.
+            // SAFETY: the stack is accessible, the task's alone, and has headroom.
             unsafe { poisoned::set_owner(arena.bounds(alone(slot)), format_args!("{label}")) };
             return Ok(carrier);
         }
@@ -95,8 +95,8 @@ impl Stacks {
                 .expect(STARTED)
                 .restore(slots, slot);
         }
-        if self.closed(slot) {
-            self.open(slot);
+        if self.poisons(slot) {
+            self.unpoison(slot);
         }
         self.dedicated_carrier(slot)
     }
@@ -109,8 +109,8 @@ impl Stacks {
     /// A task has suspended, for the first time or again.
     #[inline(always)]
     pub(super) fn suspended(&self, slot: &Slot, first: bool) {
-        if self.closed(slot) {
-            self.close(slot);
+        if self.poisons(slot) {
+            self.poison(slot);
         } else if first && slot.has(Flags::SHARED) {
             self.shared
                 .borrow_mut()
@@ -162,7 +162,7 @@ impl Stacks {
             self.arena.borrow().bounds(alone(slot)).limit.get()
         };
         // SAFETY: the task is suspended on that carrier, its frames in place and
-        // its stack open; the worker runs on its own stack, and its thread has
+        // its stack accessible; the worker runs on its own stack, and its thread has
         // installed the carrier (I1, I3).
         let has_room = unsafe { (*carrier).sp() } >= limit + room;
         if has_room {
@@ -198,7 +198,7 @@ impl Stacks {
             return;
         }
         // SAFETY: a suspended task's carrier lies in its stack, which is mapped
-        // as long as the slot holds it, and open: it is no shared task's.
+        // as long as the slot holds it, and accessible: it is no shared task's.
         let sp = unsafe { (*self.dedicated_carrier(slot)).sp() };
         (0..FRAME_LINES).for_each(|line| {
             prefetch(ptr::without_provenance(sp + line * CACHE_LINE));
@@ -233,23 +233,23 @@ impl Stacks {
     }
 
     /// Whether a task is a shared one in check mode: it has a stack of its
-    /// own, which is closed while it is suspended.
+    /// own, which is poisoned while it is suspended.
     #[inline(always)]
-    fn closed(&self, slot: &Slot) -> bool {
+    fn poisons(&self, slot: &Slot) -> bool {
         slot.has(Flags::SHARED) && self.config.check
     }
 
     #[cold]
-    fn open(&self, slot: &Slot) {
+    fn unpoison(&self, slot: &Slot) {
         // SAFETY: the task's own stack, as `start` took it.
-        let opened = unsafe { self.arena.borrow().set_accessible(alone(slot), true) };
-        opened.unwrap_or_else(|error| panic!("cannot open a coroutine's stack again: {error}"));
+        let done = unsafe { self.arena.borrow().set_accessible(alone(slot), true) };
+        done.unwrap_or_else(|error| panic!("a stack stays inaccessible: {error}"));
     }
 
     #[cold]
-    fn close(&self, slot: &Slot) {
-        // At the limit of memory mappings it stays open: less is checked, and
-        // all goes on.
+    fn poison(&self, slot: &Slot) {
+        // At the limit of memory mappings it stays accessible: less is checked,
+        // and all goes on.
         //
         // SAFETY: the task is suspended. Its contract says that nobody uses its
         // frames now; to catch code that does is the purpose.
