@@ -3,28 +3,26 @@
 //! A [`List`] is a head and a tail; the links lie in the nodes, which belong
 //! to whoever implements [`Links`]: timers, and waiters of a descriptor
 //! (`driver/linked_slab.rs`), chunks of saved frames (`stack/frame_pool.rs`),
-//! waiters of a primitive (`sync/waiters.rs`), parked coroutines by futex
-//! address (`hook/futex/nodes.rs`). A node is on one list at most for each [`Link`] it
-//! has, and its owner knows on which: a list only follows numbers, so a wrong
-//! one is a wrong answer, or a panic, and never a memory error.
+//! waiters of a primitive (`sync/waiters.rs`). A node is on one list at most,
+//! and its owner knows on which. A list only follows numbers: a wrong one is a
+//! wrong answer, or a panic, and never a memory error.
 //!
-//! Links are `Cell`s, so that a list can be changed while its nodes are only
-//! borrowed: those of a futex table lie in memory that many buckets share.
-//!
-//! Other lists in the crate differ in kind, and stay where they are. Free
+//! Other lists in the crate differ in kind, and stay where they are. The queues
+//! of the futex table (`hook/futex/nodes.rs`) have no heads beside their nodes:
+//! the first waiter of an address stands for all, and hands that on. Free
 //! lists of slots (`task/slot.rs`) and of saved frames (`stack/frame_pool.rs`)
-//! keep one number inside of what is free, where zeros must be valid; run queues
-//! and mailboxes hold their elements by value (`VecDeque`); registrations of
-//! guard pages (`stack/guard.rs`) are a lock-free stack of pointers; the list
-//! of glibc's threads (`sys/tls/glibc/list.rs`) is glibc's.
+//! keep one number inside of what is free, where zeros must be valid. Run
+//! queues and mailboxes hold their elements by value (`VecDeque`);
+//! registrations of guard pages (`stack/guard.rs`) are a lock-free stack of
+//! pointers; the list of glibc's threads (`sys/tls/glibc/list.rs`) is glibc's.
 
 use std::cell::Cell;
 
 /// No node.
-pub(crate) const NONE: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
 
-/// The neighbours of a node. Without meaning while it is on no list; so zeros
-/// are as good as anything.
+/// The neighbours of a node; without meaning while it is on no list. (Cells, so
+/// that a list is changed with its nodes only borrowed.)
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Link {
     prev: Cell<u32>,
@@ -60,21 +58,6 @@ impl List {
         self.head == NONE
     }
 
-    /// The list that begins and ends with these, as their links say.
-    #[inline(always)]
-    pub(crate) fn between(first: u32, last: u32) -> Self {
-        Self {
-            head: first,
-            tail: last,
-        }
-    }
-
-    /// The first node and the last.
-    #[inline(always)]
-    pub(crate) fn ends(&self) -> Option<(u32, u32)> {
-        Some((self.first()?, self.tail))
-    }
-
     #[inline(always)]
     pub(crate) fn first(&self) -> Option<u32> {
         some(self.head)
@@ -103,13 +86,6 @@ impl List {
         self.insert(nodes, NONE, node, self.head);
     }
 
-    /// Puts `new`, which is on no list, in the place of `old`, which is on this.
-    #[inline]
-    pub(crate) fn replace(&mut self, nodes: &(impl Links + ?Sized), old: u32, new: u32) {
-        let Link { prev, next } = nodes.link(old);
-        self.insert(nodes, prev.get(), new, next.get());
-    }
-
     /// Takes a node off this list.
     #[inline]
     pub(crate) fn unlink(&mut self, nodes: &(impl Links + ?Sized), node: u32) {
@@ -134,8 +110,8 @@ impl List {
         self.set(nodes, (prev, node), (node, next));
     }
 
-    /// Lets `prev` lead to `after`, and `next` back to `before`; [`NONE`] in
-    /// the place of either is an end of the list.
+    /// Lets `prev` lead to `after`, and `next` back to `before`; where there is
+    /// no `prev` or `next`, that is an end of the list.
     #[inline(always)]
     fn set(
         &mut self,
@@ -209,8 +185,8 @@ mod tests {
             let n = below(LISTS);
             let (list, model) = (&mut lists[n], &mut models[n]);
             let at = below(model.len().max(1));
-            let what = below(5);
-            let new = if what < 3 { unused.pop(&nodes) } else { None };
+            let what = below(4);
+            let new = if what < 2 { unused.pop(&nodes) } else { None };
             let gone = match (what, new) {
                 (0, Some(new)) => {
                     list.push_back(&nodes, new);
@@ -222,12 +198,7 @@ mod tests {
                     model.push_front(new);
                     None
                 }
-                (2, Some(new)) if !model.is_empty() => {
-                    list.replace(&nodes, model[at], new);
-                    Some(std::mem::replace(&mut model[at], new))
-                }
-                (2, new) => new,
-                (3, _) => {
+                (2, _) => {
                     let popped = list.pop_front(&nodes);
                     assert_eq!(popped, model.pop_front());
                     popped

