@@ -136,9 +136,34 @@ table! {
         => "libc's own: they don't wait; `shutdown` wakes the coroutines that wait on the socket";
     "`syscall(SYS_futex)`: locks of std and others"
         => "parks in a table by address; no cancellation ends it";
-    "`pthread_mutex_* pthread_cond_* pthread_rwlock_* sem_* pthread_once mtx_* cnd_* call_once`"
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::mutex {
+        pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock pthread_mutex_trylock
+        pthread_mutex_unlock
+    }
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::cond {
+        pthread_cond_wait pthread_cond_timedwait pthread_cond_clockwait pthread_cond_signal
+        pthread_cond_broadcast
+    }
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::rwlock {
+        pthread_rwlock_rdlock pthread_rwlock_timedrdlock pthread_rwlock_clockrdlock
+        pthread_rwlock_wrlock pthread_rwlock_timedwrlock pthread_rwlock_clockwrlock
+        pthread_rwlock_unlock
+    }
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::sem { sem_wait sem_timedwait sem_clockwait sem_post }
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::once { pthread_once }
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::c11 {
+        mtx_lock mtx_timedlock mtx_trylock mtx_unlock cnd_wait cnd_timedwait cnd_signal
+        cnd_broadcast call_once
+    }
         => "the same; not in statically linked programs";
-    "`pthread_barrier_*`"
+    #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
+    futex::pthread::barrier { pthread_barrier_init pthread_barrier_wait pthread_barrier_destroy }
         => "the same, unless shared between processes: then they block the thread";
     "other `syscall`s"
         => "as libc";

@@ -12,7 +12,7 @@
 mod nodes;
 mod own;
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
-mod pthread;
+pub(super) mod pthread;
 mod report;
 mod table;
 mod wait;

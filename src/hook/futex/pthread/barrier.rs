@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use libc::{PTHREAD_BARRIER_SERIAL_THREAD, pthread_barrier_t, pthread_barrierattr_t};
 
 use crate::hook::futex::{futex_wait, futex_wake_all};
-use crate::hook::libc::next;
+use crate::hook::libc::hook;
 use crate::sys::syscall::{errno, set_errno};
 
 /// A barrier of ours, in the place of glibc's.
@@ -114,65 +114,65 @@ unsafe fn ours<'a>(barrier: *mut pthread_barrier_t) -> Option<&'a Barrier> {
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_barrier_init(
-    barrier: *mut pthread_barrier_t,
-    attributes: *const pthread_barrierattr_t,
-    count: c_uint,
-) -> c_int {
-    // SAFETY: the caller's arguments; a place that is ours to write.
-    unsafe {
-        // glibc knows what is to be refused.
-        let answer = next::pthread_barrier_init(barrier, attributes, count);
-        if answer != 0 {
-            return answer;
+hook!(
+    next,
+    unsafe extern "C" fn pthread_barrier_init(
+        barrier: *mut pthread_barrier_t,
+        attributes: *const pthread_barrierattr_t,
+        count: c_uint,
+    ) -> c_int {
+        // SAFETY: the caller's arguments; a place that is ours to write.
+        unsafe {
+            // glibc knows what is to be refused.
+            let answer = pthread_barrier_init::next(barrier, attributes, count);
+            if answer != 0 {
+                return answer;
+            }
+            let mut shared = libc::PTHREAD_PROCESS_PRIVATE;
+            if !attributes.is_null() {
+                libc::pthread_barrierattr_getpshared(attributes, &raw mut shared);
+            }
+            if shared == libc::PTHREAD_PROCESS_PRIVATE {
+                barrier.cast::<Barrier>().write(Barrier {
+                    state: AtomicU64::new(0),
+                    bell: AtomicU32::new(0),
+                    users: AtomicU32::new(0),
+                    count,
+                    _unused: 0,
+                    mark: OURS,
+                });
+            } else {
+                (&raw mut (*barrier.cast::<Barrier>()).mark).write(0);
+            }
+            0
         }
-        let mut shared = libc::PTHREAD_PROCESS_PRIVATE;
-        if !attributes.is_null() {
-            libc::pthread_barrierattr_getpshared(attributes, &raw mut shared);
-        }
-        if shared == libc::PTHREAD_PROCESS_PRIVATE {
-            barrier.cast::<Barrier>().write(Barrier {
-                state: AtomicU64::new(0),
-                bell: AtomicU32::new(0),
-                users: AtomicU32::new(0),
-                count,
-                _unused: 0,
-                mark: OURS,
-            });
+    }
+);
+
+hook!(
+    next,
+    // SAFETY: the caller's barrier.
+    Some(ours) = (unsafe { ours(barrier) }),
+    unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int {
+        let saved = errno();
+        let last = ours.wait();
+        set_errno(saved);
+        if last {
+            PTHREAD_BARRIER_SERIAL_THREAD
         } else {
-            (&raw mut (*barrier.cast::<Barrier>()).mark).write(0);
+            0
         }
+    }
+);
+
+hook!(
+    next,
+    // SAFETY: the caller's barrier.
+    Some(ours) = (unsafe { ours(barrier) }),
+    unsafe extern "C" fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int {
+        let saved = errno();
+        ours.wait_for_all_to_leave();
+        set_errno(saved);
         0
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int {
-    // SAFETY: the caller's barrier.
-    let Some(ours) = (unsafe { ours(barrier) }) else {
-        // SAFETY: as above.
-        return unsafe { next::pthread_barrier_wait(barrier) };
-    };
-    let saved = errno();
-    let last = ours.wait();
-    set_errno(saved);
-    if last {
-        PTHREAD_BARRIER_SERIAL_THREAD
-    } else {
-        0
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int {
-    // SAFETY: the caller's barrier.
-    let Some(ours) = (unsafe { ours(barrier) }) else {
-        // SAFETY: as above.
-        return unsafe { next::pthread_barrier_destroy(barrier) };
-    };
-    let saved = errno();
-    ours.wait_for_all_to_leave();
-    set_errno(saved);
-    0
-}
+);

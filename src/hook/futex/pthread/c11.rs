@@ -7,63 +7,39 @@ use std::ffi::c_int;
 
 use libc::{pthread_cond_t, pthread_mutex_t, pthread_once_t, timespec};
 
-use super::once::{Init, pthread_once};
+use super::once::{Init, run_once};
+use crate::hook::libc::hook;
 use crate::hook::process::c11::result;
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mtx_lock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    result(unsafe { libc::pthread_mutex_lock(mutex) })
+macro_rules! as_pthreads {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) = $pthreads:ident;)*) => {$(
+        hook!(
+            unsafe extern "C" fn $name($($arg: $ty),*) -> c_int {
+                // SAFETY: the caller's arguments.
+                result(unsafe { libc::$pthreads($($arg),*) })
+            }
+        );
+    )*};
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mtx_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int {
-    // SAFETY: the caller's arguments.
-    result(unsafe { libc::pthread_mutex_timedlock(mutex, time) })
+as_pthreads! {
+    fn mtx_lock(mutex: *mut pthread_mutex_t) = pthread_mutex_lock;
+    fn mtx_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) = pthread_mutex_timedlock;
+    fn mtx_trylock(mutex: *mut pthread_mutex_t) = pthread_mutex_trylock;
+    fn mtx_unlock(mutex: *mut pthread_mutex_t) = pthread_mutex_unlock;
+    fn cnd_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) = pthread_cond_wait;
+    fn cnd_timedwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        time: *const timespec
+    ) = pthread_cond_timedwait;
+    fn cnd_signal(cond: *mut pthread_cond_t) = pthread_cond_signal;
+    fn cnd_broadcast(cond: *mut pthread_cond_t) = pthread_cond_broadcast;
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mtx_trylock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    result(unsafe { libc::pthread_mutex_trylock(mutex) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn mtx_unlock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    result(unsafe { libc::pthread_mutex_unlock(mutex) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cnd_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's arguments.
-    result(unsafe { libc::pthread_cond_wait(cond, mutex) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cnd_timedwait(
-    cond: *mut pthread_cond_t,
-    mutex: *mut pthread_mutex_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    result(unsafe { libc::pthread_cond_timedwait(cond, mutex, time) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cnd_signal(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: the caller's condition variable.
-    result(unsafe { libc::pthread_cond_signal(cond) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn cnd_broadcast(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: the caller's condition variable.
-    result(unsafe { libc::pthread_cond_broadcast(cond) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn call_once(flag: *mut pthread_once_t, init: Init) {
-    // SAFETY: the caller's arguments.
-    unsafe { pthread_once(flag, init) };
-}
+hook!(
+    unsafe extern "C-unwind" fn call_once(flag: *mut pthread_once_t, init: Init) {
+        // SAFETY: the caller's arguments.
+        unsafe { run_once(flag, init) };
+    }
+);

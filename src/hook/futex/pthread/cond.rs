@@ -13,11 +13,10 @@ use std::time::Instant;
 
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 
-use super::{ALL_BITS, Table, inside, moment, wake};
+use super::{ALL_BITS, Here, inside, inside_until, wake};
 use crate::hook::futex::table::Left;
 use crate::hook::futex::wait::Patience;
-use crate::hook::libc::next;
-use crate::sched::Cx;
+use crate::hook::libc::hook;
 use crate::sys::syscall::{errno, set_errno};
 
 /// Waits, with the mutex let go of meanwhile.
@@ -26,7 +25,7 @@ use crate::sys::syscall::{errno, set_errno};
 ///
 /// - A valid condition variable, a mutex that the caller has locked.
 unsafe fn wait(
-    (cx, table): (Cx, &Table),
+    (cx, table): Here,
     cond: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
@@ -68,67 +67,66 @@ unsafe fn wait(
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cond_wait(
-    cond: *mut pthread_cond_t,
-    mutex: *mut pthread_mutex_t,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match inside() {
-            Some(here) => wait(here, cond, mutex, None),
-            None => next::pthread_cond_wait(cond, mutex),
-        }
+hook!(
+    next,
+    Some(here) = inside(),
+    unsafe extern "C" fn pthread_cond_wait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { wait(here, cond, mutex, None) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cond_timedwait(
-    cond: *mut pthread_cond_t,
-    mutex: *mut pthread_mutex_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let here = inside().and_then(|here| Some((here, moment(clock_of(cond)?, time)?)));
-        match here {
-            Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
-            None => next::pthread_cond_timedwait(cond, mutex, time),
-        }
+hook!(
+    next,
+    // SAFETY: the caller's condition variable, and time.
+    Some((here, deadline)) = (unsafe { inside_until(|| clock_of(cond), time) }),
+    unsafe extern "C" fn pthread_cond_timedwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        time: *const timespec,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { wait(here, cond, mutex, Some(deadline)) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cond_clockwait(
-    cond: *mut pthread_cond_t,
-    mutex: *mut pthread_mutex_t,
-    clock: clockid_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match inside().and_then(|here| Some((here, moment(clock, time)?))) {
-            Some((here, deadline)) => wait(here, cond, mutex, Some(deadline)),
-            None => next::pthread_cond_clockwait(cond, mutex, clock, time),
-        }
+hook!(
+    next,
+    // SAFETY: the caller's time.
+    Some((here, deadline)) = (unsafe { inside_until(|| Some(clock), time) }),
+    unsafe extern "C" fn pthread_cond_clockwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        clock: clockid_t,
+        time: *const timespec,
+    ) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { wait(here, cond, mutex, Some(deadline)) }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: the caller's condition variable.
-    let answer = unsafe { next::pthread_cond_signal(cond) };
-    wake(cond.addr(), 1);
-    answer
-}
+hook!(
+    next,
+    unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
+        // SAFETY: the caller's condition variable.
+        let answer = unsafe { pthread_cond_signal::next(cond) };
+        wake(cond.addr(), 1);
+        answer
+    }
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: the caller's condition variable.
-    let answer = unsafe { next::pthread_cond_broadcast(cond) };
-    wake(cond.addr(), usize::MAX);
-    answer
-}
+hook!(
+    next,
+    unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
+        // SAFETY: the caller's condition variable.
+        let answer = unsafe { pthread_cond_broadcast::next(cond) };
+        wake(cond.addr(), usize::MAX);
+        answer
+    }
+);
 
 /// Where a condition variable says that its clock is the monotonic one: the
 /// offset of a word, and the bit in it; 0 before it was learnt.

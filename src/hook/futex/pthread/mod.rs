@@ -16,17 +16,19 @@
 //! Not hooked: locks of `FILE`s, which glibc takes inside of itself, and
 //! spin locks, which wait for nobody who does not run.
 
-mod barrier;
-mod c11;
-mod cond;
+pub(crate) mod barrier;
+pub(crate) mod c11;
+pub(crate) mod cond;
 mod holders;
-mod mutex;
-mod once;
-mod rwlock;
-mod sem;
+pub(crate) mod mutex;
+pub(crate) mod once;
+pub(crate) mod rwlock;
+pub(crate) mod sem;
 
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
+
+use libc::{clockid_t, timespec};
 
 use super::table::{Left, Place, Table};
 use super::wait::Patience;
@@ -45,9 +47,26 @@ pub(super) fn begin() {
 const SHORTEST: Duration = Duration::from_micros(200);
 const LONGEST: Duration = Duration::from_millis(10);
 
-/// The coroutine that may wait here, and where.
-fn inside() -> Option<(Cx, &'static Table)> {
+/// The coroutine that may wait, and where.
+type Here = (Cx, &'static Table);
+
+fn inside() -> Option<Here> {
     Some((may_suspend()?, table()?))
+}
+
+/// The same with the deadline that the caller's time means, if it is valid and
+/// the clock is known.
+///
+/// # Safety
+///
+/// - A valid or null pointer.
+unsafe fn inside_until(
+    clock: impl FnOnce() -> Option<clockid_t>,
+    time: *const timespec,
+) -> Option<(Here, Instant)> {
+    let here = inside()?;
+    // SAFETY: the caller's promise.
+    Some((here, unsafe { moment(clock()?, time) }?))
 }
 
 /// Something was let go of. Partner: the fence in the table between counting the
@@ -63,6 +82,47 @@ fn after_release() {
     #[cfg(not(target_arch = "x86_64"))]
     std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
 }
+
+/// Declares the hooks of a lock's three waits: without a limit, until a time of
+/// the realtime clock, until a time of a clock that the caller names. In a
+/// coroutine that may park, each calls `$wait` with a deadline or none.
+macro_rules! locks {
+    ($object:ty, $wait:ident($($more:expr)?): $lock:ident $timed:ident $clocked:ident) => {
+        $crate::hook::libc::hook!(
+            next,
+            Some(here) = inside(),
+            unsafe extern "C" fn $lock(lock: *mut $object) -> c_int {
+                // SAFETY: the caller's lock.
+                unsafe { $wait(here, lock, $($more,)? None) }
+            }
+        );
+
+        $crate::hook::libc::hook!(
+            next,
+            // SAFETY: the caller's time.
+            Some((here, deadline)) = (unsafe { inside_until(|| Some(libc::CLOCK_REALTIME), time) }),
+            unsafe extern "C" fn $timed(lock: *mut $object, time: *const timespec) -> c_int {
+                // SAFETY: the caller's lock.
+                unsafe { $wait(here, lock, $($more,)? Some(deadline)) }
+            }
+        );
+
+        $crate::hook::libc::hook!(
+            next,
+            // SAFETY: the caller's time.
+            Some((here, deadline)) = (unsafe { inside_until(|| Some(clock), time) }),
+            unsafe extern "C" fn $clocked(
+                lock: *mut $object,
+                clock: clockid_t,
+                time: *const timespec,
+            ) -> c_int {
+                // SAFETY: the caller's lock.
+                unsafe { $wait(here, lock, $($more,)? Some(deadline)) }
+            }
+        );
+    };
+}
+use locks;
 
 /// Wakes up to `most` coroutines that wait at this address.
 #[inline(always)]
@@ -88,7 +148,7 @@ fn wake_slowly(table: &Table, address: usize, most: usize) -> Woken {
 /// `None`, it is taken, or an answer.
 #[inline(never)]
 fn acquire(
-    (cx, table): (Cx, &Table),
+    (cx, table): Here,
     address: usize,
     deadline: Option<Instant>,
     attempt: &mut dyn FnMut() -> c_int,
@@ -126,6 +186,17 @@ fn acquire(
     }
     set_errno(saved);
     answer
+}
+
+/// Waits for what was found to be taken, where looking is trying.
+fn contend(
+    here: Here,
+    address: usize,
+    deadline: Option<Instant>,
+    attempt: impl Fn() -> c_int + Copy,
+) -> c_int {
+    let mut look = || Some(attempt()).filter(|&answer| answer != libc::EBUSY);
+    acquire(here, address, deadline, &mut { attempt }, &mut look)
 }
 
 struct Wait<'a> {

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use libc::{clockid_t, pthread_mutex_t, timespec};
 
-use super::{Table, acquire, give_way, holders, inside, moment, own, wake};
-use crate::hook::libc::next;
+use super::{Here, acquire, give_way, holders, inside, inside_until, locks, own, wake};
+use crate::hook::libc::hook;
 use crate::hook::wait::clock::now;
 use crate::sched::{self, Cx};
 
@@ -78,26 +78,16 @@ const RUNS: c_int = -2;
 const SLICE: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(64);
 
-/// Locks the mutex; `real` does it as glibc, and blocks.
-///
 /// # Safety
 ///
 /// - A valid mutex.
-#[inline(always)]
-unsafe fn lock(
-    mutex: *mut pthread_mutex_t,
-    deadline: impl FnOnce() -> Option<Instant>,
-    real: impl Fn() -> c_int,
-) -> c_int {
-    let Some(here) = inside() else {
-        return real();
-    };
+unsafe fn lock(here: Here, mutex: *mut pthread_mutex_t, deadline: Option<Instant>) -> c_int {
     // SAFETY: the caller's mutex.
     unsafe {
         if knows_its_holder(mutex) && !own::has_own_thread_locals(here.0) {
-            return lock_for_one_of_many(here, mutex, deadline(), &real);
+            return lock_for_one_of_many(here, mutex, deadline);
         }
-        let attempt = || next::pthread_mutex_trylock(mutex);
+        let attempt = || pthread_mutex_trylock::next(mutex);
         let answer = attempt();
         if answer != libc::EBUSY {
             return answer;
@@ -105,9 +95,9 @@ unsafe fn lock(
         // One that knows its holder tells it so.
         let us = here.0.own_number().filter(|_| knows_its_holder(mutex));
         if us.is_some_and(|us| part!(mutex, owner) == us as c_int) {
-            return real();
+            return pthread_mutex_lock::next(mutex);
         }
-        contend(here, mutex, deadline(), &attempt)
+        contend(here, mutex, deadline, &attempt)
     }
 }
 
@@ -118,7 +108,7 @@ unsafe fn lock(
 /// - A valid mutex.
 #[cold]
 unsafe fn contend(
-    here: (Cx, &'static Table),
+    here: Here,
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
     attempt: &dyn Fn() -> c_int,
@@ -148,7 +138,7 @@ unsafe fn contend(
         };
         slice = (slice * 2).min(LONGEST);
         // SAFETY: the caller's mutex, a valid time.
-        match unsafe { next::pthread_mutex_timedlock(mutex, &raw const time) } {
+        match unsafe { pthread_mutex_timedlock::next(mutex, &raw const time) } {
             libc::ETIMEDOUT if deadline.is_none_or(|at| Instant::now() < at) => {}
             answer => return answer,
         }
@@ -162,21 +152,21 @@ unsafe fn contend(
 /// - A valid mutex.
 #[cold]
 unsafe fn lock_for_one_of_many(
-    here: (Cx, &'static Table),
+    here: Here,
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
-    real: &dyn Fn() -> c_int,
 ) -> c_int {
     let (us, thread) = (here.0.addr(), own::thread(here.0));
     let holder = || holders::get(mutex.addr()).filter(|&(_, on)| on == thread);
     if holder().is_some_and(|(holder, _)| holder == us) {
-        // Once more, or an error.
-        return real();
+        // Once more, or an error, at once in any case.
+        // SAFETY: the caller's mutex.
+        return unsafe { pthread_mutex_lock::next(mutex) };
     }
     let attempt = || match holder() {
         Some(_) => libc::EBUSY,
         // SAFETY: the caller's mutex.
-        None => unsafe { next::pthread_mutex_trylock(mutex) },
+        None => unsafe { pthread_mutex_trylock::next(mutex) },
     };
     let mut answer = attempt();
     if answer == libc::EBUSY {
@@ -189,81 +179,52 @@ unsafe fn lock_for_one_of_many(
     answer
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    unsafe { lock(mutex, || None, || next::pthread_mutex_lock(mutex)) }
+locks! { pthread_mutex_t, lock():
+    pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_mutex_timedlock(
-    mutex: *mut pthread_mutex_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::pthread_mutex_timedlock(mutex, time);
-        match moment(libc::CLOCK_REALTIME, time) {
-            Some(deadline) => lock(mutex, || Some(deadline), real),
-            None => real(),
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_mutex_clocklock(
-    mutex: *mut pthread_mutex_t,
-    clock: clockid_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::pthread_mutex_clocklock(mutex, clock, time);
-        match moment(clock, time) {
-            Some(deadline) => lock(mutex, || Some(deadline), real),
-            None => real(),
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex.
-    unsafe {
-        let here =
-            inside().filter(|here| knows_its_holder(mutex) && !own::has_own_thread_locals(here.0));
-        let Some((cx, _)) = here else {
-            return next::pthread_mutex_trylock(mutex);
-        };
-        let (us, thread) = (cx.addr(), own::thread(cx));
-        match holders::get(mutex.addr()).filter(|&(_, on)| on == thread) {
-            Some((other, _)) if other != us => libc::EBUSY,
-            held => {
-                let answer = next::pthread_mutex_trylock(mutex);
-                if answer == 0 && held.is_none() {
-                    holders::set(mutex.addr(), (us, thread));
+hook!(
+    next,
+    unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
+        // SAFETY: the caller's mutex.
+        unsafe {
+            let here = inside()
+                .filter(|here| knows_its_holder(mutex) && !own::has_own_thread_locals(here.0));
+            let Some((cx, _)) = here else {
+                return pthread_mutex_trylock::next(mutex);
+            };
+            let (us, thread) = (cx.addr(), own::thread(cx));
+            match holders::get(mutex.addr()).filter(|&(_, on)| on == thread) {
+                Some((other, _)) if other != us => libc::EBUSY,
+                held => {
+                    let answer = pthread_mutex_trylock::next(mutex);
+                    if answer == 0 && held.is_none() {
+                        holders::set(mutex.addr(), (us, thread));
+                    }
+                    answer
                 }
-                answer
             }
         }
     }
-}
+);
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's mutex, which may be gone once it is unlocked: from
-    // there on it is an address.
-    unsafe {
-        let running = Cx::running().filter(|&cx| !own::has_own_thread_locals(cx));
-        if let Some(cx) = running.filter(|_| knows_its_holder(mutex)) {
-            let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
-            if last && part!(mutex, owner) == own::thread(cx) {
-                holders::remove(mutex.addr());
+hook!(
+    next,
+    unsafe extern "C" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
+        // SAFETY: the caller's mutex, which may be gone once it is unlocked: from
+        // there on it is an address.
+        unsafe {
+            let running = Cx::running().filter(|&cx| !own::has_own_thread_locals(cx));
+            if let Some(cx) = running.filter(|_| knows_its_holder(mutex)) {
+                let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
+                if last && part!(mutex, owner) == own::thread(cx) {
+                    holders::remove(mutex.addr());
+                }
             }
+            let address = mutex.addr();
+            let answer = pthread_mutex_unlock::next(mutex);
+            give_way(&wake(address, 1));
+            answer
         }
-        let address = mutex.addr();
-        let answer = next::pthread_mutex_unlock(mutex);
-        give_way(&wake(address, 1));
-        answer
     }
-}
+);

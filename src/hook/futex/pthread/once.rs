@@ -20,10 +20,9 @@ use std::sync::atomic::{AtomicI32, Ordering, fence};
 
 use libc::pthread_once_t;
 
-use super::{Table, acquire, inside, wake};
+use super::{Here, acquire, inside, wake};
 use crate::hook::futex::futex_wake_all;
-use crate::hook::libc::next;
-use crate::sched::Cx;
+use crate::hook::libc::hook;
 
 /// As C and C++ write them: they may throw.
 pub(super) type Init = unsafe extern "C-unwind" fn();
@@ -47,7 +46,7 @@ pub(super) fn learn() {
     let end = WORD.with(|word| {
         word.store(0, Ordering::Relaxed);
         // SAFETY: a control word, which no other thread knows.
-        unsafe { next::pthread_once(word.as_ptr(), note) };
+        unsafe { pthread_once::next(word.as_ptr(), note) };
         word.load(Ordering::Relaxed)
     });
     let seen = SEEN.get();
@@ -74,7 +73,7 @@ fn settle(word: &AtomicI32, end: c_int) {
 ///
 /// - As for `pthread_once`.
 #[cold]
-unsafe fn once(here: (Cx, &Table), word: &AtomicI32, running: c_int, init: Init) {
+unsafe fn once(here: Here, word: &AtomicI32, running: c_int, init: Init) {
     loop {
         let seen = word.load(Ordering::Acquire);
         if seen & DONE != 0 {
@@ -100,14 +99,23 @@ unsafe fn once(here: (Cx, &Table), word: &AtomicI32, running: c_int, init: Init)
     settle(word, DONE);
 }
 
-/// The one hook that lets an exception pass: of the caller's own function.
-#[unsafe(no_mangle)]
-pub(super) unsafe extern "C-unwind" fn pthread_once(
-    control: *mut pthread_once_t,
-    init: Init,
-) -> c_int {
+hook!(
+    next,
+    unsafe extern "C-unwind" fn pthread_once(control: *mut pthread_once_t, init: Init) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { run_once(control, init) }
+    }
+);
+
+/// Lets an exception pass, which no other hook does: it is of the caller's own
+/// function.
+///
+/// # Safety
+///
+/// - As for `pthread_once`.
+pub(super) unsafe fn run_once(control: *mut pthread_once_t, init: Init) -> c_int {
     let running = RUNS_NOW.load(Ordering::Acquire);
-    // SAFETY: the caller's arguments.
+    // SAFETY: the caller's promise.
     unsafe {
         match inside() {
             Some(here) if running != 0 => {
@@ -118,7 +126,7 @@ pub(super) unsafe extern "C-unwind" fn pthread_once(
                 0
             }
             _ => {
-                let answer = next::pthread_once(control, init);
+                let answer = pthread_once::next(control, init);
                 // That was a plain store of glibc's.
                 fence(Ordering::SeqCst);
                 wake(control.addr(), usize::MAX);

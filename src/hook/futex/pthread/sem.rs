@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use libc::{clockid_t, sem_t, timespec};
 
-use super::{acquire, inside, moment, wake};
-use crate::hook::libc::next;
+use super::{Here, contend, inside, inside_until, locks, wake};
+use crate::hook::libc::hook;
 use crate::sys::syscall::{errno, set_errno};
 
 /// # Safety
@@ -30,17 +30,13 @@ unsafe fn attempt(sem: *mut sem_t) -> c_int {
 /// # Safety
 ///
 /// - A valid semaphore.
-unsafe fn wait(sem: *mut sem_t, deadline: Option<Instant>, real: impl FnOnce() -> c_int) -> c_int {
-    let Some(here) = inside() else {
-        return real();
-    };
+unsafe fn wait(here: Here, sem: *mut sem_t, deadline: Option<Instant>) -> c_int {
     let saved = errno();
     // SAFETY: the caller's semaphore.
     let attempt = || unsafe { attempt(sem) };
     let mut answer = attempt();
     if answer == libc::EBUSY {
-        let mut look = || Some(attempt()).filter(|&answer| answer != libc::EBUSY);
-        answer = acquire(here, sem.addr(), deadline, &mut { attempt }, &mut look);
+        answer = contend(here, sem.addr(), deadline, attempt);
     }
     if answer == 0 {
         set_errno(saved);
@@ -50,44 +46,14 @@ unsafe fn wait(sem: *mut sem_t, deadline: Option<Instant>, real: impl FnOnce() -
     -1
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sem_wait(sem: *mut sem_t) -> c_int {
-    // SAFETY: the caller's semaphore.
-    unsafe { wait(sem, None, || next::sem_wait(sem)) }
-}
+locks! { sem_t, wait(): sem_wait sem_timedwait sem_clockwait }
 
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sem_timedwait(sem: *mut sem_t, time: *const timespec) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::sem_timedwait(sem, time);
-        match moment(libc::CLOCK_REALTIME, time) {
-            Some(deadline) => wait(sem, Some(deadline), real),
-            None => real(),
-        }
+hook!(
+    next,
+    unsafe extern "C" fn sem_post(sem: *mut sem_t) -> c_int {
+        // SAFETY: the caller's semaphore, which may be gone afterwards.
+        let answer = unsafe { sem_post::next(sem) };
+        wake(sem.addr(), 1);
+        answer
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sem_clockwait(
-    sem: *mut sem_t,
-    clock: clockid_t,
-    time: *const timespec,
-) -> c_int {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        let real = || next::sem_clockwait(sem, clock, time);
-        match moment(clock, time) {
-            Some(deadline) => wait(sem, Some(deadline), real),
-            None => real(),
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn sem_post(sem: *mut sem_t) -> c_int {
-    // SAFETY: the caller's semaphore, which may be gone afterwards.
-    let answer = unsafe { next::sem_post(sem) };
-    wake(sem.addr(), 1);
-    answer
-}
+);
