@@ -134,7 +134,8 @@ table! {
         => "the checks of `_FORTIFY_SOURCE`, then as above";
     "`shutdown listen bind fork posix_spawn exec*`"
         => "libc's own: they don't wait; `shutdown` wakes the coroutines that wait on the socket";
-    "`syscall(SYS_futex)`: locks of std and others"
+    #[cfg(feature = "futex")]
+    futex { syscall } "with `SYS_futex`: locks of std and others"
         => "parks in a table by address; no cancellation ends it";
     #[cfg(all(feature = "futex", target_env = "gnu", not(target_feature = "crt-static")))]
     futex::pthread::mutex {

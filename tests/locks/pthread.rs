@@ -26,6 +26,17 @@ unsafe extern "C" {
         t: *const timespec,
     ) -> c_int;
     fn pthread_rwlock_timedrdlock(l: *mut libc::pthread_rwlock_t, t: *const timespec) -> c_int;
+    fn pthread_rwlock_timedwrlock(l: *mut libc::pthread_rwlock_t, t: *const timespec) -> c_int;
+    fn pthread_rwlock_clockrdlock(
+        l: *mut libc::pthread_rwlock_t,
+        c: clockid_t,
+        t: *const timespec,
+    ) -> c_int;
+    fn pthread_rwlock_clockwrlock(
+        l: *mut libc::pthread_rwlock_t,
+        c: clockid_t,
+        t: *const timespec,
+    ) -> c_int;
     fn pthread_cond_clockwait(
         c: *mut libc::pthread_cond_t,
         m: *mut libc::pthread_mutex_t,
@@ -334,10 +345,17 @@ fn rwlock_excludes(who: Who) {
     assert_eq!(unsafe { libc::pthread_rwlock_wrlock(shared.0.get()) }, 0);
     let theirs = shared.clone();
     who.fan(2, move |_| {
-        let time = after(libc::CLOCK_REALTIME, SHORT);
-        // SAFETY: see above.
-        let answer = unsafe { pthread_rwlock_timedrdlock(theirs.0.get(), &time) };
-        assert_eq!(answer, libc::ETIMEDOUT);
+        let lock = theirs.0.get();
+        for timed in [pthread_rwlock_timedrdlock, pthread_rwlock_timedwrlock] {
+            let time = after(libc::CLOCK_REALTIME, SHORT);
+            // SAFETY: see above.
+            assert_eq!(unsafe { timed(lock, &time) }, libc::ETIMEDOUT);
+        }
+        for clocked in [pthread_rwlock_clockrdlock, pthread_rwlock_clockwrlock] {
+            let (clock, time) = (libc::CLOCK_MONOTONIC, after(libc::CLOCK_MONOTONIC, SHORT));
+            // SAFETY: see above.
+            assert_eq!(unsafe { clocked(lock, clock, &time) }, libc::ETIMEDOUT);
+        }
     });
     let readers: Vec<_> = (0..4)
         .map(|i| {

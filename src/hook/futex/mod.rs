@@ -27,10 +27,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::timespec;
 
-use crate::hook::libc::bound;
+use crate::hook::libc::{bound, hook};
 use crate::sched::{self, Cx};
 use crate::sys::fork;
-use crate::sys::syscall::{self, Answer, Errno, answer_c, errno, set_errno};
+use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno, syscall as bare_call};
 use crate::util::section::{self, Section};
 use table::{Batch, Table};
 
@@ -109,30 +109,31 @@ fn deliver<const ROOM: usize>(batch: &Batch<ROOM>) {
     }
 }
 
-/// As libc's, which is variadic; its arguments are as wide as registers and
-/// are passed as such.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn syscall(
-    number: c_long,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-) -> c_long {
-    // SAFETY: the caller's arguments.
-    unsafe {
-        match number {
-            libc::SYS_futex => futex(a, b as c_int, c as u32, d, e, f as u32),
-            bound::PROBE_CALL => {
-                bound::SYSCALL.arrived();
-                long(Err(libc::ENOSYS))
+hook!(
+    /// As libc's, which is variadic; its arguments are as wide as registers and
+    /// are passed as such.
+    unsafe extern "C" fn syscall(
+        number: c_long,
+        a: usize,
+        b: usize,
+        c: usize,
+        d: usize,
+        e: usize,
+        f: usize,
+    ) -> c_long {
+        // SAFETY: the caller's arguments.
+        unsafe {
+            match number {
+                libc::SYS_futex => futex(a, b as c_int, c as u32, d, e, f as u32),
+                bound::PROBE_CALL => {
+                    bound::SYSCALL.arrived();
+                    long(Err(libc::ENOSYS))
+                }
+                _ => long(bare_call(number, [a, b, c, d, e, f])),
             }
-            _ => long(syscall::syscall(number, [a, b, c, d, e, f])),
         }
     }
-}
+);
 
 /// As libc returns: errno is untouched unless there is an error.
 fn long(answer: Answer) -> c_long {
@@ -179,7 +180,7 @@ impl Call {
             third_value as usize,
         ];
         // SAFETY: the caller's promise.
-        unsafe { syscall::syscall(libc::SYS_futex, args) }
+        unsafe { bare_call(libc::SYS_futex, args) }
     }
 
     /// Known to other processes, too, as far as the caller says.
