@@ -84,11 +84,11 @@ table! {
         => "asked without waiting, then parks until the epoll itself is readable: another \
             runtime inside a coroutine";
     process::sleep { nanosleep clock_nanosleep usleep sleep }
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(not(target_feature = "crt-static"))]
     process::c11 { thrd_sleep }
         => "a timer; other clocks than realtime, monotonic and boottime block the thread";
     process::sleep { sched_yield }
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(not(target_feature = "crt-static"))]
     process::c11 { thrd_yield }
         => "yields to other coroutines";
     #[cfg(not(target_feature = "crt-static"))]
@@ -107,10 +107,10 @@ table! {
         => "asked again up to every 10 ms";
     #[cfg(not(target_feature = "crt-static"))]
     process::join { pthread_join pthread_timedjoin_np pthread_clockjoin_np }
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(not(target_feature = "crt-static"))]
     process::c11 { thrd_join }
         => "asked again up to every 10 ms; not in statically linked programs";
-    #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+    #[cfg(not(target_feature = "crt-static"))]
     process::thread_id {
         pthread_getattr_np pthread_getaffinity_np pthread_setaffinity_np pthread_getcpuclockid
         pthread_getschedparam pthread_setschedparam pthread_setschedprio pthread_sigqueue
@@ -126,7 +126,6 @@ table! {
         => "as libc; noted where a number begins or its flags change";
     fd::lifecycle { vfork }
         => "`fork`";
-    #[cfg(target_env = "gnu")]
     libc::fortify {
         __read_chk __pread_chk __pread64_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk
         __open_2 __open64_2 __openat_2 __openat64_2

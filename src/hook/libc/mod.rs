@@ -6,7 +6,6 @@
 //! ours, and [`fortify`] is what C code compiled with `_FORTIFY_SOURCE` calls.
 
 pub(crate) mod bound;
-#[cfg(target_env = "gnu")]
 pub(crate) mod fortify;
 pub(crate) mod next;
 

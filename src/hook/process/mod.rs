@@ -1,10 +1,10 @@
 //! Calls about time, threads and child processes.
 
-#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(not(target_feature = "crt-static"))]
 pub(crate) mod c11;
 #[cfg(not(target_feature = "crt-static"))]
 pub(crate) mod join;
 pub(crate) mod sleep;
-#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+#[cfg(not(target_feature = "crt-static"))]
 pub(crate) mod thread_id;
 pub(crate) mod wait;
