@@ -8,11 +8,11 @@ use std::thread;
 use std::time::Duration;
 
 use crate::runtime::handle::Handle;
-use crate::runtime::threads::{AbortOnUnwind, WorkerThreads, run_to_end};
+use crate::runtime::threads::{SCHEDULER, WorkerThreads, run_to_end};
 use crate::sched::{Config, Plan, StackPlan, Worker, coroutine};
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::overflow;
-use crate::util::report;
+use crate::util::{abort_on_unwind, die};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.
@@ -149,22 +149,21 @@ impl Runtime {
             own_tls: Some(false),
             site,
         };
-        let main = worker.enter(|| {
-            // `f` and what it returns may borrow from our caller: from here on
-            // we must not return, nor unwind, before its coroutine has ended.
-            let guard = AbortOnUnwind;
-            let body = || {
-                let value = f();
-                if !self.drain.is_zero() {
-                    self.handle.drain(self.drain);
-                }
-                value
-            };
+        // `f` and what it returns may borrow from our caller: from here on we must
+        // not return, nor unwind, before its coroutine has ended.
+        let body = || {
+            let value = f();
+            if !self.drain.is_zero() {
+                self.handle.drain(self.drain);
+            }
+            value
+        };
+        let run = || {
             let main = worker.spawn_local(coroutine(body), plan)?;
             run_to_end(&worker, Some(&main));
-            std::mem::forget(guard);
             io::Result::Ok(main)
-        });
+        };
+        let main = worker.enter(|| abort_on_unwind(SCHEDULER, run));
         drop(threads);
         drop(worker);
         // SAFETY: the worker has ended, so the main task is done, and it
@@ -199,11 +198,10 @@ impl fmt::Debug for Runtime {
 /// scopes of coroutines that do, which go on with what our caller has lent.
 #[cold]
 fn never_return() -> ! {
-    report(format_args!(
+    die(format_args!(
         "the main coroutine was abandoned: what it borrowed may still be in use, so run \
          can't return and the process ends"
-    ));
-    std::process::abort()
+    ))
 }
 
 struct Reset<'a>(&'a AtomicBool);

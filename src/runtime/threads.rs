@@ -1,7 +1,6 @@
 //! Worker threads: starting them, running their workers to the end.
 
 use std::io;
-use std::process::abort;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle as Thread};
 
@@ -9,14 +8,13 @@ use crate::hook;
 use crate::sched::{Config, Worker, Workers};
 use crate::stack::overflow;
 use crate::task::JoinRef;
-use crate::util::report;
+use crate::util::{abort_on_unwind, die, report};
 
 /// Runs the worker of this thread until the runtime stops.
 pub(crate) fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {
     hook::worker_begins();
     if let Err(error) = worker.run(main) {
-        report(format_args!("a worker's reactor failed: {error}"));
-        abort();
+        die(format_args!("a worker's reactor failed: {error}"));
     }
 }
 
@@ -107,22 +105,9 @@ fn work(
         return;
     };
     worker.enter(|| {
-        let guard = AbortOnUnwind;
-        run_to_end(&worker, None);
-        std::mem::forget(guard);
+        abort_on_unwind(SCHEDULER, || run_to_end(&worker, None));
     });
 }
 
-/// Ends the process if the scheduler unwinds past live coroutines.
-pub(crate) struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            report(format_args!(
-                "the scheduler itself panicked; this is a bug in crore"
-            ));
-            abort();
-        }
-    }
-}
+/// What unwound if a worker did, past live coroutines.
+pub(crate) const SCHEDULER: &str = "the scheduler itself panicked";

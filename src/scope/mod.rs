@@ -22,7 +22,6 @@ use std::io;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::process::abort;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
@@ -35,7 +34,7 @@ use crate::runtime::spawn::Builder;
 use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::task::JoinError;
-use crate::util::{contain, report};
+use crate::util::{abort_on_unwind, contain};
 
 /// Where coroutines that borrow are spawned; see [`scope`].
 ///
@@ -159,12 +158,12 @@ where
     };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
     // From here to the end of the wait nothing may unwind past the children.
-    let guard = AbortOnUnwind;
-    if result.is_err() {
-        scope.shared.cancel();
-    }
-    let interrupted = scope.shared.wait_for_all(cx);
-    std::mem::forget(guard);
+    let interrupted = abort_on_unwind("a scope unwound past its coroutines", || {
+        if result.is_err() {
+            scope.shared.cancel();
+        }
+        scope.shared.wait_for_all(cx)
+    });
     match result {
         Err(payload) => resume_unwind(payload),
         Ok(_) if scope.shared.panicked.load(Ordering::Relaxed) => {
@@ -196,18 +195,6 @@ fn may_scope() -> Cx {
         "crore::scope was called by a destructor while unwinding: a coroutine can't park then"
     );
     cx
-}
-
-/// Ends the process if something unwinds past live children.
-struct AbortOnUnwind;
-
-impl Drop for AbortOnUnwind {
-    fn drop(&mut self) {
-        report(format_args!(
-            "a scope unwound past its coroutines; this is a bug in crore"
-        ));
-        abort();
-    }
 }
 
 impl Shared {

@@ -27,6 +27,28 @@ pub(crate) fn contain(f: impl FnOnce()) {
     }
 }
 
+/// [`report`]s, and ends the process: going on would break memory.
+#[cold]
+pub(crate) fn die(message: fmt::Arguments<'_>) -> ! {
+    report(message);
+    std::process::abort()
+}
+
+/// Calls `f`, which must not unwind: others use what its caller has lent.
+#[inline(always)]
+pub(crate) fn abort_on_unwind<T>(what: &str, f: impl FnOnce() -> T) -> T {
+    struct AbortOnUnwind<'a>(&'a str);
+    impl Drop for AbortOnUnwind<'_> {
+        fn drop(&mut self) {
+            die(format_args!("{}; this is a bug in crore", self.0));
+        }
+    }
+    let guard = AbortOnUnwind(what);
+    let value = f();
+    std::mem::forget(guard);
+    value
+}
+
 /// Asks the processor for the cache line of an address. No access is made, so
 /// any address will do.
 #[inline(always)]
