@@ -61,7 +61,7 @@ fn removed_timers_do_not_ring_and_later_ones_do() {
 fn another_thread_ends_a_park() {
     let mut driver = Driver::new(&Epoll).unwrap();
     let notify = driver.reactor.notifier();
-    let thread = std::thread::spawn(move || notify());
+    let thread = std::thread::spawn(notify);
     assert_eq!(park(&mut driver), 0);
     thread.join().unwrap();
     // And one that came before the park.

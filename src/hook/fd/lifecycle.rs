@@ -76,10 +76,12 @@ fn replaced(old: RawFd, new: RawFd, flags: c_int, replace: impl FnOnce() -> c_in
 
 /// `dup2` without libc.
 fn dup2_without_libc(old: c_int, new: c_int) -> c_int {
-    // SAFETY: no pointers.
-    let answer = match old == new {
-        true => unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.map(|_| old as usize),
-        false => unsafe { sys!(SYS_dup3, old, new, 0) },
+    // SAFETY: no pointers, in both.
+    let answer = unsafe {
+        match old == new {
+            true => sys!(SYS_fcntl, old, libc::F_GETFD).map(|_| old as usize),
+            false => sys!(SYS_dup3, old, new, 0),
+        }
     };
     next::answer(answer) as c_int
 }
