@@ -174,6 +174,7 @@ impl SharedStack {
             limit <= idle_sp && idle_sp <= base,
             "idle at {idle_sp:#x} on a stack of [{limit:#x}, {base:#x})"
         );
+        assert!(base - limit <= u32::MAX as usize, "4 GiB are too much");
         Self {
             base,
             limit,
@@ -295,7 +296,8 @@ impl SharedStack {
         self.resident = Resident::Nobody;
         self.counters.saves += 1;
         self.counters.bytes_copied += len as u64;
-        let len = u32::try_from(len).expect("a stack is smaller than 4 GiB");
+        // Fits: see `new`.
+        let len = len as u32;
         self.counters.largest = self.counters.largest.max(len);
         Ok(Saved { frame, len })
     }
