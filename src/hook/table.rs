@@ -24,10 +24,10 @@ macro_rules! table {
         #[cfg(feature = "hook")]
         extern "C" fn look_up() {
             $($($(#[$cfg])* {
-                use crate::hook::$($module)::+ as module;
+                use super::$($module)::+ as module;
                 $(module::$name::look_up();)*
             })*)*
-            crate::hook::libc::next::all_looked_up();
+            super::libc::next::all_looked_up();
         }
     };
 }

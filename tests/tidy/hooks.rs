@@ -1,51 +1,91 @@
-//! The kernel is at the bottom: nobody but `hook` calls a function of libc's that
-//! crore hooks, since that call would come back up through the linker. The floors
-//! below make the bare system call (`sys/syscall.rs`).
+//! Holds the hooks together: each function of libc that crore defines is declared
+//! by `hook!`, has its row in the table of calls, and is named in a test. And only
+//! hooks call one of them: a call of the floors below would come back up through
+//! the linker; they make the bare system call (`sys/syscall.rs`).
+//!
+//! What has no row the compiler finds: its `look_up` is dead code.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
-use crate::sources;
 use crate::text::{blank, first_names, test_items, words};
+use crate::{collect, sources};
+
+/// The shell, which alone may define a symbol of libc's.
+const SHELL: &str = "src/hook/libc/mod.rs";
+const TABLE: &str = "src/hook/table.rs";
+
+#[test]
+fn only_the_shell_defines_symbols() {
+    let found: Vec<_> = sources()
+        .into_iter()
+        .filter(|(path, text)| path != SHELL && defines_symbols(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(found.is_empty(), "declare it by hook!: {found:?}");
+}
+
+fn defines_symbols(text: &str) -> bool {
+    words(&blank(text)).any(|(_, word)| ["no_mangle", "export_name"].contains(&word))
+}
+
+#[test]
+fn every_hook_is_named_in_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    collect(&root.join("tests"), &mut files);
+    let tests: Vec<_> = files
+        .iter()
+        .filter(|path| !path.starts_with(root.join("tests/tidy")))
+        .map(|path| blank(&fs::read_to_string(path).unwrap()))
+        .collect();
+    let named: BTreeSet<_> = tests
+        .iter()
+        .flat_map(|text| words(text).map(|(_, word)| word))
+        .collect();
+    let hooks = hooks();
+    let missing: Vec<_> = hooks
+        .iter()
+        .filter(|hook| !named.contains(hook.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "no test calls {missing:?}");
+}
 
 #[test]
 fn hooked_functions_are_called_by_hooks_only() {
-    let files = sources();
-    let names = hooked(&files);
-    for name in ["close", "poll", "fcntl", "syscall", "pthread_mutex_lock"] {
-        assert!(names.contains(name), "{name} is hooked, but not found");
-    }
-    let found = callers(&files, &names);
+    let found = callers(&sources(), &hooks());
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// The functions of libc's that `hook` defines: as the sources say, or where a
-/// macro says so the rows of the table.
-fn hooked(files: &[(String, String)]) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for (path, text) in files.iter().filter(|(path, _)| is_hook(path)) {
-        let code = blank(text);
-        if path == "src/hook/table.rs" {
-            let rows = code.rsplit("table!").next().unwrap_or_default();
-            names.extend(words(rows).map(|(_, word)| word.to_owned()));
-        }
-        // What stands between is blanked: `extern "C" fn`.
-        for (at, _) in words(&code).filter(|(_, word)| *word == "extern") {
-            let rest = code[at + "extern".len()..].trim_start();
-            // No name follows in a type.
-            let name = rest
-                .strip_prefix("fn ")
-                .and_then(|rest| rest.split('(').next());
-            names.extend(name.map(|name| name.trim().to_owned()));
-        }
+/// The functions of libc's that crore defines.
+fn hooks() -> BTreeSet<String> {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join(TABLE);
+    let hooks = rows(&fs::read_to_string(table).unwrap());
+    for name in ["close", "poll", "fcntl", "syscall", "pthread_mutex_lock"] {
+        assert!(hooks.contains(name), "{name} is not found in {TABLE}");
     }
-    names
+    hooks
 }
 
-/// Who names one of them as libc's, outside of `hook` and of tests.
-fn callers(files: &[(String, String)], names: &BTreeSet<String>) -> Vec<String> {
+/// The hooks in the table's rows: what stands in braces behind a path.
+fn rows(text: &str) -> BTreeSet<String> {
+    let code = blank(text);
+    let rows = code.split_once("\ntable! {").map_or("", |(_, rows)| rows);
+    let lists = rows
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split_once('}'));
+    lists
+        .flat_map(|(names, _)| names.split_whitespace().map(str::to_owned))
+        .collect()
+}
+
+/// Where one of them is named as libc's, outside of `hook` and of tests.
+fn callers(files: &[(String, String)], hooks: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in files {
-        if is_hook(path) || path.ends_with("testing.rs") {
+        if path.starts_with("src/hook/") || path.ends_with("testing.rs") {
             continue;
         }
         let code = blank(text);
@@ -54,7 +94,7 @@ fn callers(files: &[(String, String)], names: &BTreeSet<String>) -> Vec<String> 
             .filter(|(at, word)| *word == "libc" && !tests.iter().any(|item| item.contains(at)));
         for (at, word) in places {
             for name in first_names(&code[at + word.len()..]) {
-                if names.contains(name) {
+                if hooks.contains(name) {
                     let line = 1 + text[..at].matches('\n').count();
                     found.push(format!("{path}:{line}: libc::{name} is hooked: use sys!"));
                 }
@@ -64,19 +104,21 @@ fn callers(files: &[(String, String)], names: &BTreeSet<String>) -> Vec<String> 
     found
 }
 
-fn is_hook(path: &str) -> bool {
-    path.starts_with("src/hook/")
+#[test]
+fn symbols_and_rows_are_found() {
+    assert!(defines_symbols(
+        "#[unsafe(no_mangle)] extern \"C\" fn f() {}"
+    ));
+    assert!(!defines_symbols("// no_mangle\nfn f() {}"));
+    let table = "macro_rules! table { () => {} }\n\ntable! {\n    net::x { a b }\n    \
+                 #[cfg(x)]\n    y { c } \"{d}\" => \"e\";\n    \"f\" => \"g\";\n}\n";
+    assert_eq!(rows(table), ["a", "b", "c"].map(str::to_owned).into());
 }
 
 #[test]
 fn calls_of_hooked_functions_are_found() {
-    let hooks = "#[unsafe(no_mangle)] unsafe extern \"C\" fn poll(n: c_int) -> c_int {}\n\
-        hook!(next, unsafe extern \"C-unwind\" fn pthread_once() {});";
-    let found = |path: &str, text: &str| {
-        let own = |(path, text): (&str, &str)| (path.to_owned(), text.to_owned());
-        let files = [("src/hook/a.rs", hooks), (path, text)].map(own);
-        callers(&files, &hooked(&files)).len()
-    };
+    let hooks = ["poll", "pthread_once"].map(str::to_owned).into();
+    let found = |path: &str, text: &str| callers(&[(path.into(), text.into())], &hooks).len();
     for text in [
         "fn f() { unsafe { libc::poll(p, 1, 0) } }",
         "use libc::{c_int, poll};",

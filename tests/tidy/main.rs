@@ -7,7 +7,6 @@
 //! clippy's to find.
 
 mod binaries;
-mod calls;
 mod circles;
 mod citations;
 mod examples;
