@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::driver::{self, Direction};
 use crate::runtime::join_handle::CoroutineId;
 use crate::sched::TaskInfo;
-use crate::task::State;
+use crate::task::TaskState;
 
 /// Descriptors that are named in words; a `poll` may wait for thousands.
 const NAMED: usize = 4;
@@ -118,16 +118,16 @@ impl CoroutineInfo {
 
     /// Where it was spawned.
     pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.0.site
+        self.0.location
     }
 
     /// What it was doing when its worker was asked.
     pub fn state(&self) -> CoroutineState {
         match self.0.state {
-            State::Free | State::New => CoroutineState::New,
-            State::Queued => CoroutineState::Runnable,
-            State::Running => CoroutineState::Running,
-            State::Parked => CoroutineState::Parked,
+            TaskState::Free | TaskState::New => CoroutineState::New,
+            TaskState::Queued => CoroutineState::Runnable,
+            TaskState::Running => CoroutineState::Running,
+            TaskState::Parked => CoroutineState::Parked,
         }
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::block_on::block_on;
 use crate::sched::{self, Cx, Worker};
-use crate::task::alias::Ask;
+use crate::task::provisional_id::Request;
 use crate::task::{Addr, JoinError, JoinRef};
 
 /// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
@@ -36,7 +36,7 @@ unsafe impl<T: Send> Sync for JoinHandle<T> {}
 impl<T> Unpin for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
-    /// `join` must be a packet whose closure returns `T`.
+    /// `join` must be a cell whose closure returns `T`.
     pub(crate) fn new(join: JoinRef) -> Self {
         Self {
             join: Some(join),
@@ -213,7 +213,7 @@ impl CoroutineId {
 
     /// As [`Coroutine::unpark`].
     pub fn unpark(self) {
-        sched::ask(Ask::Unpark, self.0);
+        sched::request(Request::Unpark, self.0);
     }
 
     /// As [`Coroutine::cancel`].
@@ -226,7 +226,7 @@ impl CoroutineId {
     /// }).unwrap();
     /// ```
     pub fn cancel(self) {
-        sched::ask(Ask::Cancel, self.0);
+        sched::request(Request::Cancel, self.0);
     }
 }
 

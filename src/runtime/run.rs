@@ -134,7 +134,7 @@ impl Runtime {
     fn run_here<F: FnOnce() -> T, T>(
         &self,
         f: F,
-        site: &'static Location<'static>,
+        location: &'static Location<'static>,
     ) -> io::Result<T> {
         let _signals = overflow::ensure_alt_stack()?;
         let workers = self.handle.workers();
@@ -147,7 +147,7 @@ impl Runtime {
             unhooked: false,
             // `f` need not be `Send`: it stays with its thread's.
             own_tls: Some(false),
-            site,
+            location,
         };
         // `f` and what it returns may borrow from our caller: from here on we must
         // not return, nor unwind, before its coroutine has ended.

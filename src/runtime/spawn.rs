@@ -260,7 +260,7 @@ impl Builder {
     }
 
     #[inline]
-    pub(crate) fn plan(self, site: &'static Location<'static>) -> io::Result<Plan> {
+    pub(crate) fn plan(self, location: &'static Location<'static>) -> io::Result<Plan> {
         if self.stack_size > 1 << 30 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -278,7 +278,7 @@ impl Builder {
             name: self.name,
             unhooked: self.unhooked,
             own_tls: self.own_tls,
-            site,
+            location,
         })
     }
 }

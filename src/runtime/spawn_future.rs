@@ -7,7 +7,7 @@ use std::panic::Location;
 use crate::runtime::handle::Handle;
 use crate::runtime::join_handle::JoinHandle;
 use crate::runtime::spawn::Builder;
-use crate::task::Polled;
+use crate::task::PolledFuture;
 
 /// Spawns a future on this thread's runtime: a worker polls it, on the
 /// worker's own stack, whenever it is woken. It costs one allocation, and no
@@ -137,7 +137,7 @@ impl Builder {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let (plan, worker) = self.here()?;
-        Ok(JoinHandle::new(worker.spawn(Polled(future), plan)?))
+        Ok(JoinHandle::new(worker.spawn(PolledFuture(future), plan)?))
     }
 
     /// As [`spawn_future_local`].
@@ -151,7 +151,9 @@ impl Builder {
         F: Future<Output: 'static> + 'static,
     {
         let (plan, worker) = self.local()?;
-        Ok(JoinHandle::new(worker.spawn_local(Polled(future), plan)?))
+        Ok(JoinHandle::new(
+            worker.spawn_local(PolledFuture(future), plan)?,
+        ))
     }
 
     /// As [`Builder::spawn_on`], for futures.
@@ -169,6 +171,6 @@ impl Builder {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let plan = self.plan(Location::caller())?;
-        Ok(JoinHandle::new(runtime.inject(Polled(future), plan)?))
+        Ok(JoinHandle::new(runtime.inject(PolledFuture(future), plan)?))
     }
 }

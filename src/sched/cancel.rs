@@ -27,8 +27,8 @@ use super::label::TaskLabel;
 use super::worker::Worker;
 use crate::switch::SwitchReason;
 use crate::sys::errno;
-use crate::task::alias::Ask;
-use crate::task::{Addr, Flags, JoinError, State};
+use crate::task::provisional_id::Request;
+use crate::task::{Addr, Flags, JoinError, TaskState};
 use crate::util::report;
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
@@ -73,7 +73,7 @@ impl Worker {
             .collect();
         for (addr, identity) in all {
             if spared != Some(identity) {
-                self.ask(Ask::Cancel, addr);
+                self.request(Request::Cancel, addr);
             }
         }
     }
@@ -250,7 +250,7 @@ impl Cx {
             "{label} went on after a timeout had failed {PATIENCE} of its waits; it is \
              cancelled"
         ));
-        debug_assert_eq!(self.slot().state(), State::Running);
+        debug_assert_eq!(self.slot().state(), TaskState::Running);
         self.slot().set(Flags::CANCELLED);
     }
 }

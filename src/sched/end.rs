@@ -1,14 +1,14 @@
-//! How a task ends: its stack, slot and packet go, and its joiner is woken.
+//! How a task ends: its stack, slot and cell go, and its joiner is woken.
 
 use std::ptr;
 
 use super::cancel::PATIENCE;
 use super::worker::Worker;
-use crate::task::{Flags, Header, JoinError, JoinRef, PacketRef, Slot, State, alias};
+use crate::task::{Flags, Header, JoinError, JoinRef, Slot, TaskRef, TaskState, provisional_id};
 use crate::util::{contain, report};
 
 impl Worker {
-    /// A task has ended: stack, slot and packet go, the joiner is woken.
+    /// A task has ended: stack, slot and cell go, the joiner is woken.
     pub(super) fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
         self.stacks.end(slot);
         if slot.has(Flags::OWN_TLS) {
@@ -16,15 +16,15 @@ impl Worker {
         }
         // A shared coroutine that unwound has not ended its locals itself.
         self.end_locals(slot);
-        let packet = self.free_slot(index, slot);
-        // SAFETY: null or the task's side of a live packet (I14), which the slot
+        let cell = self.free_slot(index, slot);
+        // SAFETY: null or the task's side of a live cell (I14), which the slot
         // gave up.
-        let packet = unsafe { PacketRef::from_slot(packet) };
+        let cell = unsafe { TaskRef::from_slot(cell) };
         if let Some(error) = error {
             // A payload's destructor is foreign code on the worker's stack.
-            contain(|| match packet {
+            contain(|| match cell {
                 // SAFETY: the closure was taken out when the task started.
-                Some(packet) => unsafe { packet.fail(error) },
+                Some(cell) => unsafe { cell.fail(error) },
                 None => drop(error),
             });
         }
@@ -36,21 +36,21 @@ impl Worker {
         if !error.is_cancelled() {
             report(format_args!(
                 "a coroutine spawned at {}: {error}",
-                self.site(slot)
+                self.spawn_location(slot)
             ));
         }
         self.discard(index, slot, error);
     }
 
-    /// A task ends whose work is still in its packet.
+    /// A task ends whose work is still in its cell.
     #[cold]
     pub(super) fn discard(&self, index: u32, slot: &Slot, error: JoinError) {
-        let packet = self.free_slot(index, slot);
-        // SAFETY: the task's side of a live packet (I14), which the slot gave up.
-        let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the work");
+        let cell = self.free_slot(index, slot);
+        // SAFETY: the task's side of a live cell (I14), which the slot gave up.
+        let cell = unsafe { TaskRef::from_slot(cell) }.expect("it has the work");
         // SAFETY: the task never ran, or is a future that has not ended: the
         // work is there. Its destructor is foreign code.
-        contain(|| unsafe { packet.discard(error) });
+        contain(|| unsafe { cell.discard(error) });
     }
 
     fn report_abandoned(&self, slot: &Slot) {
@@ -64,7 +64,7 @@ impl Worker {
             "the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
              not run",
             self.name(slot).as_deref().unwrap_or("(unnamed)"),
-            self.site(slot),
+            self.spawn_location(slot),
         ));
     }
 
@@ -81,26 +81,26 @@ impl Worker {
         if slot.has(Flags::OWN_TLS) {
             self.tls.abandon(slot);
         }
-        let packet = self.free_slot(index, slot);
-        // SAFETY: null or the task's side of a live packet (I14), which the slot
+        let cell = self.free_slot(index, slot);
+        // SAFETY: null or the task's side of a live cell (I14), which the slot
         // gave up.
-        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
+        if let Some(cell) = unsafe { TaskRef::from_slot(cell) } {
             // SAFETY: the closure was taken out when the task started.
-            contain(|| unsafe { packet.fail(JoinError::abandoned()) });
+            contain(|| unsafe { cell.fail(JoinError::abandoned()) });
         }
     }
 
-    /// Makes the slot free; what it held of the packet is the caller's.
+    /// Makes the slot free; what it held of the cell is the caller's.
     pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const Header {
         let extra = slot.extra.get();
         let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
-        let packet = slot.packet.get();
+        let cell = slot.cell.get();
         self.slots.free(index);
         self.handle.counters.ended.add(1);
-        if let Some(alias) = extra.and_then(|extra| extra.alias) {
-            alias::discard(alias);
+        if let Some(id) = extra.and_then(|extra| extra.provisional_id) {
+            provisional_id::discard(id);
         }
-        packet
+        cell
     }
 
     /// Drops the handle's side; and the task's side with it, here and now, if a
@@ -109,15 +109,15 @@ impl Worker {
         let Some((_, slot)) = join.header().known().and_then(|addr| self.slots.find(addr)) else {
             return;
         };
-        if slot.state() == State::New
+        if slot.state() == TaskState::New
             || slot.has(Flags::POLLED)
-            || slot.packet.get() != join.as_ptr()
+            || slot.cell.get() != join.as_ptr()
         {
             return;
         }
-        let packet = slot.packet.replace(ptr::null());
+        let cell = slot.cell.replace(ptr::null());
         drop(join);
-        // SAFETY: the task's side of a live packet (I14), which the slot gives up.
-        drop(unsafe { PacketRef::from_slot(packet) });
+        // SAFETY: the task's side of a live cell (I14), which the slot gives up.
+        drop(unsafe { TaskRef::from_slot(cell) });
     }
 }

@@ -11,7 +11,7 @@ use crate::task::Addr;
 pub(super) struct Extra {
     pub(super) name: Option<Arc<str>>,
     /// What the task is known by if it is not its address.
-    pub(super) alias: Option<Addr>,
+    pub(super) provisional_id: Option<Addr>,
     /// Waits refused since the task was cancelled.
     pub(super) refusals: u32,
     /// The `timeout` that the task is inside, the one that ends first.

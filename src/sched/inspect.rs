@@ -10,7 +10,7 @@ use super::snapshot::{Detail, SnapshotRequest, TaskInfo};
 use super::wake;
 use super::worker::{ERA_BITS, Worker};
 use crate::driver::WaitTarget;
-use crate::task::{Flags, Slot, State};
+use crate::task::{Flags, Slot, TaskState};
 
 /// Coroutines of which one answer has a backtrace: each takes tens of
 /// microseconds, and nobody reads more.
@@ -34,7 +34,7 @@ impl Worker {
         let describe = |slot: &Slot| TaskInfo {
             identity: self.identity(slot),
             name: self.name(slot),
-            site: self.site(slot),
+            location: self.spawn_location(slot),
             state: slot.state(),
             cancelled: slot.has(Flags::CANCELLED),
             shared: slot.has(Flags::SHARED),
@@ -55,7 +55,7 @@ impl Worker {
         let mut waits = self.waits();
         for (index, task) in tasks {
             let slot = self.slots.slot(*index);
-            if slot.state() != State::Parked {
+            if slot.state() != TaskState::Parked {
                 continue;
             }
             if let Some((awaits, since)) = waits.remove(index) {
@@ -63,7 +63,7 @@ impl Worker {
                 task.parked_for = since;
             }
             if !slot.has(Flags::SHARED) {
-                let tick = u64::from(slot.frame.get()) << ERA_BITS;
+                let tick = u64::from(slot.park_time()) << ERA_BITS;
                 task.parked_for = Some(self.driver.borrow().ago(tick));
             }
             if traces > 0 && !slot.has(Flags::POLLED) {

@@ -36,8 +36,12 @@ impl Display for TaskLabel<'_> {
             }
         }
         write!(out, "(id {})", worker.addr(slot))?;
-        if let Ok(sites) = worker.sites.try_borrow() {
-            write!(out, ", spawned at {}", sites.get(slot.site.get()))?;
+        if let Ok(spawn_locations) = worker.spawn_locations.try_borrow() {
+            write!(
+                out,
+                ", spawned at {}",
+                spawn_locations.get(slot.location.get())
+            )?;
         }
         Ok(())
     }

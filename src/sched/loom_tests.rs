@@ -2,7 +2,7 @@
 //!
 //! All run complete, without a bound on preemptions. No model blocks where a
 //! bug would make it block for ever, since loom aborts on a deadlock: a worker
-//! that goes to sleep lets the others end, and then its alarm must have rung.
+//! that goes to sleep lets the others end, and then it must have been notified.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,22 +11,24 @@ use loom::thread;
 use super::mailbox::{Mailbox, Owner};
 use super::quiescence::QuiescenceWaiters;
 
-/// A mailbox with an alarm that can be looked at.
+/// A mailbox with a notifier that can be looked at.
 struct Bed {
     mailbox: Mailbox<u32, u32>,
-    rung: Arc<AtomicBool>,
+    notified: Arc<AtomicBool>,
     owner: Owner,
 }
 
 fn bed() -> Arc<Bed> {
     let mailbox = Mailbox::closed();
     let owner = mailbox.open().expect("nobody else has it");
-    let rung = Arc::new(AtomicBool::new(false));
-    let alarm = Arc::clone(&rung);
-    mailbox.set_notifier(Some(Box::new(move || alarm.store(true, Ordering::SeqCst))));
+    let notified = Arc::new(AtomicBool::new(false));
+    let notifier = Arc::clone(&notified);
+    mailbox.set_notifier(Some(Box::new(move || {
+        notifier.store(true, Ordering::SeqCst)
+    })));
     Arc::new(Bed {
         mailbox,
-        rung,
+        notified,
         owner,
     })
 }
@@ -39,7 +41,7 @@ impl Bed {
         let found = look();
         let asleep = found.is_none() && self.mailbox.may_sleep(true);
         others();
-        assert!(!asleep || self.rung.load(Ordering::SeqCst), "overslept");
+        assert!(!asleep || self.notified.load(Ordering::SeqCst), "overslept");
         self.mailbox.awake();
         found
             .or_else(look)
@@ -90,19 +92,19 @@ fn loom_two_posters_and_one_sleeper() {
 }
 
 #[test]
-fn loom_an_offered_job_wakes_its_worker() {
+fn loom_an_injected_task_wakes_its_worker() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
         let spawner = thread::spawn(move || there.mailbox.inject(there.owner, 7).expect("open"));
-        let job = here.idle_round(|| here.mailbox.take_injected(), || spawner.join().unwrap());
-        assert_eq!(job, 7);
+        let task = here.idle_round(|| here.mailbox.take_injected(), || spawner.join().unwrap());
+        assert_eq!(task, 7);
     });
 }
 
-/// The owner and a thief look for the same job; one of them gets it.
+/// The owner and a thief look for the same task; one of them gets it.
 #[test]
-fn loom_a_job_is_taken_once() {
+fn loom_a_task_is_taken_once() {
     loom::model(|| {
         let here = bed();
         here.mailbox.inject(here.owner, 7).expect("open");
@@ -114,7 +116,7 @@ fn loom_a_job_is_taken_once() {
     });
 }
 
-/// A worker with nothing to do, and a job offered to its busy neighbour.
+/// A worker with nothing to do, and a task injected on its busy neighbour.
 fn thief_and_spawner(round: impl Fn(&Bed, &Bed, &mut dyn FnMut()) -> u32 + Send + Sync + 'static) {
     loom::model(move || {
         let (busy, idle) = (bed(), bed());
@@ -136,7 +138,7 @@ fn loom_an_idle_thief_is_nudged() {
 }
 
 /// The same with the protocol broken: the thief looks for work first and says
-/// that it is idle afterwards, so a nudge in between finds nobody.
+/// that it is idle afterwards, so a nudge in between does nothing.
 #[test]
 #[should_panic(expected = "overslept")]
 fn loom_catches_a_thief_that_looks_before_it_is_idle() {
@@ -145,7 +147,7 @@ fn loom_catches_a_thief_that_looks_before_it_is_idle() {
         idle.mailbox.set_idle();
         let asleep = found.is_none() && idle.mailbox.may_sleep(true);
         others();
-        assert!(!asleep || idle.rung.load(Ordering::SeqCst), "overslept");
+        assert!(!asleep || idle.notified.load(Ordering::SeqCst), "overslept");
         found
             .or_else(|| busy.mailbox.take_injected())
             .expect("there")
@@ -153,7 +155,7 @@ fn loom_catches_a_thief_that_looks_before_it_is_idle() {
 }
 
 /// Broken otherwise: the thief glances at the flag and leaves the lock alone,
-/// so the spawner may not know yet that somebody is idle.
+/// so the spawner may not know yet that it is idle.
 #[test]
 #[should_panic(expected = "overslept")]
 fn loom_catches_a_thief_that_only_glances() {
@@ -171,7 +173,7 @@ fn loom_catches_a_thief_that_only_glances() {
 /// sleeping is slept on.
 #[test]
 #[should_panic(expected = "overslept")]
-fn loom_catches_a_sleeper_that_does_not_ask_for_leave() {
+fn loom_catches_a_sleeper_that_does_not_look_again() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
@@ -179,13 +181,13 @@ fn loom_catches_a_sleeper_that_does_not_ask_for_leave() {
         let found = here.read().pop();
         let asleep = found.is_none();
         poster.join().unwrap();
-        assert!(!asleep || here.rung.load(Ordering::SeqCst), "overslept");
+        assert!(!asleep || here.notified.load(Ordering::SeqCst), "overslept");
     });
 }
 
-/// A job is either refused or among those that closing returns; none is left.
+/// A task is either refused or among those that closing returns; none is left.
 #[test]
-fn loom_a_job_against_the_end_of_the_runtime() {
+fn loom_a_task_against_the_end_of_the_runtime() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
@@ -197,7 +199,7 @@ fn loom_a_job_against_the_end_of_the_runtime() {
     });
 }
 
-/// A thief, the owner's end, and a job: one of the two gets it.
+/// A thief, the owner's end, and a task: one of the two gets it.
 #[test]
 fn loom_a_steal_against_the_end_of_the_runtime() {
     loom::model(|| {
@@ -212,7 +214,7 @@ fn loom_a_steal_against_the_end_of_the_runtime() {
 
 /// A late spawn of an old runtime never lands in the next owner's mailbox.
 #[test]
-fn loom_a_late_job_is_not_a_strangers() {
+fn loom_a_late_task_is_not_another_runtimes() {
     loom::model(|| {
         let here = bed();
         let there = Arc::clone(&here);
@@ -290,23 +292,23 @@ fn loom_a_switch_against_a_wake() {
     });
 }
 
-/// One counts an end and tells who watches; the other watches, then looks. It
-/// must see the end or be woken.
-fn watcher_and_end(
-    watch: impl Fn(&QuiescenceWaiters, std::task::Waker, &AtomicU64) -> u64 + Send + Sync + 'static,
+/// A worker counts an end and notifies; a waiter registers, then looks. It must
+/// see the end or be woken.
+fn waiter_and_end(
+    wait: impl Fn(&QuiescenceWaiters, std::task::Waker, &AtomicU64) -> u64 + Send + Sync + 'static,
 ) {
     loom::model(move || {
         let shared = Arc::new((QuiescenceWaiters::new(), AtomicU64::new(0)));
         let worker = Arc::clone(&shared);
         let worker = thread::spawn(move || {
-            let (watchers, ended) = &*worker;
+            let (waiters, ended) = &*worker;
             ended.store(1, Ordering::Relaxed);
-            if watchers.any() {
-                watchers.notify();
+            if waiters.any() {
+                waiters.notify();
             }
         });
         let woken = std::sync::Arc::new(Woken::default());
-        let seen = watch(&shared.0, std::sync::Arc::clone(&woken).into(), &shared.1);
+        let seen = wait(&shared.0, std::sync::Arc::clone(&woken).into(), &shared.1);
         worker.join().unwrap();
         assert!(
             seen == 1 || woken.0.load(std::sync::atomic::Ordering::Relaxed),
@@ -325,21 +327,21 @@ impl std::task::Wake for Woken {
 }
 
 #[test]
-fn loom_an_end_is_seen_or_told() {
-    watcher_and_end(|watchers, waker, ended| {
-        let watch = std::mem::ManuallyDrop::new(watchers.register());
-        watch.set_waker(waker);
+fn loom_an_end_is_seen_or_notified() {
+    waiter_and_end(|waiters, waker, ended| {
+        let waiter = std::mem::ManuallyDrop::new(waiters.register());
+        waiter.set_waker(waker);
         ended.load(Ordering::Relaxed)
     });
 }
 
 #[test]
 #[should_panic(expected = "overslept")]
-fn loom_catches_a_watcher_that_looks_first() {
-    watcher_and_end(|watchers, waker, ended| {
+fn loom_catches_a_waiter_that_looks_first() {
+    waiter_and_end(|waiters, waker, ended| {
         let seen = ended.load(Ordering::Relaxed);
-        let watch = std::mem::ManuallyDrop::new(watchers.register());
-        watch.set_waker(waker);
+        let waiter = std::mem::ManuallyDrop::new(waiters.register());
+        waiter.set_waker(waker);
         seen
     });
 }

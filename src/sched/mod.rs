@@ -57,7 +57,7 @@ pub(crate) use plan::{Config, InjectedTask, Plan, SharedConfig, StackPlan, too_m
 pub(crate) use quiescence::QuiescenceWaiter;
 pub(crate) use snapshot::{Detail, TaskInfo, TaskSnapshot};
 pub(crate) use spawn::{coroutine, shared_coroutine};
-pub(crate) use wake::{ask, wake};
+pub(crate) use wake::{request, wake};
 pub(crate) use worker::Worker;
 pub(crate) use worker_handle::Message;
 pub(crate) use workers::Workers;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use crate::driver::Backend;
 use crate::stack::ArenaConfig;
-use crate::task::alias;
-use crate::task::{Header, JoinError, JoinRef, PacketRef, Work};
+use crate::task::provisional_id;
+use crate::task::{Header, JoinError, JoinRef, TaskRef, Work};
 use crate::util::contain;
 
 /// What a runtime's builder decides about each worker.
@@ -55,13 +55,13 @@ pub(crate) struct Plan {
     pub(crate) unhooked: bool,
     /// Whether it has thread-locals of its own; `None`: as the runtime says.
     pub(crate) own_tls: Option<bool>,
-    pub(crate) site: &'static Location<'static>,
+    pub(crate) location: &'static Location<'static>,
 }
 
 /// A task in an injector queue, which no worker has taken yet: the task's side of
-/// its packet with the work inside, and how it is to be run.
+/// its cell with the work inside, and how it is to be run.
 pub(crate) struct InjectedTask {
-    packet: *const Header,
+    cell: *const Header,
     plan: Plan,
 }
 
@@ -74,32 +74,32 @@ impl InjectedTask {
     where
         W: Work<Output: Send> + Send,
     {
-        let (packet, join) = work.packet(None, plan.name.clone());
-        let packet = packet.as_ptr();
-        (Self { packet, plan }, join)
+        let (cell, join) = work.into_cell(None, plan.name.clone());
+        let cell = cell.as_ptr();
+        (Self { cell, plan }, join)
     }
 
     /// Gives the task to whoever calls this, who has to run or to end it.
     pub(super) fn into_parts(self) -> (*const Header, Plan) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again and does not drop.
-        (this.packet, unsafe { ptr::read(&this.plan) })
+        (this.cell, unsafe { ptr::read(&this.plan) })
     }
 }
 
 impl Drop for InjectedTask {
     /// No worker will run it.
     fn drop(&mut self) {
-        // SAFETY: the task's side of a live packet (I14), ours: `into_parts` has not
+        // SAFETY: the task's side of a live cell (I14), ours: `into_parts` has not
         // given it away.
-        let packet = unsafe { PacketRef::from_slot(self.packet) };
-        let packet = packet.expect("an injected task has a packet");
+        let cell = unsafe { TaskRef::from_slot(self.cell) };
+        let cell = cell.expect("an injected task has a cell");
         // An id that it was given early leads nowhere now.
-        packet.known().into_iter().for_each(alias::discard);
+        cell.known().into_iter().for_each(provisional_id::discard);
         // The work's destructor is foreign code.
         //
         // SAFETY: it was never run or polled, so the work is there.
-        contain(|| unsafe { packet.discard(JoinError::cancelled()) });
+        contain(|| unsafe { cell.discard(JoinError::cancelled()) });
     }
 }
 

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use super::wake;
 use super::worker::Worker;
-use crate::task::{self, Flags, JoinError, PacketRef, Slot, State};
+use crate::task::{self, Flags, JoinError, Slot, TaskRef, TaskState};
 use crate::util::contain;
 
 impl Worker {
@@ -21,26 +21,26 @@ impl Worker {
         if slot.has(Flags::CANCELLED) {
             return self.discard(index, slot, JoinError::cancelled());
         }
-        slot.set_state(State::Running);
+        slot.set_state(TaskState::Running);
         // Dropping one of ours does nothing; not even asking is cheaper.
         let waker = ManuallyDrop::new(wake::waker(self.addr(slot)));
         let step = catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: a live slot that is POLLED has a future's packet, its task's
+            // SAFETY: a live slot that is POLLED has a future's cell, its task's
             // side (I14), until it is freed; only this function polls it, and a
             // task that is Running is in no queue.
-            unsafe { task::poll(slot.packet.get(), &mut Context::from_waker(&waker)) }
+            unsafe { task::poll(slot.cell.get(), &mut Context::from_waker(&waker)) }
         }));
         self.handle.counters.resumed.add(1);
         match step {
             Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             Ok(Poll::Pending) => self.park(slot),
             Ok(Poll::Ready(())) => {
-                let packet = self.free_slot(index, slot);
+                let cell = self.free_slot(index, slot);
                 // SAFETY: the task's side, which the slot gave up.
-                let packet = unsafe { PacketRef::from_slot(packet) }.expect("it has the output");
+                let cell = unsafe { TaskRef::from_slot(cell) }.expect("it has the output");
                 // SAFETY: the poll has written the output. Without a handle it is
                 // dropped here: foreign code, with nothing borrowed (I5).
-                contain(|| unsafe { packet.ready() });
+                contain(|| unsafe { cell.ready() });
             }
             // The panic hook has reported it; the future is still there.
             Err(payload) => self.discard(index, slot, JoinError::panicked(payload)),

@@ -12,7 +12,7 @@ use super::worker::{ERA_BITS, Worker};
 use crate::driver::Driver;
 use crate::switch::{Carrier, EntryPoint, SwitchReason};
 use crate::sys::fork;
-use crate::task::{self, Flags, JoinError, JoinRef, Slot, State, set_running};
+use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
 use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
@@ -270,7 +270,7 @@ impl Worker {
         if slot.has(Flags::POLLED) {
             return self.poll(index, slot);
         }
-        let (carrier, entry) = if slot.state() == State::New {
+        let (carrier, entry) = if slot.state() == TaskState::New {
             match self.start(slot) {
                 Ok(start) => start,
                 Err(error) => return self.end_unstarted(index, slot, error),
@@ -278,7 +278,7 @@ impl Worker {
         } else {
             (self.stacks.carrier(&self.slots, slot), ptr::null())
         };
-        slot.set_state(State::Running);
+        slot.set_state(TaskState::Running);
         self.budget.set(BUDGET);
         // SAFETY: the carrier was installed on this thread, at the top of the stack
         // that the slot holds; this is the worker's loop, on its own stack (I1); the
@@ -318,9 +318,9 @@ impl Worker {
     #[inline(always)]
     pub(super) fn park(&self, slot: &Slot) {
         if !slot.has(Flags::SHARED) {
-            slot.frame.set(self.era.get());
+            slot.set_park_time(self.era.get());
         }
-        slot.set_state(State::Parked);
+        slot.set_state(TaskState::Parked);
     }
 
     /// A task has suspended, for the first time or again.
@@ -328,7 +328,7 @@ impl Worker {
     fn suspended(&self, slot: &Slot, first: bool) {
         self.stacks.suspended(slot, first);
         if first {
-            // SAFETY: a started task: its slot has its side of the packet, or null
+            // SAFETY: a started task: its slot has its side of the cell, or null
             // (I14).
             unsafe { task::detach_if_unjoinable(slot) };
         }
@@ -337,7 +337,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn requeue(&self, index: u32, slot: &Slot) {
         slot.clear(Flags::NOTIFIED);
-        slot.set_state(State::Queued);
+        slot.set_state(TaskState::Queued);
         self.push(index);
     }
 
@@ -357,7 +357,7 @@ impl Worker {
                 JoinError::not_started(error)
             })?;
         }
-        // SAFETY: a new task's slot has its side of the packet, which lives (I14).
-        Ok((carrier, unsafe { (*slot.packet.get()).entry() }))
+        // SAFETY: a new task's slot has its side of the cell, which lives (I14).
+        Ok((carrier, unsafe { (*slot.cell.get()).entry() }))
     }
 }

@@ -42,7 +42,7 @@ impl Worker {
             clock: driver.clock().clone(),
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),
-            sites: SectionCell::default(),
+            spawn_locations: SectionCell::default(),
             era: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),

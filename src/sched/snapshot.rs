@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::driver::WaitTarget;
 use crate::shim::Lock;
-use crate::task::{Addr, State};
+use crate::task::{Addr, TaskState};
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub(crate) enum Detail {
 pub(crate) struct TaskInfo {
     pub(crate) identity: Addr,
     pub(crate) name: Option<Arc<str>>,
-    pub(crate) site: &'static Location<'static>,
-    pub(crate) state: State,
+    pub(crate) location: &'static Location<'static>,
+    pub(crate) state: TaskState,
     pub(crate) cancelled: bool,
     pub(crate) shared: bool,
     /// Descriptors and times that it waits for, if it is parked.

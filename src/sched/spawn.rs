@@ -10,7 +10,7 @@ use super::current::Cx;
 use super::plan::{InjectedTask, Plan, StackPlan, too_many};
 use super::worker::Worker;
 use crate::sys::mem::PAGE;
-use crate::task::alias;
+use crate::task::provisional_id;
 use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work};
 use crate::util::contain;
 
@@ -65,8 +65,8 @@ impl Worker {
             return Err(too_many(self.slots.capacity()));
         };
         let addr = self.addr(self.slots.slot(index));
-        let (packet, join) = work.packet(Some(addr), plan.name.clone());
-        self.fill(index, packet.as_ptr(), plan);
+        let (cell, join) = work.into_cell(Some(addr), plan.name.clone());
+        self.fill(index, cell.as_ptr(), plan);
         Ok(join)
     }
 
@@ -113,17 +113,17 @@ impl Worker {
         };
         let slot = self.slots.slot(index);
         let addr = self.addr(slot);
-        let (packet, plan) = task.into_parts();
-        // SAFETY: the packet lives: its task's side is ours (I14).
-        let known = unsafe { (*packet).set_identity(addr) };
-        self.fill(index, packet, plan);
-        if let Err(alias) = known {
-            self.with_extra(slot, |extra| extra.alias = Some(alias));
-            let asked = alias::place(alias, addr);
-            if asked.unparked {
+        let (cell, plan) = task.into_parts();
+        // SAFETY: the cell lives: its task's side is ours (I14).
+        let known = unsafe { (*cell).set_identity(addr) };
+        self.fill(index, cell, plan);
+        if let Err(id) = known {
+            self.with_extra(slot, |extra| extra.provisional_id = Some(id));
+            let early = provisional_id::resolve(id, addr);
+            if early.unparked {
                 slot.set(Flags::TOKEN);
             }
-            if asked.cancelled {
+            if early.cancelled {
                 slot.set(Flags::CANCELLED);
             }
         }
@@ -131,22 +131,23 @@ impl Worker {
     }
 
     /// Fills a New slot and queues it.
-    fn fill(&self, index: u32, packet: *const Header, plan: Plan) {
+    fn fill(&self, index: u32, cell: *const Header, plan: Plan) {
         let slot = self.slots.slot(index);
-        slot.packet.set(packet);
-        // SAFETY: the packet lives: its task's side is the slot's now (I14).
-        let polled = unsafe { (*packet).is_polled() };
+        slot.cell.set(cell);
+        // SAFETY: the cell lives: its task's side is the slot's now (I14).
+        let polled = unsafe { (*cell).is_polled() };
         match plan.stack {
             _ if polled => slot.set(Flags::POLLED),
             StackPlan::Dedicated(bytes) => {
-                slot.stack.set(bytes.div_ceil(PAGE) as u32);
+                slot.set_stack_pages(bytes.div_ceil(PAGE) as u32);
                 if plan.own_tls.unwrap_or(self.own_tls) {
                     slot.set(Flags::OWN_TLS);
                 }
             }
             StackPlan::Shared => slot.set(Flags::SHARED),
         }
-        slot.site.set(self.sites.borrow_mut().intern(plan.site));
+        slot.location
+            .set(self.spawn_locations.borrow_mut().intern(plan.location));
         if plan.name.is_some() {
             self.with_extra(slot, |extra| extra.name = plan.name);
         }

@@ -23,7 +23,7 @@ use crate::stack::arena::Arena;
 use crate::stack::{ArenaConfig, Reuse, StackBounds, StackId, poisoned};
 use crate::switch::Carrier;
 use crate::sys::mem::PAGE;
-use crate::task::{Flags, Slot, Slots, State};
+use crate::task::{Flags, Slot, Slots, TaskState};
 use crate::util::prefetch;
 
 /// All stacks of one worker.
@@ -67,7 +67,7 @@ impl Stacks {
     ) -> io::Result<*mut Carrier> {
         let mut arena = self.arena.borrow_mut();
         if !slot.has(Flags::SHARED) {
-            let bytes = slot.stack.get() as usize * PAGE;
+            let bytes = slot.stack_pages() as usize * PAGE;
             return start_alone(&mut arena, slot, bytes);
         }
         if self.config.check {
@@ -176,11 +176,11 @@ impl Stacks {
     /// Asks the processor for what resuming a suspended task will touch.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {
-        if slot.state() != State::Queued {
+        if slot.state() != TaskState::Queued {
             return;
         }
         if slot.has(Flags::POLLED) {
-            return prefetch(slot.packet.get().cast());
+            return prefetch(slot.cell.get().cast());
         }
         if !slot.has(Flags::SHARED) {
             prefetch(self.dedicated_carrier(slot).cast());
@@ -194,7 +194,7 @@ impl Stacks {
     #[inline(always)]
     pub(super) fn prefetch_frames(&self, slot: &Slot) {
         let elsewhere = slot.has(Flags::SHARED) || slot.has(Flags::POLLED);
-        if slot.state() != State::Queued || elsewhere {
+        if slot.state() != TaskState::Queued || elsewhere {
             return;
         }
         // SAFETY: a suspended task's carrier lies in its stack, which is mapped
@@ -277,13 +277,13 @@ const STARTED: &str = "a started shared task has made the shared stacks";
 /// The stack that a started task has alone.
 #[inline(always)]
 fn alone(slot: &Slot) -> StackId {
-    StackId::from_bits(slot.stack.get()).expect("a started task has a stack")
+    StackId::from_bits(slot.stack()).expect("a started task has a stack")
 }
 
 /// Gives a new task a stack of its own.
 fn start_alone(arena: &mut Arena, slot: &Slot, bytes: usize) -> io::Result<*mut Carrier> {
     let (id, reuse) = arena.take(bytes)?;
-    slot.stack.set(id.to_bits());
+    slot.set_stack(id.to_bits());
     let bounds = arena.bounds(id);
     Ok(match reuse {
         Reuse::Warm => Carrier::at(bounds),

@@ -33,7 +33,7 @@ pub(super) struct OwnTls {
 pub(super) struct TlsBlocks {
     /// This thread's own.
     pub(super) thread: ThreadPointer,
-    /// Of those that have started; a slot's `frame_len` says which. Each stays
+    /// Of those that have started; their slots say which. Each stays
     /// where it is.
     used: RefCell<Slab<Box<OwnTls>>>,
     /// Those that wait for a coroutine, the one used last at the end.
@@ -85,8 +85,7 @@ impl TlsBlocks {
             ending: Cell::new(false),
         });
         let index = self.used.borrow_mut().insert(own);
-        slot.frame_len
-            .set(u32::try_from(index).expect("fewer blocks than slots"));
+        slot.set_tls_index(u32::try_from(index).expect("fewer blocks than slots"));
         Ok(())
     }
 
@@ -106,14 +105,14 @@ impl TlsBlocks {
     }
 
     fn remove(&self, slot: &Slot) -> Box<OwnTls> {
-        self.used.borrow_mut().remove(slot.frame_len.get() as usize)
+        self.used.borrow_mut().remove(slot.tls_index() as usize)
     }
 
     /// What a task has, that has started.
     #[inline(always)]
     pub(super) fn of(&self, slot: &Slot) -> &OwnTls {
         debug_assert!(slot.has(Flags::OWN_TLS));
-        let own = ptr::from_ref(&*self.used.borrow()[slot.frame_len.get() as usize]);
+        let own = ptr::from_ref(&*self.used.borrow()[slot.tls_index() as usize]);
         // SAFETY: boxed, and there until the task has ended, which no caller's
         // use of it outlasts.
         unsafe { &*own }

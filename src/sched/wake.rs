@@ -5,8 +5,8 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::worker::Worker;
 use super::worker_handle::{Message, WorkerHandle};
-use crate::task::alias::{self, Ask};
-use crate::task::{Addr, Flags, Slot, State};
+use crate::task::provisional_id::{self, Request};
+use crate::task::{Addr, Flags, Slot, TaskState};
 
 /// A waker for the task: no allocation, clone and drop are free, and it may
 /// outlive task, worker and runtime (I4).
@@ -22,27 +22,27 @@ pub(crate) fn waker(addr: Addr) -> Waker {
 pub(crate) fn wake(addr: Addr) {
     match Worker::current() {
         Some(worker) if worker.index() == addr.worker() => worker.wake(addr),
-        _ => elsewhere(Ask::Wake, addr),
+        _ => elsewhere(Request::Wake, addr),
     }
 }
 
-/// Asks something of a task, if it still exists, on whatever worker it is.
+/// Requests something of a task, if it still exists, on whatever worker it is.
 #[inline]
-pub(crate) fn ask(what: Ask, addr: Addr) {
+pub(crate) fn request(what: Request, addr: Addr) {
     match Worker::current() {
-        Some(worker) if worker.index() == addr.worker() => worker.ask(what, addr),
+        Some(worker) if worker.index() == addr.worker() => worker.request(what, addr),
         _ => elsewhere(what, addr),
     }
 }
 
 #[cold]
-fn elsewhere(what: Ask, addr: Addr) {
-    if alias::is_alias(addr) {
-        if let Some(addr) = alias::ask(addr, what) {
-            ask(what, addr);
+fn elsewhere(what: Request, addr: Addr) {
+    if provisional_id::is_provisional(addr) {
+        if let Some(addr) = provisional_id::forward(addr, what) {
+            request(what, addr);
         }
     } else if let Some(handle) = WorkerHandle::by_index(addr.worker()) {
-        handle.mailbox.post(Message::Ask(what, addr));
+        handle.mailbox.post(Message::Request(what, addr));
     }
 }
 
@@ -63,24 +63,24 @@ impl Worker {
     #[inline]
     fn wake_slot(&self, index: u32, slot: &Slot) {
         match slot.state() {
-            State::Parked => {
-                slot.set_state(State::Queued);
+            TaskState::Parked => {
+                slot.set_state(TaskState::Queued);
                 self.push(index);
             }
-            State::Running => slot.set(Flags::NOTIFIED),
+            TaskState::Running => slot.set(Flags::NOTIFIED),
             // It will look at what it waits for when it runs.
-            State::New | State::Queued | State::Free => {}
+            TaskState::New | TaskState::Queued | TaskState::Free => {}
         }
     }
 
-    /// Asks something of a task of this worker, if the address is not stale.
+    /// Requests something of a task of this worker, if the address is not stale.
     #[inline]
-    pub(crate) fn ask(&self, what: Ask, addr: Addr) {
+    pub(crate) fn request(&self, what: Request, addr: Addr) {
         if let Some((index, slot)) = self.slots.find(addr) {
             match what {
-                Ask::Wake => {}
-                Ask::Unpark => slot.set(Flags::TOKEN),
-                Ask::Cancel => slot.set(Flags::CANCELLED),
+                Request::Wake => {}
+                Request::Unpark => slot.set(Flags::TOKEN),
+                Request::Cancel => slot.set(Flags::CANCELLED),
             }
             self.wake_slot(index, slot);
         }

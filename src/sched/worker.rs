@@ -25,7 +25,7 @@ use super::worker_handle::{Message, WorkerHandle};
 use super::workers::Workers;
 use crate::driver::{Clock, Driver};
 use crate::switch::{Carrier, YielderPtr};
-use crate::task::{Addr, Sites, Slot, Slots};
+use crate::task::{Addr, Slot, Slots, SpawnLocations};
 use crate::util::section::SectionCell;
 
 thread_local! {
@@ -63,7 +63,7 @@ pub(crate) struct Worker {
     /// The driver's, without a borrow of it.
     pub(super) clock: Clock,
     pub(super) extras: SectionCell<Slab<Extra>>,
-    pub(super) sites: SectionCell<Sites>,
+    pub(super) spawn_locations: SectionCell<SpawnLocations>,
     /// The park time of tasks that park now: the driver's ticks when it was last
     /// looked at, without the lower [`ERA_BITS`].
     pub(super) era: Cell<u32>,
@@ -204,11 +204,11 @@ impl Worker {
 
     /// What the task is known by.
     pub(crate) fn identity(&self, slot: &Slot) -> Addr {
-        let alias = match slot.extra.get() {
+        let provisional = match slot.extra.get() {
             0 => None,
-            extra => self.extras.borrow()[extra as usize].alias,
+            extra => self.extras.borrow()[extra as usize].provisional_id,
         };
-        alias.unwrap_or_else(|| self.addr(slot))
+        provisional.unwrap_or_else(|| self.addr(slot))
     }
 
     /// The name that the task was given.
@@ -220,8 +220,8 @@ impl Worker {
     }
 
     /// Where the task was spawned.
-    pub(crate) fn site(&self, slot: &Slot) -> &'static Location<'static> {
-        self.sites.borrow().get(slot.site.get())
+    pub(crate) fn spawn_location(&self, slot: &Slot) -> &'static Location<'static> {
+        self.spawn_locations.borrow().get(slot.location.get())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 /// Where a task lives: `{worker: 10, generation: 26, slot: 28}` bits.
 ///
 /// Workers count from 1; worker 0 stands for the table of
-/// [aliases](super::alias), whose generations count from 1, so that no address
+/// [provisional ids](super::provisional_id), whose generations count from 1, so that no address
 /// is zero. A stale address is recognised by its generation; after 2^26 reuses
 /// of one slot it may name a stranger, who then sees one spurious wake-up,
 /// which every wait of ours tolerates.
@@ -32,8 +32,8 @@ impl Addr {
         )
     }
 
-    /// Entry `index` of the table of aliases.
-    pub(crate) fn alias(generation: u32, index: u32) -> Self {
+    /// Entry `index` of the table of provisional ids.
+    pub(crate) fn provisional(generation: u32, index: u32) -> Self {
         let generation = Self::generation_bits(generation);
         Self((u64::from(generation) << SLOT_BITS) | u64::from(index))
     }

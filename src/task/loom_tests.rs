@@ -1,5 +1,5 @@
-//! Models of the join packet: the result is seen once, the joiner is always
-//! woken, and the packet is freed by the last of both sides.
+//! Models of the task cell: the result is seen once, the joiner is always
+//! woken, and the cell is freed by the last of both sides.
 
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 
 use loom::thread;
 
-use super::packet::{Closure, JoinRef, PacketRef, Work};
+use super::cell::{Closure, JoinRef, TaskRef, Work};
 use super::{Addr, Header, JoinError};
 use crate::shim::Arc;
 
@@ -45,17 +45,17 @@ unsafe impl Send for TaskSide {}
 impl TaskSide {
     /// Ends the task without running it: drops the closure, leaves an error.
     fn end(self) {
-        // SAFETY: the task's side of a packet whose closure is inside.
+        // SAFETY: the task's side of a cell whose closure is inside.
         unsafe {
-            let packet = PacketRef::from_slot(self.0).expect("not null");
-            packet.discard(JoinError::cancelled());
+            let cell = TaskRef::from_slot(self.0).expect("not null");
+            cell.discard(JoinError::cancelled());
         }
     }
 }
 
-fn packet(drops: &StdArc<AtomicUsize>) -> (TaskSide, JoinRef) {
+fn cell(drops: &StdArc<AtomicUsize>) -> (TaskSide, JoinRef) {
     let counted = Counted(StdArc::clone(drops));
-    let (task, join) = Closure(move || drop(counted)).packet(Some(Addr::new(1, 0, 0)), None);
+    let (task, join) = Closure(move || drop(counted)).into_cell(Some(Addr::new(1, 0, 0)), None);
     (TaskSide(task.as_ptr()), join)
 }
 
@@ -73,7 +73,7 @@ fn wait(join: &mut JoinRef, others: impl FnOnce()) {
 fn loom_join_against_end() {
     loom::model(|| {
         let drops = StdArc::default();
-        let (task, mut join) = packet(&drops);
+        let (task, mut join) = cell(&drops);
         let ender = thread::spawn(move || task.end());
         wait(&mut join, || ender.join().unwrap());
         // SAFETY: the closure returns `()`, and the end has come.
@@ -89,7 +89,7 @@ fn loom_join_against_end() {
 fn loom_taking_early_against_letting_go() {
     loom::model(|| {
         let drops = StdArc::default();
-        let (task, mut join) = packet(&drops);
+        let (task, mut join) = cell(&drops);
         let ender = thread::spawn(move || task.end());
         if join.set_waker(Waker::noop()) {
             // SAFETY: the closure returns `()`, and the end has come.
@@ -104,7 +104,7 @@ fn loom_taking_early_against_letting_go() {
 fn loom_dropped_handle_against_end() {
     loom::model(|| {
         let drops = StdArc::default();
-        let (task, join) = packet(&drops);
+        let (task, join) = cell(&drops);
         let ender = thread::spawn(move || task.end());
         drop(join);
         ender.join().unwrap();
@@ -118,7 +118,7 @@ fn loom_dropped_handle_against_end() {
 fn loom_changing_wakers_against_end() {
     loom::model(|| {
         let drops = StdArc::default();
-        let (task, mut join) = packet(&drops);
+        let (task, mut join) = cell(&drops);
         let ender = thread::spawn(move || task.end());
         let _early = join.set_waker(&Waker::from(StdArc::new(Flag::default())));
         wait(&mut join, || ender.join().unwrap());
@@ -137,16 +137,16 @@ fn loom_identity_against_placing() {
     loom::model(|| {
         let drops = StdArc::default();
         let counted = Counted(StdArc::clone(&drops));
-        let (task, join) = Closure(move || drop(counted)).packet(None, None);
+        let (task, join) = Closure(move || drop(counted)).into_cell(None, None);
         let (task, join) = (TaskSide(task.as_ptr()), Arc::new(join));
         let asker = Arc::clone(&join);
         let asking = thread::spawn(move || asker.header().identity());
         let placed = join.header().set_identity(Addr::new(1, 3, 5));
         let asked = asking.join().unwrap();
-        assert_eq!(asked, placed.unwrap_or_else(|alias| alias));
+        assert_eq!(asked, placed.unwrap_or_else(|known| known));
         task.end();
         if placed.is_err() {
-            super::alias::discard(asked);
+            super::provisional_id::discard(asked);
         }
     });
 }
@@ -158,7 +158,7 @@ fn loom_identity_against_placing() {
 fn loom_catches_a_joiner_that_does_not_look_again() {
     loom::model(|| {
         let drops = StdArc::default();
-        let (task, mut join) = packet(&drops);
+        let (task, mut join) = cell(&drops);
         let ender = thread::spawn(move || task.end());
         let flag = StdArc::new(Flag::default());
         let done = join.is_done();

@@ -1,8 +1,8 @@
 //! Tasks: what a coroutine is when it is not running.
 //!
 //! Lives here: the slot (32 bytes of plain memory, see [`Slot`]), its address
-//! as an integer ([`Addr`]), the join packet that carries a closure in and a
-//! result out, the sites that spawned, and the join error. Does not live here:
+//! as an integer ([`Addr`]), the task cell that carries a closure in and a
+//! result out, the spawn locations, and the join error. Does not live here:
 //! queues, waking, stacks, time; a task knows nothing of who runs it.
 //!
 //! States of a slot, and who changes them (always the worker that owns it, on
@@ -22,21 +22,23 @@
 //! the task will look at whatever it waits for when it runs.
 
 mod addr;
-pub(crate) mod alias;
+mod cell;
 mod error;
-mod packet;
 mod promise;
-mod site;
+pub(crate) mod provisional_id;
 mod slot;
+mod slots;
+mod spawn_location;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
 
 pub(crate) use addr::Addr;
-pub use error::JoinError;
-pub(crate) use packet::{
-    Closure, Header, JoinRef, PacketRef, Polled, Work, detach_if_unjoinable, poll,
+pub(crate) use cell::{
+    Closure, Header, JoinRef, PolledFuture, TaskRef, Work, detach_if_unjoinable, poll,
 };
+pub use error::JoinError;
 pub(crate) use promise::promise;
-pub(crate) use site::Sites;
-pub(crate) use slot::{Flags, RUNNING, Slot, Slots, State, set_running, set_unhooked};
+pub(crate) use slot::{Flags, RUNNING, Slot, TaskState, set_running, set_unhooked};
+pub(crate) use slots::Slots;
+pub(crate) use spawn_location::SpawnLocations;

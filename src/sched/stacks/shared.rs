@@ -73,7 +73,7 @@ impl SharedStacks {
             return Err(too_much_saved(self.max_saved_bytes));
         }
         let number = self.choose();
-        slot.stack.set(number);
+        slot.set_stack(number);
         self.evict(slots, number);
         let host = &mut self.hosts[number as usize];
         // SAFETY: no task's frames are on the stack, on which nothing runs (I1),
@@ -102,7 +102,7 @@ impl SharedStacks {
 
     /// A new task has suspended for the first time.
     pub(super) fn first_suspension(&mut self, slot: &Slot) {
-        let host = &mut self.hosts[slot.stack.get() as usize];
+        let host = &mut self.hosts[slot.stack() as usize];
         // SAFETY: the task is suspended, and the carrier noted the boundary when it
         // called the entry point, just now, on this thread; above it all tasks of
         // the stack are alike (I7).
@@ -115,16 +115,17 @@ impl SharedStacks {
     /// Brings a suspended task's frames to their stack, if they are elsewhere.
     #[inline]
     pub(super) fn restore(&mut self, slots: &Slots, slot: &Slot) -> *mut Carrier {
-        let (number, index) = (slot.stack.get(), slots.index(slot));
+        let (number, index) = (slot.stack(), slots.index(slot));
         let host = &mut self.hosts[number as usize];
         if host.stack.hit(index) {
             return host.carrier;
         }
         self.evict(slots, number);
         let host = &mut self.hosts[number as usize];
+        let (block, bytes) = slot.take_saved_frames();
         // SAFETY: the parts are what `evict` left when it saved this task,
         // and are cleared now.
-        let saved = unsafe { Saved::from_parts(slot.frame.replace(0), slot.frame_len.get()) };
+        let saved = unsafe { Saved::from_parts(block, bytes) };
         let sp = host.stack.sp_of(&saved);
         // SAFETY: saved from this stack to this pool, at `sp`; no task is resident,
         // nothing runs there (I1), and the base frames serve every task (I7).
@@ -137,7 +138,7 @@ impl SharedStacks {
 
     /// The lowest address of a started task's stack.
     pub(super) fn limit(&self, slot: &Slot) -> usize {
-        self.hosts[slot.stack.get() as usize].limit
+        self.hosts[slot.stack() as usize].limit
     }
 
     /// Saves the frames of the stack's owner, if it has one.
@@ -154,15 +155,12 @@ impl SharedStacks {
         // no caller to tell.
         let saved = saved
             .unwrap_or_else(|error| panic!("cannot save a parked coroutine's frames: {error}"));
-        let (frame, len) = saved.into_parts();
-        let owner = slots.slot(owner);
-        owner.frame.set(frame);
-        owner.frame_len.set(len);
+        slots.slot(owner).set_saved_frames(saved.into_parts());
     }
 
     /// The task has ended; its carrier is idle.
     pub(super) fn end(&mut self, slot: &Slot) {
-        let number = slot.stack.get();
+        let number = slot.stack();
         let host = &mut self.hosts[number as usize];
         host.stack.finish();
         if !host.listed {
@@ -173,7 +171,7 @@ impl SharedStacks {
 
     /// The task, suspended just now, is never resumed again.
     pub(super) fn abandon(&mut self, slots: &Slots, slot: &Slot) {
-        let host = &mut self.hosts[slot.stack.get() as usize];
+        let host = &mut self.hosts[slot.stack() as usize];
         debug_assert_eq!(host.stack.resident(), Resident::Owner(slots.index(slot)));
         // SAFETY: it is suspended and never resumed; the contract of shared tasks
         // says that nobody points into its frames (I6).
@@ -183,9 +181,10 @@ impl SharedStacks {
     /// Asks the processor for the frames of a suspended task.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {
-        if slot.frame.get() != 0 {
-            // SAFETY: only looked at; `restore` is who uses it up.
-            let saved = unsafe { Saved::from_parts(slot.frame.get(), slot.frame_len.get()) };
+        let (block, bytes) = slot.saved_frames();
+        if block != 0 {
+            // SAFETY: only looked at; `restore` uses it up.
+            let saved = unsafe { Saved::from_parts(block, bytes) };
             saved.prefetch(&self.pool);
         }
     }

@@ -1,27 +1,28 @@
-//! The join packet: a closure (or a future) on its way in, a result on its way
-//! out.
+//! The task cell, with the join state: a closure (or a future) on its way in, a
+//! result on its way out.
 //!
 //! One allocation per spawn, shared by the task and its join handle. All that
 //! is shared between threads is one word of bits, changed only by the named
 //! transitions below:
 //!
 //! ```text
-//!  TASK    the task may still touch the packet      cleared by `release_task`
-//!  HANDLE  a join handle exists                     cleared by `release_handle`
-//!  DONE    the result is there                      set by `finish`
-//!  WAKER   the joiner's waker is there              `set_waker` and back
+//!  TASK    the task may still touch the cell    cleared when `TaskRef` is dropped
+//!  HANDLE  a join handle exists                 cleared by `JoinRef::release`
+//!  DONE    the result is there                  set by `TaskRef::complete`
+//!  WAKER   the joiner's waker is there          `JoinRef::set_waker` and back
 //! ```
 //!
 //! - The result is written by the task before DONE, and read by the handle
 //!   after it (release, acquire).
 //! - The waker belongs to the handle while neither WAKER nor DONE is set, to
 //!   the task once both are.
-//! - Whoever clears the last of TASK and HANDLE frees the packet.
+//! - Whoever clears the last of TASK and HANDLE frees the cell.
 //!
-//! A started coroutine whose handle is gone needs no packet: then its slot
+//! A started coroutine whose handle is gone needs no cell: then its slot
 //! forgets it, and ten million detached coroutines carry none. A future's task
 //! keeps it to the end: that is where the future is.
 
+mod closure;
 mod future;
 
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -29,20 +30,20 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Addr, JoinError, RUNNING, Slot, alias};
+use super::{Addr, JoinError, provisional_id};
 use crate::shim::UnsafeCell;
 use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::switch::EntryPoint;
-use crate::sys::fork;
 
-pub(crate) use future::poll;
+pub(crate) use closure::{Closure, detach_if_unjoinable};
+pub(crate) use future::{PolledFuture, poll};
 
 const TASK: u32 = 1;
 const HANDLE: u32 = 2;
 const DONE: u32 = 4;
 const WAKER: u32 = 8;
 
-/// The part of a packet that does not depend on the closure's type.
+/// The part of a cell that does not depend on the closure's type.
 #[repr(C)]
 pub(crate) struct Header {
     /// First, so that a pointer to the header is one to the entry point.
@@ -50,8 +51,7 @@ pub(crate) struct Header {
     vtable: &'static VTable,
     state: AtomicU32,
     /// What the task is known by: its address once it has one; before that,
-    /// if somebody has asked, an alias (see `alias.rs`). Zero until then. Set
-    /// once.
+    /// if somebody has asked, a provisional id. Zero until then. Set once.
     identity: AtomicU64,
     name: Option<Arc<str>>,
     waker: UnsafeCell<Option<Waker>>,
@@ -87,47 +87,13 @@ union Stage<F, T> {
 }
 
 #[repr(C)]
-pub(super) struct Packet<F, T> {
+pub(super) struct TaskCell<F, T> {
     header: Header,
     stage: MaybeUninit<Stage<F, T>>,
 }
 
-impl<F: FnOnce() -> T, T> Packet<F, T> {
-    const CLOSURE: VTable = Self::vtable(None);
-
-    /// The entry point: runs on the coroutine's stack; may unwind.
-    ///
-    /// Small on purpose: its frame is part of every parked coroutine.
-    unsafe fn run(entry: NonNull<EntryPoint>) {
-        let header = entry.cast::<Header>();
-        // SAFETY: `entry` is the head of a packet of this type, which lives while
-        // its task runs (I14). `allocate` put the closure there; it is read once,
-        // here, and the stage holds nothing afterwards.
-        let closure: F = unsafe { Self::stage::<F>(header).read() };
-        Self::deliver(closure());
-    }
-
-    /// The end of a task that returned: the result goes to whoever joins.
-    #[inline(never)]
-    fn deliver(value: T) {
-        if RUNNING.get().is_null() {
-            fork::end_child(0);
-        }
-        let packet = running_slot().packet.replace(ptr::null());
-        // SAFETY: null or the task's side of a live packet (I14), which the slot
-        // gives up.
-        if let Some(packet) = unsafe { PacketRef::from_slot(packet) } {
-            // SAFETY: this is the packet that `run` of this very type started
-            // from (a slot never changes its packet but to null), its stage
-            // holds nothing, and before DONE that is the task's side's (I14).
-            unsafe { Self::stage::<Result<T, JoinError>>(packet.0).write(Ok(value)) };
-            packet.complete();
-        }
-    }
-}
-
 /// What is the same for closures and futures.
-impl<F, T> Packet<F, T> {
+impl<F, T> TaskCell<F, T> {
     const fn vtable(poll: Option<PollFn>) -> VTable {
         VTable {
             poll,
@@ -141,7 +107,7 @@ impl<F, T> Packet<F, T> {
 
     /// Where work and result live.
     pub(super) unsafe fn stage<V>(header: NonNull<Header>) -> *mut V {
-        // SAFETY: the header is the head of a live packet of this type (I14);
+        // SAFETY: the header is the head of a live cell of this type (I14);
         // only the address is made here.
         unsafe { (&raw mut (*header.cast::<Self>().as_ptr()).stage).cast() }
     }
@@ -181,46 +147,22 @@ impl<F, T> Packet<F, T> {
     }
 }
 
-/// A started task that nobody can join goes on without its packet. Called by
-/// the worker, not by `run`: what that keeps in its frame every parked
-/// coroutine keeps.
-///
-/// # Safety
-///
-/// - The slot holds its task's side of the packet, or null; the task has
-///   started.
-pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
-    // SAFETY: null, or TASK is set and the header lives (I14).
-    let joinable = unsafe { slot.packet.get().as_ref() }.is_some_and(Header::is_joinable);
-    if !joinable {
-        let packet = slot.packet.replace(ptr::null());
-        // SAFETY: the task's side, which the slot gives up.
-        drop(unsafe { PacketRef::from_slot(packet) });
-    }
-}
-
-fn running_slot() -> &'static Slot {
-    // SAFETY: an entry point runs only while its worker has set RUNNING to its
-    // slot, and slots stay where they are (I2).
-    unsafe { &*RUNNING.get() }
-}
-
 impl Header {
     /// What the task is known by. A task that has no address yet, because any
-    /// worker may still take it, gets an alias.
+    /// worker may still take it, gets a provisional one.
     pub(crate) fn identity(&self) -> Addr {
         if let Some(known) = self.known() {
             return known;
         }
-        let fresh = alias::create();
+        let fresh = provisional_id::create();
         self.set_identity(fresh).unwrap_or_else(|known| {
-            alias::discard(fresh);
+            provisional_id::discard(fresh);
             known
         })
     }
 
-    /// A worker has taken the task and put it at `addr`. `Err` with the alias
-    /// that it is known by already.
+    /// A worker has taken the task and put it at `addr`. `Err` with the
+    /// provisional id that it is known by already.
     pub(crate) fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
         let (new, relaxed) = (addr.to_bits(), Ordering::Relaxed);
         match self.identity.compare_exchange(0, new, relaxed, relaxed) {
@@ -259,40 +201,25 @@ impl Header {
     }
 }
 
-/// The task's side of a packet. Dropping it releases the packet.
-pub(crate) struct PacketRef(pub(super) NonNull<Header>);
+/// The task's side of a cell. Dropping it releases the cell.
+pub(crate) struct TaskRef(pub(super) NonNull<Header>);
 
-/// The join handle's side of a packet. Dropping it releases the packet, and
+/// The join handle's side of a cell. Dropping it releases the cell, and
 /// with it a result that was not taken.
 pub(crate) struct JoinRef(NonNull<Header>);
 
 /// What a task has to do: a [`Closure`] to run as a coroutine, or a future to
-/// poll ([`Polled`]).
+/// poll ([`PolledFuture`]).
 pub(crate) trait Work {
     /// What comes out.
     type Output;
 
-    /// A packet with the work inside, for a task at `addr` if it has one yet:
+    /// A cell with the work inside, for a task at `addr` if it has one yet:
     /// both sides of it.
     ///
     /// The header pointer is the task's side with the work inside: give it to
-    /// a slot, or end it with [`PacketRef::discard`].
-    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef);
-}
-
-/// A closure that is run as a coroutine.
-pub(crate) struct Closure<F>(pub(crate) F);
-
-/// A future that is polled by the worker itself.
-pub(crate) struct Polled<F>(pub(crate) F);
-
-impl<F: FnOnce() -> T, T> Work for Closure<F> {
-    type Output = T;
-
-    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
-        let (run, vtable) = (Packet::<F, T>::run, &Packet::<F, T>::CLOSURE);
-        allocate::<F, T>(self.0, EntryPoint { run }, vtable, addr, name)
-    }
+    /// a slot, or end it with [`TaskRef::discard`].
+    fn into_cell(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef);
 }
 
 fn allocate<F, T>(
@@ -305,7 +232,7 @@ fn allocate<F, T>(
     let stage = Stage {
         work: ManuallyDrop::new(work),
     };
-    let packet = Packet::<F, T> {
+    let cell = TaskCell::<F, T> {
         header: Header {
             entry,
             vtable,
@@ -316,25 +243,25 @@ fn allocate<F, T>(
         },
         stage: MaybeUninit::new(stage),
     };
-    let header = NonNull::from(Box::leak(Box::new(packet))).cast();
+    let header = NonNull::from(Box::leak(Box::new(cell))).cast();
     (header, JoinRef(header))
 }
 
-impl PacketRef {
+impl TaskRef {
     /// What a slot holds, if it holds anything.
     ///
     /// # Safety
     ///
-    /// - `packet` is null or a live packet's task side, given up by its holder.
-    pub(crate) unsafe fn from_slot(packet: *const Header) -> Option<Self> {
-        NonNull::new(packet.cast_mut()).map(Self)
+    /// - `cell` is null or a live cell's task side, given up by its holder.
+    pub(crate) unsafe fn from_slot(cell: *const Header) -> Option<Self> {
+        NonNull::new(cell.cast_mut()).map(Self)
     }
 
     /// Ends the task without a value.
     ///
     /// # Safety
     ///
-    /// - The closure was taken out of the packet (the task has started).
+    /// - The closure was taken out of the cell (the task has started).
     pub(crate) unsafe fn fail(self, error: JoinError) {
         // SAFETY: the stage is the task's side's before DONE (I14), and holds
         // nothing, as the caller says; the vtable knows the types.
@@ -347,15 +274,15 @@ impl PacketRef {
     ///
     /// # Safety
     ///
-    /// - The closure or future is still in the packet.
+    /// - The closure or future is still in the cell.
     pub(crate) unsafe fn discard(self, error: JoinError) {
-        struct Fail(Option<(PacketRef, JoinError)>);
+        struct Fail(Option<(TaskRef, JoinError)>);
         impl Drop for Fail {
             fn drop(&mut self) {
-                let (packet, error) = self.0.take().expect("dropped once");
+                let (cell, error) = self.0.take().expect("dropped once");
                 // SAFETY: the stage holds nothing: the work's destructor has been
                 // called.
-                unsafe { packet.fail(error) };
+                unsafe { cell.fail(error) };
             }
         }
         let (header, drop_work) = (self.0, self.header().vtable.drop_work);
@@ -371,7 +298,7 @@ impl PacketRef {
     }
 
     pub(super) fn header(&self) -> &Header {
-        // SAFETY: TASK is set while a `PacketRef` lives (I14).
+        // SAFETY: TASK is set while a `TaskRef` lives (I14).
         unsafe { self.0.as_ref() }
     }
 
@@ -403,7 +330,7 @@ impl PacketRef {
     }
 }
 
-impl Drop for PacketRef {
+impl Drop for TaskRef {
     fn drop(&mut self) {
         let state = &self.header().state;
         // A handle that is gone never comes back: no need to tell it.
@@ -432,7 +359,7 @@ impl JoinRef {
         unsafe { self.0.as_ref() }
     }
 
-    /// The packet, to compare with what a slot holds.
+    /// The cell, to compare with what a slot holds.
     pub(crate) fn as_ptr(&self) -> *const Header {
         self.0.as_ptr()
     }
@@ -478,7 +405,7 @@ impl JoinRef {
     /// # Safety
     ///
     /// - `T` is the closure's type of result.
-    /// - The packet is done.
+    /// - The cell is done.
     pub(crate) unsafe fn take<T>(self) -> Result<T, JoinError> {
         let mut out = MaybeUninit::<Result<T, JoinError>>::uninit();
         // SAFETY: after DONE the result is the handle's (I14), which is consumed:
@@ -490,7 +417,7 @@ impl JoinRef {
         unsafe { out.assume_init() }
     }
 
-    /// Lets go of the packet by clearing `bits`, HANDLE among them.
+    /// Lets go of the cell by clearing `bits`, HANDLE among them.
     fn release(self, bits: u32) {
         let this = ManuallyDrop::new(self);
         let state = &this.header().state;
@@ -513,7 +440,7 @@ impl Drop for JoinRef {
     }
 }
 
-/// Drops what is left and frees the packet, also if a destructor panics.
+/// Drops what is left and frees the cell, also if a destructor panics.
 ///
 /// # Safety
 ///

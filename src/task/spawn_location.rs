@@ -5,7 +5,7 @@ use std::panic::Location;
 
 /// The spawn places that a worker has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Sites {
+pub(crate) struct SpawnLocations {
     all: Vec<&'static Location<'static>>,
     /// Keyed by the address of the `Location`: one line of code may have
     /// several (one for each inlining), which costs an entry, no more.
@@ -14,31 +14,31 @@ pub(crate) struct Sites {
     last: (usize, u16),
 }
 
-impl Sites {
+impl SpawnLocations {
     /// Every place past this many shares the last number.
     const MOST: usize = u16::MAX as usize;
 
     /// The number of a place, the same each time.
     #[inline]
-    pub(crate) fn intern(&mut self, site: &'static Location<'static>) -> u16 {
-        let key = std::ptr::from_ref(site).addr();
+    pub(crate) fn intern(&mut self, location: &'static Location<'static>) -> u16 {
+        let key = std::ptr::from_ref(location).addr();
         if self.last.0 != key {
-            self.last = (key, self.look_up(key, site));
+            self.last = (key, self.look_up(key, location));
         }
         self.last.1
     }
 
-    /// The place behind a number that [`Sites::intern`] gave.
+    /// The place behind a number that [`SpawnLocations::intern`] gave.
     pub(crate) fn get(&self, number: u16) -> &'static Location<'static> {
         self.all[usize::from(number)]
     }
 
-    fn look_up(&mut self, key: usize, site: &'static Location<'static>) -> u16 {
+    fn look_up(&mut self, key: usize, location: &'static Location<'static>) -> u16 {
         if self.all.len() >= Self::MOST {
             return self.index.get(&key).copied().unwrap_or(u16::MAX - 1);
         }
         *self.index.entry(key).or_insert_with(|| {
-            self.all.push(site);
+            self.all.push(location);
             (self.all.len() - 1) as u16
         })
     }

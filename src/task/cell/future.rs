@@ -1,6 +1,6 @@
-//! The packet of a future: the future is pinned in it, and polled where it is.
+//! The cell of a future: the future is pinned in it, and polled where it is.
 //!
-//! Lives here: one poll, from the packet's side. Does not live here: when a
+//! Lives here: one poll, from the cell's side. Does not live here: when a
 //! future is polled, and what a panic in it means; that is the worker's.
 
 use std::future::Future;
@@ -9,22 +9,25 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Header, JoinRef, Packet, PacketRef, Polled, Work, allocate};
+use super::{Header, JoinRef, TaskCell, TaskRef, Work, allocate};
 use crate::switch::EntryPoint;
 use crate::task::{Addr, JoinError};
 use crate::util::contain;
 
-impl<F: Future> Work for Polled<F> {
+/// A future that is polled by the worker itself.
+pub(crate) struct PolledFuture<F>(pub(crate) F);
+
+impl<F: Future> Work for PolledFuture<F> {
     type Output = F::Output;
 
-    fn packet(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
-        let run = Packet::<F, F::Output>::never_run;
-        let vtable = &Packet::<F, F::Output>::FUTURE;
+    fn into_cell(self, addr: Option<Addr>, name: Option<Arc<str>>) -> (NonNull<Header>, JoinRef) {
+        let run = TaskCell::<F, F::Output>::never_run;
+        let vtable = &TaskCell::<F, F::Output>::FUTURE;
         allocate::<F, F::Output>(self.0, EntryPoint { run }, vtable, addr, name)
     }
 }
 
-impl<F: Future> Packet<F, F::Output> {
+impl<F: Future> TaskCell<F, F::Output> {
     const FUTURE: super::VTable = Self::vtable(Some(Self::poll));
 
     unsafe fn never_run(_: NonNull<EntryPoint>) {
@@ -32,7 +35,7 @@ impl<F: Future> Packet<F, F::Output> {
     }
 
     unsafe fn poll(header: NonNull<Header>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: the packet is of this type and lives (I14).
+        // SAFETY: the cell is of this type and lives (I14).
         let future = unsafe { Self::stage::<F>(header) };
         // SAFETY: the future is there, and before DONE only the task's side has a
         // reference to it (I14); it is on the heap, and is dropped where it is.
@@ -54,17 +57,17 @@ impl<F: Future> Packet<F, F::Output> {
 ///
 /// # Safety
 ///
-/// - `packet` is the task's side of a [`Polled`] future's packet, not ended.
+/// - `cell` is the task's side of a [`PolledFuture`] future's cell, not ended.
 /// - It is not being polled.
-pub(crate) unsafe fn poll(packet: *const Header, cx: &mut Context<'_>) -> Poll<()> {
-    let header = NonNull::new(packet.cast_mut()).expect("a future's task has its packet");
+pub(crate) unsafe fn poll(cell: *const Header, cx: &mut Context<'_>) -> Poll<()> {
+    let header = NonNull::new(cell.cast_mut()).expect("a future's task has its cell");
     // SAFETY: TASK is set, so the header lives (I14).
     let poll = unsafe { header.as_ref() }.vtable.poll;
-    // SAFETY: the packet's own function, and the caller's word.
+    // SAFETY: the cell's own function, and the caller's word.
     unsafe { poll.expect("only a future is polled")(header, cx) }
 }
 
-impl PacketRef {
+impl TaskRef {
     /// Publishes the output of a future that was ready, and wakes the joiner.
     ///
     /// # Safety
