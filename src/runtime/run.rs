@@ -24,7 +24,7 @@ const MAIN_STACK_SIZE: usize = 1 << 20;
 ///
 /// # When `f` returns while others live
 ///
-/// They are cancelled (see [`JoinHandle::cancel`]): their blocking calls fail
+/// They are cancelled (see [`JoinHandle::cancel`](crate::JoinHandle::cancel)): their blocking calls fail
 /// with `ECANCELED`, crore's own waits unwind them, and `run` waits until the
 /// last has ended. One that ignores ten thousand such errors is abandoned with
 /// a message; its memory is never reused. (If that becomes of `f`'s own coroutine

@@ -81,6 +81,7 @@ fn child() -> std::process::Child {
 
 /// In a process of its own: it may be any child that is waited for.
 #[test]
+#[expect(clippy::zombie_processes, reason = "`wait3` waits for it")]
 fn any_child_by_its_oldest_name() {
     let output = in_child("any_child_by_its_oldest_name", || {
         same(|on: On| {
