@@ -27,7 +27,7 @@ use crate::sys::fd::table;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno};
 
 /// [`WOULD_PARK`] as a C answer; no call returns it.
-const NOT_YET: isize = -2;
+const WOULD_PARK_C: isize = -2;
 
 /// [`cancellable`](crate::hook::wait::call::cancellable) for a call that may answer
 /// [`WOULD_PARK`]. `saved` is errno as the user knows it: others may have run since.
@@ -35,7 +35,7 @@ const NOT_YET: isize = -2;
 pub(crate) fn attempt(saved: Errno, call: impl FnOnce(Cx) -> Answer) -> isize {
     let cx = cx();
     match checked(cx, || call(cx)) {
-        Err(WOULD_PARK) => NOT_YET,
+        Err(WOULD_PARK) => WOULD_PARK_C,
         answer => finish(answer, saved),
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn wait(
             Err(_) => return usual(with_errno(saved)),
         }
         match call(saved, woken) {
-            NOT_YET => begun = begin_again(fd, woken, parked),
+            WOULD_PARK_C => begun = begin_again(fd, woken, parked),
             answer => return answer,
         }
     }
