@@ -172,7 +172,7 @@ impl Carrier {
         }
     }
 
-    /// What [`suspend`](super::suspend) needs on this carrier's stack. No
+    /// What [`suspend`](super::suspend()) needs on this carrier's stack. No
     /// reference: the worker, while it resumes, has one to `coro` in here.
     ///
     /// # Safety
