@@ -12,7 +12,7 @@ use std::ptr;
 
 use super::layout::GlibcLayout;
 use super::list::ThreadLists;
-use super::template::{Template, Word};
+use super::template::{TcbWord, Template};
 use super::thread_pointer::{Offset, ThreadPointer, call_in};
 
 /// This process's glibc: its layout, its threads, and what a new block holds.
@@ -123,9 +123,9 @@ impl TlsBlock {
             .map(|&(i, at)| (i, self.pointer.address().wrapping_add_signed(at)));
         let one = |what, value| (template.place(what), value);
         let rest = [
-            one(Word::Stack, stack),
-            one(Word::StackLen, stack_len),
-            one(Word::Tid, self.tid as usize),
+            one(TcbWord::Stack, stack),
+            one(TcbWord::StackLen, stack_len),
+            one(TcbWord::Tid, self.tid as usize),
         ];
         for (i, value) in others.chain(rest) {
             // SAFETY: as above.

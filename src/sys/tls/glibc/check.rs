@@ -12,7 +12,7 @@ use super::layout::{GlibcLayout, version};
 use super::list::ThreadLists;
 use super::probe;
 use super::setxid;
-use super::template::{Template, Word};
+use super::template::{TcbWord, Template};
 use super::thread_pointer::{Offset, ThreadPointer, call_in};
 use crate::util::section::Section;
 
@@ -109,7 +109,7 @@ impl Glibc {
         let resolver = (self.layout.resolver - self.layout.libc.0) as usize / size_of::<usize>();
         let words = block.libc_words().into_iter().zip(&self.template.libc);
         for (i, (is, should)) in words.enumerate() {
-            if i != resolver && Word::Same(is) != *should {
+            if i != resolver && TcbWord::Same(is) != *should {
                 return Err(format!(
                     "word {i} of libc's thread-locals is not in a new block as in a new thread"
                 ));

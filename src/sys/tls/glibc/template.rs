@@ -15,7 +15,7 @@ const WORD: usize = size_of::<usize>();
 
 /// A word of `struct pthread` in a new block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum TcbWord {
     /// The same in every thread.
     Same(usize),
     /// Points so far from the block's own thread pointer.
@@ -33,10 +33,10 @@ pub(super) enum Word {
 /// A new thread's block, apart from its static TLS.
 #[derive(Debug)]
 pub(super) struct Template {
-    words: Vec<Word>,
+    words: Vec<TcbWord>,
     /// The same once more, ready to be copied: runs of words that are
-    /// [`Word::Same`], their values at their places, and those that are
-    /// [`Word::Own`].
+    /// [`TcbWord::Same`], their values at their places, and those that are
+    /// [`TcbWord::Own`].
     pub(super) same: Vec<Range<usize>>,
     pub(super) values: Vec<usize>,
     pub(super) own: Vec<(usize, Offset)>,
@@ -49,7 +49,7 @@ pub(super) struct Template {
     pub(super) no_cpu: Option<Offset>,
     /// libc's thread-locals of a thread that has only begun: word by word, and
     /// which of them are its own.
-    pub(super) libc: Vec<Word>,
+    pub(super) libc: Vec<TcbWord>,
 }
 
 impl Template {
@@ -58,17 +58,17 @@ impl Template {
         let words = (0..a.at[0].thread.len())
             .map(|i| explain(layout, pair, i))
             .collect::<Result<Vec<_>, _>>()?;
-        let one = |what: Word| words.iter().filter(|&&word| word == what).count() == 1;
-        if !one(Word::Stack) || !one(Word::StackLen) || !one(Word::Tid) {
+        let one = |what: TcbWord| words.iter().filter(|&&word| word == what).count() == 1;
+        if !one(TcbWord::Stack) || !one(TcbWord::StackLen) || !one(TcbWord::Tid) {
             return Err("a thread's stack or number is not where it is expected".into());
         }
-        if words[0] != Word::Own(0) || words[2] != Word::Own(0) {
+        if words[0] != TcbWord::Own(0) || words[2] != TcbWord::Own(0) {
             return Err("a thread's block does not begin with its own address".into());
         }
         let libc = a.at[0].libc.iter().zip(&b.at[0].libc).map(|(&x, &y)| {
             common(a, b, x, y).ok_or("libc keeps something unknown for each thread".to_owned())
         });
-        let same = |word: &Word| matches!(word, Word::Same(_));
+        let same = |word: &TcbWord| matches!(word, TcbWord::Same(_));
         let mut runs = Vec::new();
         let mut begin = 0;
         for chunk in words.chunk_by(|a, b| same(a) == same(b)) {
@@ -76,8 +76,8 @@ impl Template {
             begin = run.end;
             runs.extend(same(&chunk[0]).then_some(run));
         }
-        let value = |word: &Word| {
-            if let Word::Same(value) = *word {
+        let value = |word: &TcbWord| {
+            if let TcbWord::Same(value) = *word {
                 value
             } else {
                 0
@@ -87,7 +87,7 @@ impl Template {
             .iter()
             .enumerate()
             .filter_map(|(i, word)| match *word {
-                Word::Own(at) => Some((i, at)),
+                TcbWord::Own(at) => Some((i, at)),
                 _ => None,
             });
         Ok(Self {
@@ -105,31 +105,31 @@ impl Template {
 
 impl Template {
     /// Where in `struct pthread` the one word of this kind is.
-    pub(super) fn place(&self, what: Word) -> usize {
+    pub(super) fn place(&self, what: TcbWord) -> usize {
         let at = self.words.iter().position(|&word| word == what);
         at.expect("`learn` has counted it")
     }
 }
 
 /// What word `i` of `struct pthread` is.
-fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<Word, Refusal> {
+fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<TcbWord, Refusal> {
     let [a, b] = &pair.seen;
     let (x, y, at) = (a.at[0].thread[i], b.at[0].thread[i], i * WORD);
     if is_link(layout, at) || at == layout.dtv {
-        return Ok(Word::Keep);
+        return Ok(TcbWord::Keep);
     }
     if at == layout.tid && (x as u32, y as u32) == (a.tid, b.tid) {
-        return Ok(Word::Tid);
+        return Ok(TcbWord::Tid);
     }
     // The kernel writes there, now and then, until the thread has ended.
     if is_kernels(layout, at) {
-        return Ok(Word::Same(0));
+        return Ok(TcbWord::Same(0));
     }
     if (x, y) == (a.stack, b.stack) {
-        return Ok(Word::Stack);
+        return Ok(TcbWord::Stack);
     }
     if x == pair.stack_len && y == x {
-        return Ok(Word::StackLen);
+        return Ok(TcbWord::StackLen);
     }
     if let Some(word) = common(a, b, x, y) {
         return Ok(word);
@@ -137,7 +137,7 @@ fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<Word, Ref
     // Frames of the thread's start, where `pthread_exit` would unwind to.
     let inside = |seen: &ProbeThread, value| (seen.stack..seen.pointer).contains(&value);
     if inside(a, x) && inside(b, y) {
-        return Ok(Word::Same(0));
+        return Ok(TcbWord::Same(0));
     }
     Err(format!(
         "byte {at} of a thread's block differs between two new threads, and nothing is known of it"
@@ -146,15 +146,15 @@ fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<Word, Ref
 
 /// What two threads' words have in common: their value, or its distance from
 /// the thread's own block.
-fn common(a: &ProbeThread, b: &ProbeThread, x: usize, y: usize) -> Option<Word> {
+fn common(a: &ProbeThread, b: &ProbeThread, x: usize, y: usize) -> Option<TcbWord> {
     let own = |seen: &ProbeThread, value: usize| {
         (seen.pointer..seen.pointer + seen.at[0].thread.len() * WORD)
             .contains(&value)
             .then(|| value.wrapping_sub(seen.pointer) as Offset)
     };
     match (own(a, x), own(b, y)) {
-        (None, None) if x == y => Some(Word::Same(x)),
-        (Some(from_a), Some(from_b)) if from_a == from_b => Some(Word::Own(from_a)),
+        (None, None) if x == y => Some(TcbWord::Same(x)),
+        (Some(from_a), Some(from_b)) if from_a == from_b => Some(TcbWord::Own(from_a)),
         _ => None,
     }
 }

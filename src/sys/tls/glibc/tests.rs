@@ -3,7 +3,7 @@
 use super::block::TlsBlock;
 use super::check::{glibc, support};
 use super::entered::end_of_thread_locals;
-use super::template::{Template, Word};
+use super::template::{TcbWord, Template};
 use super::thread_pointer::{ThreadPointer, call_in};
 
 fn block() -> TlsBlock {
@@ -86,7 +86,7 @@ fn a_thread_that_is_not_as_expected_is_refused() {
     let why = learn(&|pair| pair.seen[1].at[0].thread[of_own] += 8).unwrap();
     assert!(why.contains(&format!("byte {}", of_own * 8)), "{why}");
     // No number, no stack, where they should be.
-    for what in [Word::Tid, Word::Stack, Word::StackLen] {
+    for what in [TcbWord::Tid, TcbWord::Stack, TcbWord::StackLen] {
         let at = place(what);
         let why = learn(&|pair| pair.seen.iter_mut().for_each(|s| s.at[0].thread[at] = 1));
         assert!(why.unwrap().contains("not where it is expected"));
