@@ -86,7 +86,9 @@ pub(crate) fn support() -> Result<(), &'static str> {
     Err(WHY)
 }
 
-pub(crate) fn register_thread(_: usize) {}
+pub(crate) fn register_thread(worker: usize) {
+    debug_assert!(worker < super::MAX_THREADS);
+}
 
 pub(crate) fn unregister_thread(_: usize) {}
 
