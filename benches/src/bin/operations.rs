@@ -19,7 +19,7 @@ use crore::sync::channel::bounded;
 use crore_benches::on_crore::{Kind, Own, Shared};
 
 /// What is counted, and how often it is done.
-const OPERATIONS: [(&str, u64, fn(u64)); 14] = [
+const OPERATIONS: [(&str, u64, fn(u64)); 16] = [
     ("yield, 2 runnable", 40_000, |n| yields::<Own>(2, n)),
     ("yield, 1000 runnable", 40_000, |n| yields::<Own>(1_000, n)),
     ("spawn and join, one by one", 10_000, spawn_join),
@@ -46,6 +46,8 @@ const OPERATIONS: [(&str, u64, fn(u64)); 14] = [
         parked,
     ),
     ("hooked write and read on a plain thread", 10_000, ready),
+    ("duplicate and close on a plain thread", 10_000, duplicates),
+    ("socket pair that is waited for and closed", 2_000, lives),
 ];
 
 fn main() {
@@ -216,5 +218,23 @@ fn parked(n: u64) {
             assert_eq!(u64::from_ne_bytes(bytes), i);
         }
         pong.join().unwrap();
+    });
+}
+
+fn duplicates(n: u64) {
+    let (one, _other) = UnixStream::pair().unwrap();
+    (0..n).for_each(|_| drop(one.try_clone().unwrap()));
+}
+
+/// The whole life of two numbers of which one is waited for.
+fn lives(n: u64) {
+    inside(|| {
+        for _ in 0..n {
+            let (mut one, mut other) = UnixStream::pair().unwrap();
+            let wait = crore::spawn(move || other.read(&mut [0; 8]).unwrap());
+            crore::yield_now();
+            one.write_all(&[0]).unwrap();
+            assert_eq!(wait.join().unwrap(), 1);
+        }
     });
 }
