@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use crate::shim::Lock;
 use crate::sys::fork::PerProcess;
-use crate::task::set_unhooked;
 
 /// How long a thread waits for work before it leaves.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -91,18 +90,15 @@ pub(super) fn submit(job: Job) -> io::Result<()> {
             None => Hand::Later,
         }
     };
-    // Starting and waking are our own doing, not the coroutine's.
-    let was_off = set_unhooked(true);
-    let result = match hand {
+    // Neither waits, so a coroutine does not park in it.
+    match hand {
         Hand::Idle(thread) => {
             thread.unpark();
             Ok(())
         }
         Hand::New => start(pool),
         Hand::Later => Ok(()),
-    };
-    set_unhooked(was_off);
-    result
+    }
 }
 
 fn start(pool: &'static HelperPool) -> io::Result<()> {

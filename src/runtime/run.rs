@@ -12,7 +12,7 @@ use crate::runtime::threads::{SCHEDULER, WorkerThreads, run_to_end};
 use crate::sched::{Config, Plan, StackPlan, Worker, coroutine};
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::overflow;
-use crate::util::{abort_on_unwind, die};
+use crate::sys::report::{abort_on_unwind, die};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
 /// is touched becomes memory.

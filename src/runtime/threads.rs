@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle as Thread};
 use crate::hook;
 use crate::sched::{Config, Worker, Workers};
 use crate::stack::overflow;
+use crate::sys::report::{abort_on_unwind, die, report};
 use crate::task::JoinRef;
-use crate::util::{abort_on_unwind, die, report};
 
 /// Runs the worker of this thread until the runtime stops.
 pub(crate) fn run_to_end(worker: &Worker, main: Option<&JoinRef>) {

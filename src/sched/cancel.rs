@@ -27,9 +27,9 @@ use super::label::TaskLabel;
 use super::worker::Worker;
 use crate::switch::SwitchReason;
 use crate::sys::errno;
+use crate::sys::report::report;
 use crate::task::provisional_id::Request;
 use crate::task::{Addr, Flags, JoinError, TaskState};
-use crate::util::report;
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
 pub(crate) struct Cancelled;

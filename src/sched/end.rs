@@ -4,8 +4,9 @@ use std::ptr;
 
 use super::cancel::PATIENCE;
 use super::worker::Worker;
+use crate::sys::report::report;
 use crate::task::{Flags, Header, JoinError, JoinRef, Slot, TaskRef, TaskState, provisional_id};
-use crate::util::{contain, report};
+use crate::util::contain;
 
 impl Worker {
     /// A task has ended: stack, slot and cell go, the joiner is woken.

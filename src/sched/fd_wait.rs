@@ -10,6 +10,7 @@ use super::worker::Worker;
 use crate::driver::{Direction, Hint, Outcome, WaitKey, WatchError};
 use crate::switch::{self, SwitchReason};
 use crate::sys::errno;
+use crate::sys::report::report;
 use crate::task::Flags;
 
 /// How long a descriptor that the kernel does not watch is left alone.
@@ -192,12 +193,12 @@ impl Cx {
         }
         static TOLD: AtomicBool = AtomicBool::new(false);
         if !TOLD.swap(true, Ordering::Relaxed) {
-            eprintln!(
-                "crore: the kernel watches no more descriptors ({}): those beyond are looked \
-                 at every {} ms; raise fs.epoll.max_user_watches",
+            report(format_args!(
+                "the kernel watches no more descriptors ({}): those beyond are looked at every \
+                 {} ms; raise fs.epoll.max_user_watches",
                 io::Error::from(error),
                 LOOK_EVERY.as_millis()
-            );
+            ));
         }
         let soon = self.now() + LOOK_EVERY;
         self.park_until(Some(deadline.map_or(soon, |at| at.min(soon))));

@@ -12,6 +12,7 @@ use super::worker::{ERA_BITS, Worker};
 use crate::driver::Driver;
 use crate::switch::{Carrier, EntryPoint, SwitchReason};
 use crate::sys::fork;
+use crate::sys::syscall::sched_yield;
 use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
 use crate::util::prefetch;
 
@@ -236,7 +237,7 @@ impl Worker {
                 }
                 hint::spin_loop();
             }
-            std::thread::yield_now();
+            sched_yield();
         }
         self.spins.set(false);
         false

@@ -33,8 +33,9 @@ use crate::runtime::join_handle::{CoroutineId, JoinHandle};
 use crate::runtime::spawn::Builder;
 use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
+use crate::sys::report::abort_on_unwind;
 use crate::task::JoinError;
-use crate::util::{abort_on_unwind, contain};
+use crate::util::contain;
 
 /// Where coroutines that borrow are spawned; see [`scope`].
 ///

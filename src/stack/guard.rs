@@ -16,11 +16,11 @@
 //! the stack's first use until after its last one.
 
 use std::io;
+use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
-use std::{fs, ptr};
 
 use super::{GUARD, GuardChoice};
-use crate::sys::mem::{GuardKind, Reserve};
+use crate::sys::mem::{GuardKind, Reserve, max_map_count};
 use crate::util::section::SectionMutex;
 
 /// Makes guards, and remembers which kind works here.
@@ -72,8 +72,7 @@ impl GuardMaker {
                 format!("cannot make a stack's guard page: {error}"),
             );
         }
-        let count = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
-        let count: usize = count.trim().parse().unwrap_or(65_530);
+        let count = max_map_count().unwrap_or(65_530);
         io::Error::new(
             error.kind(),
             format!(

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::{mem, ptr};
 
-use crate::sys::signal;
+use crate::sys::report::write_stderr;
 
 /// Writes which coroutine runs on this thread, as in "coroutine 'conn' (id
 /// 1:42:7), spawned at src/x.rs:10:5". `false` if none does.
@@ -51,7 +51,7 @@ impl SignalWriter {
     }
 
     pub(crate) fn flush(&mut self) {
-        signal::write_stderr(&self.buffer[..mem::take(&mut self.len)]);
+        write_stderr(&self.buffer[..mem::take(&mut self.len)]);
     }
 }
 

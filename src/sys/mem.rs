@@ -9,6 +9,8 @@ use std::io;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::syscall::sys;
+
 /// The page size that we assume. Linux on x86_64 always has it; aarch64
 /// kernels with larger pages are refused at start-up by [`check_page_size`].
 pub(crate) const PAGE: usize = 4096;
@@ -187,6 +189,19 @@ pub(crate) unsafe fn open_for_reading(page: usize) -> bool {
     unsafe { libc::mprotect(page, PAGE, libc::PROT_READ) == 0 }
 }
 
+/// How many mappings a process may have, if the kernel tells.
+pub(crate) fn max_map_count() -> Option<usize> {
+    let (path, mut text) = (c"/proc/sys/vm/max_map_count", [0_u8; 32]);
+    // SAFETY: a path with its nul; a place of this length; a descriptor of our own.
+    let read = unsafe {
+        let fd = sys!(SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_CLOEXEC).ok()?;
+        let read = sys!(SYS_read, fd, text.as_mut_ptr(), text.len());
+        let _ = sys!(SYS_close, fd);
+        read.ok()?
+    };
+    std::str::from_utf8(&text[..read]).ok()?.trim().parse().ok()
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 {
         Ok(())
@@ -237,5 +252,10 @@ mod tests {
         let reserve = Reserve::new(PAGE).unwrap();
         // SAFETY: refused before anything is touched.
         let _ = unsafe { reserve.release(0, 2 * PAGE) };
+    }
+
+    #[test]
+    fn the_kernel_tells_how_many_mappings_there_may_be() {
+        assert!(max_map_count().is_some_and(|count| count >= 1_000));
     }
 }

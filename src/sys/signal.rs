@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::{io, ptr};
 
-use super::syscall::{errno, set_errno, sys};
+use super::syscall::{errno, set_errno};
 
 /// The fault signals that a touched guard page raises: `SIGSEGV` on Linux;
 /// `SIGBUS` is raised for some mappings and on other systems.
@@ -166,18 +166,6 @@ pub(crate) fn thread_name(buffer: &mut [u8; 16]) -> &str {
     unsafe { libc::prctl(libc::PR_GET_NAME, buffer.as_mut_ptr()) };
     let name = buffer.split(|&byte| byte == 0).next().unwrap_or_default();
     std::str::from_utf8(name).unwrap_or("(not UTF-8)")
-}
-
-/// Writes all of `bytes` to standard error, or as much as it takes.
-pub(crate) fn write_stderr(mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        // SAFETY: the slice's bytes, which are only read.
-        match unsafe { sys!(SYS_write, libc::STDERR_FILENO, bytes.as_ptr(), bytes.len()) } {
-            Err(libc::EINTR) => {}
-            Ok(written @ 1..) => bytes = &bytes[written..],
-            _ => return,
-        }
-    }
 }
 
 /// The stack on which this thread's `SA_ONSTACK` handlers run.

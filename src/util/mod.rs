@@ -6,15 +6,7 @@ pub(crate) mod list;
 pub(crate) mod per_fd;
 pub(crate) mod section;
 
-use std::fmt;
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// Writes a line to standard error, if that takes it: unlike `eprintln!`, which
-/// panics where nobody reads.
-pub(crate) fn report(message: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "crore: {message}");
-}
 
 /// Runs foreign code that must not unwind into ours. Its panic was reported by
 /// the panic hook; there is nobody else to tell.
@@ -25,28 +17,6 @@ pub(crate) fn contain(f: impl FnOnce()) {
             std::mem::forget(again);
         }
     }
-}
-
-/// [`report`]s, and ends the process: going on would break memory.
-#[cold]
-pub(crate) fn die(message: fmt::Arguments<'_>) -> ! {
-    report(message);
-    std::process::abort()
-}
-
-/// Calls `f`, which must not unwind: others use what its caller has lent.
-#[inline(always)]
-pub(crate) fn abort_on_unwind<T>(what: &str, f: impl FnOnce() -> T) -> T {
-    struct AbortOnUnwind<'a>(&'a str);
-    impl Drop for AbortOnUnwind<'_> {
-        fn drop(&mut self) {
-            die(format_args!("{}; this is a bug in crore", self.0));
-        }
-    }
-    let guard = AbortOnUnwind(what);
-    let value = f();
-    std::mem::forget(guard);
-    value
 }
 
 /// Asks the processor for the cache line of an address. No access is made, so

@@ -1,7 +1,8 @@
 //! Holds the hooks together: each function of libc that crore defines is declared
 //! by `hook!`, has its row in the table of calls, and is named in a test. And only
 //! hooks call one of them: a call of the floors below would come back up through
-//! the linker; they make the bare system call (`sys/syscall.rs`).
+//! the linker; they make the bare system call (`sys/syscall.rs`), and neither read
+//! files nor print by way of std.
 //!
 //! What has no row the compiler finds: its `look_up` is dead code.
 
@@ -10,11 +11,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::text::{blank, first_names, test_items, words};
-use crate::{collect, sources};
+use crate::{collect, floor, module, sources};
 
 /// The shell, which alone may define a symbol of libc's.
 const SHELL: &str = "src/hook/libc/mod.rs";
 const TABLE: &str = "src/hook/table.rs";
+
+/// What of std calls hooked functions and need not be used below the hooks.
+const OF_STD: [&str; 5] = ["fs", "print", "println", "eprint", "eprintln"];
 
 #[test]
 fn only_the_shell_defines_symbols() {
@@ -81,23 +85,31 @@ fn rows(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Where one of them is named as libc's, outside of `hook` and of tests.
+/// Where one of them is named as libc's outside of `hook`, or what std has of them
+/// below it; tests aside.
 fn callers(files: &[(String, String)], hooks: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in files {
-        if path.starts_with("src/hook/") || path.ends_with("testing.rs") {
+        // Whole files for tests, which their `mod` line says.
+        let for_tests = ["testing.rs", "bench.rs", "fuzz"];
+        if path.starts_with("src/hook/") || for_tests.iter().any(|name| path.contains(name)) {
             continue;
         }
         let code = blank(text);
         let tests = test_items(path, &code);
-        let places = words(&code)
-            .filter(|(at, word)| *word == "libc" && !tests.iter().any(|item| item.contains(at)));
-        for (at, word) in places {
-            for name in first_names(&code[at + word.len()..]) {
-                if hooks.contains(name) {
-                    let line = 1 + text[..at].matches('\n').count();
-                    found.push(format!("{path}:{line}: libc::{name} is hooked: use sys!"));
-                }
+        let is_low = floor(module(path)) < floor("hook");
+        for (at, word) in words(&code) {
+            let rest = &code[at + word.len()..];
+            let found_here: Vec<&str> = match word {
+                _ if tests.iter().any(|item| item.contains(&at)) => continue,
+                "libc" => first_names(rest),
+                _ if is_low && OF_STD.contains(&word) => vec![word],
+                _ => continue,
+            };
+            let hooked = |name: &&str| word != "libc" || hooks.contains(*name);
+            for name in found_here.into_iter().filter(hooked) {
+                let line = 1 + text[..at].matches('\n').count();
+                found.push(format!("{path}:{line}: {name} ends in a hook: use sys!"));
             }
         }
     }
@@ -123,12 +135,15 @@ fn calls_of_hooked_functions_are_found() {
         "fn f() { unsafe { libc::poll(p, 1, 0) } }",
         "use libc::{c_int, poll};",
         "use libc::pthread_once;",
+        "use std::{fs, ptr};",
+        "fn f() { eprintln!(\"\") }",
     ] {
         assert_eq!(found("src/sys/ready.rs", text), 1, "{text}");
         assert_eq!(found("src/hook/poll/mod.rs", text), 0, "{text}");
         let test = format!("#[cfg(test)] mod tests {{ {text} }}");
         assert_eq!(found("src/sys/ready.rs", &test), 0, "{test}");
     }
+    assert_eq!(found("src/scope/mod.rs", "use std::fs;"), 0);
     for text in [
         "fn f() { sys!(SYS_ppoll, p, 1); unsafe { libc::madvise(p, 1, 0) } }",
         "use libc::pollfd; // libc::poll",

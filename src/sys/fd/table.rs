@@ -64,6 +64,8 @@ static SHARED_CLOCK: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(crate) struct Record(AtomicU64);
 
+const _: () = assert!(size_of::<Record>() == 8);
+
 // SAFETY: as its only field.
 unsafe impl Cell for Record {}
 
