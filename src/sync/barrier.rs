@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::block_on;
 use crate::shim::{Lock, const_fn};
 
@@ -29,15 +29,15 @@ use crate::shim::{Lock, const_fn};
 pub struct Barrier {
     n: usize,
     /// The payload: whether the barrier has opened for the waiter.
-    state: Lock<State>,
+    state: Lock<BarrierState>,
 }
 
-struct State {
+struct BarrierState {
     arrived: usize,
     waiters: Waiters<bool>,
 }
 
-/// Whether it was this one who opened the barrier.
+/// Whether it was this wait that opened the barrier.
 ///
 /// ```
 /// let barrier = crore::sync::Barrier::new(1);
@@ -57,7 +57,7 @@ impl Barrier {
     const_fn! {
         /// Makes a barrier for `n`; 0 is as good as 1.
         pub const fn new(n: usize) -> Self {
-            Self { n, state: Lock::new(State { arrived: 0, waiters: Waiters::new() }) }
+            Self { n, state: Lock::new(BarrierState { arrived: 0, waiters: Waiters::new() }) }
         }
     }
 
@@ -111,7 +111,7 @@ impl fmt::Debug for Barrier {
 #[must_use = "futures do nothing unless awaited"]
 pub struct BarrierWait<'a> {
     barrier: &'a Barrier,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
 impl Future for BarrierWait<'_> {

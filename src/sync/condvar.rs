@@ -1,4 +1,5 @@
-//! [`Condvar`]: wait, with a mutex open meanwhile, until told.
+//! [`Condvar`], the condition variable: wait, with a mutex open meanwhile, for a
+//! notification.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::mutex::{Mutex, MutexGuard};
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
@@ -45,7 +46,7 @@ use crate::shim::{Lock, const_fn};
 /// # thread.join().unwrap();
 /// ```
 pub struct Condvar {
-    /// The payload: whether the waiter was told.
+    /// The payload: whether the waiter was notified.
     waiters: Lock<Waiters<bool>>,
 }
 
@@ -101,8 +102,8 @@ impl Condvar {
     /// }).unwrap();
     /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        let (told, mutex) = self.enter(guard);
-        block_on(told);
+        let (wait, mutex) = self.enter(guard);
+        block_on(wait);
         mutex.lock()
     }
 
@@ -115,8 +116,8 @@ impl Condvar {
         &self,
         guard: MutexGuard<'a, T>,
     ) -> LockResult<MutexGuard<'a, T>> {
-        let (told, mutex) = self.enter(guard);
-        told.await;
+        let (wait, mutex) = self.enter(guard);
+        wait.await;
         mutex.lock_async().await
     }
 
@@ -176,8 +177,8 @@ impl Condvar {
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
         let deadline = Instant::now().checked_add(timeout);
-        let told = self.wait_deadline(guard, deadline);
-        with_flag(told.0, told.1)
+        let (guard, late) = self.wait_deadline(guard, deadline);
+        with_flag(guard, late)
     }
 
     /// Waits for at most `timeout` until `condition` is false of the value.
@@ -200,9 +201,9 @@ impl Condvar {
             if late {
                 return with_flag(Ok(guard), true);
             }
-            let told = self.wait_deadline(guard, deadline);
-            late = told.1;
-            guard = match told.0 {
+            let result;
+            (result, late) = self.wait_deadline(guard, deadline);
+            guard = match result {
                 Ok(guard) => guard,
                 Err(poisoned) => return with_flag(Err(poisoned), late),
             };
@@ -213,8 +214,8 @@ impl Condvar {
     pub fn notify_one(&self) {
         let mut wakes = WakeList::new();
         let mut waiters = self.waiters.lock();
-        if let Some(told) = waiters.take_first(&mut wakes) {
-            *told = true;
+        if let Some(notified) = waiters.take_first(&mut wakes) {
+            *notified = true;
         }
     }
 
@@ -222,17 +223,17 @@ impl Condvar {
     pub fn notify_all(&self) {
         let mut wakes = WakeList::new();
         let mut waiters = self.waiters.lock();
-        while let Some(told) = waiters.take_first(&mut wakes) {
-            *told = true;
+        while let Some(notified) = waiters.take_first(&mut wakes) {
+            *notified = true;
         }
     }
 
-    /// Queues, then opens the mutex: whoever changes the value from here on
-    /// finds the waiter in the queue.
-    fn enter<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> (Told<'_>, &'a Mutex<T>) {
+    /// Queues, then opens the mutex: a change of the value from here on finds
+    /// the waiter in the queue.
+    fn enter<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> (CondvarFuture<'_>, &'a Mutex<T>) {
         let key = self.waiters.lock().enqueue(false, None);
         (
-            Told {
+            CondvarFuture {
                 condvar: self,
                 key: Some(key),
             },
@@ -245,9 +246,9 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         deadline: Option<Instant>,
     ) -> (LockResult<MutexGuard<'a, T>>, bool) {
-        let (mut told, mutex) = self.enter(guard);
+        let (mut wait, mutex) = self.enter(guard);
         // A notification that came together with the deadline counts.
-        let late = block_on_deadline(&mut told, deadline).is_none() && !told.leave();
+        let late = block_on_deadline(&mut wait, deadline).is_none() && !wait.leave();
         (mutex.lock(), late)
     }
 }
@@ -273,12 +274,12 @@ impl fmt::Debug for Condvar {
 }
 
 /// A place in the queue of a [`Condvar`].
-struct Told<'a> {
+struct CondvarFuture<'a> {
     condvar: &'a Condvar,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
-impl Told<'_> {
+impl CondvarFuture<'_> {
     /// Leaves the queue; says whether a notification had come.
     fn leave(&mut self) -> bool {
         let Some(key) = self.key.take() else {
@@ -289,7 +290,7 @@ impl Told<'_> {
     }
 }
 
-impl Future for Told<'_> {
+impl Future for CondvarFuture<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -310,7 +311,7 @@ impl Future for Told<'_> {
     }
 }
 
-impl Drop for Told<'_> {
+impl Drop for CondvarFuture<'_> {
     fn drop(&mut self) {
         if self.leave() {
             self.condvar.notify_one();

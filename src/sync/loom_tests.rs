@@ -15,7 +15,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use super::{Barrier, Condvar, Mutex, Notify, OnceCell, RwLock, Semaphore};
 use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::Lock;
@@ -101,7 +101,7 @@ impl<const RECHECK: bool> Gate<RECHECK> {
     }
 }
 
-struct Pass<const RECHECK: bool>(Arc<Gate<RECHECK>>, Option<Key>);
+struct Pass<const RECHECK: bool>(Arc<Gate<RECHECK>>, Option<WaiterKey>);
 
 impl<const RECHECK: bool> Future for Pass<RECHECK> {
     type Output = ();

@@ -1,7 +1,7 @@
 //! Synchronisation between coroutines, threads and futures, after `std::sync`.
 //!
 //! Everything here may be shared by coroutines of one worker, of several,
-//! plain threads and futures of any executor, in any mix: who waits leaves a
+//! plain threads and futures of any executor, in any mix: a waiter leaves a
 //! [`Waker`](std::task::Waker). The blocking forms park the coroutine they are
 //! called in, or the thread outside of one; the `_async` forms are futures.
 //!

@@ -1,4 +1,4 @@
-//! [`Notify`]: a wake-up without a value.
+//! [`Notify`], a notification without a value: a semaphore of one permit.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
@@ -35,19 +35,19 @@ use crate::shim::{Lock, const_fn};
 /// thread.join().unwrap();
 /// ```
 pub struct Notify {
-    state: Lock<State>,
+    state: Lock<NotifyState>,
 }
 
-struct State {
+struct NotifyState {
     permit: bool,
     /// How often `notify_waiters` was called.
     rounds: usize,
-    waiters: Waiters<Told>,
+    waiters: Waiters<NotifyWaiter>,
 }
 
-/// Which call has reached a waiter.
+/// Which call has notified a waiter.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum NotifyWaiter {
     No,
     One,
     All,
@@ -58,7 +58,7 @@ impl Notify {
         /// Makes one without a permit.
         pub const fn new() -> Self {
             let waiters = Waiters::new();
-            Self { state: Lock::new(State { permit: false, rounds: 0, waiters }) }
+            Self { state: Lock::new(NotifyState { permit: false, rounds: 0, waiters }) }
         }
     }
 
@@ -127,16 +127,16 @@ impl Notify {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
         state.rounds = state.rounds.wrapping_add(1);
-        while let Some(told) = state.waiters.take_first(&mut wakes) {
-            *told = Told::All;
+        while let Some(waiter) = state.waiters.take_first(&mut wakes) {
+            *waiter = NotifyWaiter::All;
         }
     }
 }
 
-impl State {
+impl NotifyState {
     fn notify_one(&mut self, wakes: &mut WakeList) {
         match self.waiters.take_first(wakes) {
-            Some(told) => *told = Told::One,
+            Some(waiter) => *waiter = NotifyWaiter::One,
             None => self.permit = true,
         }
     }
@@ -164,9 +164,9 @@ impl fmt::Debug for Notify {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Notified<'a> {
     notify: &'a Notify,
-    /// `State::rounds` when it was made.
+    /// `NotifyState::rounds` when it was made.
     rounds: usize,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
 impl Future for Notified<'_> {
@@ -181,10 +181,10 @@ impl Future for Notified<'_> {
             if self.rounds != state.rounds || std::mem::take(&mut state.permit) {
                 return Poll::Ready(());
             }
-            self.key = Some(state.waiters.enqueue(Told::No, Some(waker)));
+            self.key = Some(state.waiters.enqueue(NotifyWaiter::No, Some(waker)));
             return Poll::Pending;
         };
-        if *state.waiters.payload(key) == Told::No {
+        if *state.waiters.payload(key) == NotifyWaiter::No {
             _old = state.waiters.set_waker(key, waker);
             return Poll::Pending;
         }
@@ -201,7 +201,7 @@ impl Drop for Notified<'_> {
         let removed;
         let mut state = self.notify.state.lock();
         removed = state.waiters.remove(key);
-        if removed.payload == Told::One {
+        if removed.payload == NotifyWaiter::One {
             state.notify_one(&mut wakes);
         }
     }

@@ -1,8 +1,7 @@
 //! [`OnceCell`], [`Once`] and [`LazyLock`]: what is done once.
 //!
-//! Who wants to initialise holds the one permit of a [`Semaphore`]. Success
-//! closes the semaphore, which lets all go that wait; failure gives the permit
-//! to the next of them.
+//! An initialiser holds the one permit of a [`Semaphore`]. Success closes the
+//! semaphore, which lets all waiters go; failure gives the permit to the next.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -41,7 +40,7 @@ use crate::shim::{UnsafeCell, const_fn};
 /// ```
 pub struct OnceCell<T> {
     ready: AtomicBool,
-    turn: Semaphore,
+    permit: Semaphore,
     /// Written once, by the holder of the permit, before `ready` is set; read
     /// by anybody afterwards.
     value: UnsafeCell<Option<T>>,
@@ -55,7 +54,7 @@ impl<T> OnceCell<T> {
     const_fn! {
         /// Makes an empty cell.
         pub const fn new() -> Self {
-            Self { ready: AtomicBool::new(false), turn: Semaphore::new(1), value: UnsafeCell::new(None) }
+            Self { ready: AtomicBool::new(false), permit: Semaphore::new(1), value: UnsafeCell::new(None) }
         }
     }
 
@@ -73,7 +72,7 @@ impl<T> OnceCell<T> {
             return None;
         }
         // SAFETY: `ready` was set after the one write, and the acquiring load
-        // saw it: nobody writes while `self` is borrowed.
+        // saw it: there is no writer while `self` is borrowed.
         self.value.with(|value| unsafe { &*value }).as_ref()
     }
 
@@ -108,7 +107,7 @@ impl<T> OnceCell<T> {
         if let Some(value) = self.get() {
             return Ok(value);
         }
-        match self.turn.acquire(1) {
+        match self.permit.acquire(1) {
             Ok(permit) => Ok(self.fill(permit, init()?)),
             // Closed after the value was set.
             Err(AcquireError { .. }) => Ok(self.expect()),
@@ -128,7 +127,7 @@ impl<T> OnceCell<T> {
         if let Some(value) = self.get() {
             return value;
         }
-        match self.turn.acquire_async(1).await {
+        match self.permit.acquire_async(1).await {
             Ok(permit) => self.fill(permit, init().await),
             // Closed after the value was set.
             Err(AcquireError { .. }) => self.expect(),
@@ -178,7 +177,7 @@ impl<T> OnceCell<T> {
         self.value.with_mut(|place| unsafe { *place = Some(value) });
         self.ready.store(true, Ordering::Release);
         permit.forget();
-        self.turn.close();
+        self.permit.close();
         self.expect()
     }
 

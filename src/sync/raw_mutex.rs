@@ -1,24 +1,24 @@
-//! The lock below [`Mutex`](super::Mutex): one word, and a queue for those
-//! who found it taken.
+//! The raw mutex (a lock without a value) below [`Mutex`](super::Mutex): one
+//! word, and a queue for those that found it taken.
 //!
 //! ```text
-//!   word: LOCKED   somebody holds the lock
+//!   word: LOCKED   the lock is held
 //!         QUEUED   the holder must look at the queue when it lets go
 //!                  (always set while the queue is not empty)
 //! ```
 //!
-//! Letting go wakes the first in the queue but leaves the lock open, so that
-//! whoever runs may take it at once: that keeps a busy lock from costing a
-//! switch at each turn. The one woken tries again; if it was overtaken it
-//! goes back to the front and asks for the *hand-over*: the next unlock gives
-//! it the lock without opening it. So a waiter is overtaken only while it is
-//! on its way from one wake-up to its next poll.
+//! An unlock wakes the first waiter but leaves the lock open, so that running
+//! code may take it at once (barging): else a busy lock would cost a switch each
+//! time. The waiter that was woken tries again; if it was overtaken, it goes
+//! back to the front and asks for the *hand-over*: the next unlock gives it the
+//! lock without opening it. So a waiter is overtaken only while it is on its way
+//! from one wake-up to its next poll.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::{Lock, const_fn};
 
@@ -31,14 +31,14 @@ pub(super) struct RawMutex {
 }
 
 struct Queue {
-    waiters: Waiters<Turn>,
+    waiters: Waiters<MutexWaiter>,
     /// A waiter is in state `Woken`: it will look at the lock by itself, so
     /// the next unlock need not wake another.
     woken: bool,
 }
 
 /// How far a waiter has come.
-enum Turn {
+enum MutexWaiter {
     /// Queued, not yet woken.
     Waiting,
     /// Queued again after it was overtaken: the next unlock is for it.
@@ -84,7 +84,7 @@ impl RawMutex {
         }
     }
 
-    /// Lets go. Only for whoever holds the lock.
+    /// Lets go. The caller holds the lock.
     #[inline]
     pub(super) fn unlock(&self) {
         if self
@@ -100,9 +100,9 @@ impl RawMutex {
     fn unlock_queued(&self) {
         let mut wakes = WakeList::new();
         let mut queue = self.queue.lock();
-        if matches!(queue.waiters.first(), Some(Turn::Overtaken)) {
-            if let Some(turn) = queue.waiters.take_first(&mut wakes) {
-                *turn = Turn::Granted;
+        if matches!(queue.waiters.first(), Some(MutexWaiter::Overtaken)) {
+            if let Some(waiter) = queue.waiters.take_first(&mut wakes) {
+                *waiter = MutexWaiter::Granted;
             }
             if queue.waiters.is_empty() {
                 self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -118,8 +118,8 @@ impl RawMutex {
         if queue.woken {
             return;
         }
-        if let Some(turn) = queue.waiters.take_first(wakes) {
-            *turn = Turn::Woken;
+        if let Some(waiter) = queue.waiters.take_first(wakes) {
+            *waiter = MutexWaiter::Woken;
             queue.woken = true;
         }
         if queue.waiters.is_empty() {
@@ -148,7 +148,7 @@ impl RawMutex {
 /// See [`RawMutex::lock`].
 pub(super) struct RawLock<'a> {
     mutex: &'a RawMutex,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
 impl Future for RawLock<'_> {
@@ -164,15 +164,15 @@ impl Future for RawLock<'_> {
             if mutex.lock_or_announce() {
                 return Poll::Ready(());
             }
-            self.key = Some(queue.waiters.enqueue(Turn::Waiting, Some(waker)));
+            self.key = Some(queue.waiters.enqueue(MutexWaiter::Waiting, Some(waker)));
             return Poll::Pending;
         };
         match queue.waiters.payload(key) {
-            Turn::Waiting | Turn::Overtaken => {
+            MutexWaiter::Waiting | MutexWaiter::Overtaken => {
                 _old = queue.waiters.set_waker(key, waker);
                 Poll::Pending
             }
-            Turn::Woken => {
+            MutexWaiter::Woken => {
                 queue.woken = false;
                 if mutex.lock_or_announce() {
                     self.key = None;
@@ -180,11 +180,11 @@ impl Future for RawLock<'_> {
                     let _ = queue.waiters.remove(key);
                     return Poll::Ready(());
                 }
-                *queue.waiters.payload(key) = Turn::Overtaken;
+                *queue.waiters.payload(key) = MutexWaiter::Overtaken;
                 queue.waiters.requeue_first(key, waker);
                 Poll::Pending
             }
-            Turn::Granted => {
+            MutexWaiter::Granted => {
                 self.key = None;
                 let _ = queue.waiters.remove(key);
                 Poll::Ready(())
@@ -201,13 +201,13 @@ impl Drop for RawLock<'_> {
         let mut queue = self.mutex.queue.lock();
         removed = queue.waiters.remove(key);
         match removed.payload {
-            Turn::Waiting | Turn::Overtaken => {}
+            MutexWaiter::Waiting | MutexWaiter::Overtaken => {}
             // It will not try: another has to.
-            Turn::Woken => {
+            MutexWaiter::Woken => {
                 queue.woken = false;
                 self.mutex.wake_first(&mut queue, &mut wakes);
             }
-            Turn::Granted => {
+            MutexWaiter::Granted => {
                 drop(queue);
                 self.mutex.unlock();
             }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::waiters::{Key, Waiters, WakeList};
+use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
@@ -36,18 +36,18 @@ use crate::shim::{Lock, const_fn};
 /// assert!(CONNECTIONS.try_acquire(1).is_ok());
 /// ```
 pub struct Semaphore {
-    state: Lock<State>,
+    state: Lock<SemaphoreState>,
 }
 
-struct State {
+struct SemaphoreState {
     permits: usize,
     closed: bool,
-    waiters: Waiters<Wish>,
+    waiters: Waiters<PermitWaiter>,
 }
 
 /// What a waiter wants, or has got.
 #[derive(Clone, Copy)]
-enum Wish {
+enum PermitWaiter {
     Wants(usize),
     Granted,
     Refused,
@@ -91,7 +91,7 @@ impl Semaphore {
         /// With more than [`MAX_PERMITS`](Self::MAX_PERMITS).
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= Self::MAX_PERMITS, "a semaphore holds at most MAX_PERMITS permits");
-            Self { state: Lock::new(State { permits, closed: false, waiters: Waiters::new() }) }
+            Self { state: Lock::new(SemaphoreState { permits, closed: false, waiters: Waiters::new() }) }
         }
     }
 
@@ -219,8 +219,8 @@ impl Semaphore {
         let mut wakes = WakeList::new();
         let mut state = self.state.lock();
         state.closed = true;
-        while let Some(wish) = state.waiters.take_first(&mut wakes) {
-            *wish = Wish::Refused;
+        while let Some(waiter) = state.waiters.take_first(&mut wakes) {
+            *waiter = PermitWaiter::Refused;
         }
     }
 
@@ -260,8 +260,8 @@ impl Semaphore {
     }
 
     /// [`acquire_async`](Self::acquire_async) without the permit object.
-    pub(super) fn wait(&self, n: usize) -> Wait<'_> {
-        Wait {
+    pub(super) fn wait(&self, n: usize) -> PermitFuture<'_> {
+        PermitFuture {
             semaphore: self,
             n,
             key: None,
@@ -269,7 +269,7 @@ impl Semaphore {
     }
 }
 
-impl State {
+impl SemaphoreState {
     fn try_take(&mut self, n: usize) -> Result<(), TryAcquireError> {
         if self.closed {
             return Err(TryAcquireError::Closed);
@@ -283,15 +283,15 @@ impl State {
 
     /// Serves the queue from the front, as far as the permits go.
     fn grant(&mut self, wakes: &mut WakeList) {
-        while let Some(&Wish::Wants(n)) = self.waiters.first() {
+        while let Some(&PermitWaiter::Wants(n)) = self.waiters.first() {
             if n > self.permits {
                 break;
             }
-            let Some(wish) = self.waiters.take_first(wakes) else {
+            let Some(waiter) = self.waiters.take_first(wakes) else {
                 break;
             };
             self.permits -= n;
-            *wish = Wish::Granted;
+            *waiter = PermitWaiter::Granted;
         }
     }
 }
@@ -342,13 +342,13 @@ impl Drop for Permit<'_> {
 }
 
 /// Waits for permits; the output owns them.
-pub(super) struct Wait<'a> {
+pub(super) struct PermitFuture<'a> {
     semaphore: &'a Semaphore,
     n: usize,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
-impl Future for Wait<'_> {
+impl Future for PermitFuture<'_> {
     type Output = Result<(), AcquireError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -361,18 +361,22 @@ impl Future for Wait<'_> {
                 Ok(()) => Poll::Ready(Ok(())),
                 Err(TryAcquireError::Closed) => Poll::Ready(Err(AcquireError(()))),
                 Err(TryAcquireError::NoPermits) => {
-                    self.key = Some(state.waiters.enqueue(Wish::Wants(self.n), Some(waker)));
+                    self.key = Some(
+                        state
+                            .waiters
+                            .enqueue(PermitWaiter::Wants(self.n), Some(waker)),
+                    );
                     Poll::Pending
                 }
             };
         };
         let done = match *state.waiters.payload(key) {
-            Wish::Wants(_) => {
+            PermitWaiter::Wants(_) => {
                 _old = state.waiters.set_waker(key, waker);
                 return Poll::Pending;
             }
-            Wish::Granted => Ok(()),
-            Wish::Refused => Err(AcquireError(())),
+            PermitWaiter::Granted => Ok(()),
+            PermitWaiter::Refused => Err(AcquireError(())),
         };
         let _ = state.waiters.remove(key);
         self.key = None;
@@ -380,14 +384,14 @@ impl Future for Wait<'_> {
     }
 }
 
-impl Drop for Wait<'_> {
+impl Drop for PermitFuture<'_> {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
         let mut wakes = WakeList::new();
         let removed;
         let mut state = self.semaphore.state.lock();
         removed = state.waiters.remove(key);
-        if matches!(removed.payload, Wish::Granted) {
+        if matches!(removed.payload, PermitWaiter::Granted) {
             state.permits += self.n;
         }
         // Also when it only waited: it may have held up those behind it.
@@ -405,7 +409,7 @@ impl Drop for Wait<'_> {
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Acquire<'a> {
-    wait: Wait<'a>,
+    wait: PermitFuture<'a>,
 }
 
 impl<'a> Future for Acquire<'a> {
@@ -413,7 +417,7 @@ impl<'a> Future for Acquire<'a> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let done = ready!(Pin::new(&mut self.wait).poll(cx));
-        let Wait { semaphore, n, .. } = self.wait;
+        let PermitFuture { semaphore, n, .. } = self.wait;
         Poll::Ready(done.map(|()| Permit { semaphore, n }))
     }
 }

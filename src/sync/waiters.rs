@@ -1,17 +1,17 @@
-//! The wait queue inside every primitive: who waits, in which order.
+//! The wait queue inside every primitive: wakers, first in, first out.
 //!
 //! ```text
-//!   Lock<State>                       a future that waits holds a Key
+//!   the primitive's Lock<…>           a future that waits holds a WaiterKey
 //!   ┌───────────────────────────┐
 //!   │ what the primitive guards │      nodes (on the heap)       
 //!   │ Waiters ─ head ───────────┼──► [0] waker, payload ─next─► [3] … ◄─ tail
-//!   └───────────────────────────┘    [1] payload, not queued: told, not yet seen
+//!   └───────────────────────────┘    [1] payload, not queued: taken off, not yet seen
 //! ```
 //!
 //! The life of a node: *queued* when its future found nothing to take (looked
 //! at and queued under one hold of the lock, so no wake-up falls between),
-//! *taken off* by whoever lets it go on, *removed* by its future alone, when
-//! it is polled next or dropped. A future that is dropped after it was taken
+//! *taken off* by what lets it go on, *removed* by its future alone, when it is
+//! polled next or dropped. A future that is dropped after it was taken
 //! off has used up a wake-up which others wait for: the primitive must pass
 //! it on, and learns from [`Waiters::remove`] that it has to.
 //!
@@ -38,13 +38,13 @@ const OWNED: &str = "a key names a node until it is given up";
 pub(crate) struct Waiters<P> {
     /// Not a `Slab`: its nodes move in and out as a whole, which costs as much
     /// as the rest of a wait.
-    nodes: Vec<Node<P>>,
+    nodes: Vec<WaitNode<P>>,
     queue: List,
     free: FreeList,
 }
 
-struct Node<P> {
-    /// `None` while it is of nobody.
+struct WaitNode<P> {
+    /// `None` while it is on the free list.
     payload: Option<P>,
     /// What to wake; `None` until the future is polled, and once taken off.
     waker: Option<Waker>,
@@ -52,7 +52,7 @@ struct Node<P> {
     link: Link,
 }
 
-impl<P> Links for [Node<P>] {
+impl<P> Links for [WaitNode<P>] {
     #[inline(always)]
     fn link(&self, node: u32) -> &Link {
         &self[node as usize].link
@@ -62,7 +62,7 @@ impl<P> Links for [Node<P>] {
 /// Names a node. Only the future that it was made for uses it, and gives it
 /// up with [`Waiters::remove`]; so it never names another's node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u32);
+pub(crate) struct WaiterKey(u32);
 
 /// What a removed node leaves.
 pub(crate) struct Removed<P> {
@@ -80,14 +80,14 @@ impl<P> Waiters<P> {
         }
     }
 
-    /// Whether nobody is queued (nodes that were taken off do not count).
+    /// Whether none is queued (nodes that were taken off do not count).
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Queues a new node behind all others.
     #[inline]
-    pub(crate) fn enqueue(&mut self, payload: P, waker: Option<Waker>) -> Key {
+    pub(crate) fn enqueue(&mut self, payload: P, waker: Option<Waker>) -> WaiterKey {
         let nodes = &mut self.nodes[..];
         let Some(key) = self.free.pop(nodes) else {
             return self.enqueue_new(payload, waker);
@@ -97,24 +97,24 @@ impl<P> Waiters<P> {
         node.waker = waker;
         node.queued = true;
         self.queue.push_back(nodes, key);
-        Key(key)
+        WaiterKey(key)
     }
 
     #[cold]
-    fn enqueue_new(&mut self, payload: P, waker: Option<Waker>) -> Key {
+    fn enqueue_new(&mut self, payload: P, waker: Option<Waker>) -> WaiterKey {
         let key = u32::try_from(self.nodes.len()).expect("fewer waiters than 2³²");
-        self.nodes.push(Node {
+        self.nodes.push(WaitNode {
             payload: Some(payload),
             waker,
             queued: true,
             link: Link::default(),
         });
         self.queue.push_back(&self.nodes[..], key);
-        Key(key)
+        WaiterKey(key)
     }
 
     /// Queues a node that was taken off again, before all others.
-    pub(crate) fn requeue_first(&mut self, key: Key, waker: Waker) {
+    pub(crate) fn requeue_first(&mut self, key: WaiterKey, waker: Waker) {
         let node = self.node(key);
         debug_assert!(!node.queued, "a node is queued once");
         node.waker = Some(waker);
@@ -137,19 +137,19 @@ impl<P> Waiters<P> {
 
     /// The first in the queue, by key.
     #[inline]
-    pub(crate) fn first_key(&self) -> Option<Key> {
-        self.queue.first().map(Key)
+    pub(crate) fn first_key(&self) -> Option<WaiterKey> {
+        self.queue.first().map(WaiterKey)
     }
 
-    /// Who is queued behind `key`, which must be queued.
+    /// The waiter queued behind `key`, which must be queued.
     #[inline]
-    pub(crate) fn key_after(&self, key: Key) -> Option<Key> {
-        List::after(&self.nodes[..], key.0).map(Key)
+    pub(crate) fn key_after(&self, key: WaiterKey) -> Option<WaiterKey> {
+        List::after(&self.nodes[..], key.0).map(WaiterKey)
     }
 
     /// Takes a queued node off the queue; its waker goes to `wakes`.
     #[inline]
-    pub(crate) fn take(&mut self, key: Key, wakes: &mut WakeList) -> &mut P {
+    pub(crate) fn take(&mut self, key: WaiterKey, wakes: &mut WakeList) -> &mut P {
         let nodes = &mut self.nodes[..];
         self.queue.unlink(nodes, key.0);
         let node = &mut nodes[key.0 as usize];
@@ -161,28 +161,32 @@ impl<P> Waiters<P> {
 
     /// What is at the node, queued or not.
     #[inline]
-    pub(crate) fn payload(&mut self, key: Key) -> &mut P {
+    pub(crate) fn payload(&mut self, key: WaiterKey) -> &mut P {
         self.node(key).payload.as_mut().expect(OWNED)
     }
 
     /// Whether the node wakes what `waker` does.
     #[inline]
-    pub(crate) fn wakes(&self, key: Key, waker: &Waker) -> bool {
+    pub(crate) fn wakes(&self, key: WaiterKey, waker: &Waker) -> bool {
         let old = self.nodes[key.0 as usize].waker.as_ref();
         old.is_some_and(|old| old.will_wake(waker))
     }
 
-    /// Sets whom to wake; the one before is to be dropped outside the lock.
+    /// Sets the waker; the one before is to be dropped outside the lock.
     #[must_use = "a waker is dropped outside the lock"]
     #[inline]
-    pub(crate) fn set_waker(&mut self, key: Key, waker: impl Into<Option<Waker>>) -> Option<Waker> {
+    pub(crate) fn set_waker(
+        &mut self,
+        key: WaiterKey,
+        waker: impl Into<Option<Waker>>,
+    ) -> Option<Waker> {
         std::mem::replace(&mut self.node(key).waker, waker.into())
     }
 
     /// Ends the node, queued or not.
     #[must_use = "a waker is dropped outside the lock"]
     #[inline(always)]
-    pub(crate) fn remove(&mut self, key: Key) -> Removed<P> {
+    pub(crate) fn remove(&mut self, key: WaiterKey) -> Removed<P> {
         let nodes = &mut self.nodes[..];
         if std::mem::take(&mut nodes[key.0 as usize].queued) {
             self.queue.unlink(nodes, key.0);
@@ -196,7 +200,7 @@ impl<P> Waiters<P> {
     }
 
     #[inline(always)]
-    fn node(&mut self, key: Key) -> &mut Node<P> {
+    fn node(&mut self, key: WaiterKey) -> &mut WaitNode<P> {
         &mut self.nodes[key.0 as usize]
     }
 }
@@ -283,8 +287,8 @@ mod tests {
         };
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let mut waiters = Waiters::new();
-        let mut queued: VecDeque<(Key, usize)> = VecDeque::new();
-        let mut taken: Vec<(Key, usize)> = Vec::new();
+        let mut queued: VecDeque<(WaiterKey, usize)> = VecDeque::new();
+        let mut taken: Vec<(WaiterKey, usize)> = Vec::new();
         let mut woken = 0;
         for round in 0..20_000 {
             match next(6) {

@@ -35,8 +35,8 @@
 
 mod macros;
 mod select;
+mod select_token;
 mod state;
-mod ticket;
 mod wait;
 
 use std::fmt;
@@ -51,7 +51,7 @@ pub use wait::{RecvFuture, SendFuture};
 use crate::block_on::{block_on, block_on_deadline, wait, waits_freely};
 use crate::shim::{Arc, Lock};
 use crate::sync::waiters::WakeList;
-use state::{State, Stop, Want};
+use state::{ChannelState, Stop, Want};
 
 /// Makes a channel that holds up to `capacity` values; senders wait while it
 /// is full. With 0 it is a [`rendezvous`].
@@ -63,7 +63,7 @@ use state::{State, Stop, Want};
 /// assert_eq!(rx.recv(), Ok(1));
 /// ```
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let channel = Arc::new(Lock::new(State::new(capacity)));
+    let channel = Arc::new(Lock::new(ChannelState::new(capacity)));
     (
         Sender {
             channel: channel.clone(),
@@ -113,7 +113,7 @@ pub fn rendezvous<T>() -> (Sender<T>, Receiver<T>) {
 /// }).unwrap();
 /// ```
 pub struct Sender<T> {
-    channel: Arc<Lock<State<T>>>,
+    channel: Arc<Lock<ChannelState<T>>>,
 }
 
 /// The end of a channel that values come out of. Clones share the values:
@@ -135,7 +135,7 @@ pub struct Sender<T> {
 /// }).unwrap();
 /// ```
 pub struct Receiver<T> {
-    channel: Arc<Lock<State<T>>>,
+    channel: Arc<Lock<ChannelState<T>>>,
 }
 
 /// Why [`Sender::send_timeout`] returned the value.

@@ -1,8 +1,8 @@
-//! Waiting for the first of several channel operations.
+//! Select: waiting for the first of several channel operations.
 //!
 //! Each case is tried; if none can go on, all queue at their channels with one
-//! ticket ([`ticket`](super::ticket)), and whoever completes one claims it. So
-//! exactly one case is done, and two `select`s can meet at a rendezvous.
+//! [token](super::select_token), which a partner claims before it completes a
+//! case. So exactly one case is done, and two `select`s can meet at a rendezvous.
 
 use std::fmt;
 use std::future::Future;
@@ -11,12 +11,12 @@ use std::sync::mpsc::{RecvError, SendError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::state::{Node, Offer, State, Stop, Want};
-use super::ticket::{Entrant, Ticket};
+use super::select_token::{SelectToken, SelectWaiter};
+use super::state::{ChannelState, ChannelWaiter, Offer, Stop, Want};
 use super::{Receiver, Sender};
 use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Arc, Lock, pick};
-use crate::sync::waiters::{Key, WakeList};
+use crate::sync::waiters::{WaiterKey, WakeList};
 
 /// A channel operation that [`select`] can wait for: [`Receiver::case`] or
 /// [`Sender::case`]. Nobody else implements it.
@@ -33,10 +33,10 @@ pub trait Case: Operation {}
 
 /// What a case does for `select`; not for callers.
 pub trait Operation {
-    /// Does the operation, if that needs no waiting. With an `entrant`, only
-    /// if its ticket can be claimed; and if it has to wait, queues with it.
+    /// Does the operation, if that needs no waiting. In a `select`, only if its
+    /// token can be claimed; and if the operation has to wait, queues with it.
     #[doc(hidden)]
-    fn attempt(&mut self, entrant: Option<Seat<'_>>) -> bool;
+    fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool;
 
     /// Sets whom to wake, if it is queued.
     #[doc(hidden)]
@@ -48,9 +48,9 @@ pub trait Operation {
     fn settle(&mut self, keep: bool);
 }
 
-/// A place in the queues of several channels; not for callers.
-pub struct Seat<'a> {
-    entrant: Entrant,
+/// What a `select` queues with at each channel; not for callers.
+pub struct SelectContext<'a> {
+    waiter: SelectWaiter,
     waker: &'a Waker,
 }
 
@@ -163,14 +163,14 @@ pub fn select_async<'a, 'c>(cases: &'a mut [&'c mut (dyn Case + Send + 'c)]) -> 
 #[must_use = "futures do nothing unless awaited"]
 pub struct Select<'a, 'c, C: Case + ?Sized = dyn Case + Send + 'c> {
     cases: &'a mut [&'c mut C],
-    queued: Option<(Arc<Ticket>, Waker)>,
+    queued: Option<(Arc<SelectToken>, Waker)>,
 }
 
 impl<C: Case + ?Sized> Select<'_, '_, C> {
     /// Ends the wait: the case that has won, if one has.
     fn withdraw(&mut self, keep: bool) -> Option<usize> {
-        let (ticket, _) = self.queued.take()?;
-        let winner = ticket.withdraw();
+        let (token, _) = self.queued.take()?;
+        let winner = token.withdraw();
         for case in self.cases.iter_mut() {
             case.settle(keep);
         }
@@ -179,17 +179,17 @@ impl<C: Case + ?Sized> Select<'_, '_, C> {
 
     /// Queues the cases one after the other, until one of them has won.
     fn enter(&mut self, waker: &Waker) {
-        let ticket = Arc::new(Ticket::new());
+        let token = Arc::new(SelectToken::new());
         // From here on `withdraw` cleans up.
-        self.queued = Some((ticket.clone(), waker.clone()));
+        self.queued = Some((token.clone(), waker.clone()));
         let start = pick(self.cases.len());
         for i in 0..self.cases.len() {
             let case = (start + i) % self.cases.len();
-            let entrant = Entrant {
-                ticket: ticket.clone(),
+            let waiter = SelectWaiter {
+                token: token.clone(),
                 case,
             };
-            if self.cases[case].attempt(Some(Seat { entrant, waker })) {
+            if self.cases[case].attempt(Some(SelectContext { waiter, waker })) {
                 return;
             }
         }
@@ -222,11 +222,11 @@ impl<C: Case + ?Sized> Future for Select<'_, '_, C> {
         } else {
             self.move_to(cx.waker());
         }
-        // Only now: who claimed it before the wakers were set woke another.
+        // Only now: a claim before the wakers were set woke another.
         if self
             .queued
             .as_ref()
-            .is_none_or(|(ticket, _)| ticket.winner().is_none())
+            .is_none_or(|(token, _)| token.winner().is_none())
         {
             return Poll::Pending;
         }
@@ -261,8 +261,8 @@ impl<C: Case + ?Sized> fmt::Debug for Select<'_, '_, C> {
 /// assert_eq!(case.take(), Some(Ok(7)));
 /// ```
 pub struct RecvCase<'a, T> {
-    channel: &'a Lock<State<T>>,
-    key: Option<Key>,
+    channel: &'a Lock<ChannelState<T>>,
+    key: Option<WaiterKey>,
     result: Option<Result<T, RecvError>>,
 }
 
@@ -284,22 +284,22 @@ impl<'a, T> RecvCase<'a, T> {
 impl<T> Case for RecvCase<'_, T> {}
 
 impl<T> Operation for RecvCase<'_, T> {
-    fn attempt(&mut self, seat: Option<Seat<'_>>) -> bool {
+    fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool {
         if self.result.is_some() {
             self.return_untaken();
         }
         let mut wakes = WakeList::new();
-        let waker = seat.as_ref().map(|seat| seat.waker.clone());
+        let waker = context.as_ref().map(|context| context.waker.clone());
         let mut state = self.channel.lock();
-        match state.recv(seat.as_ref().map(|seat| &seat.entrant), &mut wakes) {
+        match state.recv(context.as_ref().map(|context| &context.waiter), &mut wakes) {
             Ok(value) => self.result = Some(Ok(value)),
             Err(Stop::Disconnected) => self.result = Some(Err(RecvError)),
             Err(Stop::Elsewhere) => return true,
             Err(Stop::Wait) => {
-                if let Some(Seat { entrant, .. }) = seat {
-                    let node = Node {
+                if let Some(SelectContext { waiter, .. }) = context {
+                    let node = ChannelWaiter {
                         what: Want::Waiting,
-                        entrant: Some(entrant),
+                        select: Some(waiter),
                     };
                     self.key = Some(state.wants.enqueue(node, waker));
                 }
@@ -365,8 +365,8 @@ impl<T> fmt::Debug for RecvCase<'_, T> {
 /// assert_eq!(case.into_value(), Some(7));
 /// ```
 pub struct SendCase<'a, T> {
-    channel: &'a Lock<State<T>>,
-    key: Option<Key>,
+    channel: &'a Lock<ChannelState<T>>,
+    key: Option<WaiterKey>,
     /// The value, while it is not with the channel.
     value: Option<T>,
     /// Whether it was done, by success or by disconnection.
@@ -404,27 +404,27 @@ impl<'a, T> SendCase<'a, T> {
 impl<T> Case for SendCase<'_, T> {}
 
 impl<T> Operation for SendCase<'_, T> {
-    fn attempt(&mut self, seat: Option<Seat<'_>>) -> bool {
+    fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool {
         assert!(
             self.value.is_some(),
             "the value of this case was sent already: make another case"
         );
         let mut wakes = WakeList::new();
-        let waker = seat.as_ref().map(|seat| seat.waker.clone());
+        let waker = context.as_ref().map(|context| context.waker.clone());
         let mut state = self.channel.lock();
         match state.send(
             &mut self.value,
-            seat.as_ref().map(|seat| &seat.entrant),
+            context.as_ref().map(|context| &context.waiter),
             &mut wakes,
         ) {
             Ok(()) | Err(Stop::Disconnected) => self.done = true,
             Err(Stop::Elsewhere) => {}
             Err(Stop::Wait) => {
-                if let Some(Seat { entrant, .. }) = seat {
+                if let Some(SelectContext { waiter, .. }) = context {
                     if let Some(value) = self.value.take() {
-                        let node = Node {
+                        let node = ChannelWaiter {
                             what: Offer::Waiting(value),
-                            entrant: Some(entrant),
+                            select: Some(waiter),
                         };
                         self.key = Some(state.offers.enqueue(node, waker));
                     }

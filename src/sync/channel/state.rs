@@ -1,4 +1,5 @@
-//! What a channel is, under its lock: a buffer, and who waits on either side.
+//! The state of a channel, under its lock: a buffer, and the waiters on either
+//! side.
 //!
 //! ```text
 //!   senders that wait, each with its value      receivers that wait
@@ -6,23 +7,23 @@
 //!        only while the buffer is full       only while it is empty
 //! ```
 //!
-//! Values are handed over, not announced: who sends gives the value to the
-//! first receiver that waits; who receives moves the first waiting sender's
-//! value up into the buffer. So nobody can overtake a waiter, and a waiter
-//! that is woken is done. A rendezvous channel is one whose buffer holds none.
+//! Values are handed over, not announced: a send gives its value to the first
+//! receiver that waits; a receive moves the first waiting sender's value up
+//! into the buffer. So no waiter can be overtaken, and a waiter that is woken is
+//! done. A rendezvous channel is one whose buffer holds none.
 //!
 //! The node of a waiter belongs to its future until that removes it; a value
 //! that was handed to a receiver which is dropped before it looked goes back
-//! to the front ([`State::put_back`]).
+//! to the front ([`ChannelState::put_back`]).
 //!
-//! Values are dropped by whoever calls, outside the lock: that is foreign code.
+//! Values are dropped by the caller, outside the lock: that is foreign code.
 
 use std::collections::VecDeque;
 
-use super::ticket::{Claim, Entrant, claim};
-use crate::sync::waiters::{Key, Removed, Waiters, WakeList};
+use super::select_token::{Claim, SelectWaiter, claim};
+use crate::sync::waiters::{Removed, WaiterKey, Waiters, WakeList};
 
-pub(super) struct State<T> {
+pub(super) struct ChannelState<T> {
     buffer: VecDeque<T>,
     capacity: usize,
     pub(super) senders: usize,
@@ -30,14 +31,14 @@ pub(super) struct State<T> {
     /// Receivers that have `Got` a value and did not look yet. It may come
     /// back, so the channel is not at its end while there are any.
     handed: usize,
-    pub(super) offers: Waiters<Node<Offer<T>>>,
-    pub(super) wants: Waiters<Node<Want<T>>>,
+    pub(super) offers: Waiters<ChannelWaiter<Offer<T>>>,
+    pub(super) wants: Waiters<ChannelWaiter<Want<T>>>,
 }
 
-/// A waiter on one side, and its ticket if it is a `select`.
-pub(super) struct Node<X> {
+/// A waiter on one side, and its token if it is a `select`.
+pub(super) struct ChannelWaiter<X> {
     pub(super) what: X,
-    pub(super) entrant: Option<Entrant>,
+    pub(super) select: Option<SelectWaiter>,
 }
 
 /// A sender that waits.
@@ -67,7 +68,7 @@ pub(super) enum Stop {
     Elsewhere,
 }
 
-impl<T> State<T> {
+impl<T> ChannelState<T> {
     pub(super) const fn new(capacity: usize) -> Self {
         Self {
             buffer: VecDeque::new(),
@@ -93,7 +94,7 @@ impl<T> State<T> {
     pub(super) fn send(
         &mut self,
         value: &mut Option<T>,
-        me: Option<&Entrant>,
+        me: Option<&SelectWaiter>,
         wakes: &mut WakeList,
     ) -> Result<(), Stop> {
         if self.receivers == 0 {
@@ -116,7 +117,11 @@ impl<T> State<T> {
 
     /// Receives the next value.
     #[inline]
-    pub(super) fn recv(&mut self, me: Option<&Entrant>, wakes: &mut WakeList) -> Result<T, Stop> {
+    pub(super) fn recv(
+        &mut self,
+        me: Option<&SelectWaiter>,
+        wakes: &mut WakeList,
+    ) -> Result<T, Stop> {
         if !self.buffer.is_empty() {
             claim_alone(me)?;
             if let Some(value) = self.buffer.pop_front() {
@@ -172,14 +177,14 @@ impl<T> State<T> {
 
     /// Ends the wait of a receiver. What it had got is in the result, or goes
     /// back to the channel if it is not to be kept.
-    #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    #[must_use = "values, wakers and tokens are dropped outside the lock"]
     #[inline(always)]
     pub(super) fn leave_wants(
         &mut self,
-        key: &mut Option<Key>,
+        key: &mut Option<WaiterKey>,
         keep: bool,
         wakes: &mut WakeList,
-    ) -> Option<Removed<Node<Want<T>>>> {
+    ) -> Option<Removed<ChannelWaiter<Want<T>>>> {
         let mut removed = self.wants.remove(key.take()?);
         let want = &mut removed.payload.what;
         if matches!(want, Want::Got(_)) {
@@ -195,17 +200,17 @@ impl<T> State<T> {
     }
 
     /// Ends the wait of a sender.
-    #[must_use = "values, wakers and tickets are dropped outside the lock"]
+    #[must_use = "values, wakers and tokens are dropped outside the lock"]
     #[inline]
     pub(super) fn leave_offers(
         &mut self,
-        key: &mut Option<Key>,
-    ) -> Option<Removed<Node<Offer<T>>>> {
+        key: &mut Option<WaiterKey>,
+    ) -> Option<Removed<ChannelWaiter<Offer<T>>>> {
         key.take().map(|key| self.offers.remove(key))
     }
 
     /// The last receiver is gone: gives the senders that wait their values
-    /// back. What nobody can receive any more is for the caller to drop.
+    /// back. The caller drops what can't be received any more.
     #[must_use = "values are dropped outside the lock"]
     pub(super) fn close_offers(&mut self, wakes: &mut WakeList) -> VecDeque<T> {
         while let Ok(Some(offer)) = take_partner(&mut self.offers, None, wakes) {
@@ -230,7 +235,7 @@ impl<T> Offer<T> {
         }
     }
 
-    /// The value, if nobody has accepted it.
+    /// The value, if it was not accepted.
     pub(super) fn into_value(self) -> Option<T> {
         match self {
             Self::Waiting(value) | Self::Refused(value) => Some(value),
@@ -241,7 +246,7 @@ impl<T> Offer<T> {
 
 /// Claims this side where no partner is needed.
 #[inline]
-fn claim_alone(me: Option<&Entrant>) -> Result<(), Stop> {
+fn claim_alone(me: Option<&SelectWaiter>) -> Result<(), Stop> {
     if claim(me, None) == Claim::Won {
         Ok(())
     } else {
@@ -255,14 +260,14 @@ fn claim_alone(me: Option<&Entrant>) -> Result<(), Stop> {
 /// and to wake it once more does no harm.
 #[inline]
 fn take_partner<'a, X>(
-    queue: &'a mut Waiters<Node<X>>,
-    me: Option<&Entrant>,
+    queue: &'a mut Waiters<ChannelWaiter<X>>,
+    me: Option<&SelectWaiter>,
     wakes: &mut WakeList,
 ) -> Result<Option<&'a mut X>, Stop> {
     let mut at = queue.first_key();
     while let Some(key) = at {
         let after = queue.key_after(key);
-        match claim(me, queue.payload(key).entrant.as_ref()) {
+        match claim(me, queue.payload(key).select.as_ref()) {
             Claim::Won => return Ok(Some(&mut queue.take(key, wakes).what)),
             Claim::SelfGone => return Err(Stop::Elsewhere),
             Claim::PartnerGone => {

@@ -7,10 +7,10 @@ use std::pin::Pin;
 use std::sync::mpsc::{RecvError, SendError};
 use std::task::{Context, Poll};
 
-use super::state::{Node, Offer, State, Stop, Want};
+use super::state::{ChannelState, ChannelWaiter, Offer, Stop, Want};
 use super::{Receiver, Sender};
 use crate::shim::Lock;
-use crate::sync::waiters::{Key, WakeList};
+use crate::sync::waiters::{WaiterKey, WakeList};
 
 /// The future of [`Sender::send_async`]. Dropping it before it has ended
 /// drops the value too, unless a receiver has it already.
@@ -24,10 +24,10 @@ use crate::sync::waiters::{Key, WakeList};
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct SendFuture<'a, T> {
-    channel: &'a Lock<State<T>>,
+    channel: &'a Lock<ChannelState<T>>,
     /// The value, while it is not with the channel.
     value: Option<T>,
-    key: Option<Key>,
+    key: Option<WaiterKey>,
 }
 
 // Nothing points into the future: the value moves to the channel to wait.
@@ -42,7 +42,7 @@ impl<'a, T> SendFuture<'a, T> {
         }
     }
 
-    /// Ends the wait: the value, if nobody has accepted it.
+    /// Ends the wait: the value, if it was not accepted.
     pub(super) fn withdraw(&mut self) -> Option<T> {
         let removed = self
             .key
@@ -92,9 +92,9 @@ impl<T> Future for SendFuture<'_, T> {
             }
         }
         if let Some(value) = this.value.take() {
-            let node = Node {
+            let node = ChannelWaiter {
                 what: Offer::Waiting(value),
-                entrant: None,
+                select: None,
             };
             this.key = Some(state.offers.enqueue(node, Some(waker)));
         }
@@ -128,8 +128,8 @@ impl<T> fmt::Debug for SendFuture<'_, T> {
 /// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct RecvFuture<'a, T> {
-    channel: &'a Lock<State<T>>,
-    key: Option<Key>,
+    channel: &'a Lock<ChannelState<T>>,
+    key: Option<WaiterKey>,
 }
 
 impl<'a, T> RecvFuture<'a, T> {
@@ -143,9 +143,9 @@ impl<'a, T> RecvFuture<'a, T> {
     /// Queues blindly: a mistake that the loom models must find.
     #[cfg(all(test, loom))]
     pub(in crate::sync) fn queue_without_a_look(&mut self, waker: std::task::Waker) {
-        let node = Node {
+        let node = ChannelWaiter {
             what: Want::Waiting,
-            entrant: None,
+            select: None,
         };
         self.key = Some(self.channel.lock().wants.enqueue(node, Some(waker)));
     }
@@ -196,9 +196,9 @@ impl<T> Future for RecvFuture<'_, T> {
         match state.recv(None, &mut wakes) {
             Ok(value) => Poll::Ready(Ok(value)),
             Err(Stop::Wait) => {
-                let node = Node {
+                let node = ChannelWaiter {
                     what: Want::Waiting,
-                    entrant: None,
+                    select: None,
                 };
                 this.key = Some(state.wants.enqueue(node, waker));
                 Poll::Pending
