@@ -1,4 +1,4 @@
-//! Waiting for signals: `SIGINT`, `SIGTERM` and their like, as a blocking call.
+//! SignalWaiter for signals: `SIGINT`, `SIGTERM` and their like, as a blocking call.
 //!
 //! ```no_run
 //! use crore::signal::{self, SIGINT, SIGTERM};
@@ -94,48 +94,48 @@ pub fn wait(signals: &[i32]) -> io::Result<i32> {
     let set = signals
         .iter()
         .fold(0, |set, &signal| set | signal_relay::bit(signal));
-    Ok(block_on(Arrival { set, place: None }))
+    Ok(block_on(SignalFuture { set, key: None }))
 }
 
-/// Who waits, and what came when nobody did.
-struct Desk {
-    /// Whether the helper thread is there.
-    served: bool,
-    /// Arrivals that nobody has had.
-    kept: u64,
-    waiting: Slab<Waiting>,
+/// The waiters of the process, and the signals that came when there were none.
+struct SignalWaits {
+    /// Whether the helper thread runs.
+    is_served: bool,
+    /// Signals that came and were given to no waiter.
+    unclaimed: u64,
+    waiters: Slab<SignalWaiter>,
 }
 
-struct Waiting {
+struct SignalWaiter {
     set: u64,
     arrived: u64,
     waker: Option<Waker>,
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static DESK: SectionMutex<Desk> = SectionMutex::new(Desk {
-    served: false,
-    kept: 0,
-    waiting: Slab::new(),
+static WAITS: SectionMutex<SignalWaits> = SectionMutex::new(SignalWaits {
+    is_served: false,
+    unclaimed: 0,
+    waiters: Slab::new(),
 });
 
-fn desk() -> Held<MutexGuard<'static, Desk>> {
-    DESK.lock()
+fn waits() -> Held<MutexGuard<'static, SignalWaits>> {
+    WAITS.lock()
 }
 
-/// Makes sure that each of the signals is noted.
+/// Makes sure that each of the signals is relayed.
 fn watch(signals: &[i32]) -> io::Result<()> {
-    let mut desk = desk();
-    if !desk.served {
+    let mut waits = waits();
+    if !waits.is_served {
         signal_relay::prepare()?;
         thread::Builder::new()
             .name("crore-signals".into())
             .spawn(|| {
                 loop {
-                    deliver(signal_relay::take());
+                    dispatch(signal_relay::take());
                 }
             })?;
-        desk.served = true;
+        waits.is_served = true;
     }
     for &signal in signals {
         signal_relay::relay(signal)?;
@@ -143,70 +143,72 @@ fn watch(signals: &[i32]) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives arrivals to those who wait for them.
-fn deliver(arrived: u64) {
+/// Gives signals that arrived to those that wait for them.
+fn dispatch(arrived: u64) {
     let mut wakers = Vec::new();
-    let mut desk = desk();
-    let mut kept = arrived;
-    for (_, waiting) in desk.waiting.iter_mut() {
-        let theirs = waiting.set & arrived;
+    let mut waits = waits();
+    let mut unclaimed = arrived;
+    for (_, waiter) in waits.waiters.iter_mut() {
+        let theirs = waiter.set & arrived;
         if theirs != 0 {
-            waiting.arrived |= theirs;
-            kept &= !theirs;
-            wakers.extend(waiting.waker.take());
+            waiter.arrived |= theirs;
+            unclaimed &= !theirs;
+            wakers.extend(waiter.waker.take());
         }
     }
-    desk.kept |= kept;
-    drop(desk);
+    waits.unclaimed |= unclaimed;
+    drop(waits);
     wakers.into_iter().for_each(Waker::wake);
 }
 
-/// One wait.
-struct Arrival {
+/// The future of one [`wait`].
+struct SignalFuture {
     set: u64,
-    place: Option<usize>,
+    key: Option<usize>,
 }
 
-impl Future for Arrival {
+impl Future for SignalFuture {
     type Output = i32;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<i32> {
         // Cloned and dropped outside the lock: both may be foreign code.
         let waker = context.waker().clone();
         let set = self.set;
-        let mut desk = desk();
-        let Desk { kept, waiting, .. } = &mut *desk;
-        let place = *self.place.get_or_insert_with(|| {
-            waiting.insert(Waiting {
+        let mut waits = waits();
+        let SignalWaits {
+            unclaimed, waiters, ..
+        } = &mut *waits;
+        let key = *self.key.get_or_insert_with(|| {
+            waiters.insert(SignalWaiter {
                 set,
                 arrived: 0,
                 waker: None,
             })
         });
-        let mine = &mut waiting[place];
-        let theirs = mine.arrived | (*kept & set);
+        let mine = &mut waiters[key];
+        let theirs = mine.arrived | (*unclaimed & set);
         if theirs == 0 {
             let old = mine.waker.replace(waker);
-            drop(desk);
+            drop(waits);
             drop(old);
             return Poll::Pending;
         }
         let first = theirs & theirs.wrapping_neg();
-        *kept &= !first;
+        *unclaimed &= !first;
         // Of several that came at once the others are not lost.
         mine.arrived &= !first;
-        drop(desk);
+        drop(waits);
         Poll::Ready(first.trailing_zeros() as i32 + 1)
     }
 }
 
-impl Drop for Arrival {
+impl Drop for SignalFuture {
     fn drop(&mut self) {
-        let Some(place) = self.place else { return };
-        let mut desk = desk();
-        let left = desk.waiting.remove(place);
-        desk.kept |= left.arrived;
-        drop(desk);
+        let Some(key) = self.key else { return };
+        let mut waits = waits();
+        let left = waits.waiters.remove(key);
+        waits.unclaimed |= left.arrived;
+        drop(waits);
         drop(left.waker);
     }
 }

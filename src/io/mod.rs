@@ -58,7 +58,7 @@ pub fn writable(fd: impl AsFd) -> io::Result<()> {
 }
 
 /// Asks the kernel first: what the reactor remembers may have been consumed
-/// by somebody who does not tell it.
+/// by code that the reactor does not hear of.
 fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     let write = dir == Direction::Write;
     let Some(cx) = Cx::current() else {

@@ -37,16 +37,16 @@ use crate::sys::fd::nonblocking::set_nonblocking;
 pub struct Io<T: AsFd> {
     // Fields are dropped in this order: the reactor forgets the number while
     // it still names our descriptor.
-    registration: Registration,
+    renew_fd: RenewFd,
     inner: T,
     /// The descriptor blocked before: `into_inner` gives it back that way.
     was_blocking: bool,
 }
 
-/// Ends what the reactor knows of a number.
-struct Registration(RawFd);
+/// Tells the reactor that a number will mean another descriptor.
+struct RenewFd(RawFd);
 
-impl Drop for Registration {
+impl Drop for RenewFd {
     fn drop(&mut self) {
         sched::renew_fd(self.0);
     }
@@ -76,9 +76,9 @@ impl<T: AsFd> Io<T> {
     /// ```
     pub fn new(inner: T) -> io::Result<Self> {
         let was_blocking = !set_nonblocking(inner.as_fd(), true)?;
-        let registration = Registration(inner.as_fd().as_raw_fd());
+        let renew_fd = RenewFd(inner.as_fd().as_raw_fd());
         Ok(Self {
-            registration,
+            renew_fd,
             inner,
             was_blocking,
         })
@@ -86,9 +86,9 @@ impl<T: AsFd> Io<T> {
 
     /// For what is fresh and non-blocking from birth.
     pub(super) fn born_nonblocking(inner: T) -> Self {
-        let registration = Registration(inner.as_fd().as_raw_fd());
+        let renew_fd = RenewFd(inner.as_fd().as_raw_fd());
         Self {
-            registration,
+            renew_fd,
             inner,
             was_blocking: true,
         }
@@ -113,11 +113,9 @@ impl<T: AsFd> Io<T> {
             set_nonblocking(self.inner.as_fd(), false)?;
         }
         let Self {
-            registration,
-            inner,
-            ..
+            renew_fd, inner, ..
         } = self;
-        drop(registration);
+        drop(renew_fd);
         Ok(inner)
     }
 

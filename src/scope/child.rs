@@ -1,8 +1,8 @@
 //! One child of a scope: its closure on the way in, its result on the way out.
 //!
-//! The result lives here and not in the scheduler's join packet, because it
-//! may borrow as the closure does: when the scheduler's packet is done, a
-//! result that nobody can take is gone already.
+//! The result lives in a cell of the scope's and not in the task's own, because
+//! it may borrow as the closure does: when the task's cell is done, a result
+//! that no handle can take is gone already.
 
 use std::fmt;
 use std::future::Future;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
-use super::{Key, Shared};
+use super::{ChildKey, Shared};
 use crate::block_on::block_on;
 use crate::sched::why_unwound;
 use crate::shim::Lock;
@@ -33,24 +33,24 @@ use crate::task::JoinError;
 /// }).unwrap();
 /// ```
 pub struct ScopedJoinHandle<'scope, T> {
-    packet: Arc<Packet<'scope, T>>,
-    key: Key,
+    cell: Arc<ChildCell<'scope, T>>,
+    key: ChildKey,
 }
 
 /// What a child and its join handle share.
-struct Packet<'scope, T> {
+struct ChildCell<'scope, T> {
     shared: &'scope Shared,
-    state: Lock<State<T>>,
+    state: Lock<ChildState<T>>,
 }
 
-struct State<T> {
+struct ChildState<T> {
     ended: bool,
     /// `None` before the end, and once taken.
     result: Option<Result<T, JoinError>>,
     waker: Option<Waker>,
 }
 
-impl<T> Packet<'_, T> {
+impl<T> ChildCell<'_, T> {
     fn finish(&self, result: Result<T, JoinError>) {
         let waker = {
             let mut state = self.state.lock();
@@ -69,7 +69,7 @@ impl<T> Packet<'_, T> {
     }
 }
 
-impl<T> Drop for Packet<'_, T> {
+impl<T> Drop for ChildCell<'_, T> {
     fn drop(&mut self) {
         let result = self.state.lock().result.take();
         if matches!(&result, Some(Err(error)) if error.is_panic()) {
@@ -81,42 +81,42 @@ impl<T> Drop for Packet<'_, T> {
 /// A child before its run. Dropped unrun, it ends without a value.
 pub(super) struct Child<'scope, F, T> {
     closure: Option<F>,
-    packet: Arc<Packet<'scope, T>>,
+    cell: Arc<ChildCell<'scope, T>>,
 }
 
 impl<F: FnOnce() -> T, T> Child<'_, F, T> {
     pub(super) fn run(mut self) {
         let closure = self.closure.take().expect("a child runs once");
         let result = catch_unwind(AssertUnwindSafe(closure));
-        self.packet.finish(result.map_err(why_unwound));
+        self.cell.finish(result.map_err(why_unwound));
     }
 }
 
 impl<F, T> Drop for Child<'_, F, T> {
     fn drop(&mut self) {
         /// Also when the closure's destructor panics.
-        struct Finish<'a, 'scope, T>(&'a Packet<'scope, T>);
+        struct Finish<'a, 'scope, T>(&'a ChildCell<'scope, T>);
         impl<T> Drop for Finish<'_, '_, T> {
             fn drop(&mut self) {
                 self.0.finish(Err(JoinError::cancelled()));
             }
         }
         if let Some(closure) = self.closure.take() {
-            let _finish = Finish(&self.packet);
+            let _finish = Finish(&self.cell);
             drop(closure);
         }
     }
 }
 
-/// A child of the scope, not spawned yet; and its packet, for its handle.
+/// A child of the scope, not spawned yet; and its cell, for its handle.
 pub(super) fn prepare<'scope, F: FnOnce() -> T, T>(
     shared: &'scope Shared,
     closure: F,
 ) -> (Child<'scope, F, T>, Unkeyed<'scope, T>) {
     shared.expect_child();
-    let packet = Arc::new(Packet {
+    let cell = Arc::new(ChildCell {
         shared,
-        state: Lock::new(State {
+        state: Lock::new(ChildState {
             ended: false,
             result: None,
             waker: None,
@@ -124,20 +124,17 @@ pub(super) fn prepare<'scope, F: FnOnce() -> T, T>(
     });
     let child = Child {
         closure: Some(closure),
-        packet: Arc::clone(&packet),
+        cell: Arc::clone(&cell),
     };
-    (child, Unkeyed(packet))
+    (child, Unkeyed(cell))
 }
 
 /// A handle on a child that has not been spawned.
-pub(super) struct Unkeyed<'scope, T>(Arc<Packet<'scope, T>>);
+pub(super) struct Unkeyed<'scope, T>(Arc<ChildCell<'scope, T>>);
 
 impl<'scope, T> Unkeyed<'scope, T> {
-    pub(super) fn spawned(self, key: Key) -> ScopedJoinHandle<'scope, T> {
-        ScopedJoinHandle {
-            packet: self.0,
-            key,
-        }
+    pub(super) fn spawned(self, key: ChildKey) -> ScopedJoinHandle<'scope, T> {
+        ScopedJoinHandle { cell: self.0, key }
     }
 }
 
@@ -166,7 +163,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// Whether the coroutine has ended, so that [`ScopedJoinHandle::join`]
     /// would return at once.
     pub fn is_finished(&self) -> bool {
-        self.packet.has_ended()
+        self.cell.has_ended()
     }
 
     /// Cancels the coroutine; see [`JoinHandle::cancel`](crate::JoinHandle::cancel).
@@ -181,7 +178,7 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// }).unwrap();
     /// ```
     pub fn cancel(&self) {
-        self.packet.shared.cancel_one(self.key);
+        self.cell.shared.cancel_one(self.key);
     }
 }
 
@@ -194,7 +191,7 @@ impl<T> Future for ScopedJoinHandle<'_, T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Cloned and dropped outside the lock: both may be foreign code.
         let fresh = context.waker().clone();
-        let mut state = self.packet.state.lock();
+        let mut state = self.cell.state.lock();
         if state.ended {
             let result = state.result.take();
             drop(state);

@@ -3,13 +3,13 @@
 //! Why it is sound, point by point:
 //!
 //! - A child's closure, and with it every borrow, is gone before the child's
-//!   join packet is done: it is consumed by the run, or dropped by whoever
-//!   ends an unstarted child. So is the result of a child that nobody can
-//!   join, since results live in a packet of the scope's own.
-//! - [`scope`] does not come back, by return or unwind, before the join packet
+//!   task cell is done: it is consumed by the run, or dropped by the code that
+//!   ends an unstarted child. So is the result of a child that no handle can
+//!   join, since results live in a cell of the scope's own.
+//! - [`scope`] does not come back, by return or unwind, before the task cell
 //!   of each child is done. Its wait can't be cancelled; a parent that is
 //!   cancelled passes that on to its children, and waits.
-//! - An abandoned child (see `sched/cancel.rs`) has a packet that is done
+//! - An abandoned child (see `sched/cancel.rs`) has a task cell that is done
 //!   while its closure is not: `alive` tells. Its frames may own a scope of its
 //!   own whose children still borrow from ours, so the parent is abandoned too.
 //! - A shared coroutine's frames move away while it is parked: refused.
@@ -59,7 +59,7 @@ pub struct Scope<'scope, 'env: 'scope> {
 /// What the parent and all children share, in the parent's frame.
 struct Shared {
     children: Lock<Children>,
-    /// A child panicked and nobody joined it.
+    /// A child panicked and was not joined.
     panicked: AtomicBool,
 }
 
@@ -223,7 +223,7 @@ impl Shared {
     }
 
     /// A child was spawned: which one it is.
-    fn add(&self, handle: JoinHandle<()>) -> Key {
+    fn add(&self, handle: JoinHandle<()>) -> ChildKey {
         let mut ended = Vec::new();
         let mut children = self.children.lock();
         if children.handles.len() >= children.prune_at {
@@ -236,7 +236,7 @@ impl Shared {
         drop(children);
         ended.into_iter().for_each(|ended| self.note(ended.join()));
         unwanted.into_iter().for_each(CoroutineId::cancel);
-        Key { place, serial }
+        ChildKey { place, serial }
     }
 
     /// Cancels all children, those to come too.
@@ -253,7 +253,7 @@ impl Shared {
     }
 
     /// Cancels one child, if it still runs.
-    fn cancel_one(&self, key: Key) {
+    fn cancel_one(&self, key: ChildKey) {
         let children = self.children.lock();
         let found = children.handles.get(key.place);
         let id = found
@@ -263,7 +263,7 @@ impl Shared {
         id.into_iter().for_each(CoroutineId::cancel);
     }
 
-    /// Waits until every child's packet is done, whatever happens; whether it
+    /// Waits until every child's task cell is done, whatever happens; whether it
     /// was asked to end meanwhile.
     fn wait_for_all(&self, cx: Cx) -> bool {
         let waker = cx.waker();
@@ -325,7 +325,7 @@ impl Children {
 
 /// Tells a child of one scope from all others.
 #[derive(Clone, Copy)]
-struct Key {
+struct ChildKey {
     place: usize,
     serial: u64,
 }

@@ -7,9 +7,9 @@ use super::wait::{sleep, sleep_until};
 /// A beat of one tick every `period`, the first after one period.
 ///
 /// The ticks keep to the grid that begins now: a tick that is noticed late
-/// does not shift those after it. Ticks that nobody waited for are left out
-/// (as those of Go's `time.Ticker` are), so whoever was busy for three periods
-/// has one tick at once, and the next on the grid.
+/// does not shift those after it. Ticks that were not waited for are left out
+/// (as those of Go's `time.Ticker` are), so a loop that was busy for three
+/// periods has one tick at once, and the next on the grid.
 ///
 /// Works in coroutines, which park, and on plain threads, which block.
 ///

@@ -7,7 +7,8 @@
 //! Nested time limits need no stack of deadlines. An inner one that ends after
 //! the outer can never be felt, so it is not set at all; an inner one that ends
 //! before the outer replaces it until it is over. So one deadline holds at any
-//! moment, the earliest, and what unwinds by it belongs to whoever set it.
+//! moment, the earliest, and what unwinds by it belongs to the `timeout` that
+//! set it.
 
 use std::error::Error;
 use std::fmt;
