@@ -3,10 +3,12 @@
 //!
 //! - `server` is the point of it: what crore makes of blocking code;
 //! - `drive` is the load: mio, no crore, usable by benches;
-//! - `options`, `progress`, `report`, `digits` talk to people.
+//! - `options`, `progress`, `bar`, `report`, `digits` talk to people, `json` to programs.
 
+mod bar;
 mod digits;
 mod drive;
+mod json;
 mod options;
 mod progress;
 mod report;
@@ -105,7 +107,7 @@ fn drive(server: SocketAddr, options: &Options) -> io::Result<ExitCode> {
     };
     let mut display = progress::Display::new(&config);
     let report = drive::drive(&config, &mut |progress| display.show(progress))?;
-    display.clear();
+    drop(display);
     let summary = report::Summary {
         config: &config,
         report: &report,

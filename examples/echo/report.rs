@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
-
 use crate::digits::grouped;
 use crate::drive::{Config, Report};
+use crate::json::Object;
 
 /// A report and what was asked for.
 pub(crate) struct Summary<'a> {
@@ -36,31 +35,46 @@ impl Summary<'_> {
     }
 
     /// The object that `--json` prints. What is unknown is null.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Object<19> {
         let Report {
             server, latency, ..
         } = self.report;
-        json!({
-            "connections": self.report.connections,
-            "connections_asked": self.asked,
-            "size": self.config.size,
-            "seconds": self.report.elapsed.as_secs_f64(),
-            "requests": self.report.requests,
-            "requests_per_second": self.requests_per_second().round(),
-            "p50_us": self.microseconds(0.5),
-            "p99_us": self.microseconds(0.99),
-            "p999_us": self.microseconds(0.999),
-            "max_us": latency.max() as f64 / 1e3,
-            "errors": self.errors(),
-            "errors_by_kind": self.report.errors,
-            "server_rss_bytes": server.map(|s| s.loaded),
-            "server_rss_bytes_before": server.map(|s| s.before),
-            "server_rss_bytes_idle": server.map(|s| s.idle),
-            "idle_bytes_per_connection": server.and_then(|s| self.per_connection(s.idle)),
-            "loaded_bytes_per_connection": server.and_then(|s| self.per_connection(s.loaded)),
-            "server_cpu_seconds": server.map(|s| s.cpu.as_secs_f64()),
-            "driver_cpu_seconds": self.report.driver_cpu.as_secs_f64(),
-        })
+        Object([
+            ("connections", self.report.connections.into()),
+            ("connections_asked", self.asked.into()),
+            ("size", self.config.size.into()),
+            ("seconds", self.report.elapsed.as_secs_f64().into()),
+            ("requests", self.report.requests.into()),
+            (
+                "requests_per_second",
+                self.requests_per_second().round().into(),
+            ),
+            ("p50_us", self.microseconds(0.5).into()),
+            ("p99_us", self.microseconds(0.99).into()),
+            ("p999_us", self.microseconds(0.999).into()),
+            ("max_us", (latency.max() as f64 / 1e3).into()),
+            ("errors", self.errors().into()),
+            ("errors_by_kind", (&self.report.errors).into()),
+            ("server_rss_bytes", server.map(|s| s.loaded).into()),
+            ("server_rss_bytes_before", server.map(|s| s.before).into()),
+            ("server_rss_bytes_idle", server.map(|s| s.idle).into()),
+            (
+                "idle_bytes_per_connection",
+                server.and_then(|s| self.per_connection(s.idle)).into(),
+            ),
+            (
+                "loaded_bytes_per_connection",
+                server.and_then(|s| self.per_connection(s.loaded)).into(),
+            ),
+            (
+                "server_cpu_seconds",
+                server.map(|s| s.cpu.as_secs_f64()).into(),
+            ),
+            (
+                "driver_cpu_seconds",
+                self.report.driver_cpu.as_secs_f64().into(),
+            ),
+        ])
     }
 
     fn server(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,6 +148,7 @@ mod tests {
 
     use super::*;
     use crate::drive::ServerUse;
+    use crate::json::Value;
 
     fn config() -> Config {
         let server = "127.0.0.1:7".parse().unwrap();
@@ -185,11 +200,13 @@ mod tests {
             ("loaded_bytes_per_connection", 9_000.0),
             ("server_cpu_seconds", 1.0),
         ] {
-            assert_eq!(json[key].as_f64(), Some(expected), "{key}");
+            assert_eq!(json[key], Value::Number(expected), "{key}");
         }
         // The histogram keeps three digits.
         for (key, expected) in [("p50_us", 500.0), ("p99_us", 990.0), ("p999_us", 999.0)] {
-            let value = json[key].as_f64().unwrap();
+            let Value::Number(value) = json[key] else {
+                panic!("{key}")
+            };
             assert!(
                 (value - expected).abs() <= expected / 500.0,
                 "{key} {value}"
@@ -207,14 +224,14 @@ mod tests {
             asked: 1,
         }
         .json();
-        assert!(json["idle_bytes_per_connection"].is_null());
+        assert_eq!(json["idle_bytes_per_connection"], Value::Null);
         report.server = None;
         let summary = Summary {
             config: &config,
             report: &report,
             asked: 1,
         };
-        assert!(summary.json()["server_rss_bytes"].is_null());
+        assert_eq!(summary.json()["server_rss_bytes"], Value::Null);
         assert!(summary.to_string().contains("memory unknown"));
     }
 

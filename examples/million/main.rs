@@ -8,12 +8,16 @@
 //! - `client` is a process with the other ends, plain blocking code;
 //! - `preflight` looks whether the machine is set up for it, `kernel` reads
 //!   `/proc`, `crew` starts the processes, `measure` tells them what to do;
-//! - `options`, `progress`, `report`, `digits` talk to people.
+//! - `options`, `progress`, `report`, `bar`, `digits` talk to people, `json` to programs.
 
+#[path = "../echo/bar.rs"]
+mod bar;
 mod client;
 mod crew;
 #[path = "../echo/digits.rs"]
 mod digits;
+#[path = "../echo/json.rs"]
+mod json;
 mod kernel;
 mod measure;
 mod options;

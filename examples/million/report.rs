@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
-
 use crate::digits::grouped;
+use crate::json::Object;
 use crate::measure::Report;
 use crate::preflight::Plan;
 use crate::server::Service;
@@ -44,30 +43,45 @@ impl Summary<'_> {
     }
 
     /// The object that `--json` prints. What is unknown is null.
-    pub(crate) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Object<20> {
         let report = self.report;
-        json!({
-            "connections": report.connections,
-            "connections_asked": self.asked,
-            "dedicated": self.service == Service::Dedicated,
-            "errors": self.errors(),
-            "errors_by_kind": report.errors,
-            "server_processes": report.servers,
-            "client_processes": report.clients,
-            "ramp_seconds": report.ramp.as_secs_f64(),
-            "ramp_per_second": (report.measured as f64 / report.ramp.as_secs_f64()).round(),
-            "user_bytes_per_connection": self.each(report.server_bytes),
-            "client_bytes_per_connection": self.each(report.client_bytes),
-            "kernel_bytes_per_connection": self.each(report.kernel_bytes),
-            "available_bytes_per_connection": self.each(report.available_bytes),
-            "idle_cpu_percent": self.idle_percent(),
-            "idle_seconds": report.idle.1.as_secs_f64(),
-            "messages": report.latency.len(),
-            "p50_us": self.microseconds(0.5),
-            "p99_us": self.microseconds(0.99),
-            "round_seconds": report.round.as_secs_f64(),
-            "verified": self.is_verified(),
-        })
+        Object([
+            ("connections", report.connections.into()),
+            ("connections_asked", self.asked.into()),
+            ("dedicated", (self.service == Service::Dedicated).into()),
+            ("errors", self.errors().into()),
+            ("errors_by_kind", (&report.errors).into()),
+            ("server_processes", report.servers.into()),
+            ("client_processes", report.clients.into()),
+            ("ramp_seconds", report.ramp.as_secs_f64().into()),
+            (
+                "ramp_per_second",
+                ((report.measured as f64 / report.ramp.as_secs_f64()).round()).into(),
+            ),
+            (
+                "user_bytes_per_connection",
+                self.each(report.server_bytes).into(),
+            ),
+            (
+                "client_bytes_per_connection",
+                self.each(report.client_bytes).into(),
+            ),
+            (
+                "kernel_bytes_per_connection",
+                self.each(report.kernel_bytes).into(),
+            ),
+            (
+                "available_bytes_per_connection",
+                self.each(report.available_bytes).into(),
+            ),
+            ("idle_cpu_percent", self.idle_percent().into()),
+            ("idle_seconds", report.idle.1.as_secs_f64().into()),
+            ("messages", report.latency.len().into()),
+            ("p50_us", self.microseconds(0.5).into()),
+            ("p99_us", self.microseconds(0.99).into()),
+            ("round_seconds", report.round.as_secs_f64().into()),
+            ("verified", self.is_verified().into()),
+        ])
     }
 }
 
@@ -146,6 +160,7 @@ mod tests {
     use hdrhistogram::Histogram;
 
     use super::*;
+    use crate::json::Value;
 
     const PLAN: Plan = Plan {
         connections: 1002,
@@ -198,7 +213,7 @@ mod tests {
             ("kernel_bytes_per_connection", 8100.0),
             ("messages", 1000.0),
         ] {
-            assert_eq!(json[key].as_f64(), Some(expected), "{key}");
+            assert_eq!(json[key], Value::Number(expected), "{key}");
         }
         // The histogram keeps three digits.
         for (key, expected, off) in [
@@ -206,10 +221,12 @@ mod tests {
             ("p99_us", 990.0, 2.0),
             ("idle_cpu_percent", 0.02, 1e-9),
         ] {
-            let value = json[key].as_f64().unwrap();
+            let Value::Number(value) = json[key] else {
+                panic!("{key}")
+            };
             assert!((value - expected).abs() <= off, "{key} {value}");
         }
-        assert_eq!(json["verified"], true);
+        assert_eq!(json["verified"], Value::Bool(true));
     }
 
     #[test]
@@ -243,7 +260,7 @@ mod tests {
             ..report()
         };
         let json = summary(&none).json();
-        assert!(json["user_bytes_per_connection"].is_null());
+        assert_eq!(json["user_bytes_per_connection"], Value::Null);
         assert!(summary(&none).to_string().contains("servers "));
     }
 }

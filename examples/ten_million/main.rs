@@ -13,9 +13,13 @@
 //! round, with all rounds beside it.
 
 mod args;
+#[path = "../echo/bar.rs"]
+mod bar;
 mod deep;
 #[path = "../echo/digits.rs"]
 mod digits;
+#[path = "../echo/json.rs"]
+mod json;
 mod process;
 mod report;
 

@@ -7,10 +7,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crore::Metrics;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Args;
+use crate::bar::Bar;
 use crate::digits::grouped;
+use crate::json::Object;
 
 /// Bytes of a coroutine's slot.
 const SLOT: u64 = 32;
@@ -33,17 +34,13 @@ impl Progress {
         let done = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&done);
         let drawer = thread::spawn(move || {
-            let style = ProgressStyle::with_template(
-                "{msg:24} [{bar:40}] {human_pos} of {human_len}, {elapsed}",
-            );
-            let bar = ProgressBar::new(total as u64)
-                .with_message(what)
-                .with_style(style.expect("a valid template"));
+            let all = total as u64;
+            let mut bar = Bar::new(what, all);
             while !seen.load(Relaxed) {
-                bar.set_position(COUNT.load(Relaxed));
+                let done = COUNT.load(Relaxed);
+                bar.at(done, format!("{} of {}", grouped(done), grouped(all)));
                 thread::park_timeout(Duration::from_millis(100));
             }
-            bar.finish_and_clear();
         });
         Self { drawer, done }
     }
@@ -172,24 +169,24 @@ impl Report {
         );
     }
 
-    fn json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "coroutines": self.coroutines,
-            "stacks": self.stacks,
-            "depth": self.depth,
-            "rss_bytes": self.rss,
-            "rss_bytes_before": self.before,
-            "rss_bytes_after": self.after,
-            "rss_returned": self.returned(),
-            "bytes_per_coroutine": self.bytes_per_coroutine(),
-            "frame_bytes": self.largest_frame,
-            "spawn_ns": self.spawn,
-            "first_run_ns": self.first_run,
-            "resume_in_order_ns": least(&self.in_order),
-            "resume_random_ns": least(&self.random),
-            "end_ns": self.end,
-            "verified": self.verified,
-        })
+    fn json(&self) -> Object<15> {
+        Object([
+            ("coroutines", self.coroutines.into()),
+            ("stacks", u64::from(self.stacks).into()),
+            ("depth", u64::from(self.depth).into()),
+            ("rss_bytes", self.rss.into()),
+            ("rss_bytes_before", self.before.into()),
+            ("rss_bytes_after", self.after.into()),
+            ("rss_returned", self.returned().into()),
+            ("bytes_per_coroutine", self.bytes_per_coroutine().into()),
+            ("frame_bytes", self.largest_frame.into()),
+            ("spawn_ns", self.spawn.into()),
+            ("first_run_ns", self.first_run.into()),
+            ("resume_in_order_ns", least(&self.in_order).into()),
+            ("resume_random_ns", least(&self.random).into()),
+            ("end_ns", self.end.into()),
+            ("verified", self.verified.into()),
+        ])
     }
 }
 
