@@ -95,6 +95,11 @@ pub mod __fuzz {
 
     /// Operations on the timer wheel.
     pub fn wheel(input: &[u8]) {
-        crate::driver::fuzz_ops::run(input);
+        crate::driver::fuzz_ops::wheel(input);
+    }
+
+    /// Operations on the reactor, over files in memory.
+    pub fn reactor(input: &[u8]) {
+        crate::driver::fuzz_ops::reactor(input);
     }
 }

@@ -342,7 +342,7 @@ impl FdTable {
     }
 
     /// The descriptor of a waiter that is still pending.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn pending(&self, key: &WaitKey) -> Option<RawFd> {
         let fd = self.queues.fd(key);
         let queue = &self.entries[fd as u32 as usize].queue;

@@ -35,6 +35,8 @@
 mod clock;
 mod fd_table;
 mod linked_slab;
+#[cfg(any(test, fuzzing))]
+mod memory;
 mod poller;
 mod reactor;
 mod wait_queue;
@@ -55,7 +57,11 @@ use wheel::Wheel;
 
 pub(crate) use clock::Clock;
 pub(crate) use fd_table::Hint;
-pub(crate) use poller::{Backend, Epoll, WatchError};
+#[cfg(test)]
+pub(crate) use memory::{FileKind, Memory};
+#[cfg(test)]
+pub(crate) use poller::Readiness;
+pub(crate) use poller::{Backend, Epoll, Notifier, WatchError};
 pub(crate) use wait_queue::{Direction, Outcome, WaitKey};
 pub(crate) use wheel::TimerKey;
 

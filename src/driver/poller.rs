@@ -164,7 +164,7 @@ pub(crate) struct ReadyEvent {
 }
 
 /// How it is ready.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
     pub(crate) read: bool,
     pub(crate) write: bool,

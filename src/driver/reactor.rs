@@ -38,7 +38,7 @@ use crate::sys::fd::table::Record;
 
 /// How long a waiter is parked before its registration is validated, in ticks.
 /// (Soon, for the fuzzer: it has much to see.)
-const REVALIDATE_AFTER: u64 =
+pub(super) const REVALIDATE_AFTER: u64 =
     clock::ticks(Duration::from_millis(if cfg!(fuzzing) { 1 } else { 50 }));
 /// Validations in one go: many that park together are not validated at once.
 const VALIDATIONS_A_TURN: u64 = 128;
@@ -357,7 +357,7 @@ impl Reactor {
 }
 
 /// What the tests look at.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Reactor {
     /// What the last poll brought.
     pub(super) fn last_events(&self) -> &[ReadyEvent] {

@@ -274,7 +274,7 @@ impl WaitQueues {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_pending(&self, queue: &WaitQueue, key: &WaitKey) -> bool {
         match key.0 {
             Position::Inline(_) => queue.inline.as_ref().is_some_and(FdWaiter::is_pending),

@@ -45,6 +45,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What the workers wait with, if not the kernel's event queue.
+    #[cfg(test)]
+    pub(crate) fn backend(mut self, backend: Arc<dyn crate::driver::Backend>) -> Self {
+        self.config.backend = backend;
+        self
+    }
+
     /// The most coroutines that may be alive at one time on each worker; one
     /// more is an error of its spawn. Default: 16 777 216, at most 268 435 456.
     /// Each costs 32 bytes of memory once used, and of address space from the

@@ -11,6 +11,8 @@ mod run;
 pub(crate) mod shutdown;
 pub(crate) mod spawn;
 pub(crate) mod spawn_future;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod threads;
 
 pub use builder::RuntimeBuilder;

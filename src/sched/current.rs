@@ -76,7 +76,7 @@ impl Cx {
 
     /// What time it is, by the worker's clock.
     #[inline(always)]
-    pub(super) fn now(self) -> Instant {
+    pub(crate) fn now(self) -> Instant {
         if Clock::all_show_system_time() {
             Instant::now()
         } else {

@@ -8,11 +8,9 @@
 
 use std::collections::VecDeque;
 
+use crate::driver::Notifier;
 use crate::shim::Lock;
 use crate::shim::atomic::{AtomicBool, Ordering};
-
-/// Ends the sleep of one worker; called with the mailbox's lock held.
-pub(crate) type Notifier = Box<dyn Fn() + Send + Sync>;
 
 /// Messages of type `M` for one worker, and injected tasks `T` that any may take.
 pub(crate) struct Mailbox<M, T> {
@@ -41,6 +39,7 @@ struct Gate<M, T> {
     messages: Vec<M>,
     /// The injector queue, the oldest task first.
     tasks: VecDeque<T>,
+    /// Ends the worker's sleep; called with the lock held.
     notifier: Option<Notifier>,
 }
 

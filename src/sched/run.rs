@@ -230,7 +230,7 @@ impl Worker {
             return false;
         }
         let begun = self.clock.now();
-        while begun.elapsed() < SPIN {
+        while self.clock.now() - begun < SPIN {
             for _ in 0..GLANCES {
                 if self.handle.mailbox.has_news() {
                     return true;

@@ -1,39 +1,17 @@
 //! The driver on real descriptors. Whatever depends on time parks until it has happened: a lost wake-up hangs the test.
 
 mod closed;
+mod memory;
 mod readiness;
 mod table;
 mod time;
 
 use std::os::fd::RawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Wake, Waker};
-use std::time::Instant;
+use std::task::Waker;
 
+use super::fuzz_ops::{Bell, bell};
 use super::{Direction, Driver, Epoll, WaitKey};
 use Direction::{Read as R, Write as W};
-
-/// Counts its wakes.
-#[derive(Default)]
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Bell {
-    fn rung(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-fn bell() -> (Arc<Bell>, Waker) {
-    let bell = Arc::new(Bell::default());
-    (Arc::clone(&bell), Waker::from(bell))
-}
 
 /// One look; wakes all that it says to wake and counts them.
 fn look(driver: &mut Driver, look: impl FnOnce(&mut Driver, &mut Vec<Waker>)) -> usize {
@@ -48,14 +26,14 @@ fn look(driver: &mut Driver, look: impl FnOnce(&mut Driver, &mut Vec<Waker>)) ->
 /// Never blocks.
 fn poll(driver: &mut Driver) -> usize {
     look(driver, |driver, woken| {
-        driver.poll(Instant::now(), woken).unwrap()
+        driver.poll(driver.clock().now(), woken).unwrap()
     })
 }
 
 /// Blocks until something happens.
 fn park(driver: &mut Driver) -> usize {
     look(driver, |driver, woken| {
-        driver.park(Instant::now(), woken).unwrap();
+        driver.park(driver.clock().now(), woken).unwrap();
     })
 }
 

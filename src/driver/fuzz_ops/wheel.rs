@@ -1,23 +1,18 @@
-//! The timer wheel against a sorted map, for `cargo fuzz` and `cargo test`
-//! alike. How an input is read is in `util/fuzz.rs`.
-//!
-//! ```text
-//! RUSTC_BOOTSTRAP=1 cargo fuzz run wheel -- -max_len=256
-//! ```
+//! The timer wheel against a sorted map.
 //!
 //! After each operation the wheel must have as many timers as the map, know
 //! when the next is due, and wake for nothing only where a slot is crowded.
 
 use std::collections::BTreeMap;
 
-use super::wheel::{PEEK, TimerKey, Wheel};
+use crate::driver::wheel::{PEEK, TimerKey, Wheel};
 use crate::util::fuzz::{Op, ops};
 
 /// The end of time, where all is over, is left to the last step.
 const LAST: u64 = u64::MAX - 5;
 
 /// A wheel beside a map from (deadline, insertion number).
-pub(super) struct WheelPair {
+pub(in crate::driver) struct WheelPair {
     wheel: Wheel<u64>,
     model: BTreeMap<(u64, u64), TimerKey>,
     now: u64,
@@ -25,7 +20,7 @@ pub(super) struct WheelPair {
 }
 
 impl WheelPair {
-    pub(super) fn new() -> Self {
+    pub(in crate::driver) fn new() -> Self {
         Self {
             wheel: Wheel::new(),
             model: BTreeMap::new(),
@@ -34,7 +29,7 @@ impl WheelPair {
         }
     }
 
-    pub(super) fn insert(&mut self, deadline: u64) {
+    pub(in crate::driver) fn insert(&mut self, deadline: u64) {
         let key = self.wheel.insert(deadline, self.count);
         self.model.insert((deadline.max(self.now), self.count), key);
         self.count += 1;
@@ -50,7 +45,7 @@ impl WheelPair {
 
     /// Both come to `now`; what they fire must be the same. Returns a key that
     /// is stale then.
-    pub(super) fn advance(&mut self, now: u64) -> Option<TimerKey> {
+    pub(in crate::driver) fn advance(&mut self, now: u64) -> Option<TimerKey> {
         self.now = self.now.max(now);
         let mut fired = Vec::new();
         self.wheel.advance(now, &mut |value| fired.push(value));
@@ -67,11 +62,11 @@ impl WheelPair {
         stale
     }
 
-    pub(super) fn next_deadline(&self) -> Option<u64> {
+    pub(in crate::driver) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()
     }
 
-    pub(super) fn check(&self) {
+    pub(in crate::driver) fn check(&self) {
         assert_eq!(self.wheel.len(), self.model.len());
         let first = self.model.first_key_value();
         let earliest = first.map(|(&(deadline, _), _)| deadline);
@@ -133,21 +128,4 @@ pub(crate) fn run(input: &[u8]) {
     pair.check();
     pair.advance(0);
     assert_eq!(pair.wheel.len(), 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::util::fuzz::{corpus, seeds};
-
-    #[test]
-    fn the_wheel_equals_a_sorted_map_on_random_operations() {
-        seeds(run);
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "reads files")]
-    fn the_wheel_equals_a_sorted_map_on_the_corpus() {
-        corpus("wheel", run);
-    }
 }
