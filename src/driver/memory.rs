@@ -1,6 +1,6 @@
 //! In-memory backend: the seam of `poller.rs` without a kernel, for tests.
 //!
-//! [`Memory`] is a process's files and their event queues, as epoll has them: a
+//! [`MemoryBackend`] is a process's files and their event queues, as epoll has them: a
 //! registration is of a number *and* its file, is found by both, and ends with
 //! the file, not with the number; an edge is reported with what is the case
 //! when it is looked at, or not at all if that is nothing.
@@ -22,11 +22,11 @@ use crate::sys::errno::ENOSPC;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
-pub(crate) struct Memory(Arc<Shared>);
+pub(crate) struct MemoryBackend(Arc<MemoryShared>);
 
 #[derive(Debug)]
-struct Shared {
-    process: Mutex<Process>,
+struct MemoryShared {
+    process: Mutex<MemoryProcess>,
     /// Something happened that may end a poller's sleep.
     changed: Condvar,
 }
@@ -60,10 +60,10 @@ pub(crate) enum PollerCall {
 }
 
 #[derive(Debug)]
-struct Process {
+struct MemoryProcess {
     files: Vec<MemoryFile>,
     numbers: BTreeMap<RawFd, FileId>,
-    pollers: Vec<Queue>,
+    pollers: Vec<PollerQueue>,
     /// No registration is added any more.
     exhausted: bool,
     calls: Vec<PollerCall>,
@@ -72,7 +72,7 @@ struct Process {
 
 /// What one poller has.
 #[derive(Debug, Default)]
-struct Queue {
+struct PollerQueue {
     /// Serials by number and file.
     registrations: BTreeMap<(RawFd, FileId), u32>,
     edges: BTreeSet<(RawFd, FileId)>,
@@ -80,10 +80,10 @@ struct Queue {
     timer: Option<Instant>,
 }
 
-impl Memory {
+impl MemoryBackend {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shared {
-            process: Mutex::new(Process {
+        Self(Arc::new(MemoryShared {
+            process: Mutex::new(MemoryProcess {
                 files: Vec::new(),
                 numbers: BTreeMap::new(),
                 pollers: Vec::new(),
@@ -95,7 +95,7 @@ impl Memory {
         }))
     }
 
-    fn process(&self) -> MutexGuard<'_, Process> {
+    fn process(&self) -> MutexGuard<'_, MemoryProcess> {
         self.0.process.lock().expect("no test panics in here")
     }
 
@@ -163,7 +163,7 @@ impl Memory {
     }
 }
 
-impl Process {
+impl MemoryProcess {
     /// Makes a number mean a file, or nothing. A file that no number means any
     /// more ends, and so do its registrations.
     fn replace(&mut self, fd: RawFd, file: Option<FileId>) {
@@ -190,10 +190,10 @@ impl Process {
     }
 }
 
-impl Backend for Memory {
+impl Backend for MemoryBackend {
     fn poller(&self) -> io::Result<Box<dyn Poller>> {
         let mut process = self.process();
-        process.pollers.push(Queue::default());
+        process.pollers.push(PollerQueue::default());
         Ok(Box::new(MemoryPoller {
             memory: self.clone(),
             index: process.pollers.len() - 1,
@@ -205,7 +205,7 @@ impl Backend for Memory {
     }
 }
 
-impl TimeSource for Memory {
+impl TimeSource for MemoryBackend {
     fn now(&self) -> Instant {
         let mut process = self.process();
         process.now += Duration::from_micros(1);
@@ -215,7 +215,7 @@ impl TimeSource for Memory {
 
 #[derive(Debug)]
 struct MemoryPoller {
-    memory: Memory,
+    memory: MemoryBackend,
     index: usize,
 }
 
@@ -265,7 +265,7 @@ impl Poller for MemoryPoller {
         let mut process = self.memory.process();
         loop {
             let now = process.now;
-            let Process { files, pollers, .. } = &mut *process;
+            let MemoryProcess { files, pollers, .. } = &mut *process;
             let queue = &mut pollers[self.index];
             for (fd, file) in std::mem::take(&mut queue.edges) {
                 let (serial, ready) = (queue.registrations[&(fd, file)], files[file].ready);

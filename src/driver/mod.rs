@@ -58,7 +58,7 @@ use wheel::Wheel;
 pub(crate) use clock::Clock;
 pub(crate) use fd_table::Hint;
 #[cfg(test)]
-pub(crate) use memory::{FileKind, Memory};
+pub(crate) use memory::{FileKind, MemoryBackend};
 #[cfg(test)]
 pub(crate) use poller::Readiness;
 pub(crate) use poller::{Backend, Epoll, Notifier, WatchError};

@@ -71,7 +71,7 @@ fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
         if ready {
             return Ok(());
         }
-        cx.drained(fd.as_raw_fd(), dir);
+        cx.clear_readiness(fd.as_raw_fd(), dir);
         wait(cx, fd, dir)?;
     }
 }
@@ -93,7 +93,7 @@ fn plain(result: io::Result<()>) -> io::Result<()> {
 fn park(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     match Cx::current() {
         Some(cx) => {
-            cx.drained(fd.as_raw_fd(), dir);
+            cx.clear_readiness(fd.as_raw_fd(), dir);
             wait(cx, fd, dir)
         }
         None => sys::ready::poll(fd, dir == Direction::Write, None).map(drop),

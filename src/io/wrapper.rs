@@ -217,7 +217,7 @@ where
     }
 }
 
-/// [`retry`] for `len` bytes: a short transfer on a stream means drained.
+/// [`retry`] for `len` bytes: a short transfer on a stream clears its readiness.
 fn transfer<I: AsFd>(
     dir: Direction,
     inner: &mut I,
@@ -231,7 +231,7 @@ fn transfer<I: AsFd>(
         let moved = f(inner)?;
         let fd = inner.as_fd().as_raw_fd();
         if let Some(cx) = Cx::current().filter(|cx| 0 < moved && moved < len && cx.is_stream(fd)) {
-            cx.drained(fd, dir);
+            cx.clear_readiness(fd, dir);
         }
         Ok(moved)
     })

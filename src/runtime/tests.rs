@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::driver::{Direction, FileKind, Memory, Readiness};
+use crate::driver::{Direction, FileKind, MemoryBackend, Readiness};
 use crate::runtime::Runtime;
 use crate::sched::Cx;
 use crate::sync::channel;
@@ -13,14 +13,14 @@ use crate::sync::channel;
 /// A number that nobody else in this process has.
 const FD: RawFd = 8_100;
 
-fn runtime(memory: &Memory) -> Runtime {
+fn runtime(memory: &MemoryBackend) -> Runtime {
     let builder = Runtime::builder().backend(Arc::new(memory.clone()));
     builder.build().unwrap()
 }
 
 #[test]
 fn coroutines_wait_for_files_in_memory() {
-    let memory = Memory::new();
+    let memory = MemoryBackend::new();
     memory.open(FD, FileKind::Tcp);
     let writer = memory.clone();
     let woken = runtime(&memory).run(move || {
@@ -42,7 +42,7 @@ fn coroutines_wait_for_files_in_memory() {
 
 #[test]
 fn days_of_sleeps_and_timeouts_pass_at_once() {
-    let memory = Memory::new();
+    let memory = MemoryBackend::new();
     let real = Instant::now();
     let day = Duration::from_secs(86_400);
     let order = runtime(&memory).run(move || {
@@ -66,7 +66,7 @@ fn days_of_sleeps_and_timeouts_pass_at_once() {
 fn another_thread_reaches_a_runtime_that_sleeps_in_memory() {
     let (tx, rx) = channel::unbounded();
     let thread = std::thread::spawn(move || tx.send(7).unwrap());
-    let got = runtime(&Memory::new()).run(move || rx.recv().unwrap());
+    let got = runtime(&MemoryBackend::new()).run(move || rx.recv().unwrap());
     assert_eq!(got.unwrap(), 7);
     thread.join().unwrap();
 }

@@ -29,7 +29,7 @@ impl Cx {
 
     /// A call said `EAGAIN`.
     #[inline]
-    pub(crate) fn drained(self, fd: RawFd, direction: Direction) {
+    pub(crate) fn clear_readiness(self, fd: RawFd, direction: Direction) {
         let mut driver = self.worker().driver.borrow_mut();
         driver.reactor.table.clear_readiness(fd, direction);
     }
@@ -42,7 +42,7 @@ impl Cx {
         }
     }
 
-    /// Whether a short transfer means drained.
+    /// Whether a short transfer clears the readiness.
     #[inline]
     pub(crate) fn is_stream(self, fd: RawFd) -> bool {
         self.worker().driver.borrow_mut().reactor.is_stream(fd)
@@ -123,7 +123,11 @@ impl Cx {
 
     /// [`Cx::begin_wait`] if the next step is to wait, and not to try.
     #[inline(always)]
-    pub(crate) fn begin_wait_if_drained(self, fd: RawFd, direction: Direction) -> Option<WaitKey> {
+    pub(crate) fn begin_wait_if_not_ready(
+        self,
+        fd: RawFd,
+        direction: Direction,
+    ) -> Option<WaitKey> {
         // A signal handler may have interrupted the driver.
         let mut driver = self.worker().driver.try_borrow_mut()?;
         driver

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::current::Cx;
 use super::snapshot::{Detail, SnapshotRequest, TaskInfo};
 use super::wake;
-use super::worker::{ERA_BITS, Worker};
+use super::worker::{PARK_TIME_BITS, Worker};
 use crate::driver::WaitTarget;
 use crate::task::{Flags, Slot, TaskState};
 
@@ -63,7 +63,7 @@ impl Worker {
                 task.parked_for = since;
             }
             if !slot.has(Flags::SHARED) {
-                let tick = u64::from(slot.park_time()) << ERA_BITS;
+                let tick = u64::from(slot.park_time()) << PARK_TIME_BITS;
                 task.parked_for = Some(self.driver.borrow().ago(tick));
             }
             if traces > 0 && !slot.has(Flags::POLLED) {

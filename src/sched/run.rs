@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::why_unwound;
 use super::label::TaskLabel;
-use super::worker::{ERA_BITS, Worker};
+use super::worker::{PARK_TIME_BITS, Worker};
 use crate::driver::Driver;
 use crate::switch::{Carrier, EntryPoint, SwitchReason};
 use crate::sys::fork;
@@ -255,7 +255,8 @@ impl Worker {
         let result = look(&mut driver, &mut woken);
         driver.reactor.dispatch(ENOUGH, &mut woken);
         self.events_pending.set(driver.reactor.pending_events() > 0);
-        self.era.set((driver.reactor.now() >> ERA_BITS) as u32);
+        self.park_time
+            .set((driver.reactor.now() >> PARK_TIME_BITS) as u32);
         drop(driver);
         self.handle.counters.turns.add(1);
         self.stacks.count();
@@ -319,7 +320,7 @@ impl Worker {
     #[inline(always)]
     pub(super) fn park(&self, slot: &Slot) {
         if !slot.has(Flags::SHARED) {
-            slot.set_park_time(self.era.get());
+            slot.set_park_time(self.park_time.get());
         }
         slot.set_state(TaskState::Parked);
     }

@@ -43,7 +43,7 @@ impl Worker {
             driver: SectionCell::new(driver),
             extras: SectionCell::new(extras),
             spawn_locations: SectionCell::default(),
-            era: Cell::new(0),
+            park_time: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),
             events_pending: Cell::new(false),

@@ -41,9 +41,9 @@ struct ThisThread {
     carrier: Cell<*const Carrier>,
 }
 
-/// Ticks (65.5 µs) of an era, as a power of two: 67 ms. Eras since the start of
-/// a worker fit 32 bits for nine years.
-pub(super) const ERA_BITS: u32 = 10;
+/// Ticks (65.5 µs) in a unit of park time, as a power of two: 67 ms. Park times since
+/// the start of a worker fit 32 bits for nine years.
+pub(super) const PARK_TIME_BITS: u32 = 10;
 
 /// One kernel thread's scheduler.
 pub(crate) struct Worker {
@@ -65,8 +65,8 @@ pub(crate) struct Worker {
     pub(super) extras: SectionCell<Slab<Extra>>,
     pub(super) spawn_locations: SectionCell<SpawnLocations>,
     /// The park time of tasks that park now: the driver's ticks when it was last
-    /// looked at, without the lower [`ERA_BITS`].
-    pub(super) era: Cell<u32>,
+    /// looked at, without the lower [`PARK_TIME_BITS`].
+    pub(super) park_time: Cell<u32>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
     /// Set once the main coroutine has ended: all others are cancelled.

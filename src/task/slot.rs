@@ -181,7 +181,7 @@ impl Slot {
         self.stack.set(stack);
     }
 
-    /// When a task that is not on a shared stack parked last, in the worker's eras.
+    /// When a task that is not on a shared stack parked last, in its worker's units.
     #[inline(always)]
     pub(crate) fn park_time(&self) -> u32 {
         debug_assert!(!self.has(Flags::SHARED));
@@ -189,9 +189,9 @@ impl Slot {
     }
 
     #[inline(always)]
-    pub(crate) fn set_park_time(&self, era: u32) {
+    pub(crate) fn set_park_time(&self, park_time: u32) {
         debug_assert!(!self.has(Flags::SHARED));
-        self.word_a.set(era);
+        self.word_a.set(park_time);
     }
 
     /// The block that holds a shared task's frames while they are elsewhere than on

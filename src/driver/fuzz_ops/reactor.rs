@@ -9,7 +9,7 @@
 //!   was woken once if it has one.
 //! - A direction said not to be ready is not, or an event is under way, or the
 //!   number changed unseen.
-//! - When nothing is due any more ([`Bed::settle`]) nobody waits for what is
+//! - When nothing is due any more ([`ReactorBed::settle`]) nobody waits for what is
 //!   ready or closed, unless the number changed unseen after its waiter's
 //!   registration had been validated; and nothing more is asked of the kernel.
 //! - A wait on a current registration makes no call, and is validated once at
@@ -22,7 +22,7 @@ use std::task::{Wake, Waker};
 
 use crate::driver::clock;
 use crate::driver::fd_table::Hint;
-use crate::driver::memory::{FileKind, Memory, PollerCall};
+use crate::driver::memory::{FileKind, MemoryBackend, PollerCall};
 use crate::driver::poller::{Backend, Readiness, ReadyEvent, WatchError};
 use crate::driver::reactor::{REVALIDATE_AFTER, Reactor};
 use crate::driver::wait_queue::{Direction, Outcome, WaitKey};
@@ -88,8 +88,8 @@ struct ModelWait {
     excused: bool,
 }
 
-struct Bed {
-    memory: Memory,
+struct ReactorBed {
+    memory: MemoryBackend,
     reactor: Reactor,
     first: RawFd,
     fds: [ModelFd; FDS],
@@ -119,7 +119,7 @@ fn is_ready(ready: Readiness, direction: Direction) -> bool {
     }
 }
 
-impl Bed {
+impl ReactorBed {
     fn new() -> Self {
         // Numbers are known to the whole process, which may run several tests.
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -127,7 +127,7 @@ impl Bed {
             static FIRST: RawFd =
                 5_000 + (NEXT.fetch_add(FDS, Ordering::Relaxed) % 1_000) as RawFd;
         }
-        let memory = Memory::new();
+        let memory = MemoryBackend::new();
         let poller = memory.poller().expect("it needs nothing");
         Self {
             memory,
@@ -484,7 +484,7 @@ impl Bed {
 
 /// Runs the operations of one input.
 pub(crate) fn run(input: &[u8]) {
-    let mut bed = Bed::new();
+    let mut bed = ReactorBed::new();
     for op in ops(input) {
         let fd = op.large % FDS;
         let direction = Direction::ALL[usize::from(op.small >> 7)];

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::super::memory::{FileKind, Memory};
+use super::super::memory::{FileKind, MemoryBackend};
 use super::super::poller::Readiness;
 use super::super::*;
 use super::{R, W, bell, park, park_until_woken, poll};
@@ -19,8 +19,8 @@ const READABLE: Readiness = Readiness {
     urgent: false,
 };
 
-fn on_memory() -> (Memory, Driver) {
-    let memory = Memory::new();
+fn on_memory() -> (MemoryBackend, Driver) {
+    let memory = MemoryBackend::new();
     let driver = Driver::new(&memory).unwrap();
     (memory, driver)
 }

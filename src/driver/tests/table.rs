@@ -17,7 +17,7 @@ const BASE: RawFd = 60_000;
 
 /// What the model knows of a descriptor.
 #[derive(Default)]
-struct ModelFd {
+struct PairFd {
     renewals: u32,
     /// Serial number, and `renewals` at that time.
     registration: Option<(u32, u32)>,
@@ -25,7 +25,7 @@ struct ModelFd {
     latched: [bool; 2],
 }
 
-struct ModelWait {
+struct PairWait {
     key: WaitKey,
     bell: Arc<Bell>,
     fd: usize,
@@ -36,13 +36,13 @@ struct ModelWait {
 
 struct TablePair {
     table: FdTable,
-    files: [ModelFd; FDS],
-    waits: Vec<ModelWait>,
+    files: [PairFd; FDS],
+    waits: Vec<PairWait>,
     serial: u32,
     woken: Vec<Waker>,
 }
 
-impl ModelFd {
+impl PairFd {
     fn current(&self) -> bool {
         self.registration
             .is_some_and(|(_, renewals)| renewals == self.renewals)
@@ -64,10 +64,10 @@ impl TablePair {
         self.table
             .registered(Self::number(fd), record, generation, self.serial);
         let renewals = self.files[fd].renewals;
-        self.files[fd] = ModelFd {
+        self.files[fd] = PairFd {
             renewals,
             registration: Some((self.serial, renewals)),
-            ..ModelFd::default()
+            ..PairFd::default()
         };
     }
 
@@ -122,7 +122,7 @@ impl TablePair {
         let waited = self.table.wait(Self::number(fd), direction, waker, 0);
         let (key, _) = waited.expect("registered above");
         let (renewals, outcome) = (self.files[fd].renewals, Outcome::Pending);
-        self.waits.push(ModelWait {
+        self.waits.push(PairWait {
             key,
             bell,
             fd,

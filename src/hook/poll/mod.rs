@@ -273,7 +273,7 @@ impl WaitSet {
             Self::One(fd, dir) => park_until_ready(cx, *fd, *dir, deadline),
             Self::Many(many) => {
                 for (fd, dir) in many {
-                    cx.drained(*fd, *dir);
+                    cx.clear_readiness(*fd, *dir);
                 }
                 cx.wait_any(many, deadline).map_err(code)
             }

@@ -104,7 +104,7 @@ pub(crate) fn park_until_ready(
     dir: Direction,
     deadline: Option<Instant>,
 ) -> Result<(), Errno> {
-    cx.drained(fd, dir);
+    cx.clear_readiness(fd, dir);
     cx.wait(fd, dir, deadline).map_err(code)
 }
 

@@ -2,7 +2,7 @@
 //! user wants to wait; park; try again.
 //!
 //! ```text
-//!            ┌───────────── drained, and the user blocks: no try ─────────────┐
+//!            ┌──────────── not ready, and the user blocks: no try ────────────┐
 //!            │                                                                ▼
 //!   call ────┴──► try without waiting ──► EAGAIN ──► non-blocking? ───────► park ──┐
 //!                   ▲    │                             │                    │  │   │
@@ -176,7 +176,7 @@ enum Parked {
 
 /// Runs `call` until it says something else than `EAGAIN`, parking between.
 ///
-/// `hint` false: the call may answer although the descriptor is drained (no
+/// `hint` false: the call may answer although the descriptor is not ready (no
 /// bytes asked for), so it is always tried.
 #[inline(always)]
 pub(crate) fn until_done(
@@ -186,7 +186,7 @@ pub(crate) fn until_done(
     mut call: impl FnMut(Mode) -> Answer,
 ) -> Answer {
     let (fd, dir) = (context.fd, context.dir);
-    // A drained descriptor is not tried, but only where we know that the user
+    // A descriptor that is not ready is not tried, but only where we know that the user
     // wants to wait: otherwise the answer is to be EAGAIN.
     if !hint || cx.worth_trying(fd, dir) || !table::known(fd, table::BLOCKING) || eventless(fd, dir)
     {
@@ -195,7 +195,7 @@ pub(crate) fn until_done(
             answer => return answer,
         }
         context.deadline()?;
-        cx.drained(fd, dir);
+        cx.clear_readiness(fd, dir);
     }
     if context.shallow && cx.waits_without_limit() && context.deadline()?.is_none() {
         return Err(WOULD_PARK);
@@ -217,7 +217,7 @@ pub(crate) fn until_done(
             Err(libc::EAGAIN) if parked == Parked::Woken => context.confirm()?,
             answer => return answer,
         }
-        cx.drained(fd, dir);
+        cx.clear_readiness(fd, dir);
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn wait(
     usual: impl FnOnce(Cx) -> isize,
 ) -> isize {
     let saved = errno();
-    let mut begun = begin_if_drained(fd);
+    let mut begun = begin_if_not_ready(fd);
     let mut parked = false;
     loop {
         let mut woken = false;
@@ -86,11 +86,11 @@ fn cx() -> Cx {
 /// Begins to wait where the retry loop would, without a try and without a limit;
 /// otherwise [`WOULD_PARK`].
 #[inline(never)]
-fn begin_if_drained(fd: RawFd) -> Result<WaitKey, Errno> {
+fn begin_if_not_ready(fd: RawFd) -> Result<WaitKey, Errno> {
     const ALL: u32 = table::BLOCKING | table::NO_READ_LIMIT | table::NOT_A_FILE;
     let cx = cx();
     if table::known(fd, ALL) && cx.waits_without_limit() {
-        cx.begin_wait_if_drained(fd, Direction::Read)
+        cx.begin_wait_if_not_ready(fd, Direction::Read)
             .ok_or(WOULD_PARK)
     } else {
         Err(WOULD_PARK)

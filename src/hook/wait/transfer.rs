@@ -8,7 +8,7 @@
 //!   the descriptor;
 //! - outgoing bytes are taken whole, as a blocking send does; an error after
 //!   the first piece is left for the next call;
-//! - a short transfer on a stream means drained, so the next one parks without
+//! - a short transfer on a stream clears its readiness, so the next one parks without
 //!   a try; end of file and `MSG_PEEK` say nothing;
 //! - `MSG_WAITALL` collects on streams, except with `MSG_PEEK` and with
 //!   control data, where what is there is returned.
