@@ -41,7 +41,7 @@ mod real {
     use atomic::{AtomicBool, Ordering};
 
     use crate::sys::syscall::sched_yield;
-    use crate::util::section::Section;
+    use crate::util::no_park::NoPark;
 
     /// A SeqCst fence right after an exchange: taking a lock, for one. On
     /// x86_64 the exchange is such a fence itself.
@@ -88,7 +88,7 @@ mod real {
     ///
     /// It is held for a few dozen instructions that neither call foreign code
     /// (no waker is called, cloned or dropped under it, I5) nor suspend: the
-    /// holder is in a [`Section`] (I11). Letting go is a plain store, which is
+    /// holder is in a [`NoPark`] (I11). Letting go is a plain store, which is
     /// why an operation costs half of what a `std::sync::Mutex` would cost. A
     /// contender that meets a holder which was preempted gives up its time
     /// slice, past the hooks.
@@ -113,13 +113,13 @@ mod real {
 
         #[inline]
         pub(crate) fn lock(&self) -> LockGuard<'_, T> {
-            let section = Section::enter();
+            let no_park = NoPark::enter();
             if !self.try_hold() {
                 self.contend();
             }
             LockGuard {
                 lock: self,
-                _section: section,
+                _no_park: no_park,
             }
         }
 
@@ -150,7 +150,7 @@ mod real {
     pub(crate) struct LockGuard<'a, T> {
         lock: &'a Lock<T>,
         /// Ends after the lock was let go: fields are dropped after `drop`.
-        _section: Section,
+        _no_park: NoPark,
     }
 
     // SAFETY: a shared guard gives shared access to the value only.

@@ -38,7 +38,7 @@ use slab::Slab;
 
 use crate::block_on::block_on;
 use crate::sys::signal_relay;
-use crate::util::section::{Held, SectionMutex};
+use crate::util::no_park::{Held, NoParkMutex};
 
 /// Hang-up of the terminal; often used for "read the configuration again".
 pub const SIGHUP: i32 = 1;
@@ -113,7 +113,7 @@ struct SignalWaiter {
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static WAITS: SectionMutex<SignalWaits> = SectionMutex::new(SignalWaits {
+static WAITS: NoParkMutex<SignalWaits> = NoParkMutex::new(SignalWaits {
     is_served: false,
     unclaimed: 0,
     waiters: Slab::new(),

@@ -19,7 +19,7 @@ use super::worker::Worker;
 use crate::driver::{Clock, TimerKey};
 use crate::switch::{self, SwitchReason};
 use crate::task::{Addr, Flags, RUNNING, Slot};
-use crate::util::section::Section;
+use crate::util::no_park::NoPark;
 
 thread_local! {
     /// The slot of a coroutine that polls a foreign future just now.
@@ -134,7 +134,10 @@ impl Cx {
     /// any panic while unwinding does, with a message that says why.
     #[inline(always)]
     pub(crate) fn suspend(self, reason: SwitchReason) {
-        debug_assert!(!Section::is_here(), "a coroutine suspends in a section");
+        debug_assert!(
+            !NoPark::is_active(),
+            "a coroutine suspends in a no-park scope"
+        );
         if std::thread::panicking() && !self.may_park_panicking() {
             refuse_while_panicking();
         }

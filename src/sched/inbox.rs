@@ -7,14 +7,14 @@ use super::worker::Worker;
 use super::worker_handle::{Message, WorkerHandle};
 use crate::sys::fd::table;
 use crate::sys::signal::keep_errno;
-use crate::util::section::Section;
+use crate::util::no_park::NoPark;
 
 impl Worker {
     /// Reads the mail.
     pub(super) fn read_mail(&self) {
         // A coroutine that asks whether it is cancelled comes here: parked half-way
         // through, it would keep the others' messages.
-        let _section = Section::enter();
+        let _no_park = NoPark::enter();
         let mut mail = self.mail.take();
         self.handle.mailbox.read(&mut mail);
         for message in mail.drain(..) {

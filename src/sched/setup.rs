@@ -16,7 +16,7 @@ use super::worker::Worker;
 use super::workers::Workers;
 use crate::driver::Driver;
 use crate::task::Slots;
-use crate::util::section::SectionCell;
+use crate::util::no_park::NoParkCell;
 
 impl Worker {
     /// A worker for this thread, the one at this position of `workers`;
@@ -35,14 +35,14 @@ impl Worker {
             position,
             handle,
             slots,
-            queue: SectionCell::default(),
+            queue: NoParkCell::default(),
             stacks: Stacks::new(config.arena, config.shared, &handle.counters),
             tls: TlsBlocks::new(config.arena.keep_warm, handle.index()),
             own_tls: config.own_tls,
             clock: driver.clock().clone(),
-            driver: SectionCell::new(driver),
-            extras: SectionCell::new(extras),
-            spawn_locations: SectionCell::default(),
+            driver: NoParkCell::new(driver),
+            extras: NoParkCell::new(extras),
+            spawn_locations: NoParkCell::default(),
             park_time: Cell::new(0),
             budget: Cell::new(0),
             stopping: Cell::new(false),

@@ -26,7 +26,7 @@ use super::workers::Workers;
 use crate::driver::{Clock, Driver};
 use crate::switch::{Carrier, YielderPtr};
 use crate::task::{Addr, Slot, Slots, SpawnLocations};
-use crate::util::section::SectionCell;
+use crate::util::no_park::NoParkCell;
 
 thread_local! {
     static THIS_THREAD: ThisThread = const {
@@ -54,16 +54,16 @@ pub(crate) struct Worker {
     /// The half of this worker that other threads see.
     pub(super) handle: &'static WorkerHandle,
     pub(super) slots: Slots,
-    pub(super) queue: SectionCell<VecDeque<u32>>,
+    pub(super) queue: NoParkCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
     pub(super) tls: TlsBlocks,
     /// Whether a task that may have thread-locals of its own has them.
     pub(super) own_tls: bool,
-    pub(super) driver: SectionCell<Driver>,
+    pub(super) driver: NoParkCell<Driver>,
     /// The driver's, without a borrow of it.
     pub(super) clock: Clock,
-    pub(super) extras: SectionCell<Slab<Extra>>,
-    pub(super) spawn_locations: SectionCell<SpawnLocations>,
+    pub(super) extras: NoParkCell<Slab<Extra>>,
+    pub(super) spawn_locations: NoParkCell<SpawnLocations>,
     /// The park time of tasks that park now: the driver's ticks when it was last
     /// looked at, without the lower [`PARK_TIME_BITS`].
     pub(super) park_time: Cell<u32>,

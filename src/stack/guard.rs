@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 use super::{GUARD, GuardChoice};
 use crate::sys::mem::{GuardKind, Reserve, max_map_count};
-use crate::util::section::SectionMutex;
+use crate::util::no_park::NoParkMutex;
 
 /// Makes guards, and remembers which kind works here.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ struct GuardedRange {
 static FIRST: AtomicPtr<GuardedRange> = AtomicPtr::new(ptr::null_mut());
 
 /// Held by a thread that changes the list. Readers do not take it.
-static WRITERS: SectionMutex<()> = SectionMutex::new(());
+static WRITERS: NoParkMutex<()> = NoParkMutex::new(());
 
 fn ranges() -> impl Iterator<Item = &'static GuardedRange> {
     // SAFETY: published entries are leaked boxes: valid and shared for ever.

@@ -13,7 +13,7 @@ use std::sync::MutexGuard;
 use slab::Slab;
 
 use super::Addr;
-use crate::util::section::{Held, SectionMutex};
+use crate::util::no_park::{Held, NoParkMutex};
 
 /// What a provisional id stands for.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ struct ProvisionalIds {
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static TABLE: SectionMutex<ProvisionalIds> = SectionMutex::new(ProvisionalIds {
+static TABLE: NoParkMutex<ProvisionalIds> = NoParkMutex::new(ProvisionalIds {
     entries: Slab::new(),
     made: 0,
 });

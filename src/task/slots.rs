@@ -5,7 +5,7 @@ use std::io;
 use super::Addr;
 use super::slot::{Slot, TaskState};
 use crate::sys::mem::Reserve;
-use crate::util::section::SectionCell;
+use crate::util::no_park::NoParkCell;
 
 /// All slots of one worker: a reserve cut in segments of 2 MiB. A segment
 /// whose slots are all free gives its memory back and keeps only the
@@ -14,7 +14,7 @@ use crate::util::section::SectionCell;
 pub(crate) struct Slots {
     base: *const Slot,
     capacity: u32,
-    book: SectionCell<Book>,
+    book: NoParkCell<Book>,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Slots {
         Ok(Self {
             base: reserve.base().wrapping_add(offset).cast(),
             capacity,
-            book: SectionCell::new(Book {
+            book: NoParkCell::new(Book {
                 reserve,
                 offset,
                 segments: Vec::new(),

@@ -3,8 +3,8 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 pub(crate) mod list;
+pub(crate) mod no_park;
 pub(crate) mod per_fd;
-pub(crate) mod section;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -232,7 +232,7 @@ fn upward_paths_are_found() {
         ("src/sched/mod.rs", "fn f() { crate::spawn(|| ()) }"),
         ("src/task/mod.rs", "use super::sched;"),
         ("src/util.rs", "use super::driver::Clock;"),
-        ("src/util/section.rs", "use crate::sys::mem;"),
+        ("src/util/no_park.rs", "use crate::sys::mem;"),
         ("src/sys/mem.rs", "use crate::shim::Lock;"),
         (
             "src/hook/wait/retry.rs",

@@ -20,7 +20,7 @@ use std::task::Waker;
 use crate::sched::Cx;
 use crate::sys::fd::table;
 use crate::sys::fork::PerProcess;
-use crate::util::section::{Section, SectionMutex};
+use crate::util::no_park::{NoPark, NoParkMutex};
 
 /// A forked child's readers are not its parent's.
 static HELD: PerProcess<HeldPositions> = PerProcess::new();
@@ -29,7 +29,7 @@ static HELD: PerProcess<HeldPositions> = PerProcess::new();
 struct HeldPositions {
     /// How many there are, for a look without the lock.
     count: AtomicUsize,
-    all: SectionMutex<Vec<HeldPosition>>,
+    all: NoParkMutex<Vec<HeldPosition>>,
 }
 
 struct HeldPosition {
@@ -60,7 +60,7 @@ pub(crate) fn lock(cx: Cx, fd: RawFd) -> Option<PositionGuard> {
 #[cold]
 fn wait(cx: Cx, fd: RawFd, lock: bool) -> bool {
     // A handler may have interrupted the code that has the mutex below.
-    if Section::is_here() || Cx::parkable().is_none() || !cx.is_at_home() {
+    if NoPark::is_active() || Cx::parkable().is_none() || !cx.is_at_home() {
         return false;
     }
     let positions = HELD.get();

@@ -14,11 +14,11 @@ use crate::task::Addr;
 const WORD: usize = 64;
 const ALL: u32 = u32::MAX;
 
-/// A table, and a futex word that is 0 until somebody changes it.
+/// A table, and a futex word that is 0 until it is changed.
 struct Bed {
     table: Table,
     word: AtomicU32,
-    /// Who waits at the word in the kernel.
+    /// Whether a thread waits at the word in the kernel.
     kernel: Mutex<bool>,
 }
 
@@ -163,8 +163,8 @@ fn loom_two_waiters_and_one_who_wakes_both() {
     });
 }
 
-/// Whoever gives up was taken off by a waker or was still queued, and the
-/// waker knows which: no wake-up is used up by one who has gone.
+/// A waiter that gives up was taken off by a waker or was still queued, and the
+/// waker knows which: no wake-up is used up by one that has gone.
 #[test]
 fn loom_the_end_of_time_against_a_wake() {
     loom::model(|| {
@@ -181,8 +181,8 @@ fn loom_the_end_of_time_against_a_wake() {
     });
 }
 
-/// A lock, as those of C: who fails to get it is queued, who lets go wakes one;
-/// who was woken and finds it taken goes to the front again.
+/// A lock, as those of C: a failed attempt queues, an unlock wakes one; a waiter
+/// that was woken and finds it taken goes to the front again.
 #[test]
 fn loom_a_lock_changes_hands() {
     loom::model(|| {
@@ -260,15 +260,15 @@ fn loom_catches_a_thread_that_is_not_counted() {
 
 /// A wake-up that had to be put off is made.
 #[test]
-fn loom_what_is_owed_is_paid() {
+fn loom_deferred_wake_ups_are_flushed() {
     waiter_and_waker(
         |bed| bed.wait(1),
         |bed| {
             change(bed);
             if bed.table.may_wait(WORD) {
-                bed.table.owe(WORD);
+                bed.table.defer(WORD);
             }
-            bed.table.pay(|_| ());
+            bed.table.flush(|_| ());
         },
     );
 }

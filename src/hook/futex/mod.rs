@@ -1,16 +1,17 @@
-//! Locks of std, and all else that waits by futex, park the coroutine.
+//! Futexes in user space: locks of std, and all else that waits by futex, park
+//! the coroutine.
 //!
 //! std's locks, and those of many crates, wait in `libc::syscall(SYS_futex, …)`.
 //! That symbol is ours: a wait in a coroutine queues it in a table ([`table`])
-//! and parks it, a wake-up looks into the table first. What nobody has to wait
-//! for never comes here, so it costs what it costs on a thread. README.md
-//! beside this file has the protocol, the proof, and what was rejected.
+//! and parks it, a wake-up looks into the table first. An uncontended lock never
+//! comes here, so it costs what it costs on a thread. README.md beside this file
+//! has the protocol, the proof, and what was rejected.
 //!
 //! Lives here: the hook itself, and which calls are whose. How a coroutine
-//! waits is in [`wait`], when it must not is in [`own`].
+//! waits is in [`wait`], when it must not is in [`may_park`].
 
+mod may_park;
 mod nodes;
-mod own;
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
 pub(super) mod pthread;
 mod report;
@@ -28,10 +29,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libc::timespec;
 
 use crate::hook::libc::{bound, hook};
-use crate::sched::{self, Cx};
+use crate::sched;
 use crate::sys::fork;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno, syscall as bare_call};
-use crate::util::section::{self, Section};
+use crate::util::no_park::{self, NoPark};
 use table::{Batch, Table};
 
 /// Buckets of the table: 64 KiB.
@@ -46,12 +47,12 @@ const WAIT_BITSET: c_int = libc::FUTEX_WAIT_BITSET;
 const ALL_BITS: u32 = u32::MAX;
 
 /// The table of one process; one that was a parent's is left alone.
-struct OfProcess {
+struct ProcessTable {
     generation: u32,
     table: Table,
 }
 
-static TABLE: AtomicPtr<OfProcess> = AtomicPtr::new(null_mut());
+static TABLE: AtomicPtr<ProcessTable> = AtomicPtr::new(null_mut());
 
 /// The table, unless no worker has ever begun.
 #[inline(always)]
@@ -68,7 +69,7 @@ pub(super) fn thread_begins() {
         make_table();
     }
     let Some(table) = table() else { return };
-    own::begin(table);
+    may_park::worker_begins(table);
     #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
     pthread::begin();
 }
@@ -76,13 +77,13 @@ pub(super) fn thread_begins() {
 /// Without address space there is no table, and waits block their threads.
 #[cold]
 fn make_table() {
-    section::pay_with(pay);
+    no_park::flush_with(flush);
     let known = TABLE.load(Ordering::Acquire);
     let sizes = WAITERS.into_iter();
     let Some(table) = sizes.flat_map(|most| Table::new(BUCKETS, most)).next() else {
         return;
     };
-    let fresh = Box::into_raw(Box::new(OfProcess {
+    let fresh = Box::into_raw(Box::new(ProcessTable {
         generation: fork::generation(),
         table,
     }));
@@ -95,10 +96,10 @@ fn make_table() {
     }
 }
 
-/// Makes the wake-ups that were owed when this thread's section ended.
-fn pay() {
+/// Makes the wake-ups that were deferred when this thread's no-park scope ended.
+fn flush() {
     if let Some(table) = table() {
-        table.pay(deliver);
+        table.flush(deliver);
     }
 }
 
@@ -252,7 +253,7 @@ fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32) {
     unsafe { futex(address, op, value, 0, 0, 0) };
 }
 
-/// Wakes everybody who waits at this word, which may be gone.
+/// Wakes all that wait at this word, which may be gone.
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
 fn futex_wake_all<T>(word: *const T) {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
@@ -289,7 +290,7 @@ unsafe fn wake_both<const ROOM: usize>(call: Call, table: &Table) -> c_long {
     let most = call.most();
     let mut waking = Waking::<ROOM>::of(table, call.word, call.bits());
     waking.begin(most);
-    // Threads are woken as if there were no table: who is queued in the kernel
+    // Threads are woken as if there were no table: one that waits in the kernel
     // may be the very worker that has to run the coroutine. And they are woken
     // first: one may hold what delivering needs.
     let all = call.is_shared() || table.has_blocked(call.word);
@@ -342,16 +343,16 @@ impl<'a, const ROOM: usize> Waking<'a, ROOM> {
         }
     }
 
-    /// Takes the first ones off. In a section nobody: they will be woken when
+    /// Takes the first ones off. In a no-park scope none: they will be woken when
     /// it ends.
     #[inline(always)]
     fn begin(&mut self, most: usize) {
-        if Section::is_here() {
-            self.table.owe(self.address);
-            section::owe();
+        if NoPark::is_active() {
+            self.table.defer(self.address);
+            no_park::defer_wakes();
         } else {
             let there = self.take(most);
-            // Not those who come back while others are woken.
+            // Not those that come back while others are woken.
             self.most = most.min(there);
         }
     }
@@ -390,8 +391,8 @@ fn wake_at(table: &Table, address: usize, most: usize) -> Woken {
     waking.deliver()
 }
 
-/// Whoever lets go of a lock may take it again before the one that it has
-/// woken runs. Between threads that is a matter of luck; between coroutines of
+/// A coroutine that lets go of a lock may take it again before the one that it
+/// has woken runs. Between threads that is a matter of luck; between coroutines of
 /// one thread it could go on for ever. So when it has happened often, the waker
 /// yields.
 #[inline(always)]
@@ -403,14 +404,9 @@ fn give_way(woken: &Woken) {
 
 #[cold]
 fn yield_to_woken() {
-    if let Some(cx) = may_suspend().filter(|cx| !cx.is_polling()) {
+    if let Some(cx) = may_park::coroutine().filter(|cx| !cx.is_polling()) {
         cx.yield_now();
     }
-}
-
-/// The coroutine that this is, if it may suspend here and now.
-fn may_suspend() -> Option<Cx> {
-    Cx::current().filter(|_| Cx::parkable().is_some() && !Section::is_here())
 }
 
 /// Calls that move waiters from one word to another, or wake at two: the

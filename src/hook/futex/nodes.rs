@@ -1,9 +1,9 @@
-//! The nodes of the table: who waits, in queues by address, without a heap.
+//! Wait nodes of the futex table: waiters in queues by address, without a heap.
 //!
 //! The allocator may be what is waited for, so nothing here allocates: nodes
 //! lie in address space that is reserved once, like slots (I2). All-zero memory
-//! is a free node. A node is a waiter's while it is queued; whoever takes it off
-//! gives it back, so who was woken needs no lock.
+//! is a free node. A node is a waiter's while it is queued; taking it off frees
+//! it, so a waiter that was woken needs no lock.
 //!
 //! ```text
 //!   bucket.chain ─► head of address a ─► head of address b      (chain, back)
@@ -12,8 +12,8 @@
 //!                      second               second …            (next, prev)
 //! ```
 //!
-//! The first node of an address stands in the bucket's chain and knows the
-//! last one. Pure bookkeeping: locks and waking are in [`table`](super::table).
+//! The first node of an address stands in the bucket's chain and knows the last
+//! one. Pure bookkeeping: locks and waking are in [`table`](super::table).
 
 use std::cell::Cell;
 use std::io;
@@ -84,12 +84,12 @@ impl Nodes {
     fn node(&self, number: Number) -> &Node {
         debug_assert!(number != NONE && number < self.count);
         // SAFETY: in the reserve; any bytes that were written there are a
-        // `Node`'s, and zero is one; see the `Sync` above for who touches it.
+        // `Node`'s, and zero is one; see the `Sync` above for what may touch it.
         unsafe { &*self.memory.base().cast::<Node>().add(number as usize) }
     }
 
-    /// Whether nobody has taken the node off since it got this stamp. Asked by
-    /// its waiter, without the lock: "queued" may be late, "taken off" is
+    /// Whether the node was not taken off since it got this stamp. For its waiter,
+    /// without the lock: "queued" may be late, "taken off" is
     /// final, and all that came before the taking off is seen.
     #[inline]
     pub(super) fn is_queued(&self, number: Number, stamp: Stamp) -> bool {
@@ -112,20 +112,20 @@ impl Nodes {
 pub(super) struct Chain {
     /// The first node of the first address.
     first: u32,
-    /// Nodes that are nobody's; `next` leads on.
+    /// Free nodes; `next` leads on.
     free: u32,
-    /// Who was taken off last.
+    /// The waiter that was taken off last.
     last: u64,
-    /// How often that one came back at once: whoever let go of a lock has taken
-    /// it again before.
+    /// How often that one came back at once: the coroutine that let go of a lock
+    /// has taken it again before.
     in_vain: u32,
 }
 
-/// So often waiters are woken in vain before somebody lets them run.
-const PATIENCE: u32 = 64;
+/// So often waiters are woken in vain before their waker lets them run.
+const MAX_IN_VAIN: u32 = 64;
 
 impl Chain {
-    /// A node that is nobody's; `None` if there is no more.
+    /// A free node; `None` if there is no more.
     #[inline]
     fn make(&mut self, nodes: &Nodes) -> Option<Number> {
         if self.free == NONE {
@@ -202,8 +202,7 @@ impl Chain {
         }
     }
 
-    /// Takes a queued node off its queue: whom it stood for. It is nobody's
-    /// from here on.
+    /// Takes a queued node off its queue, and frees it: its waiter.
     #[inline]
     pub(super) fn remove(&mut self, nodes: &Nodes, number: Number) -> Addr {
         self.unlink(nodes, number);
@@ -219,11 +218,11 @@ impl Chain {
         Addr::from_bits(waiter)
     }
 
-    /// Whether waiters were woken in vain so often that whoever has taken one
-    /// off should let it run; starts to count anew.
+    /// Whether waiters were woken in vain so often that the waker should let the
+    /// next one run; starts to count anew.
     #[inline]
     pub(super) fn is_unfair(&mut self) -> bool {
-        let unfair = self.in_vain >= PATIENCE;
+        let unfair = self.in_vain >= MAX_IN_VAIN;
         if unfair {
             self.in_vain = 0;
         }
@@ -270,7 +269,7 @@ impl Chain {
         None
     }
 
-    /// Takes somebody off, whoever it is.
+    /// Takes any waiter off.
     pub(super) fn pop_any(&mut self, nodes: &Nodes) -> Option<Addr> {
         let first = (self.first != NONE).then_some(self.first)?;
         Some(self.remove(nodes, first))

@@ -1,45 +1,45 @@
-//! What is said when a wait stops more than it should. To standard error, past
+//! Reports of waits that block more than they should, to standard error. Past
 //! std: its lock may be what is waited for.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::own::Why;
+use super::may_park::BlockReason;
 use crate::sched::{Cx, describe_running};
 use crate::stack::report::SignalWriter;
 
-/// Once for each reason.
-static SAID: AtomicU8 = AtomicU8::new(0);
+/// One bit for each reason that was reported.
+static REPORTED: AtomicU8 = AtomicU8::new(0);
 
 fn first(bit: u8) -> bool {
-    SAID.fetch_or(1 << bit, Ordering::Relaxed) & 1 << bit == 0
+    REPORTED.fetch_or(1 << bit, Ordering::Relaxed) & 1 << bit == 0
 }
 
-/// Says, once for each reason, that a wait stops the thread.
-pub(super) fn stopped(why: Why, word: usize) {
-    // A coroutine that is alone stops nobody.
-    if Cx::running().is_some_and(Cx::is_alone) || !first(why as u8) {
+/// Reports, once for each reason, that a wait blocks the thread.
+pub(super) fn blocked(reason: BlockReason, word: usize) {
+    // A coroutine that is alone keeps no other from running.
+    if Cx::running().is_some_and(Cx::is_alone) || !first(reason as u8) {
         return;
     }
-    let (what, instead) = match why {
-        Why::Parker => (
+    let (what, instead) = match reason {
+        BlockReason::Parker => (
             "in `std::thread::park`, which all coroutines of a thread have in common (std's \
              channels, scoped threads and clients with a thread of their own use it)",
             "use crore::sync, crore::park or crore::scope",
         ),
-        Why::ThreadLocal => (
+        BlockReason::ThreadLocal => (
             "for a lock that queues threads by their thread-locals, as those of parking_lot do",
             "use locks of std or of crore::sync",
         ),
-        Why::Unwinding => (
+        BlockReason::Unwinding => (
             "for a lock, while it unwinds from a panic or a cancellation",
             "let destructors try without waiting",
         ),
-        Why::Section => (
+        BlockReason::NoPark => (
             "for a lock that the runtime's own code came to, in the global allocator for one",
             "build the allocator with spinning locks",
         ),
-        Why::Worker | Why::Unhooked => (
+        BlockReason::Worker | BlockReason::Unhooked => (
             "for a lock in code that is no coroutine's, such as a future that is polled",
             "hold no lock of std across a wait that a future may meet; use crore::sync",
         ),
@@ -58,7 +58,7 @@ pub(super) fn stopped(why: Why, word: usize) {
     });
 }
 
-/// Says that a coroutine which is to end waits for something that it can't be
+/// Reports that a coroutine which is to end waits for something that it can't be
 /// unwound out of.
 pub(super) fn uncancellable(cx: Cx, word: usize) {
     debug_assert!(cx.is_ending());

@@ -1,20 +1,20 @@
-//! The table of parked coroutines, by the address that each waits at.
+//! The futex table: parked coroutines, hashed by the address that each waits at.
 //!
 //! ```text
 //!   buckets[hash(address)]
 //!   ┌─────────────────────────────────────────┐
 //!   │ parked   coroutines that are queued     │  hints: written under the
 //!   │ blocked  threads that wait in the kernel│  lock or around the wait,
-//!   │ owed     wake-ups that a section holds  │  read by whoever wakes
+//!   │ deferred wake-ups of a no-park scope    │  read by wakers
 //!   │ lock { queues by address }              │
 //!   └─────────────────────────────────────────┘
 //! ```
 //!
-//! Lives here: who waits where, and the two promises that everything above
-//! rests on (README.md has the proof). *Queueing looks again*: whether to wait
-//! is decided under the bucket's lock, after the waiter has been counted.
-//! *Waking looks after changing*: whoever wakes has changed what the waiter
-//! looks at, then a fence, then reads the count. Does not live here: what is
+//! Lives here: which coroutine waits where, and the two promises that everything
+//! above rests on (README.md has the proof). *Queueing looks again*: whether to
+//! wait is decided under the bucket's lock, after the waiter has been counted.
+//! *Waking looks after changing*: a waker changes what the waiter looks at, then
+//! comes a fence, then it reads the count. Does not live here: what is
 //! looked at (a futex word, a lock of C), parking, and waking.
 //!
 //! Under a bucket's lock nothing waits and nothing allocates: the allocator's
@@ -41,8 +41,8 @@ struct Bucket {
     parked: AtomicU32,
     /// Threads that wait in the kernel at an address of this bucket.
     blocked: AtomicU32,
-    /// Somebody in a section wanted to wake: all are to be woken.
-    owed: AtomicBool,
+    /// A wake-up came in a no-park scope: all are to be woken when it ends.
+    deferred: AtomicBool,
     queues: Lock<Chain>,
 }
 
@@ -67,7 +67,7 @@ impl Drop for Blocked<'_> {
 /// How a place was when it was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Somebody had taken it off the queue.
+    /// A waker had taken it off the queue.
     Woken,
     Queued,
 }
@@ -76,7 +76,7 @@ pub(super) enum Left {
 pub(super) struct Batch<const ROOM: usize = 16> {
     waiters: [Addr; ROOM],
     len: usize,
-    /// Who takes off these had better let them run, see [`Chain::is_unfair`].
+    /// The waker had better let these run, see [`Chain::is_unfair`].
     unfair: bool,
 }
 
@@ -124,7 +124,7 @@ impl Table {
         let bucket = || Bucket {
             parked: AtomicU32::new(0),
             blocked: AtomicU32::new(0),
-            owed: AtomicBool::new(false),
+            deferred: AtomicBool::new(false),
             queues: Lock::new(Chain::default()),
         };
         Ok(Self {
@@ -142,7 +142,7 @@ impl Table {
     }
 
     /// Queues the caller behind all others, if `still` says that it has to
-    /// wait. That is asked under the lock, so it must neither wait nor wake.
+    /// wait. It is called under the lock, so it must neither wait nor wake.
     #[inline]
     pub(super) fn queue(
         &self,
@@ -154,7 +154,7 @@ impl Table {
         self.queue_at(false, address, (waiter, bits), still)
     }
 
-    /// As [`queue`](Self::queue), before all others: for who was woken in vain.
+    /// As [`queue`](Self::queue), before all others: for a waiter that was woken in vain.
     pub(super) fn queue_first(
         &self,
         address: usize,
@@ -191,7 +191,7 @@ impl Table {
     }
 
     /// Gives the place up if it was woken, or in any case if `regardless`;
-    /// `None`: it is still queued. Who was woken takes no lock.
+    /// `None`: it is still queued. A waiter that was woken takes no lock.
     #[inline]
     pub(super) fn leave(&self, place: Place, regardless: bool) -> Option<Left> {
         if !self.is_queued(place) {
@@ -218,11 +218,11 @@ impl Table {
         self.nodes.is_queued(place.node, place.stamp)
     }
 
-    /// Whether anybody may be waiting at this address, asked by who has changed
-    /// what they look at: `false` means that nobody who saw the state before
-    /// the change will be queued. For `true` no fence is needed: who goes on to
-    /// [`take`](Self::take) finds them queued, or they get the lock later and
-    /// see the change.
+    /// Whether a coroutine may be waiting at this address. For a waker, after it
+    /// changed what waiters look at: `false` means that none which saw the state
+    /// before the change will be queued. For `true` no fence is needed:
+    /// [`take`](Self::take) finds it queued, or it gets the lock later and sees
+    /// the change.
     #[inline(always)]
     pub(super) fn may_wait(&self, address: usize) -> bool {
         self.counted(address) > 0 || {
@@ -271,45 +271,46 @@ impl Table {
     pub(super) fn block(&self, address: usize) -> Blocked<'_> {
         let blocked = &self.bucket(address).blocked;
         blocked.fetch_add(1, Ordering::Relaxed);
-        // Before the kernel looks at the word. Partner: the fence of whoever
-        // has changed the word, in `may_wait`, `take` or `owe`.
+        // Before the kernel looks at the word. Partner: the fence after the word
+        // was changed, in `may_wait`, `take` or `defer`.
         fence(Ordering::SeqCst);
         Blocked(blocked)
     }
 
-    /// Whether a thread may be waiting in the kernel at this address. Asked
-    /// after a change and [`take`](Self::take) or [`owe`](Self::owe).
+    /// Whether a thread may be waiting in the kernel at this address. For after a
+    /// change and [`take`](Self::take) or [`defer`](Self::defer).
     #[inline(always)]
     pub(super) fn has_blocked(&self, address: usize) -> bool {
         self.bucket(address).blocked.load(Ordering::Relaxed) != 0
     }
 
-    /// Leaves a wake-up to [`pay`](Self::pay): the caller may not take locks.
-    pub(super) fn owe(&self, address: usize) {
-        self.bucket(address).owed.store(true, Ordering::Release);
+    /// Leaves a wake-up to [`flush`](Self::flush): the caller may not take locks.
+    pub(super) fn defer(&self, address: usize) {
+        self.bucket(address).deferred.store(true, Ordering::Release);
         // As `may_wait` may have had none; see `has_blocked`.
         fence(Ordering::SeqCst);
     }
 
-    /// Takes off everybody in buckets of which somebody is owed a wake-up, and
-    /// hands them to `wake`. One wake-up too many is allowed at any time, one
-    /// too few never.
-    pub(super) fn pay(&self, mut wake: impl FnMut(&Batch)) {
+    /// Takes all waiters off buckets with a deferred wake-up, and hands them to
+    /// `wake`. One wake-up too many is allowed at any time, one too few never.
+    pub(super) fn flush(&self, mut wake: impl FnMut(&Batch)) {
         for bucket in &self.buckets {
             // The plain load spares a thousand lines from being written to.
-            if bucket.owed.load(Ordering::Relaxed) && bucket.owed.swap(false, Ordering::Acquire) {
-                self.pay_all(bucket, &mut wake);
+            if bucket.deferred.load(Ordering::Relaxed)
+                && bucket.deferred.swap(false, Ordering::Acquire)
+            {
+                self.flush_bucket(bucket, &mut wake);
             }
         }
     }
 
-    fn pay_all(&self, bucket: &Bucket, wake: &mut impl FnMut(&Batch)) {
-        // Not those who come back while others are woken.
+    fn flush_bucket(&self, bucket: &Bucket, wake: &mut impl FnMut(&Batch)) {
+        // Not those that come back while others are woken.
         let mut left = None;
         loop {
             let mut batch: Batch = Batch::new();
             let mut queues = bucket.queues.lock();
-            // Under the lock: who is not counted there sees the change.
+            // Under the lock: a waiter that is not counted yet sees the change.
             let mut more = left.unwrap_or_else(|| bucket.parked.load(Ordering::Relaxed) as usize);
             batch.fill(|| {
                 more = more.checked_sub(1)?;
@@ -329,12 +330,12 @@ impl Table {
 
 // All under the bucket's lock.
 impl Bucket {
-    /// Counts one in who has to wait, which `still` says.
+    /// Counts a waiter in, if `still` says that it has to wait.
     fn count_in(&self, still: impl FnOnce() -> bool) -> bool {
         let counted = self.parked.load(Ordering::Relaxed);
         self.parked.store(counted + 1, Ordering::Relaxed);
-        // Between counting and looking. Partner: the fence of whoever has
-        // changed what is looked at, before `may_wait`.
+        // Between counting and looking. Partner: the fence after what is looked
+        // at was changed, in `may_wait`.
         fence(Ordering::SeqCst);
         let waits = still();
         if !waits {
@@ -395,16 +396,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_wakes_the_whole_bucket() {
+    fn a_deferred_wake_up_wakes_the_whole_bucket() {
         let table = table();
         let places: Vec<_> = (1..=40)
             .map(|n| queue(&table, 8 * (n % 3 + 1), 1))
             .collect();
         let mut woken = 0;
-        table.pay(|batch| woken += batch.waiters().len());
+        table.flush(|batch| woken += batch.waiters().len());
         assert_eq!(woken, 0);
-        table.owe(8);
-        table.pay(|batch| woken += batch.waiters().len());
+        table.defer(8);
+        table.flush(|batch| woken += batch.waiters().len());
         assert_eq!(woken, 40);
         for place in places {
             assert_eq!(table.leave(place, false), Some(Left::Woken));

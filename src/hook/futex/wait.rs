@@ -1,15 +1,15 @@
-//! How a coroutine waits at a futex word, and how a thread does.
+//! The futex wait, of a coroutine in the table and of a thread in the kernel.
 //!
 //! std takes no error from a wait but the end of its time: a cancelled
 //! coroutine would be sent back here at once, for ever. So a wait in the table
-//! goes on until somebody wakes it or its own time is over, whatever becomes
-//! of the coroutine; a report says so if that takes long.
+//! goes on until a wake-up comes or its own time is over, whatever becomes of
+//! the coroutine; a report says so if that takes long.
 
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::own::{self, Why};
+use super::may_park::{self, BlockReason};
 use super::table::{Left, Table};
 use super::{AGAIN, Call, WAIT_BITSET, long, report, table, time_at};
 use crate::hook::wait::clock::{after, duration, now};
@@ -18,40 +18,40 @@ use crate::sys::syscall::{Answer, Errno, answer_c, errno};
 
 /// How long a coroutine waits at a word that other processes may know. They
 /// can't reach the table, so it returns as if woken, and its caller looks.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const RECHECK: Duration = Duration::from_millis(10);
 
 /// How long the thread waits in place of a coroutine that polls a future.
-const MOMENT: Duration = Duration::from_millis(1);
+const BLOCK_IN_POLL: Duration = Duration::from_millis(1);
 
-/// How long a wait may take before somebody is told that nothing can end it.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a wait that nothing can end goes on before a report says so.
+const WARN_AFTER: Duration = Duration::from_secs(1);
 
-/// Says so, once, if a coroutine that is to end goes on waiting for long.
-pub(super) struct Patience {
-    /// When it is over.
-    over: Option<Instant>,
-    said: bool,
+/// Reports, once, a coroutine that is to end and goes on waiting for long.
+pub(super) struct SlowWait {
+    /// When to report it.
+    warn_at: Option<Instant>,
+    reported: bool,
 }
 
-impl Patience {
+impl SlowWait {
     pub(super) fn new() -> Self {
         Self {
-            over: None,
-            said: false,
+            warn_at: None,
+            reported: false,
         }
     }
 
     /// When to check next.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.over.filter(|_| !self.said)
+        self.warn_at.filter(|_| !self.reported)
     }
 
     /// After each wake-up.
     pub(super) fn check(&mut self, cx: Cx, address: usize) {
-        match self.over {
-            None if cx.is_ending() => self.over = Some(after(PATIENCE)),
-            Some(over) if !self.said && Instant::now() >= over => {
-                self.said = true;
+        match self.warn_at {
+            None if cx.is_ending() => self.warn_at = Some(after(WARN_AFTER)),
+            Some(warn_at) if !self.reported && Instant::now() >= warn_at => {
+                self.reported = true;
                 report::uncancellable(cx, address);
             }
             _ => {}
@@ -69,20 +69,20 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
     unsafe {
         // What the kernel refuses, it is to refuse.
         let well_formed = call.word != 0 && call.word % 4 == 0 && call.bits() != 0;
-        match own::way(call.word, call.value).filter(|_| well_formed) {
-            None => blocked(call),
-            Some(Err(why)) => stopped(call, why),
+        match may_park::decide(call.word, call.value).filter(|_| well_formed) {
+            None => block(call),
+            Some(Err(reason)) => block_worker(call, reason),
             Some(Ok(cx)) => match (limit(call), table()) {
                 (Ok(limit), Some(table)) => {
                     let saved = errno();
                     let deadline = limit.map(after);
-                    let answer = match briefly(cx, call, limit) {
+                    let answer = match block_in_poll(cx, call, limit) {
                         Err(libc::ETIMEDOUT) => park(cx, table, call, deadline),
                         answer => answer,
                     };
                     answer_c(answer, saved) as c_long
                 }
-                _ => blocked(call),
+                _ => block(call),
             },
         }
     }
@@ -94,11 +94,11 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
 /// # Safety
 ///
 /// - As for the system call.
-unsafe fn briefly(cx: Cx, call: Call, limit: Option<Duration>) -> Answer {
-    if !cx.is_polling() || limit.is_some_and(|limit| limit < MOMENT) {
+unsafe fn block_in_poll(cx: Cx, call: Call, limit: Option<Duration>) -> Answer {
+    if !cx.is_polling() || limit.is_some_and(|limit| limit < BLOCK_IN_POLL) {
         return Err(libc::ETIMEDOUT);
     }
-    let until = now(libc::CLOCK_MONOTONIC) + MOMENT;
+    let until = now(libc::CLOCK_MONOTONIC) + BLOCK_IN_POLL;
     // SAFETY: the caller's promise.
     unsafe { until_monotonic(call, Some(until)) }
 }
@@ -142,28 +142,28 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
     // SAFETY: a readable, aligned word, which others change atomically.
     let still = || unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Relaxed) == call.value;
     let Some(place) = table.queue(call.word, call.bits(), cx.addr(), still) else {
-        // Whoever comes back at once lets others run now and then.
+        // A caller that comes back at once lets others run now and then.
         cx.spend();
         return Err(AGAIN);
     };
-    let look_again = call.is_shared().then(|| after(LOOK_AGAIN));
-    let first = earlier(deadline, look_again);
-    let mut patience = Patience::new();
+    let recheck = call.is_shared().then(|| after(RECHECK));
+    let first = earlier(deadline, recheck);
+    let mut slow_wait = SlowWait::new();
     loop {
-        cx.park_regardless_until(earlier(first, patience.next()));
+        cx.park_regardless_until(earlier(first, slow_wait.next()));
         if table.leave(place, false).is_some() {
             return Ok(0);
         }
         // A time is over, or the coroutine is to end.
         let now = Instant::now();
         let over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if over(deadline) || over(look_again) {
+        if over(deadline) || over(recheck) {
             return match table.leave(place, true) {
                 Some(Left::Queued) if over(deadline) => Err(libc::ETIMEDOUT),
                 _ => Ok(0),
             };
         }
-        patience.check(cx, call.word);
+        slow_wait.check(cx, call.word);
     }
 }
 
@@ -180,48 +180,49 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 /// # Safety
 ///
 /// - As for the system call.
-unsafe fn blocked(call: Call) -> c_long {
+unsafe fn block(call: Call) -> c_long {
     let _blocked = table().map(|table| table.block(call.word));
     // SAFETY: the caller's promise.
     long(unsafe { call.in_kernel() })
 }
 
-/// As [`blocked`], where a coroutine or a worker stops its thread.
+/// As [`block`], where a coroutine or a worker blocks its thread: reports it, for
+/// some reasons only if it takes long.
 ///
 /// # Safety
 ///
 /// - As for the system call.
 #[cold]
-unsafe fn stopped(call: Call, why: Why) -> c_long {
+unsafe fn block_worker(call: Call, reason: BlockReason) -> c_long {
     // SAFETY: the caller's promise.
     unsafe {
-        if why.is_for_sure() {
-            report::stopped(why, call.word);
-        } else if !why.is_wanted() {
+        if reason.is_certain() {
+            report::blocked(reason, call.word);
+        } else if !reason.is_intended() {
             let limit = match limit(call) {
                 Ok(limit) => limit,
-                Err(_) => return blocked(call),
+                Err(_) => return block(call),
             };
-            if limit.is_none_or(|limit| limit > PATIENCE) {
-                let answer = patiently(call);
+            if limit.is_none_or(|limit| limit > WARN_AFTER) {
+                let answer = until_warning(call);
                 if answer != Err(libc::ETIMEDOUT) {
                     return long(answer);
                 }
-                report::stopped(why, call.word);
-                return for_the_rest(call, limit.map(|limit| limit - PATIENCE));
+                report::blocked(reason, call.word);
+                return for_the_rest(call, limit.map(|limit| limit - WARN_AFTER));
             }
         }
-        blocked(call)
+        block(call)
     }
 }
 
-/// Waits for [`PATIENCE`] and no longer.
+/// Waits for [`WARN_AFTER`] and no longer.
 ///
 /// # Safety
 ///
 /// - As for the system call.
-unsafe fn patiently(call: Call) -> Answer {
-    let until = now(libc::CLOCK_MONOTONIC) + PATIENCE;
+unsafe fn until_warning(call: Call) -> Answer {
+    let until = now(libc::CLOCK_MONOTONIC) + WARN_AFTER;
     // SAFETY: the caller's promise.
     unsafe { until_monotonic(call, Some(until)) }
 }

@@ -1,16 +1,16 @@
 //! `pthread_barrier_…`.
 //!
-//! A barrier can't be tried, and whoever comes through may destroy it at once,
-//! while others have yet to leave: of the same thread, for two. So one that is
-//! not shared between processes is ours altogether. It waits by futex as
-//! everybody else does, which parks coroutines and blocks threads.
+//! A barrier can't be tried, and a waiter that comes through may destroy it at
+//! once, while others have yet to leave: of the same thread, for two. So one
+//! that is not shared between processes is ours altogether. It waits by futex,
+//! which parks coroutines and blocks threads.
 //!
 //! ```text
-//!   state = (round, who has come in this round)   one word: nobody who comes
-//!                                                 late is counted in a round
-//!                                                 that he has not seen
-//!   bell  = round, to wait at                     rung after the state changed
-//!   users = who is inside, and whether somebody waits to destroy it
+//!   state = (round, how many have come in it)   one word: a late one is never
+//!                                               counted in a round that it has
+//!                                               not seen
+//!   bell  = round, to wait at                   rung after the state changed
+//!   users = how many are inside, and whether a `destroy` waits for them
 //! ```
 //!
 //! Those shared between processes stay glibc's, and block the thread: another
@@ -27,7 +27,7 @@ use crate::sys::syscall::{errno, set_errno};
 
 /// A barrier of ours, in the place of glibc's.
 #[repr(C)]
-struct Barrier {
+struct PthreadBarrier {
     /// The round in the upper half, how many have come in the lower.
     state: AtomicU64,
     bell: AtomicU32,
@@ -40,15 +40,15 @@ struct Barrier {
 
 const OURS: u64 = 0x63_72_6f_72_65_62_61_72;
 
-/// In `users`: somebody waits for all to leave.
+/// In `users`: a `destroy` waits for all to leave.
 const ENDING: u32 = 1 << 31;
 
 const _: () = assert!(
-    size_of::<Barrier>() <= size_of::<pthread_barrier_t>()
-        && align_of::<Barrier>() <= align_of::<pthread_barrier_t>()
+    size_of::<PthreadBarrier>() <= size_of::<pthread_barrier_t>()
+        && align_of::<PthreadBarrier>() <= align_of::<pthread_barrier_t>()
 );
 
-impl Barrier {
+impl PthreadBarrier {
     /// Whether this one has come last.
     fn wait(&self) -> bool {
         self.users.fetch_add(1, Ordering::Relaxed);
@@ -106,11 +106,11 @@ impl Barrier {
 /// # Safety
 ///
 /// - A barrier, which glibc or we have made.
-unsafe fn ours<'a>(barrier: *mut pthread_barrier_t) -> Option<&'a Barrier> {
+unsafe fn ours<'a>(barrier: *mut pthread_barrier_t) -> Option<&'a PthreadBarrier> {
     // SAFETY: large enough, and all of it was written when it was made.
     unsafe {
-        let mark = &raw const (*barrier.cast::<Barrier>()).mark;
-        (mark.read() == OURS).then(|| &*barrier.cast::<Barrier>())
+        let mark = &raw const (*barrier.cast::<PthreadBarrier>()).mark;
+        (mark.read() == OURS).then(|| &*barrier.cast::<PthreadBarrier>())
     }
 }
 
@@ -133,7 +133,7 @@ hook!(
                 libc::pthread_barrierattr_getpshared(attributes, &raw mut shared);
             }
             if shared == libc::PTHREAD_PROCESS_PRIVATE {
-                barrier.cast::<Barrier>().write(Barrier {
+                barrier.cast::<PthreadBarrier>().write(PthreadBarrier {
                     state: AtomicU64::new(0),
                     bell: AtomicU32::new(0),
                     users: AtomicU32::new(0),
@@ -142,7 +142,7 @@ hook!(
                     mark: OURS,
                 });
             } else {
-                (&raw mut (*barrier.cast::<Barrier>()).mark).write(0);
+                (&raw mut (*barrier.cast::<PthreadBarrier>()).mark).write(0);
             }
             0
         }

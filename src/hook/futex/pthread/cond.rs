@@ -1,8 +1,7 @@
 //! `pthread_cond_…`.
 //!
 //! A coroutine queues at the condition variable before it lets go of the
-//! mutex, so whoever changes the condition under the mutex afterwards finds
-//! it. Threads wait in glibc as ever. A signal wakes one coroutine *and* does
+//! mutex, so a signal after a later change of the condition finds it. Threads wait in glibc as ever. A signal wakes one coroutine *and* does
 //! what glibc does: one waiter too many may wake, as POSIX allows; none of
 //! either kind is ever passed over for the other.
 
@@ -13,9 +12,9 @@ use std::time::Instant;
 
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 
-use super::{ALL_BITS, Here, inside, inside_until, wake};
+use super::{ALL_BITS, Here, parkable, parkable_until, wake};
 use crate::hook::futex::table::Left;
-use crate::hook::futex::wait::Patience;
+use crate::hook::futex::wait::SlowWait;
 use crate::hook::libc::hook;
 use crate::sys::syscall::{errno, set_errno};
 
@@ -45,7 +44,7 @@ unsafe fn wait(
         }
         return unlocked;
     }
-    let mut patience = Patience::new();
+    let mut slow_wait = SlowWait::new();
     let left = loop {
         if let Some(left) = table.leave(place, false) {
             break left;
@@ -53,9 +52,9 @@ unsafe fn wait(
         if deadline.is_some_and(|at| Instant::now() >= at) {
             break table.leave(place, true).unwrap_or(Left::Queued);
         }
-        let next = deadline.into_iter().chain(patience.next()).min();
+        let next = deadline.into_iter().chain(slow_wait.next()).min();
         cx.park_regardless_until(next);
-        patience.check(cx, address);
+        slow_wait.check(cx, address);
     };
     // SAFETY: the caller's mutex.
     let locked = unsafe { libc::pthread_mutex_lock(mutex) };
@@ -69,7 +68,7 @@ unsafe fn wait(
 
 hook!(
     next,
-    Some(here) = inside(),
+    Some(here) = parkable(),
     unsafe extern "C" fn pthread_cond_wait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,
@@ -82,7 +81,7 @@ hook!(
 hook!(
     next,
     // SAFETY: the caller's condition variable, and time.
-    Some((here, deadline)) = (unsafe { inside_until(|| clock_of(cond), time) }),
+    Some((here, deadline)) = (unsafe { parkable_until(|| clock_of(cond), time) }),
     unsafe extern "C" fn pthread_cond_timedwait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,
@@ -96,7 +95,7 @@ hook!(
 hook!(
     next,
     // SAFETY: the caller's time.
-    Some((here, deadline)) = (unsafe { inside_until(|| Some(clock), time) }),
+    Some((here, deadline)) = (unsafe { parkable_until(|| Some(clock), time) }),
     unsafe extern "C" fn pthread_cond_clockwait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,

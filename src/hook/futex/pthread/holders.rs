@@ -1,7 +1,8 @@
-//! Which coroutine holds a mutex that knows only its thread.
+//! Owners of recursive mutexes: which coroutine holds one that knows only its
+//! thread.
 //!
 //! Looked at with the table locked, so the lock here is one that spins, and
-//! the look does not allocate. Entries go when the mutex is let go of.
+//! the look does not allocate. Entries go when the mutex is released.
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -18,7 +19,7 @@ type Map = Lock<BTreeMap<usize, Holder>>;
 /// Not in a static itself: under loom a lock can't be.
 static HOLDERS: OnceLock<Map> = OnceLock::new();
 
-/// A worker begins: nobody makes the map inside of a hook.
+/// A worker begins: the map must not be made inside of a hook.
 pub(super) fn begin() {
     HOLDERS.get_or_init(|| Lock::new(BTreeMap::new()));
 }

@@ -5,16 +5,16 @@
 //! the functions themselves are ours. A plain thread's calls go on to glibc,
 //! and those that let go of something look at one count afterwards. A
 //! coroutine tries without waiting; if that fails it queues in the table at
-//! the lock's address, tries once more, and parks. Whoever lets go wakes one.
+//! the lock's address, tries once more, and parks. Each release wakes one.
 //!
-//! Some let go unseen: a plain thread inside glibc's `pthread_cond_wait`,
-//! another process. So who is queued also tries on its own, less and less
-//! often, every [`LONGEST`] at last.
+//! Some releases are not seen: of a plain thread inside glibc's
+//! `pthread_cond_wait`, of another process. So a queued coroutine also tries on
+//! its own, less and less often, every [`LONGEST`] at last.
 //!
 //! No cancellation ends these waits: callers take errors for bugs of theirs.
 //!
-//! Not hooked: locks of `FILE`s, which glibc takes inside of itself, and
-//! spin locks, which wait for nobody who does not run.
+//! Not hooked: locks of `FILE`s, which glibc takes inside of itself, and spin
+//! locks, whose holders run.
 
 pub(crate) mod barrier;
 pub(crate) mod c11;
@@ -31,8 +31,8 @@ use std::time::{Duration, Instant};
 use libc::{clockid_t, timespec};
 
 use super::table::{Left, Place, Table};
-use super::wait::Patience;
-use super::{ALL_BITS, Woken, give_way, may_suspend, own, table, wake_at};
+use super::wait::SlowWait;
+use super::{ALL_BITS, Woken, give_way, may_park, table, wake_at};
 use crate::hook::wait::clock::{after, moment};
 use crate::sched::Cx;
 use crate::sys::syscall::{errno, set_errno};
@@ -50,8 +50,8 @@ const LONGEST: Duration = Duration::from_millis(10);
 /// The coroutine that may wait, and where.
 type Here = (Cx, &'static Table);
 
-fn inside() -> Option<Here> {
-    Some((may_suspend()?, table()?))
+fn parkable() -> Option<Here> {
+    Some((may_park::coroutine()?, table()?))
 }
 
 /// The same with the deadline that the caller's time means, if it is valid and
@@ -60,20 +60,20 @@ fn inside() -> Option<Here> {
 /// # Safety
 ///
 /// - A valid or null pointer.
-unsafe fn inside_until(
+unsafe fn parkable_until(
     clock: impl FnOnce() -> Option<clockid_t>,
     time: *const timespec,
 ) -> Option<(Here, Instant)> {
-    let here = inside()?;
+    let here = parkable()?;
     // SAFETY: the caller's promise.
     Some((here, unsafe { moment(clock()?, time) }?))
 }
 
-/// Something was let go of. Partner: the fence in the table between counting the
+/// A lock was released. Partner: the fence in the table between counting the
 /// waiter and its look. (Not from the shim: any program code comes here, under
 /// loom also such as is in no model.)
 ///
-/// On x86_64 letting go is a locked instruction, and so is the fence; where it
+/// On x86_64 a release is a locked instruction, and so is the fence; where it
 /// is a plain store, the process has one thread, and program order will do.
 #[inline(always)]
 fn after_release() {
@@ -90,7 +90,7 @@ macro_rules! locks {
     ($object:ty, $wait:ident($($more:expr)?): $lock:ident $timed:ident $clocked:ident) => {
         $crate::hook::libc::hook!(
             next,
-            Some(here) = inside(),
+            Some(here) = parkable(),
             unsafe extern "C" fn $lock(lock: *mut $object) -> c_int {
                 // SAFETY: the caller's lock.
                 unsafe { $wait(here, lock, $($more,)? None) }
@@ -100,7 +100,7 @@ macro_rules! locks {
         $crate::hook::libc::hook!(
             next,
             // SAFETY: the caller's time.
-            Some((here, deadline)) = (unsafe { inside_until(|| Some(libc::CLOCK_REALTIME), time) }),
+            Some((here, deadline)) = (unsafe { parkable_until(|| Some(libc::CLOCK_REALTIME), time) }),
             unsafe extern "C" fn $timed(lock: *mut $object, time: *const timespec) -> c_int {
                 // SAFETY: the caller's lock.
                 unsafe { $wait(here, lock, $($more,)? Some(deadline)) }
@@ -110,7 +110,7 @@ macro_rules! locks {
         $crate::hook::libc::hook!(
             next,
             // SAFETY: the caller's time.
-            Some((here, deadline)) = (unsafe { inside_until(|| Some(clock), time) }),
+            Some((here, deadline)) = (unsafe { parkable_until(|| Some(clock), time) }),
             unsafe extern "C" fn $clocked(
                 lock: *mut $object,
                 clock: clockid_t,
@@ -144,8 +144,8 @@ fn wake_slowly(table: &Table, address: usize, most: usize) -> Woken {
 
 /// Waits until `attempt` says something else than `EBUSY`, or `ETIMEDOUT`.
 ///
-/// `look` is asked with the table locked, where nobody allocates or waits:
-/// `None`, it is taken, or an answer.
+/// `look` is called with the table locked, so it neither allocates nor waits:
+/// `None`, the lock is taken, or an answer.
 #[inline(never)]
 fn acquire(
     (cx, table): Here,
@@ -161,7 +161,7 @@ fn acquire(
         address,
         place: None,
         pause: SHORTEST,
-        patience: Patience::new(),
+        slow_wait: SlowWait::new(),
     };
     let answer = loop {
         if let Some(answer) = wait.queue(look) {
@@ -180,7 +180,7 @@ fn acquire(
             break libc::ETIMEDOUT;
         }
     };
-    // Woken, and gone without it: that was meant for somebody.
+    // Woken, and gone without the lock: the wake-up was meant for one that waits.
     if wait.leave() == Some(Left::Woken) && answer != 0 {
         wake(address, 1);
     }
@@ -188,7 +188,7 @@ fn acquire(
     answer
 }
 
-/// Waits for what was found to be taken, where looking is trying.
+/// Waits for a lock that was found to be taken, where looking is trying.
 fn contend(
     here: Here,
     address: usize,
@@ -205,7 +205,7 @@ struct Wait<'a> {
     address: usize,
     place: Option<Place>,
     pause: Duration,
-    patience: Patience,
+    slow_wait: SlowWait,
 }
 
 impl Wait<'_> {
@@ -219,7 +219,7 @@ impl Wait<'_> {
         let (table, address, waiter) = (self.table, self.address, self.cx.addr());
         let again = match self.place {
             Some(place) if table.is_queued(place) => return None,
-            // Woken, but somebody else was faster.
+            // Woken, but another took it first.
             Some(_) => table.queue_first(address, ALL_BITS, waiter, still),
             None => table.queue(address, ALL_BITS, waiter, still),
         };
@@ -234,7 +234,7 @@ impl Wait<'_> {
         self.pause = (self.pause * 2).min(LONGEST);
         let until = deadline.map_or(until, |deadline| deadline.min(until));
         self.cx.park_regardless_until(Some(until));
-        self.patience.check(self.cx, self.address);
+        self.slow_wait.check(self.cx, self.address);
     }
 
     fn leave(&mut self) -> Option<Left> {

@@ -1,25 +1,25 @@
 //! `pthread_mutex_…`.
 //!
 //! A coroutine parks for a mutex that a *suspended* coroutine holds: blocking
-//! would stop a thread for as long as somebody else waits, and for ever if that
-//! one is of this thread. A holder that runs goes on by itself, so that wait
+//! would stop a thread for as long as the holder waits, and for ever if the
+//! holder is of this thread. A holder that runs goes on by itself, so that wait
 //! blocks the thread, in slices, lest it suspends meanwhile. This is what
 //! allocators need: jemalloc's locks are mutexes, taken with its thread's cache
-//! half changed. Nobody is suspended while it holds one of them (an allocator
-//! waits for nothing else, and for these by this very rule it blocks), so
-//! nobody ever parks in the middle of the allocator.
+//! half changed. No coroutine is suspended while it holds one of them (an
+//! allocator waits for nothing else, and for these by this very rule it blocks),
+//! so none ever parks in the middle of the allocator.
 //!
-//! Who holds a mutex glibc notes by thread. The coroutines of a thread that
-//! have its thread-locals in common are that thread; of those of *another*
-//! thread it is not known whether they run. Recursive and error-checking
-//! mutexes would let them all in, so there is a list of which of them it is.
+//! glibc notes a mutex's holder by thread. The coroutines of a thread that have
+//! its thread-locals in common are that thread; of those of *another* thread it
+//! is not known whether they run. Recursive and error-checking mutexes would let
+//! them all in, so `holders` lists which of them it is.
 
 use std::ffi::c_int;
 use std::time::{Duration, Instant};
 
 use libc::{clockid_t, pthread_mutex_t, timespec};
 
-use super::{Here, acquire, give_way, holders, inside, inside_until, locks, own, wake};
+use super::{Here, acquire, give_way, holders, locks, may_park, parkable, parkable_until, wake};
 use crate::hook::libc::hook;
 use crate::hook::wait::clock::now;
 use crate::sched::{self, Cx};
@@ -58,8 +58,8 @@ unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
     kind == RECURSIVE || kind == ERROR_CHECKING
 }
 
-/// Whether whoever holds the mutex is suspended; asked when it was just found
-/// to be held.
+/// Whether the holder of the mutex is suspended; for right after it was found to
+/// be held.
 ///
 /// # Safety
 ///
@@ -67,11 +67,11 @@ unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
 unsafe fn is_held_by_suspended(mutex: *mut pthread_mutex_t, cx: Cx) -> bool {
     // SAFETY: the caller's promise.
     let owner = unsafe { part!(mutex, owner) };
-    // As the caller runs on this thread, nobody else does.
-    owner == own::thread(cx) || sched::is_suspended(owner as u32)
+    // As the caller runs on this thread, no other coroutine does.
+    owner == may_park::thread_id(cx) || sched::is_suspended(owner as u32)
 }
 
-/// It is held by somebody who runs.
+/// The holder runs.
 const RUNS: c_int = -2;
 
 /// How long a thread blocks before it looks again whether the holder runs.
@@ -84,7 +84,7 @@ const LONGEST: Duration = Duration::from_millis(64);
 unsafe fn lock(here: Here, mutex: *mut pthread_mutex_t, deadline: Option<Instant>) -> c_int {
     // SAFETY: the caller's mutex.
     unsafe {
-        if knows_its_holder(mutex) && !own::has_own_thread_locals(here.0) {
+        if knows_its_holder(mutex) && !may_park::has_own_thread_locals(here.0) {
             return lock_for_one_of_many(here, mutex, deadline);
         }
         let attempt = || pthread_mutex_trylock::next(mutex);
@@ -156,7 +156,7 @@ unsafe fn lock_for_one_of_many(
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
 ) -> c_int {
-    let (us, thread) = (here.0.addr(), own::thread(here.0));
+    let (us, thread) = (here.0.addr(), may_park::thread_id(here.0));
     let holder = || holders::get(mutex.addr()).filter(|&(_, on)| on == thread);
     if holder().is_some_and(|(holder, _)| holder == us) {
         // Once more, or an error, at once in any case.
@@ -188,12 +188,12 @@ hook!(
     unsafe extern "C" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
         // SAFETY: the caller's mutex.
         unsafe {
-            let here = inside()
-                .filter(|here| knows_its_holder(mutex) && !own::has_own_thread_locals(here.0));
+            let here = parkable()
+                .filter(|here| knows_its_holder(mutex) && !may_park::has_own_thread_locals(here.0));
             let Some((cx, _)) = here else {
                 return pthread_mutex_trylock::next(mutex);
             };
-            let (us, thread) = (cx.addr(), own::thread(cx));
+            let (us, thread) = (cx.addr(), may_park::thread_id(cx));
             match holders::get(mutex.addr()).filter(|&(_, on)| on == thread) {
                 Some((other, _)) if other != us => libc::EBUSY,
                 held => {
@@ -214,10 +214,10 @@ hook!(
         // SAFETY: the caller's mutex, which may be gone once it is unlocked: from
         // there on it is an address.
         unsafe {
-            let running = Cx::running().filter(|&cx| !own::has_own_thread_locals(cx));
+            let running = Cx::running().filter(|&cx| !may_park::has_own_thread_locals(cx));
             if let Some(cx) = running.filter(|_| knows_its_holder(mutex)) {
                 let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
-                if last && part!(mutex, owner) == own::thread(cx) {
+                if last && part!(mutex, owner) == may_park::thread_id(cx) {
                     holders::remove(mutex.addr());
                 }
             }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicI32, Ordering, fence};
 
 use libc::pthread_once_t;
 
-use super::{Here, acquire, inside, wake};
+use super::{Here, acquire, parkable, wake};
 use crate::hook::futex::futex_wake_all;
 use crate::hook::libc::hook;
 
@@ -63,7 +63,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Ends an init, and wakes whoever waits for that.
+/// Ends an init, and wakes all that wait for its end.
 fn settle(word: &AtomicI32, end: c_int) {
     word.store(end, Ordering::Release);
     futex_wake_all(word.as_ptr());
@@ -117,7 +117,7 @@ pub(super) unsafe fn run_once(control: *mut pthread_once_t, init: Init) -> c_int
     let running = RUNS_NOW.load(Ordering::Acquire);
     // SAFETY: the caller's promise.
     unsafe {
-        match inside() {
+        match parkable() {
             Some(here) if running != 0 => {
                 let word = AtomicI32::from_ptr(control);
                 if word.load(Ordering::Acquire) & DONE == 0 {

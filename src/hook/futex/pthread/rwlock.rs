@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 
-use super::{Here, contend, give_way, inside, inside_until, locks, wake};
+use super::{Here, contend, give_way, locks, parkable, parkable_until, wake};
 use crate::hook::libc::hook;
 
 /// Locks for reading or writing, as `attempt` does.

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use libc::{clockid_t, sem_t, timespec};
 
-use super::{Here, contend, inside, inside_until, locks, wake};
+use super::{Here, contend, locks, parkable, parkable_until, wake};
 use crate::hook::libc::hook;
 use crate::sys::syscall::{errno, set_errno};
 

@@ -257,7 +257,7 @@ fn no_memory() -> io::Error {
 mod numbers {
     use std::io;
 
-    use crate::util::section::SectionMutex;
+    use crate::util::no_park::NoParkMutex;
 
     /// The kernel's are smaller (`PID_MAX_LIMIT`), and a lock's word has room
     /// for 30 bits.
@@ -269,7 +269,7 @@ mod numbers {
         free: Vec<u32>,
     }
 
-    static NUMBERS: SectionMutex<Numbers> = SectionMutex::new(Numbers {
+    static NUMBERS: NoParkMutex<Numbers> = NoParkMutex::new(Numbers {
         used: 0,
         free: Vec::new(),
     });

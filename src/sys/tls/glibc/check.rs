@@ -14,15 +14,15 @@ use super::probe;
 use super::setxid;
 use super::template::{TcbWord, Template};
 use super::thread_pointer::{Offset, ThreadPointer, call_in};
-use crate::util::section::Section;
+use crate::util::no_park::NoPark;
 
 /// Whether there can be thread-locals of one's own here; if not, why.
 pub(crate) fn support() -> Result<(), &'static str> {
     glibc().map(|_| ())
 }
 
-/// The first call makes three threads, which end at once. It is a section, so
-/// no other coroutine can meet it half done on the same thread (I11).
+/// The first call makes three threads, which end at once. It is a no-park scope,
+/// so no other coroutine can meet it half done on the same thread (I11).
 pub(super) fn glibc() -> Result<&'static Glibc, &'static str> {
     static GLIBC: OnceLock<Result<&'static Glibc, Refusal>> = OnceLock::new();
     let found = GLIBC.get_or_init(|| find().map_err(explain));
@@ -37,7 +37,7 @@ fn explain(why: Refusal) -> Refusal {
 }
 
 fn find() -> Result<&'static Glibc, Refusal> {
-    let _section = Section::enter();
+    let _no_park = NoPark::enter();
     if cfg!(feature = "sanitizer") || cfg!(asan) {
         return Err("a sanitizer keeps track of threads in its own way".into());
     }

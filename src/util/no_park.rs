@@ -1,19 +1,19 @@
-//! Sections: stretches of our own code in which no coroutine may suspend.
+//! No-park scopes: stretches of our own code in which no coroutine may suspend.
 //!
 //! The hooks make a lock of std, or of C, a place where a coroutine may park.
 //! The runtime's own code is full of such places that it does not see: a
 //! global allocator may lock. If it parked while a worker's table is borrowed
 //! or an internal lock is held, the next coroutine would find the table
-//! borrowed, or spin on the lock for ever. So each such stretch is a section:
-//! a wait inside of one blocks the thread, which ends soon because nobody
-//! suspends while holding what an allocator holds.
+//! borrowed, or spin on the lock for ever. So each such stretch is a no-park
+//! scope: a wait inside of one blocks the thread. That ends soon, because no
+//! coroutine suspends while it holds what an allocator holds.
 //!
-//! A wake-up inside of a section can't be delivered either, since delivering
-//! borrows and locks the same things: it is *owed*, and paid when the thread's
-//! last section ends ([`pay_with`] says how).
+//! A wake-up inside of one can't be delivered either, since delivering borrows
+//! and locks the same things: it is *deferred*, and flushed when the thread's
+//! outermost scope ends ([`flush_with`] says how).
 //!
-//! Nobody enters a section by hand where a type can do it: [`SectionCell`] and
-//! [`SectionMutex`] here, the lock of the primitives in `shim.rs`.
+//! Where a type can enter a scope, no code does it by hand: [`NoParkCell`] and
+//! [`NoParkMutex`] here, the lock of the primitives in `shim.rs`.
 
 use std::cell::{BorrowError, Cell, Ref, RefCell, RefMut};
 use std::marker::PhantomData;
@@ -23,24 +23,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{mem, ptr};
 
 thread_local! {
-    /// How many sections this thread is in, and [`OWED`].
+    /// How many scopes this thread is in, and [`DEFERRED`].
     static STATE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Wake-ups are owed.
-const OWED: u32 = 1 << 31;
+/// There are deferred wake-ups.
+const DEFERRED: u32 = 1 << 31;
 
-/// What pays; null: nobody ever owes.
-static PAYER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// What flushes; null: nothing is ever deferred.
+static FLUSH: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-/// The thread is in a section while this lives.
+/// The thread is in a no-park scope while this lives.
 #[derive(Debug)]
-pub(crate) struct Section {
+pub(crate) struct NoPark {
     /// Left on the thread that entered it.
     _here: PhantomData<*mut ()>,
 }
 
-impl Section {
+impl NoPark {
     #[inline(always)]
     pub(crate) fn enter() -> Self {
         STATE.with(|state| state.set(state.get() + 1));
@@ -49,80 +49,80 @@ impl Section {
 
     /// Whether this thread is in one.
     #[inline(always)]
-    pub(crate) fn is_here() -> bool {
-        STATE.get() & !OWED != 0
+    pub(crate) fn is_active() -> bool {
+        STATE.get() & !DEFERRED != 0
     }
 }
 
-impl Drop for Section {
+impl Drop for NoPark {
     #[inline(always)]
     fn drop(&mut self) {
         let left = STATE.with(|state| {
             state.set(state.get() - 1);
             state.get()
         });
-        if left == OWED {
-            pay();
+        if left == DEFERRED {
+            flush();
         }
     }
 }
 
-/// Has [`pay_with`]'s function called when this thread's last section ends.
-pub(crate) fn owe() {
-    debug_assert!(Section::is_here(), "outside of sections wake-ups are made");
-    STATE.set(STATE.get() | OWED);
+/// Has [`flush_with`]'s function called when this thread's outermost scope ends.
+pub(crate) fn defer_wakes() {
+    debug_assert!(NoPark::is_active(), "outside of a scope wake-ups are made");
+    STATE.set(STATE.get() | DEFERRED);
 }
 
-/// Says how owed wake-ups are made; one function for the process.
-pub(crate) fn pay_with(payer: fn()) {
-    PAYER.store(payer as *mut (), Ordering::Release);
+/// Says how deferred wake-ups are made; one function for the process.
+pub(crate) fn flush_with(flush: fn()) {
+    FLUSH.store(flush as *mut (), Ordering::Release);
 }
 
 #[cold]
-fn pay() {
+fn flush() {
     STATE.set(0);
-    let payer = PAYER.load(Ordering::Acquire);
-    if !payer.is_null() {
-        // SAFETY: only `pay_with` stores here, and it stores this type.
-        unsafe { mem::transmute::<*mut (), fn()>(payer)() };
+    let flush = FLUSH.load(Ordering::Acquire);
+    if !flush.is_null() {
+        // SAFETY: only `flush_with` stores here, and it stores this type.
+        unsafe { mem::transmute::<*mut (), fn()>(flush)() };
     }
 }
 
-/// A `RefCell` whose borrows are sections.
+/// A `RefCell` whose borrows are no-park scopes.
 #[derive(Debug, Default)]
-pub(crate) struct SectionCell<T>(RefCell<T>);
+pub(crate) struct NoParkCell<T>(RefCell<T>);
 
-/// A borrow, or a guard, and its section. (Fields are dropped in this order.)
+/// A borrow, or a guard, and its scope. (Fields are dropped in this order.)
 #[derive(Debug)]
 pub(crate) struct Held<G> {
     guard: G,
-    _section: Section,
+    _no_park: NoPark,
 }
 
-impl<T> SectionCell<T> {
+impl<T> NoParkCell<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(RefCell::new(value))
     }
 
     #[inline(always)]
     pub(crate) fn borrow(&self) -> Held<Ref<'_, T>> {
-        let section = Section::enter();
+        let no_park = NoPark::enter();
         Held {
             guard: self.0.borrow(),
-            _section: section,
+            _no_park: no_park,
         }
     }
 
     #[inline(always)]
     pub(crate) fn borrow_mut(&self) -> Held<RefMut<'_, T>> {
-        let section = Section::enter();
+        let no_park = NoPark::enter();
         Held {
             guard: self.0.borrow_mut(),
-            _section: section,
+            _no_park: no_park,
         }
     }
 
-    /// A borrow that is no section: for what allocates nothing and calls
+    /// A borrow that is no scope: for what allocates nothing and calls
     /// nothing, so that no lock is met and no wake-up comes meanwhile.
     #[inline(always)]
     pub(crate) fn brief(&self) -> RefMut<'_, T> {
@@ -132,10 +132,10 @@ impl<T> SectionCell<T> {
     /// For signal handlers, which may have interrupted a borrow.
     #[inline(always)]
     pub(crate) fn try_borrow_mut(&self) -> Option<Held<RefMut<'_, T>>> {
-        let section = Section::enter();
+        let no_park = NoPark::enter();
         Some(Held {
             guard: self.0.try_borrow_mut().ok()?,
-            _section: section,
+            _no_park: no_park,
         })
     }
 
@@ -145,22 +145,22 @@ impl<T> SectionCell<T> {
     }
 }
 
-/// A lock of std for statics that are used inside of coroutines: who holds it
-/// is in a section. Poison is ignored: nothing panics half-way through a
-/// change of what these guard.
+/// A lock of std for statics that are used inside of coroutines: holding it is
+/// a no-park scope. Poison is ignored: nothing panics half-way through a change
+/// of what these guard.
 #[derive(Debug, Default)]
-pub(crate) struct SectionMutex<T>(Mutex<T>);
+pub(crate) struct NoParkMutex<T>(Mutex<T>);
 
-impl<T> SectionMutex<T> {
+impl<T> NoParkMutex<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> Held<MutexGuard<'_, T>> {
-        let section = Section::enter();
+        let no_park = NoPark::enter();
         Held {
             guard: self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            _section: section,
+            _no_park: no_park,
         }
     }
 }
@@ -186,28 +186,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn borrows_and_locks_are_sections() {
-        let (cell, mutex) = (SectionCell::new(1), SectionMutex::new(2));
-        assert!(!Section::is_here());
+    fn borrows_and_locks_are_no_park_scopes() {
+        let (cell, mutex) = (NoParkCell::new(1), NoParkMutex::new(2));
+        assert!(!NoPark::is_active());
         {
             let mut one = cell.borrow_mut();
-            assert!(Section::is_here());
+            assert!(NoPark::is_active());
             let two = mutex.lock();
             *one += *two;
         }
-        assert!(!Section::is_here());
+        assert!(!NoPark::is_active());
         assert_eq!(*cell.borrow(), 3);
-        assert!(!Section::is_here());
+        assert!(!NoPark::is_active());
     }
 
     #[test]
-    fn what_is_owed_is_paid_when_the_last_section_ends() {
-        let outer = Section::enter();
+    fn deferred_wake_ups_are_flushed_when_the_outermost_scope_ends() {
+        let outer = NoPark::enter();
         {
-            let _inner = Section::enter();
-            owe();
+            let _inner = NoPark::enter();
+            defer_wakes();
         }
-        assert_eq!(STATE.get(), OWED | 1);
+        assert_eq!(STATE.get(), DEFERRED | 1);
         drop(outer);
         assert_eq!(STATE.get(), 0);
     }

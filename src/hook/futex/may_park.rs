@@ -1,10 +1,11 @@
-//! Whether the coroutine may suspend in a wait, or has to stop its thread.
+//! May it park: whether a coroutine suspends in a futex wait, or blocks its
+//! thread.
 //!
 //! All coroutines of a thread have its thread-locals in common, and with them
 //! whatever queues *the thread*: parking_lot's `ThreadData`, the parker behind
-//! `std::thread::park`. Suspended in such a wait, the next coroutine would
-//! queue the same thread a second time, and memory be lost. So a word that is
-//! one per thread blocks the thread, and a report says so.
+//! `std::thread::park`. If one suspended in such a wait, the next coroutine
+//! would queue the same thread a second time, which breaks the queue's memory.
+//! So a word that is one per thread blocks the thread, and a report says so.
 //!
 //! Which words those are:
 //! - those in the thread's own TLS blocks, static and dynamic, as the dynamic
@@ -27,11 +28,11 @@ use super::{ALL_BITS, table};
 use crate::sched::{Cx, Worker};
 use crate::sys::syscall::sys;
 use crate::task::Addr;
-use crate::util::section::Section;
+use crate::util::no_park::NoPark;
 
-/// Why a wait stops the thread.
+/// Why a wait blocks the thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum BlockReason {
     /// The word is the parker of the thread.
     Parker,
     /// The word lies in the thread's own thread-locals.
@@ -39,44 +40,49 @@ pub(super) enum Why {
     /// The coroutine unwinds.
     Unwinding,
     /// Code of the runtime waits: an allocator's lock, for one.
-    Section,
+    NoPark,
     /// The worker itself waits, for a future that it polls for one.
     Worker,
     /// The coroutine is `unhooked`.
     Unhooked,
 }
 
-impl Why {
-    /// The thread stops although the coroutine only waits for others.
-    pub(super) fn is_for_sure(self) -> bool {
+impl BlockReason {
+    /// The thread is blocked however short the wait is.
+    pub(super) fn is_certain(self) -> bool {
         matches!(self, Self::Parker | Self::ThreadLocal)
     }
 
-    /// Nobody needs to be told.
-    pub(super) fn is_wanted(self) -> bool {
+    /// The program has asked for it: no report.
+    pub(super) fn is_intended(self) -> bool {
         self == Self::Unhooked
     }
 }
 
-/// How a wait at this word is to be done: by parking this coroutine, or by
-/// stopping the thread although it has others. `None`: a plain thread.
+/// The coroutine that parks in a wait at this word, or why the thread has to be
+/// blocked although it has coroutines. `None`: a plain thread.
 #[inline]
-pub(super) fn way(word: usize, value: u32) -> Option<Result<Cx, Why>> {
+pub(super) fn decide(word: usize, value: u32) -> Option<Result<Cx, BlockReason>> {
     let Some(cx) = Cx::running() else {
         if PARKER.get() == LEARNING {
             learn(word, value);
         }
-        return Worker::current().map(|_| Err(Why::Worker));
+        return Worker::current().map(|_| Err(BlockReason::Worker));
     };
     Some(match () {
-        () if Cx::current().is_none() => Err(Why::Unhooked),
-        () if Section::is_here() => Err(Why::Section),
-        () if Cx::parkable().is_none() => Err(Why::Unwinding),
+        () if Cx::current().is_none() => Err(BlockReason::Unhooked),
+        () if NoPark::is_active() => Err(BlockReason::NoPark),
+        () if Cx::parkable().is_none() => Err(BlockReason::Unwinding),
         () if has_own_thread_locals(cx) => Ok(cx),
-        () if PARKER.get() == word => Err(Why::Parker),
-        () if in_own_blocks(word) => Err(Why::ThreadLocal),
+        () if PARKER.get() == word => Err(BlockReason::Parker),
+        () if is_in_own_tls(word) => Err(BlockReason::ThreadLocal),
         () => Ok(cx),
     })
+}
+
+/// The running coroutine, if it may park here and now, at whatever word.
+pub(super) fn coroutine() -> Option<Cx> {
+    Cx::current().filter(|_| Cx::parkable().is_some() && !NoPark::is_active())
 }
 
 /// Whether the coroutine has thread-locals of its own, so that what is one per
@@ -93,7 +99,7 @@ thread_local! {
     static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
     /// The thread's number, as glibc's mutexes note it.
     static THREAD: Cell<c_int> = const { Cell::new(0) };
-    static BLOCKS: RefCell<Blocks> = const { RefCell::new(Blocks::UNKNOWN) };
+    static RANGES: RefCell<TlsRanges> = const { RefCell::new(TlsRanges::UNKNOWN) };
 }
 
 /// No address of a word.
@@ -103,7 +109,7 @@ const LEARNING: usize = 1;
 const NOBODY: Addr = Addr::from_bits(0);
 
 /// This thread becomes a worker: learns what is one per thread.
-pub(super) fn begin(table: &Table) {
+pub(super) fn worker_begins(table: &Table) {
     // SAFETY: no preconditions.
     THREAD.set(unsafe { libc::gettid() });
     PARKER.set(LEARNING);
@@ -126,11 +132,11 @@ pub(super) fn begin(table: &Table) {
     if unparked {
         thread::current().unpark();
     }
-    let _ = in_own_blocks(0);
+    let _ = is_in_own_tls(0);
 }
 
-/// Whether this wait is the one by which [`begin`] learns of the parker. It is
-/// queued, as a coroutine that there is not, to notice who unparks meanwhile.
+/// This wait is the one by which [`worker_begins`] learns of the parker. It is
+/// queued, as a coroutine that there is not, to notice an unpark meanwhile.
 #[cold]
 fn learn(word: usize, value: u32) {
     PARKER.set(word);
@@ -145,8 +151,8 @@ fn learn(word: usize, value: u32) {
     PLACE.set(place);
 }
 
-/// The number of this worker's thread.
-pub(super) fn thread(cx: Cx) -> c_int {
+/// The number of this worker's thread, as the coroutine sees it.
+pub(super) fn thread_id(cx: Cx) -> c_int {
     if has_own_thread_locals(cx) {
         // What is remembered is among the thread's own.
         // SAFETY: no arguments.
@@ -156,30 +162,30 @@ pub(super) fn thread(cx: Cx) -> c_int {
 }
 
 /// Whether `at` lies in a TLS block of the calling thread.
-fn in_own_blocks(at: usize) -> bool {
+fn is_in_own_tls(at: usize) -> bool {
     // Entered again only if the dynamic linker allocates with a lock of std.
-    BLOCKS
+    RANGES
         .try_with(|blocks| match blocks.try_borrow_mut() {
             Ok(mut blocks) => {
                 if !blocks.are_all() {
-                    *blocks = Blocks::look();
+                    *blocks = TlsRanges::look();
                 }
                 blocks.contain(at)
             }
-            Err(_) => Blocks::look().contain(at),
+            Err(_) => TlsRanges::look().contain(at),
         })
-        .unwrap_or_else(|_| Blocks::look().contain(at))
+        .unwrap_or_else(|_| TlsRanges::look().contain(at))
 }
 
 /// TLS blocks that are remembered; a program with more is asked each time.
 const MOST: usize = 24;
 
 /// The TLS blocks of a thread.
-struct Blocks {
+struct TlsRanges {
     known: [Range<usize>; MOST],
     count: usize,
     /// What said that these are all.
-    stamp: Option<Stamp>,
+    version: Option<DtvVersion>,
     /// Whether any block is missing here, as not made yet or not fitting in.
     missing: bool,
     /// Looked for only.
@@ -190,12 +196,12 @@ struct Blocks {
 /// The thread's vector of TLS blocks and its version: glibc changes one or the
 /// other before the thread gets at a block of a newly loaded library.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct DtvVersion {
     vector: *const usize,
     version: usize,
 }
 
-impl Stamp {
+impl DtvVersion {
     #[cfg(target_env = "gnu")]
     fn now() -> Option<Self> {
         let vector: *const usize;
@@ -240,11 +246,11 @@ impl Stamp {
     }
 }
 
-impl Blocks {
+impl TlsRanges {
     const UNKNOWN: Self = Self {
         known: [const { 0..0 }; MOST],
         count: 0,
-        stamp: None,
+        version: None,
         missing: false,
         wanted: 0,
         found: false,
@@ -253,7 +259,7 @@ impl Blocks {
     /// Whether no block is missing.
     #[inline]
     fn are_all(&self) -> bool {
-        self.stamp.is_some() && !self.missing && self.stamp == Stamp::now()
+        self.version.is_some() && !self.missing && self.version == DtvVersion::now()
     }
 
     #[inline]
@@ -267,7 +273,7 @@ impl Blocks {
     #[cold]
     fn look() -> Self {
         let mut blocks = Self {
-            stamp: Stamp::now(),
+            version: DtvVersion::now(),
             ..Self::UNKNOWN
         };
         blocks.ask();
@@ -293,11 +299,11 @@ impl Blocks {
     fn add(&mut self, block: Range<usize>, module: usize) {
         self.found |= block.contains(&self.wanted);
         if self
-            .stamp
-            .is_some_and(|stamp| stamp.block(module) != block.start)
+            .version
+            .is_some_and(|version| version.block(module) != block.start)
         {
             // The vector is not what we take it for: ask each time.
-            self.stamp = None;
+            self.version = None;
         }
         if self.count < MOST {
             self.known[self.count] = block;
@@ -314,10 +320,10 @@ unsafe extern "C" fn each(
     size: usize,
     blocks: *mut c_void,
 ) -> c_int {
-    // SAFETY: `Blocks::ask` passes one, and nobody else has it meanwhile; the
+    // SAFETY: `TlsRanges::ask` passes one, and nobody else has it meanwhile; the
     // linker's info is valid, and has TLS fields if it is large enough.
     unsafe {
-        let (info, blocks) = (&*info, &mut *blocks.cast::<Blocks>());
+        let (info, blocks) = (&*info, &mut *blocks.cast::<TlsRanges>());
         if size < size_of::<libc::dl_phdr_info>() || info.dlpi_phdr.is_null() {
             return 0;
         }
@@ -349,12 +355,12 @@ mod tests {
         let here = HERE.with(|here| here.as_ptr().addr());
         let heap = Box::new(0_u32);
         for _ in 0..2 {
-            assert!(in_own_blocks(here));
-            assert!(!in_own_blocks(std::ptr::from_ref(&*heap).addr()));
-            assert!(!in_own_blocks(std::ptr::from_ref(&here).addr()));
+            assert!(is_in_own_tls(here));
+            assert!(!is_in_own_tls(std::ptr::from_ref(&*heap).addr()));
+            assert!(!is_in_own_tls(std::ptr::from_ref(&here).addr()));
         }
-        assert!(Blocks::search(here) && !Blocks::search(std::ptr::from_ref(&*heap).addr()));
-        thread::spawn(move || assert!(!in_own_blocks(here)))
+        assert!(TlsRanges::search(here) && !TlsRanges::search(std::ptr::from_ref(&*heap).addr()));
+        thread::spawn(move || assert!(!is_in_own_tls(here)))
             .join()
             .unwrap();
     }
@@ -362,10 +368,10 @@ mod tests {
     #[test]
     #[cfg(target_env = "gnu")]
     fn blocks_are_remembered() {
-        let blocks = Blocks::look();
+        let blocks = TlsRanges::look();
         assert!(blocks.count > 0, "this program has thread-locals");
         assert!(
-            blocks.stamp.is_some(),
+            blocks.version.is_some(),
             "the vector is not what we take it for"
         );
         assert!(blocks.missing || blocks.are_all());
