@@ -56,6 +56,7 @@ impl Clock {
     }
 
     /// The last tick that has come at `at`; 0 before the origin.
+    #[inline]
     pub(super) fn floor(&self, at: Instant) -> u64 {
         Self::tick(at.saturating_duration_since(self.origin).as_nanos())
     }

@@ -132,7 +132,7 @@ impl Reactor {
     /// # Errors
     ///
     /// Any but [`WatchError::NotRegistered`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait(
         &mut self,
         fd: RawFd,
@@ -228,6 +228,7 @@ impl Reactor {
     }
 
     /// Sets the time, and hands out what became known since the last look.
+    #[inline]
     pub(super) fn set_now(&mut self, now: u64, woken: &mut Vec<Waker>) {
         self.now = now;
         woken.append(&mut self.closed_early);

@@ -189,6 +189,7 @@ impl<M, T> Mailbox<M, T> {
     /// comes notifies it. A worker that has no room for tasks does not stay awake
     /// for them: it will have, when something else happens.
     #[must_use]
+    #[inline]
     pub(crate) fn may_sleep(&self, has_room: bool) -> bool {
         let mut gate = self.gate.lock();
         let nudged = !self.idle.load(Ordering::Relaxed);
