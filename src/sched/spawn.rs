@@ -17,8 +17,8 @@ use crate::util::contain;
 /// What a coroutine runs: the closure, then the end of its locals.
 pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
     // Takes no room in the frame that every parked coroutine keeps.
-    struct End;
-    impl Drop for End {
+    struct EndOfLocals;
+    impl Drop for EndOfLocals {
         #[inline(never)]
         fn drop(&mut self) {
             // In a forked child there is no coroutine any more.
@@ -32,7 +32,7 @@ pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T
         }
     }
     Closure(move || {
-        let _end = End;
+        let _end = EndOfLocals;
         f()
     })
 }

@@ -134,8 +134,8 @@ impl Workers {
 
     /// Begins the next run, which lasts until the guard is dropped.
     pub(crate) fn restart(&self) -> impl Drop {
-        struct End<'a>(&'a Workers);
-        impl Drop for End<'_> {
+        struct RunGuard<'a>(&'a Workers);
+        impl Drop for RunGuard<'_> {
             fn drop(&mut self) {
                 self.0.runs.fetch_add(1, Ordering::Relaxed);
                 self.0.quiescence.notify();
@@ -146,7 +146,7 @@ impl Workers {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let run = NEXT.fetch_add(2, Ordering::Relaxed);
         self.runs.store(run, Ordering::Relaxed);
-        End(self)
+        RunGuard(self)
     }
 
     /// The run that is on, if one is.

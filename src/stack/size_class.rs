@@ -50,7 +50,7 @@ pub(super) struct SizeClass {
     registered: ManuallyDrop<Registered>,
     reserve: ManuallyDrop<Reserve>,
     /// Those that were used; they end with the reserve.
-    known: ManuallyDrop<valgrind::Stacks>,
+    known: ManuallyDrop<valgrind::RegisteredStacks>,
     /// Usable bytes of each.
     size: usize,
     /// Of the lowest stack: its lowest usable byte, and its base but for its

@@ -8,12 +8,12 @@
 
 /// Stacks that valgrind knows of until this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Stacks {
+pub(crate) struct RegisteredStacks {
     #[cfg(feature = "valgrind")]
     ids: Vec<usize>,
 }
 
-impl Stacks {
+impl RegisteredStacks {
     /// `[low, low + len)` is a stack.
     #[inline]
     pub(crate) fn add(&mut self, low: usize, len: usize) {
@@ -25,7 +25,7 @@ impl Stacks {
 }
 
 #[cfg(feature = "valgrind")]
-impl Drop for Stacks {
+impl Drop for RegisteredStacks {
     fn drop(&mut self) {
         for &id in &self.ids {
             request(STACK_DEREGISTER, id, 0);

@@ -11,6 +11,7 @@ mod circles;
 mod citations;
 mod examples;
 mod hooks;
+mod names;
 mod pages;
 mod rooms;
 mod text;

@@ -65,7 +65,7 @@ pub(crate) fn test_items(path: &str, code: &str) -> Vec<Range<usize>> {
 }
 
 /// Bytes up to the `;` or the closing brace that ends an item.
-fn item_length(code: &str) -> usize {
+pub(crate) fn item_length(code: &str) -> usize {
     let mut depth = 0;
     for (i, c) in code.char_indices() {
         match c {

@@ -12,18 +12,18 @@ use crate::hook::libc::next;
 
 /// A descriptor that is never open, for the probing `close`.
 pub(crate) const PROBE_FD: c_int = c_int::MIN + 0x00c0_70e1;
-pub(crate) static CLOSE: Probe = Probe(AtomicBool::new(false));
+pub(crate) static CLOSE: ProbeCall = ProbeCall(AtomicBool::new(false));
 
 /// A number that no system call has, for the probing `syscall`.
 #[cfg(feature = "futex")]
 pub(crate) const PROBE_CALL: c_long = c_long::MIN + 0x00c0_70e1;
 #[cfg(feature = "futex")]
-pub(crate) static SYSCALL: Probe = Probe(AtomicBool::new(false));
+pub(crate) static SYSCALL: ProbeCall = ProbeCall(AtomicBool::new(false));
 
 /// Whether a probing call came to its hook.
-pub(crate) struct Probe(AtomicBool);
+pub(crate) struct ProbeCall(AtomicBool);
 
-impl Probe {
+impl ProbeCall {
     #[cold]
     pub(crate) fn arrived(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use libc::{gid_t, group, passwd, size_t, uid_t};
 
 use crate::hook::libc::hook;
 use crate::hook::net::resolve::answer::{
-    BufferLayout, Found, Latest, Relocate, Request, find, find_growing, keep,
+    BufferLayout, Found, Latest, ReentrantArgs, Relocate, find, find_growing, keep,
 };
 use crate::hook::net::resolve::{look_up, owned, pointer};
 use crate::hook::wait::call::in_coroutine;
@@ -22,7 +22,7 @@ use crate::sys::syscall::set_errno;
 /// A call without `_r`: libc's with `_r` in a buffer of our own.
 fn request<E: Relocate + 'static>(
     cx: Cx,
-    call: impl Fn(Request<E>) -> c_int + Send + 'static,
+    call: impl Fn(ReentrantArgs<E>) -> c_int + Send + 'static,
 ) -> Option<Found<E>> {
     let found = look_up(cx, move || find_growing(|layout| find(layout, &call)));
     // What goes wrong on the way has set errno; the `_r` forms return it.
@@ -41,7 +41,7 @@ fn request<E: Relocate + 'static>(
 unsafe fn request_to<E: Relocate + 'static>(
     cx: Cx,
     (entry, buf, len, out): (*mut E, *mut c_char, size_t, *mut *mut E),
-    call: impl Fn(Request<E>) -> c_int + Send + 'static,
+    call: impl Fn(ReentrantArgs<E>) -> c_int + Send + 'static,
 ) -> c_int {
     let layout = BufferLayout::of(buf, len);
     match look_up(cx, move || find(layout, &call)) {

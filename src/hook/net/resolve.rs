@@ -16,7 +16,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
 
-use self::answer::{BufferLayout, Found, Latest, Request, find, find_growing, keep};
+use self::answer::{BufferLayout, Found, Latest, ReentrantArgs, find, find_growing, keep};
 use crate::helpers;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::in_coroutine;
@@ -221,7 +221,7 @@ impl HostQuery {
     /// # Safety
     ///
     /// - The places are the caller's of that call.
-    unsafe fn answer_to(self, cx: Cx, place: Request<hostent>) -> c_int {
+    unsafe fn answer_to(self, cx: Cx, place: ReentrantArgs<hostent>) -> c_int {
         let (entry, buf, len, out, h_errno) = place;
         let layout = BufferLayout::of(buf, len);
         match look_up(cx, move || self.find(layout)) {

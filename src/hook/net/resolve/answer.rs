@@ -138,12 +138,12 @@ impl Buffer {
 unsafe impl<E> Send for Found<E> {}
 
 /// The places that a call with `_r` fills in.
-pub(crate) type Request<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
+pub(crate) type ReentrantArgs<E> = (*mut E, *mut c_char, size_t, *mut *mut E, *mut c_int);
 
 /// Makes such a call in a buffer of our own.
 pub(crate) fn find<E: Relocate>(
     layout: BufferLayout,
-    call: impl FnOnce(Request<E>) -> c_int,
+    call: impl FnOnce(ReentrantArgs<E>) -> c_int,
 ) -> Found<E> {
     let mut buffer = Buffer::new(layout);
     let mut entry = MaybeUninit::<E>::zeroed();
