@@ -6,7 +6,7 @@ use super::cancel::PATIENCE;
 use super::worker::Worker;
 use crate::sys::report::report;
 use crate::task::{Flags, Header, JoinError, JoinRef, Slot, TaskRef, TaskState, provisional_id};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 impl Worker {
     /// A task has ended: stack, slot and cell go, the joiner is woken.
@@ -23,7 +23,7 @@ impl Worker {
         let cell = unsafe { TaskRef::from_slot(cell) };
         if let Some(error) = error {
             // A payload's destructor is foreign code on the worker's stack.
-            contain(|| match cell {
+            ignore_panic(|| match cell {
                 // SAFETY: the closure was taken out when the task started.
                 Some(cell) => unsafe { cell.fail(error) },
                 None => drop(error),
@@ -51,7 +51,7 @@ impl Worker {
         let cell = unsafe { TaskRef::from_slot(cell) }.expect("it has the work");
         // SAFETY: the task never ran, or is a future that has not ended: the
         // work is there. Its destructor is foreign code.
-        contain(|| unsafe { cell.discard(error) });
+        ignore_panic(|| unsafe { cell.discard(error) });
     }
 
     fn report_abandoned(&self, slot: &Slot) {
@@ -87,7 +87,7 @@ impl Worker {
         // gave up.
         if let Some(cell) = unsafe { TaskRef::from_slot(cell) } {
             // SAFETY: the closure was taken out when the task started.
-            contain(|| unsafe { cell.fail(JoinError::abandoned()) });
+            ignore_panic(|| unsafe { cell.fail(JoinError::abandoned()) });
         }
     }
 

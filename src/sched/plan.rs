@@ -11,7 +11,7 @@ use crate::driver::Backend;
 use crate::stack::ArenaConfig;
 use crate::task::provisional_id;
 use crate::task::{Header, JoinError, JoinRef, TaskRef, Work};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 /// What a runtime's builder decides about each worker.
 #[derive(Clone, Debug)]
@@ -99,7 +99,7 @@ impl Drop for InjectedTask {
         // The work's destructor is foreign code.
         //
         // SAFETY: it was never run or polled, so the work is there.
-        contain(|| unsafe { cell.discard(JoinError::cancelled()) });
+        ignore_panic(|| unsafe { cell.discard(JoinError::cancelled()) });
     }
 }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use super::wake;
 use super::worker::Worker;
 use crate::task::{self, Flags, JoinError, Slot, TaskRef, TaskState};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 impl Worker {
     /// Polls the future of a task once.
@@ -40,7 +40,7 @@ impl Worker {
                 let cell = unsafe { TaskRef::from_slot(cell) }.expect("it has the output");
                 // SAFETY: the poll has written the output. Without a handle it is
                 // dropped here: foreign code, with nothing borrowed (I5).
-                contain(|| unsafe { cell.ready() });
+                ignore_panic(|| unsafe { cell.ready() });
             }
             // The panic hook has reported it; the future is still there.
             Err(payload) => self.discard(index, slot, JoinError::panicked(payload)),

@@ -12,7 +12,7 @@ use super::worker::Worker;
 use crate::sys::mem::PAGE;
 use crate::task::provisional_id;
 use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 /// What a coroutine runs: the closure, then the end of its locals.
 pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
@@ -168,7 +168,7 @@ impl Worker {
         while let Some(end) = self.take_youngest_local(slot) {
             // A panic in a destructor was reported by the panic hook. It must
             // not keep the others from their end.
-            contain(end);
+            ignore_panic(end);
         }
     }
 

@@ -35,7 +35,7 @@ use crate::sched::{Cx, coroutine};
 use crate::shim::Lock;
 use crate::sys::report::abort_on_unwind;
 use crate::task::JoinError;
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 /// Where coroutines that borrow are spawned; see [`scope`].
 ///
@@ -304,7 +304,7 @@ impl Shared {
         if let Err(error) = result {
             self.panicked.fetch_or(error.is_panic(), Ordering::Relaxed);
             // A payload's destructor is foreign code.
-            contain(|| drop(error));
+            ignore_panic(|| drop(error));
         }
     }
 }

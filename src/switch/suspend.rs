@@ -9,7 +9,7 @@
 use std::ptr::NonNull;
 
 use super::carrier::{Carrier, EntryPoint, SwitchReason, YielderPtr};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 /// Leaves the running coroutine and goes back to its worker.
 ///
@@ -95,5 +95,5 @@ unsafe fn run(head: NonNull<EntryPoint>) {
     // SAFETY: `head` is the first field of a `repr(C)` call, ours alone.
     let call = unsafe { head.cast::<StackCall<'_>>().as_mut() };
     // A panic must not unwind into the suspended coroutine.
-    contain(&mut *call.run);
+    ignore_panic(&mut *call.run);
 }

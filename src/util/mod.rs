@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs foreign code that must not unwind into ours. Its panic was reported by
 /// the panic hook; there is nobody else to tell.
-pub(crate) fn contain(f: impl FnOnce()) {
+pub(crate) fn ignore_panic(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // The payload is foreign as well, and so is what it panics with.
         if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

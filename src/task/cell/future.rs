@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use super::{Header, JoinRef, TaskCell, TaskRef, Work, allocate};
 use crate::switch::EntryPoint;
 use crate::task::{Addr, JoinError};
-use crate::util::contain;
+use crate::util::ignore_panic;
 
 /// A future that is polled by the worker itself.
 pub(crate) struct PolledFuture<F>(pub(crate) F);
@@ -45,7 +45,7 @@ impl<F: Future> TaskCell<F, F::Output> {
         // A destructor that panics does not take the output from the joiner.
         //
         // SAFETY: dropped once: from here on the stage holds nothing.
-        contain(|| unsafe { ptr::drop_in_place(future) });
+        ignore_panic(|| unsafe { ptr::drop_in_place(future) });
         // SAFETY: the stage holds nothing, and is the task's side's before DONE
         // (I14).
         unsafe { Self::stage::<Result<F::Output, JoinError>>(header).write(Ok(output)) };
