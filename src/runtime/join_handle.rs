@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::block_on::block_on;
 use crate::sched::{self, Cx, Worker};
-use crate::task::provisional_id::Request;
+use crate::task::provisional_id::TaskRequest;
 use crate::task::{Addr, JoinError, JoinRef};
 
 /// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
@@ -213,7 +213,7 @@ impl CoroutineId {
 
     /// As [`Coroutine::unpark`].
     pub fn unpark(self) {
-        sched::request(Request::Unpark, self.0);
+        sched::request(TaskRequest::Unpark, self.0);
     }
 
     /// As [`Coroutine::cancel`].
@@ -226,7 +226,7 @@ impl CoroutineId {
     /// }).unwrap();
     /// ```
     pub fn cancel(self) {
-        sched::request(Request::Cancel, self.0);
+        sched::request(TaskRequest::Cancel, self.0);
     }
 }
 

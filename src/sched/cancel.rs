@@ -28,7 +28,7 @@ use super::worker::Worker;
 use crate::switch::SwitchReason;
 use crate::sys::errno;
 use crate::sys::report::report;
-use crate::task::provisional_id::Request;
+use crate::task::provisional_id::TaskRequest;
 use crate::task::{Addr, Flags, JoinError, TaskState};
 
 /// The payload of an unwind by cancellation. The panic hook never sees it.
@@ -73,7 +73,7 @@ impl Worker {
             .collect();
         for (addr, identity) in all {
             if spared != Some(identity) {
-                self.request(Request::Cancel, addr);
+                self.request(TaskRequest::Cancel, addr);
             }
         }
     }

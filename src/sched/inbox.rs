@@ -19,7 +19,7 @@ impl Worker {
         self.handle.mailbox.read(&mut mail);
         for message in mail.drain(..) {
             match message {
-                Message::Request(what, addr) => self.request(what, addr),
+                Message::Task(request, addr) => self.request(request, addr),
                 Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks whether the runtime stops.
                 Message::Stop => {}

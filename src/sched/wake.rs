@@ -5,7 +5,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use super::worker::Worker;
 use super::worker_handle::{Message, WorkerHandle};
-use crate::task::provisional_id::{self, Request};
+use crate::task::provisional_id::{self, TaskRequest};
 use crate::task::{Addr, Flags, Slot, TaskState};
 
 /// A waker for the task: no allocation, clone and drop are free, and it may
@@ -22,13 +22,13 @@ pub(crate) fn waker(addr: Addr) -> Waker {
 pub(crate) fn wake(addr: Addr) {
     match Worker::current() {
         Some(worker) if worker.index() == addr.worker() => worker.wake(addr),
-        _ => elsewhere(Request::Wake, addr),
+        _ => elsewhere(TaskRequest::Wake, addr),
     }
 }
 
 /// Requests something of a task, if it still exists, on whatever worker it is.
 #[inline]
-pub(crate) fn request(what: Request, addr: Addr) {
+pub(crate) fn request(what: TaskRequest, addr: Addr) {
     match Worker::current() {
         Some(worker) if worker.index() == addr.worker() => worker.request(what, addr),
         _ => elsewhere(what, addr),
@@ -36,13 +36,13 @@ pub(crate) fn request(what: Request, addr: Addr) {
 }
 
 #[cold]
-fn elsewhere(what: Request, addr: Addr) {
+fn elsewhere(what: TaskRequest, addr: Addr) {
     if provisional_id::is_provisional(addr) {
         if let Some(addr) = provisional_id::forward(addr, what) {
             request(what, addr);
         }
     } else if let Some(handle) = WorkerHandle::by_index(addr.worker()) {
-        handle.mailbox.post(Message::Request(what, addr));
+        handle.mailbox.post(Message::Task(what, addr));
     }
 }
 
@@ -75,12 +75,12 @@ impl Worker {
 
     /// Requests something of a task of this worker, if the address is not stale.
     #[inline]
-    pub(crate) fn request(&self, what: Request, addr: Addr) {
+    pub(crate) fn request(&self, what: TaskRequest, addr: Addr) {
         if let Some((index, slot)) = self.slots.find(addr) {
             match what {
-                Request::Wake => {}
-                Request::Unpark => slot.set(Flags::TOKEN),
-                Request::Cancel => slot.set(Flags::CANCELLED),
+                TaskRequest::Wake => {}
+                TaskRequest::Unpark => slot.set(Flags::TOKEN),
+                TaskRequest::Cancel => slot.set(Flags::CANCELLED),
             }
             self.wake_slot(index, slot);
         }

@@ -17,12 +17,12 @@ use super::mailbox::{Mailbox, Owner};
 use super::plan::InjectedTask;
 use super::snapshot::SnapshotRequest;
 use crate::task::Addr;
-use crate::task::provisional_id::Request;
+use crate::task::provisional_id::TaskRequest;
 
 /// What other threads tell a worker.
 pub(crate) enum Message {
     /// Something is asked of a task, if it still exists.
-    Request(Request, Addr),
+    Task(TaskRequest, Addr),
     /// The meaning of a file descriptor has changed.
     FdGone(RawFd),
     /// Look whether the runtime is stopping.

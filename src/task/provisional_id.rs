@@ -43,7 +43,7 @@ fn table() -> Held<MutexGuard<'static, ProvisionalIds>> {
 
 /// What is requested of a task by its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum TaskRequest {
     Wake,
     Unpark,
     Cancel,
@@ -98,13 +98,13 @@ pub(crate) fn resolve(id: Addr, addr: Addr) -> EarlyRequests {
 
 /// Passes a request on to the task: `Some` of where it lives, to be requested
 /// there; or the entry keeps it in mind, or the id is stale.
-pub(crate) fn forward(id: Addr, request: Request) -> Option<Addr> {
+pub(crate) fn forward(id: Addr, request: TaskRequest) -> Option<Addr> {
     let mut table = table();
     match table.find(id)? {
         Provisional::Resolved(addr) => Some(*addr),
         Provisional::Waiting(requests) => {
-            requests.unparked |= request == Request::Unpark;
-            requests.cancelled |= request == Request::Cancel;
+            requests.unparked |= request == TaskRequest::Unpark;
+            requests.cancelled |= request == TaskRequest::Cancel;
             None
         }
     }
@@ -130,20 +130,20 @@ mod tests {
     fn what_is_requested_early_is_told_when_the_id_is_resolved() {
         let id = create();
         assert!(is_provisional(id));
-        assert_eq!(forward(id, Request::Unpark), None);
+        assert_eq!(forward(id, TaskRequest::Unpark), None);
         let addr = Addr::new(1, 2, 3);
         let requests = EarlyRequests {
             unparked: true,
             cancelled: false,
         };
         assert_eq!(resolve(id, addr), requests);
-        assert_eq!(forward(id, Request::Cancel), Some(addr));
+        assert_eq!(forward(id, TaskRequest::Cancel), Some(addr));
         discard(id);
-        assert_eq!(forward(id, Request::Cancel), None, "stale");
+        assert_eq!(forward(id, TaskRequest::Cancel), None, "stale");
         let other = create();
         assert_ne!(other, id);
         assert_eq!(
-            forward(id, Request::Wake),
+            forward(id, TaskRequest::Wake),
             None,
             "the entry's next id is another"
         );
