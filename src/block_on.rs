@@ -14,7 +14,7 @@ use crate::shim::Parker;
 /// Waits for a future: parks the calling coroutine, or blocks the calling
 /// thread, until it is ready.
 ///
-/// Any future of any library will do, as long as somebody drives what it waits
+/// Any future of any library will do, as long as something drives what it waits
 /// for: tokio's sockets want a tokio runtime (on a thread of its own).
 ///
 /// # Panics
@@ -48,7 +48,7 @@ pub(crate) fn block_on_deadline<F: Future>(
 ) -> Option<F::Output> {
     match Cx::running() {
         // The frames of a shared coroutine move away while it is parked, and a
-        // future may be pinned because somebody points into it (I8).
+        // future may be pinned because something points into it (I8).
         Some(cx) if cx.is_shared() => in_coroutine(cx, Box::pin(future).as_mut(), deadline),
         Some(cx) => in_coroutine(cx, pin!(future), deadline),
         None => on_thread(pin!(future), deadline),

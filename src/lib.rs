@@ -33,7 +33,7 @@
 //! [end](guide::cancellation), what was [measured](guide::measured), and why it all
 //! [holds](guide::architecture).
 
-// The hooks are who uses all that the floors below offer.
+// Only the hooks use all that the rooms below offer.
 #![cfg_attr(not(all(feature = "hook", feature = "futex")), allow(dead_code))]
 
 mod block_on;

@@ -9,7 +9,7 @@
 //! beyond that waits in line. A thread that has had nothing to do for ten
 //! seconds leaves. A child after `fork` begins with an empty pool.
 //!
-//! A closure that has not begun is dropped when nobody waits for it any more; one
+//! A closure that has not begun is dropped when its handle is; one
 //! that has runs to its end and its result is dropped.
 
 use crate::helpers;

@@ -1,4 +1,4 @@
-//! The pool as its users see it.
+//! Helper threads as users see them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

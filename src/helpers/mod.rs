@@ -1,15 +1,15 @@
 //! Helper threads: a pool of threads for what blocks and can't be polled.
 //!
 //! The hooks of `fsync`, `getaddrinfo` and their like run their calls here, and
-//! [`blocking`](crate::blocking) the closures of users. Whoever joins the job parks
-//! meanwhile, and its worker goes on.
+//! [`blocking`](crate::blocking) the closures of users. A coroutine that joins the job
+//! parks meanwhile, and its worker goes on.
 //!
 //! One pool serves the process. A thread starts when there is work and none is
 //! idle, up to a limit ([`set_max_threads`]); work beyond that waits in line. A
 //! thread that has had nothing to do for ten seconds leaves. A child after `fork`
 //! begins with an empty pool.
 //!
-//! A job owns all that it touches. So whoever waits for it may be cancelled at
+//! A job owns all that it touches. So a coroutine that waits for it may be cancelled at
 //! any time: the job is dropped if it has not begun, and if it has, it runs to
 //! its end and its result is dropped.
 
@@ -61,8 +61,8 @@ where
 ///
 /// # Errors
 ///
-/// `ECANCELED` if the coroutine is cancelled meanwhile; then nobody gets the
-/// result, and it is dropped. What starting a thread says if there is none.
+/// `ECANCELED` if the coroutine is cancelled meanwhile; then the result is
+/// dropped. What starting a thread says if there is none.
 #[cfg(feature = "hook")]
 pub(crate) fn run<T: Send + 'static>(
     cx: Cx,

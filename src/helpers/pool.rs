@@ -2,7 +2,7 @@
 //!
 //! One spinning lock guards all: it is held for a few instructions, so it may
 //! be taken inside a coroutine, where a lock that sleeps might come back
-//! through a hook. Idle threads park; whoever brings a job takes one off the
+//! through a hook. Idle threads park; a thread that brings a job takes one off the
 //! list of the idle, the latest first, so that those at its end time out.
 
 use std::collections::VecDeque;
@@ -52,7 +52,7 @@ struct HelperPool(Lock<JobQueue>);
 #[derive(Default)]
 struct JobQueue {
     jobs: VecDeque<Job>,
-    /// Those that wait, latest last. Whoever takes one off must unpark it.
+    /// Those that wait, latest last. One that is taken off must be unparked.
     idle: Vec<Thread>,
     threads: usize,
 }
@@ -109,7 +109,7 @@ fn start(pool: &'static HelperPool) -> io::Result<()> {
     let left = {
         let mut queue = pool.0.lock();
         queue.threads -= 1;
-        // Those that there are do it; with none, nobody ever would.
+        // Those that there are do it; with none, it would never be done.
         if queue.threads > 0 {
             return Ok(());
         }

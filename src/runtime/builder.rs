@@ -38,7 +38,7 @@ impl RuntimeBuilder {
     /// Default: 1.
     ///
     /// A coroutine that has started stays on its thread. What [`spawn`](crate::spawn)
-    /// was given and nobody has started yet is taken by any worker that has
+    /// was given and no worker has started yet is taken by any worker that has
     /// nothing else to do.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.max(1);

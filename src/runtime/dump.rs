@@ -15,7 +15,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 impl Handle {
     /// All coroutines that have a place on a worker, at some moment of this
-    /// call; empty while nobody runs the runtime. Spawned ones that no worker
+    /// call; empty while the runtime does not run. Spawned ones that no worker
     /// has taken yet are not listed.
     ///
     /// A worker answers between two coroutines. One that does not within a
@@ -23,7 +23,7 @@ impl Handle {
     ///
     /// Of each that is parked it says what for, how long, and (of the first
     /// thousand on each worker) where in its code. The last takes the worker
-    /// some ten microseconds for each, during which it runs nobody.
+    /// some ten microseconds for each, during which it runs no coroutine.
     ///
     /// # Examples
     ///
@@ -44,7 +44,7 @@ impl Handle {
         tasks.into_iter().map(CoroutineInfo).collect()
     }
 
-    /// The tasks of all workers that answer in time; none while nobody runs them.
+    /// The tasks of all workers that answer in time; none while they do not run.
     pub(super) fn snapshot(&self, detail: Detail) -> Vec<TaskInfo> {
         let Some(run) = self.workers().run() else {
             return Vec::new();

@@ -14,8 +14,8 @@ use crate::task::{Addr, JoinError, JoinRef};
 
 /// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
 ///
-/// Dropping the handle detaches the coroutine, which goes on; nobody can see
-/// its result then. The handle is also a [`Future`], for any executor.
+/// Dropping the handle detaches the coroutine, which goes on; its result
+/// is lost then. The handle is also a [`Future`], for any executor.
 ///
 /// ```
 /// crore::run(|| {
@@ -54,7 +54,7 @@ impl<T> JoinHandle<T> {
     /// # Panics
     ///
     /// When a thread that runs a worker calls it outside any coroutine (from a
-    /// destructor that the worker runs): nobody could ever wake it.
+    /// destructor that the worker runs): nothing could ever wake it.
     ///
     /// # Examples
     ///

@@ -402,7 +402,7 @@ where
 /// how ten million coroutines fit in one machine.
 ///
 /// The idea is that of Tencent's libco and of libaco, with the difference that
-/// frames are copied only when somebody else must run on the same stack.
+/// frames are copied only when another coroutine must run on the same stack.
 ///
 /// # Panics
 ///

@@ -94,7 +94,7 @@ fn work(
 ) {
     let signals = overflow::ensure_alt_stack();
     let worker = signals.and_then(|signals| Ok((Worker::new(workers, position, config)?, signals)));
-    // If nobody listens any more, another worker could not be started.
+    // If the receiver is gone, another worker could not be started.
     let (result, worker) = match worker {
         Ok(worker) => (Ok(()), Some(worker)),
         Err(error) => (Err(error), None),

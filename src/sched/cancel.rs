@@ -65,7 +65,7 @@ impl Worker {
 
     /// Cancels all coroutines here but one.
     pub(super) fn cancel_all(&self, spared: Option<Addr>) {
-        while self.accept_own() {}
+        while self.accept_injected() {}
         let all: Vec<_> = self
             .slots
             .iter_live()
@@ -103,7 +103,7 @@ impl Cx {
         }
     }
 
-    /// [`Cx::check`] where the next step is to park, which nobody may while it
+    /// [`Cx::check`] where the next step is to park, which no coroutine may while it
     /// unwinds (it would show its panic count to all others on this thread), and
     /// no signal handler on its own stack.
     pub(crate) fn check_parkable(self) -> io::Result<()> {

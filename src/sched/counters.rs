@@ -6,7 +6,7 @@ use std::ops::Add;
 
 use crate::shim::atomic::{AtomicU64, Ordering};
 
-/// One number: written by the worker alone, read by anybody. A plain load and
+/// One number: written by the worker alone, read by any thread. A plain load and
 /// store on the writer's side, no locked instruction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);

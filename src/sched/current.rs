@@ -114,7 +114,7 @@ impl Cx {
 
     /// Whether this coroutine may park now. While it unwinds it may not: it
     /// would show its panic count to all others on this thread (I10). Unless
-    /// the count is its own; and it is not ending, which nobody could tell it.
+    /// the count is its own; and it is not ending, which its waits could not report.
     #[inline(always)]
     pub(crate) fn may_park(self) -> bool {
         !std::thread::panicking() || self.may_park_panicking()
@@ -212,7 +212,7 @@ impl Cx {
 
     /// Polls a foreign future. Executors keep in thread-locals what they do for
     /// the time of a poll, so no other coroutine should run meanwhile: not for
-    /// fairness, and not because of a lock that somebody holds for a moment.
+    /// fairness, and not because a lock is held for a moment.
     pub(crate) fn poll<T>(self, poll: impl FnOnce() -> T) -> T {
         struct Polled;
         impl Drop for Polled {

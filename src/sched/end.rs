@@ -1,4 +1,4 @@
-//! How a task ends: its stack, slot and cell go, and its joiner is woken.
+//! Task ends: a task's stack, slot and cell go, and the joiner is woken.
 
 use std::ptr;
 

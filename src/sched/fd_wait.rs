@@ -54,7 +54,7 @@ impl Cx {
     ///
     /// By raw number: `ETIMEDOUT` (`deadline`), `ETIME` (that of a `timeout`
     /// around this), `EBADF` (closed meanwhile), `ECANCELED` (also while
-    /// unwinding: nobody may park then), `EPERM` (a regular file is always
+    /// unwinding: no coroutine may park then), `EPERM` (a regular file is always
     /// ready and can't be polled), or whatever else a [`WatchError`] is. Where that is
     /// [`WatchError::Exhausted`] this returns early, time and again.
     #[inline(always)]

@@ -13,7 +13,7 @@ use crate::driver::WaitTarget;
 use crate::task::{Flags, Slot, TaskState};
 
 /// Coroutines of which one answer has a backtrace: each takes tens of
-/// microseconds, and nobody reads more.
+/// microseconds, and more are not read.
 const TRACES: usize = 1_000;
 
 /// Bytes of stack that taking a backtrace may use. To print one, which is more,

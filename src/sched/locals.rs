@@ -1,6 +1,6 @@
-//! The values of a coroutine's locals, and their end.
+//! Coroutine locals: the values of one coroutine, and their end.
 //!
-//! Lives here: which values a coroutine has, found by key, and when they are
+//! Lives here: which values a coroutine has, found by id, and when they are
 //! dropped. Does not live here: types; `local.rs` knows what is behind the
 //! pointers, and makes and reads the values.
 //!

@@ -1,4 +1,4 @@
-//! Models of the mailbox: nobody sleeps on what is for them.
+//! Models of the mailbox: no worker sleeps on what is for it.
 //!
 //! All run complete, without a bound on preemptions. No model blocks where a
 //! bug would make it block for ever, since loom aborts on a deadlock: a worker

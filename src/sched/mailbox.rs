@@ -30,11 +30,11 @@ pub(crate) struct Mailbox<M, T> {
 pub(crate) struct Owner(u64);
 
 struct Gate<M, T> {
-    /// `None` while nobody owns the mailbox.
+    /// `None` while no worker owns the mailbox.
     owner: Option<Owner>,
     /// Owners that there have been.
     owners: u64,
-    /// The worker sleeps, or is about to: whoever clears this must wake it.
+    /// The worker sleeps, or is about to: what clears this must wake it.
     asleep: bool,
     messages: Vec<M>,
     /// The injector queue, the oldest task first.
@@ -44,7 +44,7 @@ struct Gate<M, T> {
 }
 
 impl<M, T> Mailbox<M, T> {
-    /// A mailbox that nobody owns.
+    /// A mailbox without an owner.
     pub(crate) fn closed() -> Self {
         Self {
             posted: AtomicBool::new(false),
@@ -87,7 +87,7 @@ impl<M, T> Mailbox<M, T> {
         self.posted.store(false, Ordering::Relaxed);
         self.injected.store(false, Ordering::Relaxed);
         drop(gate);
-        // Dropping one may wake somebody.
+        // Dropping one may wake a task.
         drop(messages);
         tasks
     }
@@ -101,8 +101,8 @@ impl<M, T> Mailbox<M, T> {
         self.idle.store(false, Ordering::Relaxed);
     }
 
-    /// Leaves a message; wakes the worker if it sleeps. Dropped if nobody owns
-    /// the mailbox: what it is about has ended.
+    /// Leaves a message; wakes the worker if it sleeps. Dropped if the mailbox has no
+    /// owner: what it is about has ended.
     pub(crate) fn post(&self, message: M) {
         let mut gate = self.gate.lock();
         if gate.owner.is_some() {

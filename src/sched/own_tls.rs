@@ -200,8 +200,8 @@ unsafe fn change(
 }
 
 /// Whether the coroutine that locks know by this number (as glibc's mutexes
-/// know their holder) is suspended now. Whoever saw it hold one it has locked
-/// while it ran sees that it runs, if it still does.
+/// know their holder) is suspended now. A caller that saw it
+/// hold one that it locked while it ran sees that it runs, if it still does.
 #[cfg(feature = "futex")]
 pub(crate) fn is_suspended(number: u32) -> bool {
     fence(Acquire);
@@ -209,7 +209,7 @@ pub(crate) fn is_suspended(number: u32) -> bool {
         && !WorkerHandle::all().any(|handle| handle.own_number.load(Relaxed) == number)
 }
 
-/// Tells the block's thread-locals who runs.
+/// Sets the block's thread-locals to the worker and the task that run.
 ///
 /// # Safety
 ///

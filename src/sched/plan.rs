@@ -79,7 +79,7 @@ impl InjectedTask {
         (Self { cell, plan }, join)
     }
 
-    /// Gives the task to whoever calls this, who has to run or to end it.
+    /// Gives the task to the caller, which has to run or to end it.
     pub(super) fn into_parts(self) -> (*const Header, Plan) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used again and does not drop.

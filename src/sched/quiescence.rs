@@ -1,4 +1,4 @@
-//! Quiescence waiters: wakers of those who wait until few enough tasks are alive.
+//! Quiescence waiters: wakers of those that wait until few enough tasks are alive.
 //!
 //! Tasks are counted without locks. A worker counts an end with plain stores and
 //! asks [`QuiescenceWaiters::any`] afterwards; a waiter leaves its waker and looks

@@ -1,4 +1,4 @@
-//! The worker's loop: what runs next, and when the worker sleeps.
+//! The worker's loop: its run queue, its looks at the kernel, its sleep.
 
 use std::hint;
 use std::io;
@@ -41,7 +41,7 @@ const ENOUGH: usize = 3 * AHEAD;
 
 /// A busy worker asks the kernel for readiness this often: rarely enough that
 /// the system call (0.5 µs) does not show among yields of 15 ns. And not before
-/// everybody has run who was woken the last time: those woken now would only
+/// all tasks have run that were woken the last time: those woken now would only
 /// stand behind them.
 const POLL_EVERY: Duration = Duration::from_micros(200);
 
@@ -69,7 +69,7 @@ impl Worker {
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
         let mut polled = self.clock.now();
-        // Resumes after which everybody has run who was woken by the last poll.
+        // Resumes after which all tasks have run that were woken by the last poll.
         let mut round = 0;
         let counters = &self.handle.counters;
         loop {
@@ -116,7 +116,7 @@ impl Worker {
     fn slice(&self) {
         for turn in 0..SLICE {
             if turn % START_EVERY == 0 && self.handle.mailbox.has_injected() {
-                self.accept_own();
+                self.accept_injected();
             }
             let next = self.pop(turn);
             let Some(index) = next else { return };
@@ -127,7 +127,7 @@ impl Worker {
     /// Takes one task that has not started, our own or another worker's.
     fn take_work(&self) -> bool {
         let stolen = || self.workers.steal(self.position);
-        (self.handle.mailbox.has_injected() && self.accept_own())
+        (self.handle.mailbox.has_injected() && self.accept_injected())
             || stolen().is_some_and(|task| self.accept(task))
     }
 
@@ -158,7 +158,7 @@ impl Worker {
         }
     }
 
-    /// Wakes those whom the next events concern. A few at a time: between the
+    /// Wakes the tasks that the next events concern. A few at a time: between the
     /// event of a thousandth and its turn to run the others would have displaced
     /// from the cache what both of them touch.
     #[inline(never)]
@@ -222,7 +222,7 @@ impl Worker {
     }
 
     /// Looks out for mail for a moment, if the last time it came at once:
-    /// two workers that answer each other do so without sleeping. Whoever
+    /// two workers that answer each other do so without sleeping. The other
     /// writes may need our core, so it is given away between the looks. Where
     /// nothing comes, the next sleep is a true one again.
     fn mail_came_soon(&self) -> bool {

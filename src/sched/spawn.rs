@@ -98,7 +98,7 @@ impl Worker {
     }
 
     /// Takes one task of this worker's injector queue; whether there was one.
-    pub(super) fn accept_own(&self) -> bool {
+    pub(super) fn accept_injected(&self) -> bool {
         let task = self.handle.mailbox.take_injected();
         task.is_some_and(|task| self.accept(task))
     }
@@ -163,7 +163,7 @@ impl Worker {
 
     /// Drops what locals a task has, the youngest first; also what the
     /// destructors begin. Called by the coroutine; and once more when it is
-    /// gone, for what the destructor of a result that nobody joins has begun.
+    /// gone, for what the destructor of a result that is not joined has begun.
     pub(super) fn end_locals(&self, slot: &Slot) {
         while let Some(end) = self.take_youngest_local(slot) {
             // A panic in a destructor was reported by the panic hook. It must

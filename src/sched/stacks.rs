@@ -3,7 +3,7 @@
 //! Lives here: the one difference between dedicated and shared stacks that the
 //! scheduler knows. A dedicated task has its stack alone. A shared task is
 //! bound to one of a few large stacks at its first run; before it is resumed,
-//! the frames of whoever ran there last are copied to the pool and its own
+//! the frames of the task that ran there last are copied to the pool and its own
 //! are copied back ([`shared`]). In check mode a shared task has a stack of
 //! its own too, poisoned (inaccessible) while the task is suspended, so that
 //! code which breaks the contract of shared tasks is caught in the act.
@@ -135,8 +135,8 @@ impl Stacks {
     }
 
     /// The task is never resumed again: its frames are forgotten, and a
-    /// dedicated stack's memory is never reused, since anybody may still
-    /// point there (I6). Nobody points into a shared one's: its contract.
+    /// dedicated stack's memory is never reused, since others may still
+    /// point there (I6). None point into a shared one's: its contract.
     #[cold]
     pub(super) fn abandon(&self, slots: &Slots, slot: &Slot) {
         if self.copied(slot) {

@@ -98,7 +98,7 @@ impl TlsBlocks {
         }
     }
 
-    /// The task is never resumed, and anybody may still point to its
+    /// The task is never resumed, and others may still point to its
     /// thread-locals: the block is as lost as the stack (I6).
     pub(super) fn abandon(&self, slot: &Slot) {
         mem::forget(self.remove(slot));

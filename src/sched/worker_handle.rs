@@ -52,7 +52,7 @@ static TABLE: [AtomicPtr<WorkerHandle>; Addr::MAX_WORKERS as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; Addr::MAX_WORKERS as usize];
 
 impl WorkerHandle {
-    /// Takes a handle that nobody owns.
+    /// Takes a handle without an owner.
     ///
     /// # Errors
     ///

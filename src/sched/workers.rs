@@ -113,7 +113,7 @@ impl Workers {
     }
 
     /// As [`Workers::steal`], for a thief that has said that it is idle and sleeps
-    /// next. It takes every lock: whoever injects after the look knows of the
+    /// next. It takes every lock: a spawner that injects after the look knows of the
     /// idle thief then, by the same lock (README.md).
     pub(crate) fn steal_before_sleep(&self, thief: usize) -> Option<InjectedTask> {
         self.others(thief)

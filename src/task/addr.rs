@@ -1,4 +1,4 @@
-//! A task's address: one integer that any thread may keep for ever.
+//! Task addresses: one integer that any thread may keep for ever.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 /// Workers count from 1; worker 0 stands for the table of
 /// [provisional ids](super::provisional_id), whose generations count from 1, so that no address
 /// is zero. A stale address is recognised by its generation; after 2^26 reuses
-/// of one slot it may name a stranger, who then sees one spurious wake-up,
+/// of one slot it may name another task, which then sees one spurious wake-up,
 /// which every wait of ours tolerates.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Addr(u64);

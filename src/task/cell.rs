@@ -16,7 +16,7 @@
 //!   after it (release, acquire).
 //! - The waker belongs to the handle while neither WAKER nor DONE is set, to
 //!   the task once both are.
-//! - Whoever clears the last of TASK and HANDLE frees the cell.
+//! - The side that clears the last of TASK and HANDLE frees the cell.
 //!
 //! A started coroutine whose handle is gone needs no cell: then its slot
 //! forgets it, and ten million detached coroutines carry none. A future's task
@@ -51,7 +51,7 @@ pub(crate) struct Header {
     vtable: &'static VTable,
     state: AtomicU32,
     /// What the task is known by: its address once it has one; before that,
-    /// if somebody has asked, a provisional id. Zero until then. Set once.
+    /// if it was asked for, a provisional id. Zero until then. Set once.
     identity: AtomicU64,
     name: Option<Arc<str>>,
     waker: UnsafeCell<Option<Waker>>,
@@ -71,7 +71,7 @@ struct VTable {
     /// Drops a closure that was never run, or a future that has not ended. By
     /// the task's side.
     drop_work: unsafe fn(NonNull<Header>),
-    /// Drops a result that nobody took.
+    /// Drops a result that was not taken.
     drop_result: unsafe fn(NonNull<Header>),
     /// Frees the allocation and the header's parts.
     free: unsafe fn(NonNull<Header>),
@@ -292,7 +292,7 @@ impl TaskRef {
         unsafe { drop_work(header) };
     }
 
-    /// What the task is known by, if anybody has asked.
+    /// What the task is known by, if it has an id.
     pub(crate) fn known(&self) -> Option<Addr> {
         self.header().known()
     }
@@ -317,7 +317,7 @@ impl TaskRef {
         }
     }
 
-    /// Somebody waits, or nobody can.
+    /// The handle waits, or is gone.
     fn complete_slowly(self) {
         let before = self.header().state.fetch_or(DONE, Ordering::AcqRel);
         debug_assert!(before & DONE == 0, "a task ended twice");

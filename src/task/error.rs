@@ -1,4 +1,4 @@
-//! Why a coroutine has no result.
+//! `JoinError`: why a coroutine has no result.
 
 use std::any::Any;
 use std::fmt;

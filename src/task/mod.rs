@@ -3,9 +3,9 @@
 //! Lives here: the slot (32 bytes of plain memory, see [`Slot`]), its address
 //! as an integer ([`Addr`]), the task cell that carries a closure in and a
 //! result out, the spawn locations, and the join error. Does not live here:
-//! queues, waking, stacks, time; a task knows nothing of who runs it.
+//! queues, waking, stacks, time; a task knows nothing of its worker.
 //!
-//! States of a slot, and who changes them (always the worker that owns it, on
+//! States of a slot, and what changes them (always the worker that owns it, on
 //! its own stack, except where noted):
 //!
 //! ```text

@@ -4,7 +4,7 @@
 use super::cell::{Closure, JoinRef, TaskCell, TaskRef, Work};
 use super::{JoinError, provisional_id};
 
-/// Whoever has it owes a result to the join handle. Dropped without one, the
+/// Its owner owes a result to the join handle. Dropped without one, the
 /// handle learns that the work was cancelled.
 pub(crate) struct Promise<T> {
     /// Taken when the result is there.
@@ -38,7 +38,7 @@ impl<T> Promise<T> {
         self.cell.as_ref().expect("taken at the end only")
     }
 
-    /// Nobody can join any more.
+    /// The handle is gone.
     pub(crate) fn is_abandoned(&self) -> bool {
         !self.cell().header().is_joinable()
     }

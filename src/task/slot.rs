@@ -58,7 +58,7 @@ impl Flags {
     pub(crate) const TOKEN: Self = Self(2);
     /// Every blocking call fails from now on.
     pub(crate) const CANCELLED: Self = Self(4);
-    /// Runs on a shared stack, or could: its frames are nobody else's business
+    /// Runs on a shared stack, or could: nothing else may use its frames
     /// while it is suspended.
     pub(crate) const SHARED: Self = Self(8);
     /// Hooks let the call through to libc.
@@ -107,7 +107,7 @@ pub(crate) struct Slot {
     /// The number of the spawn location in the worker's
     /// [`SpawnLocations`](super::SpawnLocations).
     pub(crate) location: Cell<u16>,
-    /// The task cell; null once nobody can join.
+    /// The task cell; null once it can't be joined.
     pub(crate) cell: Cell<*const Header>,
     stack: Cell<u32>,
     word_a: Cell<u32>,

@@ -1,4 +1,4 @@
-//! All slots of one worker, and how they are found by address.
+//! The slot table of one worker: segments of slots, found by address.
 
 use std::io;
 

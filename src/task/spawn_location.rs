@@ -1,9 +1,9 @@
-//! Spawn places, interned: a slot names the line that spawned it in two bytes.
+//! Spawn locations, interned: a slot names the line that spawned it in two bytes.
 
 use std::collections::HashMap;
 use std::panic::Location;
 
-/// The spawn places that a worker has seen.
+/// The spawn locations that a worker has seen.
 #[derive(Debug, Default)]
 pub(crate) struct SpawnLocations {
     all: Vec<&'static Location<'static>>,
@@ -15,10 +15,10 @@ pub(crate) struct SpawnLocations {
 }
 
 impl SpawnLocations {
-    /// Every place past this many shares the last number.
+    /// Every location past this many shares the last number.
     const MOST: usize = u16::MAX as usize;
 
-    /// The number of a place, the same each time.
+    /// The number of a location, the same each time.
     #[inline]
     pub(crate) fn intern(&mut self, location: &'static Location<'static>) -> u16 {
         let key = std::ptr::from_ref(location).addr();
@@ -28,7 +28,7 @@ impl SpawnLocations {
         self.last.1
     }
 
-    /// The place behind a number that [`SpawnLocations::intern`] gave.
+    /// The location behind a number that [`SpawnLocations::intern`] gave.
     pub(crate) fn get(&self, number: u16) -> &'static Location<'static> {
         self.all[usize::from(number)]
     }

@@ -190,7 +190,7 @@ impl SharedStacks {
     }
 
     /// Gives the stacks back to the arena that they are from. No task is left,
-    /// but for such as were abandoned, to whose frames nobody points.
+    /// but for such as were abandoned, into whose frames nothing points.
     pub(super) fn give_back(self, arena: &mut Arena) {
         for host in self.hosts {
             // SAFETY: taken in `StackHost::new`; the worker ends, nobody runs.

@@ -35,7 +35,7 @@ impl<F: FnOnce() -> T, T> TaskCell<F, T> {
         Self::deliver(closure());
     }
 
-    /// The end of a task that returned: the result goes to whoever joins.
+    /// The end of a task that returned: the result goes to the joiner.
     #[inline(never)]
     fn deliver(value: T) {
         if RUNNING.get().is_null() {
@@ -54,7 +54,7 @@ impl<F: FnOnce() -> T, T> TaskCell<F, T> {
     }
 }
 
-/// A started task that nobody can join goes on without its cell. Called by
+/// A started task whose handle is gone goes on without its cell. Called by
 /// the worker, not by `run`: what that keeps in its frame every parked
 /// coroutine keeps.
 ///
