@@ -93,15 +93,21 @@ impl Worker {
 
     /// Makes the slot free; what it held of the cell is the caller's.
     pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const Header {
-        let extra = slot.extra.get();
-        let extra = (extra != 0).then(|| self.extras.borrow_mut().remove(extra as usize));
-        let cell = slot.cell.get();
+        let (cell, extra) = (slot.cell.get(), slot.extra.get());
         self.slots.free(index);
         self.handle.counters.ended.add(1);
-        if let Some(id) = extra.and_then(|extra| extra.provisional_id) {
-            provisional_id::discard(id);
+        if extra != 0 {
+            self.free_extra(extra);
         }
         cell
+    }
+
+    #[inline(never)]
+    fn free_extra(&self, extra: u32) {
+        let extra = self.extras.borrow_mut().remove(extra as usize);
+        if let Some(id) = extra.provisional_id {
+            provisional_id::discard(id);
+        }
     }
 
     /// Drops the handle's side; and the task's side with it, here and now, if a

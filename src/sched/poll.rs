@@ -17,6 +17,7 @@ use crate::util::ignore_panic;
 
 impl Worker {
     /// Polls the future of a task once.
+    #[inline(never)]
     pub(super) fn poll(&self, index: u32, slot: &Slot) {
         if slot.has(Flags::CANCELLED) {
             return self.discard(index, slot, JoinError::cancelled());

@@ -125,6 +125,7 @@ impl Worker {
     }
 
     /// Takes one task that has not started, our own or another worker's.
+    #[inline(never)]
     fn take_work(&self) -> bool {
         let stolen = || self.workers.steal(self.position);
         (self.handle.mailbox.has_injected() && self.accept_injected())
@@ -185,6 +186,7 @@ impl Worker {
 
     /// Sleeps until something happens. See README.md for why nothing that
     /// happens is missed. Returns the time.
+    #[inline(never)]
     fn idle(&self) -> io::Result<Instant> {
         // A worker that once ran millions should not keep a queue for them.
         if self.queue.brief().capacity() > QUEUE_KEPT {
@@ -245,7 +247,9 @@ impl Worker {
 
     /// Polls the driver, or parks in it, and wakes all that waited for what has
     /// happened.
-    #[inline]
+    ///
+    /// Inside the loop it would cost each resume three instructions.
+    #[inline(never)]
     fn look<T>(
         &self,
         look: impl FnOnce(&mut Driver, &mut Vec<Waker>) -> io::Result<T>,

@@ -116,6 +116,9 @@ impl Workers {
     /// next. It takes every lock: a spawner that injects after the look knows of the
     /// idle thief then, by the same lock (README.md).
     pub(crate) fn steal_before_sleep(&self, thief: usize) -> Option<InjectedTask> {
+        if !self.has_many() {
+            return None;
+        }
         self.others(thief)
             .find_map(|other| other.mailbox.take_injected())
     }
