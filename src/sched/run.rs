@@ -225,7 +225,7 @@ impl Worker {
 
     /// Looks out for mail for a moment, if the last time it came at once:
     /// two workers that answer each other do so without sleeping. The other
-    /// writes may need our core, so it is given away between the looks. Where
+    /// may need our core, so it is given away between the looks. Where
     /// nothing comes, the next sleep is a true one again.
     fn mail_came_soon(&self) -> bool {
         if !self.spins.get() {
