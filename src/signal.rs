@@ -1,4 +1,4 @@
-//! SignalWaiter for signals: `SIGINT`, `SIGTERM` and their like, as a blocking call.
+//! Waiting for signals: `SIGINT`, `SIGTERM` and their like, as a blocking call.
 //!
 //! ```no_run
 //! use crore::signal::{self, SIGINT, SIGTERM};
@@ -21,8 +21,8 @@
 //!
 //! The first wait for a signal installs a handler, which stays: from then on
 //! the signal no longer ends the process. A handler that was there before is
-//! called after ours; one that is installed later replaces it, and nobody here
-//! hears of the signal any more. Calls that the signal interrupts are restarted.
+//! called after ours; one that is installed later replaces it, and the signal is
+//! not heard of here any more. Calls that the signal interrupts are restarted.
 //!
 //! One helper thread serves the process. A child after `fork` keeps the
 //! handlers and has no such thread; what it `exec`s has the defaults.

@@ -1,4 +1,4 @@
-//! What `std::net`'s types do besides reading and writing.
+//! Sockets in [`Io`]: what `std::net`'s types do besides reading and writing.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};

@@ -1,4 +1,4 @@
-//! [`Barrier`]: go on together.
+//! [`Barrier`]: holds up `n` waiters until all have come.
 
 use std::fmt;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! [`OnceCell`], [`Once`] and [`LazyLock`]: what is done once.
+//! [`OnceCell`], [`Once`] and [`LazyLock`]: initialisation that is done once.
 //!
 //! An initialiser holds the one permit of a [`Semaphore`]. Success closes the
 //! semaphore, which lets all waiters go; failure gives the permit to the next.

@@ -1,4 +1,4 @@
-//! Something that happens again and again: [`interval`].
+//! [`Interval`]: ticks of a fixed period.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! What the models beside random operations have in common, for `cargo fuzz`
-//! and `cargo test` alike: how an input is read, random bytes, and where the
-//! inputs are that the fuzzer found worth keeping.
+//! Helpers of the fuzz targets and of their models, for `cargo fuzz` and `cargo
+//! test` alike: how an input is read, random bytes, and where the inputs are
+//! that the fuzzer found worth keeping.
 //!
 //! An input is a sequence of operations of four bytes each: what, a small
 //! argument, a large one. Every input is valid.

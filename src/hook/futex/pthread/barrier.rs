@@ -1,4 +1,4 @@
-//! `pthread_barrier_…`.
+//! POSIX barriers: `pthread_barrier_…`.
 //!
 //! A barrier can't be tried, and a waiter that comes through may destroy it at
 //! once, while others have yet to leave: of the same thread, for two. So one

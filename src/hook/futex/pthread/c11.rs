@@ -1,4 +1,4 @@
-//! `mtx_…`, `cnd_…` and `call_once` of C11.
+//! Locks of C11: `mtx_…`, `cnd_…` and `call_once`.
 //!
 //! glibc's are the functions of pthreads under other names, and their objects
 //! are the same; but they call each other inside of glibc. Here they call ours.

@@ -1,4 +1,4 @@
-//! `pthread_cond_…`.
+//! POSIX condition variables: `pthread_cond_…`.
 //!
 //! A coroutine queues at the condition variable before it lets go of the
 //! mutex, so a signal after a later change of the condition finds it. Threads wait in glibc as ever. A signal wakes one coroutine *and* does

@@ -1,4 +1,4 @@
-//! `pthread_mutex_…`.
+//! POSIX mutexes: `pthread_mutex_…`.
 //!
 //! A coroutine parks for a mutex that a *suspended* coroutine holds: blocking
 //! would stop a thread for as long as the holder waits, and for ever if the

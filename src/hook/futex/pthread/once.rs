@@ -1,4 +1,4 @@
-//! `pthread_once`, and with it `call_once` of C and of C++.
+//! One-time initialisation: `pthread_once`, and with it `call_once` of C and C++.
 //!
 //! An init routine that waits suspends its coroutine. Others that come
 //! meanwhile must not stop the thread which has to resume it: they queue at the

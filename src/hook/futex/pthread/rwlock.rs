@@ -1,4 +1,4 @@
-//! `pthread_rwlock_…`.
+//! POSIX reader-writer locks: `pthread_rwlock_…`.
 //!
 //! Letting go wakes one; a reader that got in wakes the next, so that readers
 //! follow each other in.

@@ -1,4 +1,4 @@
-//! `sem_wait` and its like.
+//! POSIX semaphores: `sem_wait` and its like.
 //!
 //! A signal handler that posts a semaphore at which coroutines wait runs code
 //! of the runtime, which handlers must not: it may post one at which threads
