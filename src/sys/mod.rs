@@ -1,4 +1,4 @@
-//! Floor 0: the kernel, as the rest of the crate sees it.
+//! The kernel, as the rest of the crate sees it.
 //!
 //! Lives here: every system call outside the hooks, wrapped so that callers get
 //! `io::Result`s and plain types, and what the process knows of its descriptor

@@ -427,6 +427,38 @@ mod tests {
         assert!(!known(base as RawFd + 7, NOT_A_FILE));
     }
 
+    /// A thread asks while another changes what it asks for.
+    #[test]
+    fn racing_answers_and_changes_leave_nothing_wrong() {
+        let _turn = turn();
+        let [fd, other] = [BASE + 20, BASE + 21];
+        let changes: [fn(RawFd, RawFd); 4] = [
+            |fd, _| invalidate(fd),
+            |fd, _| _ = renew(fd),
+            |fd, other| {
+                let _ = renew_as_duplicate(fd, other);
+                invalidate(other);
+            },
+            // Shared by now.
+            |_, other| invalidate(other),
+        ];
+        for change in changes {
+            for _ in 0..500 {
+                let blocking = AtomicU32::new(BLOCKING);
+                let ask = || {
+                    let probe = Probe::begin(fd);
+                    probe.commit(blocking.load(Ordering::SeqCst));
+                };
+                std::thread::scope(|scope| {
+                    scope.spawn(ask);
+                    blocking.store(0, Ordering::SeqCst);
+                    change(fd, other);
+                });
+                assert!(!known(fd, BLOCKING));
+            }
+        }
+    }
+
     /// Random operations against a model of open files, numbers and reactors: what
     /// is known is never wrong, and no registration outlives its number.
     #[test]
