@@ -1,0 +1,19 @@
+//! Compiles the C and C++ halves of the cases.
+
+fn main() {
+    println!("cargo::rerun-if-changed=c");
+    cc::Build::new()
+        .cpp(true)
+        .file("c/cxx-exceptions.cc")
+        .compile("crore_cases_cxx");
+    // As Debian 12 builds its C libraries: frames that step over a guard page.
+    cc::Build::new()
+        .cpp(true)
+        .file("c/guard-stepped-over.cc")
+        .opt_level(1)
+        .flag_if_supported("-fno-stack-clash-protection")
+        .compile("crore_cases_guard");
+    cc::Build::new()
+        .file("c/siglongjmp.c")
+        .compile("crore_cases_siglongjmp");
+}

@@ -1,0 +1,36 @@
+//! Wake-ups from other threads are not merged: each is a message of its own in the worker's
+//! mailbox, without a bound, and its memory is kept for ever (mailbox.rs:109, worker.rs `mail`).
+//! std::thread::Thread::unpark takes no memory; docs: "several calls before that count as one".
+
+fn rss() -> String {
+    std::fs::read_to_string("/proc/self/status")
+        .unwrap()
+        .lines()
+        .find(|l| l.starts_with("VmRSS"))
+        .unwrap()
+        .into()
+}
+pub(crate) fn main() {
+    crore::run(|| {
+        let c = crore::spawn(|| {
+            loop {
+                crore::park()
+            }
+        });
+        crore::yield_now();
+        let co = c.coroutine();
+        println!("before {}", rss());
+        let t = std::thread::spawn(move || {
+            for _ in 0..10_000_000 {
+                co.unpark()
+            }
+        });
+        while !t.is_finished() {
+            std::hint::spin_loop()
+        } // a worker that computes for a second or three
+        println!("while it computes {}", rss());
+        crore::sleep(std::time::Duration::from_millis(500));
+        println!("long after {}", rss());
+    })
+    .unwrap();
+}

@@ -1,0 +1,70 @@
+//! One file for each way in which blocking code was once let down.
+
+mod cancel_c_callback;
+mod cancel_foreign_loop;
+mod cancel_thread_join;
+mod cxx_exceptions;
+mod exit_twice;
+mod files_o_direct;
+mod flockfile;
+mod fpu_control;
+mod grow_unpark;
+mod guard_stepped_over;
+mod helpers_deadlock;
+mod ids_stale_handle;
+mod latency_always_ready;
+mod linger_close;
+mod mlockall;
+mod number_reused;
+mod poll_pri_idle;
+mod scale_scope;
+mod scale_slot_border;
+mod second_stack;
+mod second_stack_stacker;
+mod select_forgotten;
+mod send_error_queue;
+mod shutdown_datagram;
+mod siglongjmp;
+mod signal_close_idle;
+mod signal_close_race;
+mod signal_close_unpark;
+mod signal_dup2;
+mod sleep_nothing;
+mod tty_vmin;
+mod write_large_fifo_pty;
+
+/// A case by its name.
+pub(crate) const ALL: &[(&str, fn())] = &[
+    ("cancel-c-callback", cancel_c_callback::main),
+    ("cancel-foreign-loop", cancel_foreign_loop::main),
+    ("cancel-thread-join", cancel_thread_join::main),
+    ("cxx-exceptions", cxx_exceptions::main),
+    ("exit-twice", exit_twice::main),
+    ("files-o-direct", files_o_direct::main),
+    ("flockfile", flockfile::main),
+    ("fpu-control", fpu_control::main),
+    ("grow-unpark", grow_unpark::main),
+    ("guard-stepped-over", guard_stepped_over::main),
+    ("helpers-deadlock", helpers_deadlock::main),
+    ("ids-stale-handle", ids_stale_handle::main),
+    ("latency-always-ready", latency_always_ready::main),
+    ("linger-close", linger_close::main),
+    ("mlockall", mlockall::main),
+    ("number-reused", number_reused::main),
+    ("poll-pri-idle", poll_pri_idle::main),
+    ("scale-scope", scale_scope::main),
+    ("scale-slot-border", scale_slot_border::main),
+    ("second-stack-stacker", second_stack_stacker::main),
+    ("second-stack", second_stack::main),
+    ("select-forgotten", select_forgotten::main),
+    ("send-error-queue", send_error_queue::main),
+    ("shutdown-datagram", shutdown_datagram::main),
+    ("signal-close-idle", signal_close_idle::main),
+    ("signal-close-race", signal_close_race::main),
+    ("signal-close-unpark", signal_close_unpark::main),
+    ("signal-dup2", signal_dup2::main),
+    ("siglongjmp", siglongjmp::main),
+    ("sleep-nothing", sleep_nothing::main),
+    ("tty-vmin", tty_vmin::main),
+    ("write-large-fifo-pty", write_large_fifo_pty::main),
+];
