@@ -16,16 +16,16 @@
 
 mod child;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-
-use slab::Slab;
 
 pub use child::ScopedJoinHandle;
 
@@ -65,8 +65,9 @@ struct Shared {
 
 struct Children {
     /// Those that may still run, and some that have ended.
-    handles: Slab<(u64, JoinHandle<()>)>,
-    /// Numbers the children, since the slab's places are used again.
+    /// By number, in the order of their spawning.
+    handles: BTreeMap<u64, JoinHandle<()>>,
+    /// The number of the last one.
     spawned: u64,
     /// Those whose closure is not gone yet.
     alive: usize,
@@ -202,7 +203,7 @@ impl Shared {
     fn new() -> Self {
         Self {
             children: Lock::new(Children {
-                handles: Slab::new(),
+                handles: BTreeMap::new(),
                 spawned: 0,
                 alive: 0,
                 prune_at: FEW,
@@ -231,23 +232,19 @@ impl Shared {
         }
         let unwanted = children.cancelled.then(|| handle.id());
         children.spawned += 1;
-        let serial = children.spawned;
-        let place = children.handles.insert((serial, handle));
+        let key = ChildKey(children.spawned);
+        children.handles.insert(key.0, handle);
         drop(children);
         ended.into_iter().for_each(|ended| self.note(ended.join()));
         unwanted.into_iter().for_each(CoroutineId::cancel);
-        ChildKey { place, serial }
+        key
     }
 
     /// Cancels all children, those to come too.
     fn cancel(&self) {
         let mut children = self.children.lock();
         children.cancelled = true;
-        let ids: Vec<_> = children
-            .handles
-            .iter()
-            .map(|(_, (_, handle))| handle.id())
-            .collect();
+        let ids: Vec<_> = children.handles.values().map(JoinHandle::id).collect();
         drop(children);
         ids.into_iter().for_each(CoroutineId::cancel);
     }
@@ -255,10 +252,7 @@ impl Shared {
     /// Cancels one child, if it still runs.
     fn cancel_one(&self, key: ChildKey) {
         let children = self.children.lock();
-        let found = children.handles.get(key.place);
-        let id = found
-            .filter(|(serial, _)| *serial == key.serial)
-            .map(|(_, handle)| handle.id());
+        let id = children.handles.get(&key.0).map(JoinHandle::id);
         drop(children);
         id.into_iter().for_each(CoroutineId::cancel);
     }
@@ -290,11 +284,11 @@ impl Shared {
     /// Asks one of the children whether it has ended; `None` if there is none.
     fn poll_one(&self, context: &mut Context<'_>) -> Option<Poll<Result<(), JoinError>>> {
         let mut children = self.children.lock();
-        let (place, (_, handle)) = children.handles.iter_mut().next()?;
+        let mut first = children.handles.first_entry()?;
         // No foreign code: the only waker here is the parent's.
-        let polled = Pin::new(handle).poll(context);
+        let polled = Pin::new(first.get_mut()).poll(context);
         if polled.is_ready() {
-            children.handles.remove(place);
+            first.remove();
         }
         Some(polled)
     }
@@ -312,23 +306,17 @@ impl Shared {
 impl Children {
     /// Moves the ended out, so that a scope that spawns for ever stays small.
     fn prune(&mut self, ended: &mut Vec<JoinHandle<()>>) {
-        let places: Vec<_> = self
-            .handles
-            .iter()
-            .filter(|(_, (_, handle))| handle.is_finished())
-            .map(|(place, _)| place)
-            .collect();
-        ended.extend(places.into_iter().map(|place| self.handles.remove(place).1));
+        let all = mem::take(&mut self.handles).into_iter();
+        let (gone, live): (BTreeMap<_, _>, _) = all.partition(|(_, handle)| handle.is_finished());
+        self.handles = live;
+        ended.extend(gone.into_values());
         self.prune_at = (2 * self.handles.len()).max(FEW);
     }
 }
 
 /// Tells a child of one scope from all others.
 #[derive(Clone, Copy)]
-struct ChildKey {
-    place: usize,
-    serial: u64,
-}
+struct ChildKey(u64);
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Spawns a child, after [`std::thread::Scope::spawn`]. With several
