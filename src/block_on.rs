@@ -95,7 +95,7 @@ fn in_coroutine<F: Future>(
             return Some(output);
         }
         cx.unwind_if_ending();
-        if deadline.is_some_and(|at| cx.now() >= at) {
+        if cx.is_over(deadline) {
             return None;
         }
         cx.park_for_output(deadline);

@@ -203,11 +203,37 @@ impl Cx {
     /// done so many that others should have their turn.
     #[inline(always)]
     pub(crate) fn spend(self) {
+        self.spend_for(1);
+    }
+
+    /// [`Cx::spend`] for an operation that takes as long as so many.
+    #[inline(always)]
+    pub(crate) fn spend_for(self, operations: u32) {
         let budget = &self.worker().budget;
-        budget.set(budget.get().saturating_sub(1));
-        if budget.get() == 0 && self.may_park() && !self.is_polling() && self.is_at_home() {
+        budget.set(budget.get().saturating_sub(operations));
+        if budget.get() == 0 {
+            self.give_way();
+        }
+    }
+
+    /// Yields, and has the worker look at the clock: a used-up budget may be
+    /// milliseconds.
+    #[cold]
+    fn give_way(self) {
+        if self.may_park() && !self.is_polling() && self.is_at_home() {
+            self.worker().slice_left.set(0);
             self.yield_now();
         }
+    }
+
+    /// Whether a time is over. A wait that finds it so has not waited, and
+    /// counts as an operation: who waits for nothing again and again gives way.
+    pub(crate) fn is_over(self, deadline: Option<Instant>) -> bool {
+        let over = deadline.is_some_and(|at| self.now() >= at);
+        if over {
+            self.spend();
+        }
+        over
     }
 
     /// Polls a foreign future. Executors keep in thread-locals what they do for
@@ -235,7 +261,7 @@ impl Cx {
     pub(crate) fn sleep_until(self, deadline: Instant) -> io::Result<()> {
         loop {
             self.check_parkable()?;
-            if self.now() >= deadline {
+            if self.is_over(Some(deadline)) {
                 return Ok(());
             }
             self.park_until(Some(deadline));
@@ -261,7 +287,7 @@ impl Cx {
         loop {
             if self.unwind_or_return()
                 || self.slot().take(Flags::TOKEN)
-                || deadline.is_some_and(|at| self.now() >= at)
+                || self.is_over(deadline)
             {
                 return;
             }

@@ -16,7 +16,8 @@ use crate::sys::syscall::sched_yield;
 use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
 use crate::util::prefetch;
 
-/// Coroutines resumed before the worker looks at the clock and the inbox.
+/// Coroutines resumed before the worker looks at the clock and the inbox; fewer
+/// when one has used up its budget.
 const SLICE: u32 = 64;
 
 /// Of so many coroutines resumed at most one is new, as long as others wait.
@@ -114,7 +115,9 @@ impl Worker {
     /// Resumes up to [`SLICE`] coroutines.
     #[inline]
     fn slice(&self) {
-        for turn in 0..SLICE {
+        self.slice_left.set(SLICE);
+        while let Some(turn) = self.slice_left.get().checked_sub(1) {
+            self.slice_left.set(turn);
             if turn % START_EVERY == 0 && self.handle.mailbox.has_injected() {
                 self.accept_injected();
             }

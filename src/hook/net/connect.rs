@@ -127,6 +127,7 @@ unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: so
     if flags & libc::O_NONBLOCK != 0 {
         return plain();
     }
+    cx.spend_for(AS_LONG_AS);
     let started = without_waiting(fd, flags, plain);
     let mut context = WaitContext::new(fd, Direction::Write);
     match started {
@@ -211,6 +212,9 @@ hook!(
         result
     }
 );
+
+/// A connection that is made, or refused, takes the time of so many transfers.
+const AS_LONG_AS: u32 = 4;
 
 /// `SO_RCVTIMEO`, `SO_SNDTIMEO`, and their names for 64-bit times.
 const TIME_LIMITS: [c_int; 4] = [libc::SO_RCVTIMEO, libc::SO_SNDTIMEO, 66, 67];

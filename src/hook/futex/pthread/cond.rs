@@ -49,7 +49,7 @@ unsafe fn wait(
         if let Some(left) = table.leave(place, false) {
             break left;
         }
-        if deadline.is_some_and(|at| Instant::now() >= at) {
+        if cx.is_over(deadline) {
             break table.leave(place, true).unwrap_or(Left::Queued);
         }
         let next = deadline.into_iter().chain(slow_wait.next()).min();

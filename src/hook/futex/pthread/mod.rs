@@ -176,7 +176,7 @@ fn acquire(
         if answer != libc::EBUSY {
             break answer;
         }
-        if deadline.is_some_and(|at| Instant::now() >= at) {
+        if cx.is_over(deadline) {
             break libc::ETIMEDOUT;
         }
     };
