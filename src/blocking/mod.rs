@@ -4,7 +4,8 @@
 //! A coroutine that joins one parks, and its worker goes on. The hooks of `fsync`,
 //! `getaddrinfo` and their like use the same threads.
 //!
-//! One pool serves the process. A thread starts when there is work and none is
+//! One pool serves the process (the hooks have another, which closures that wait
+//! can't use up). A thread starts when there is work and none is
 //! idle, up to a limit ([`set_max_threads`], 64 unless it is called); work
 //! beyond that waits in line. A thread that has had nothing to do for ten
 //! seconds leaves. A child after `fork` begins with an empty pool.

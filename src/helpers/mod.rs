@@ -4,10 +4,11 @@
 //! [`blocking`](crate::blocking) the closures of users. A coroutine that joins the job
 //! parks meanwhile, and its worker goes on.
 //!
-//! One pool serves the process. A thread starts when there is work and none is
+//! One pool serves the hooks of the process, and one its users, whose closures may
+//! wait for each other. A thread starts when there is work and none is
 //! idle, up to a limit ([`set_max_threads`]); work beyond that waits in line. A
 //! thread that has had nothing to do for ten seconds leaves. A child after `fork`
-//! begins with an empty pool.
+//! begins with empty pools.
 //!
 //! A job owns all that it touches. So a coroutine that waits for it may be cancelled at
 //! any time: the job is dropped if it has not begun, and if it has, it runs to
@@ -37,7 +38,7 @@ where
     let (promise, join) = promise(public);
     let promise = Arc::new(Lock::new(Some(promise)));
     let theirs = Arc::clone(&promise);
-    let submitted = pool::submit(Box::new(move || {
+    let job = Box::new(move || {
         let Some(promise) = theirs.lock().take() else {
             return;
         };
@@ -46,8 +47,8 @@ where
         } else {
             promise.fulfil(catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked));
         }
-    }));
-    if let Err(error) = submitted {
+    });
+    if let Err(error) = pool::submit(job, public) {
         if let Some(promise) = promise.lock().take() {
             promise.fulfil(Err(JoinError::not_started(error)));
         }

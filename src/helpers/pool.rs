@@ -20,14 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 static MOST: AtomicUsize = AtomicUsize::new(64);
 
-/// The pool of this process, for hooks and users alike; one that was a parent's is
-/// left alone.
-static POOL: PerProcess<HelperPool> = PerProcess::new();
+/// The pools of this process; those that were a parent's are left alone. Closures of
+/// users may wait for each other, and for coroutines that wait for a hook: so the
+/// work of hooks, which waits for nobody, has threads of its own.
+static HOOKS: PerProcess<HelperPool> = PerProcess::new();
+static USERS: PerProcess<HelperPool> = PerProcess::new();
 
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
-/// Sets the most helper threads that the process may have; at least one.
-/// Threads above a lowered limit leave when they are idle.
+/// Sets the most helper threads that closures of [`spawn_blocking`](crate::spawn_blocking)
+/// may have; at least one. The hooks' own work has as many of its own, so that
+/// closures that wait can't use them up. Threads above a lowered limit leave when
+/// they are idle.
 ///
 /// ```
 /// crore::blocking::set_max_threads(16);
@@ -44,7 +48,10 @@ pub fn set_max_threads(most: usize) {
 /// assert!(crore::blocking::threads() >= 1); // it waits for further work
 /// ```
 pub fn threads() -> usize {
-    POOL.get().0.lock().threads
+    [&HOOKS, &USERS]
+        .map(|pool| pool.get().0.lock().threads)
+        .iter()
+        .sum()
 }
 
 struct HelperPool(Lock<JobQueue>);
@@ -71,13 +78,13 @@ impl Default for HelperPool {
     }
 }
 
-/// Puts a job in line.
+/// Puts a job of a user, or of a hook, in line.
 ///
 /// # Errors
 ///
 /// No thread could be started and there is none; the job was dropped.
-pub(super) fn submit(job: Job) -> io::Result<()> {
-    let pool = POOL.get();
+pub(super) fn submit(job: Job, users: bool) -> io::Result<()> {
+    let pool = if users { USERS.get() } else { HOOKS.get() };
     let hand = {
         let mut queue = pool.0.lock();
         queue.jobs.push_back(job);

@@ -285,10 +285,7 @@ impl Cx {
     /// As [`Cx::take_token`], until `deadline` at the latest.
     pub(crate) fn take_token_until(self, deadline: Option<Instant>) {
         loop {
-            if self.unwind_or_return()
-                || self.slot().take(Flags::TOKEN)
-                || self.is_over(deadline)
-            {
+            if self.unwind_or_return() || self.slot().take(Flags::TOKEN) || self.is_over(deadline) {
                 return;
             }
             self.park_until(deadline);

@@ -5,6 +5,7 @@
 mod common;
 
 mod coroutine_locals;
+mod fairness;
 mod idle;
 mod io;
 mod limits;
