@@ -277,6 +277,23 @@ fn joining_threads() {
     });
 }
 
+/// The thread ends only when another coroutine of the same worker has run.
+#[test]
+fn a_cancelled_join_waits_on_and_stops_nobody() {
+    in_coroutines(|_| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || receiver.recv().unwrap());
+        let joiner = crore::spawn(move || thread.join().unwrap());
+        crore::yield_now();
+        joiner.cancel();
+        for _ in 0..3 {
+            crore::sleep(Duration::from_millis(1));
+        }
+        sender.send(7).unwrap();
+        assert_eq!(joiner.join().unwrap(), 7);
+    });
+}
+
 /// Nobody can wait for its end, so nobody does: it may never come.
 #[test]
 fn a_detached_thread_is_not_joined() {

@@ -8,12 +8,12 @@ use libc::{clockid_t, pthread_t, timespec};
 
 use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
-use crate::hook::wait::call::in_coroutine;
+use crate::hook::wait::call::may_park;
 use crate::hook::wait::clock::moment;
 use crate::sys::syscall::{errno, set_errno};
 
 /// A thread's end gives no sign that can be watched: asked for up to every
-/// 10 ms. A cancelled coroutine joins for real: callers take an error here for
+/// 10 ms. A cancelled coroutine goes on waiting: callers take an error here for
 /// a bug of theirs (std panics).
 ///
 /// # Safety
@@ -27,8 +27,8 @@ unsafe fn join(
 ) -> c_int {
     // SAFETY: no preconditions.
     let this = unsafe { libc::pthread_self() };
-    let Some(cx) = in_coroutine().filter(|_| thread != this) else {
-        // Of the thread itself: an error.
+    let Some(cx) = may_park().filter(|_| thread != this) else {
+        // Of the thread itself: an error. Or nobody who could park.
         return real();
     };
     let saved = errno();
@@ -48,10 +48,7 @@ unsafe fn join(
             libc::ETIMEDOUT => {}
             result => break result,
         }
-        match backoff.pause(cx, deadline) {
-            Ok(()) | Err(libc::ETIMEDOUT) => {}
-            Err(_) => break real(),
-        }
+        backoff.pause_regardless(cx, deadline);
     };
     set_errno(saved);
     result

@@ -31,9 +31,21 @@ impl Backoff {
     ///
     /// `ECANCELED`; `ETIMEDOUT` when the deadline has come.
     pub(crate) fn pause(&mut self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
+        let step = self.step();
+        sleep_for(cx, step, deadline)
+    }
+
+    /// As [`Backoff::pause`], but neither a cancellation nor a `timeout` around this
+    /// ends it: for callers that take an error for a bug of theirs.
+    pub(crate) fn pause_regardless(&mut self, cx: Cx, deadline: Option<Instant>) {
+        let until = after(self.step());
+        cx.park_regardless_until(Some(deadline.map_or(until, |at| at.min(until))));
+    }
+
+    fn step(&mut self) -> Duration {
         let step = self.next;
         self.next = (step * 2).min(LONGEST);
-        sleep_for(cx, step, deadline)
+        step
     }
 
     /// Asks until there is an answer, pausing before each question but the first.
