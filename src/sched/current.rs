@@ -221,7 +221,7 @@ impl Cx {
     #[cold]
     fn give_way(self) {
         if self.may_park() && !self.is_polling() && self.is_at_home() {
-            self.worker().slice_left.set(0);
+            self.worker().budget_used_up.set(true);
             self.yield_now();
         }
     }

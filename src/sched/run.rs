@@ -115,15 +115,17 @@ impl Worker {
     /// Resumes up to [`SLICE`] coroutines.
     #[inline]
     fn slice(&self) {
-        self.slice_left.set(SLICE);
-        while let Some(turn) = self.slice_left.get().checked_sub(1) {
-            self.slice_left.set(turn);
+        for turn in 0..SLICE {
             if turn % START_EVERY == 0 && self.handle.mailbox.has_injected() {
                 self.accept_injected();
             }
             let next = self.pop(turn);
             let Some(index) = next else { return };
             self.resume(index);
+            if self.budget_used_up.get() {
+                self.budget_used_up.set(false);
+                return;
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Worker {
             spawn_locations: NoParkCell::default(),
             park_time: Cell::new(0),
             budget: Cell::new(0),
-            slice_left: Cell::new(0),
+            budget_used_up: Cell::new(false),
             stopping: Cell::new(false),
             events_pending: Cell::new(false),
             woken: Cell::default(),

@@ -69,8 +69,8 @@ pub(crate) struct Worker {
     pub(super) park_time: Cell<u32>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
-    /// Coroutines that are still to be resumed in this slice.
-    pub(super) slice_left: Cell<u32>,
+    /// The last one that ran had no budget left: a look at the clock is due.
+    pub(super) budget_used_up: Cell<bool>,
     /// Set once the main coroutine has ended: all others are cancelled.
     pub(super) stopping: Cell<bool>,
     /// The driver has events to dispatch.
