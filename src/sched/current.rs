@@ -221,8 +221,7 @@ impl Cx {
     #[cold]
     fn give_way(self) {
         if self.may_park() && !self.is_polling() && self.is_at_home() {
-            self.worker().budget_used_up.set(true);
-            self.yield_now();
+            self.suspend(SwitchReason::OutOfBudget);
         }
     }
 

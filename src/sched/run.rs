@@ -16,8 +16,7 @@ use crate::sys::syscall::sched_yield;
 use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
 use crate::util::prefetch;
 
-/// Coroutines resumed before the worker looks at the clock and the inbox; fewer
-/// when one has used up its budget.
+/// Coroutines resumed before the worker looks at the clock and the inbox.
 const SLICE: u32 = 64;
 
 /// Of so many coroutines resumed at most one is new, as long as others wait.
@@ -69,10 +68,8 @@ impl Worker {
     /// What `epoll_wait` says, which is never the caller's fault: then the
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
-        let mut polled = self.clock.now();
-        // Resumes after which all tasks have run that were woken by the last poll.
-        let mut round = 0;
-        let counters = &self.handle.counters;
+        self.polled.set(self.clock.now());
+        self.round.set(0);
         loop {
             self.slice();
             if self.handle.mailbox.has_mail() {
@@ -87,27 +84,20 @@ impl Worker {
             if self.events_pending.get() {
                 // However many are in the queue.
                 self.dispatch(SLICE as usize);
-                round = counters.resumed.get() + self.queue.borrow().len() as u64;
+                self.begin_round();
             } else if !self.queue.brief().is_empty() {
-                if counters.resumed.get() >= round {
-                    let now = self.clock.now();
-                    if now - polled >= POLL_EVERY {
-                        polled = now;
-                        self.look(|driver, woken| driver.poll(now, woken))?;
-                        round = counters.resumed.get() + self.queue.borrow().len() as u64;
-                    }
-                }
+                self.poll_if_due()?;
             } else if !self.take_work() {
                 if self.stopping.get() && self.slots.live() == 0 {
                     self.stacks.count();
                     return Ok(());
                 }
-                polled = if self.notify_of_ends() {
+                self.polled.set(if self.notify_of_ends() {
                     self.clock.now()
                 } else {
                     self.idle()?
-                };
-                round = counters.resumed.get() + self.queue.borrow().len() as u64;
+                });
+                self.begin_round();
             }
         }
     }
@@ -122,11 +112,35 @@ impl Worker {
             let next = self.pop(turn);
             let Some(index) = next else { return };
             self.resume(index);
-            if self.budget_used_up.get() {
-                self.budget_used_up.set(false);
-                return;
+        }
+    }
+
+    /// The others are to run before the driver is polled again.
+    fn begin_round(&self) {
+        let queued = self.queue.borrow().len() as u64;
+        self.round.set(self.handle.counters.resumed.get() + queued);
+    }
+
+    /// Polls the driver if everybody has run who was woken by the last poll, and
+    /// that was some time ago.
+    fn poll_if_due(&self) -> io::Result<()> {
+        if self.handle.counters.resumed.get() >= self.round.get() {
+            let now = self.clock.now();
+            if now - self.polled.get() >= POLL_EVERY {
+                self.polled.set(now);
+                self.look(|driver, woken| driver.poll(now, woken))?;
+                self.begin_round();
             }
         }
+        Ok(())
+    }
+
+    /// A coroutine has used up its budget, which may have taken milliseconds: the
+    /// clock is looked at before the slice is over. (Should the poll fail, so will
+    /// that of the loop.)
+    #[cold]
+    fn budget_used_up(&self) {
+        let _ = self.poll_if_due();
     }
 
     /// Takes one task that has not started, our own or another worker's.
@@ -311,6 +325,10 @@ impl Worker {
         }
         match reason {
             SwitchReason::Yielded => self.requeue(index, slot),
+            SwitchReason::OutOfBudget => {
+                self.requeue(index, slot);
+                self.budget_used_up();
+            }
             SwitchReason::Parked if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             // Only now, with the frames at rest, may a wake-up resume it (I1).
             SwitchReason::Parked => self.park(slot),

@@ -15,6 +15,7 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Instant;
 
 use slab::Slab;
 
@@ -69,8 +70,10 @@ pub(crate) struct Worker {
     pub(super) park_time: Cell<u32>,
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
-    /// The last one that ran had no budget left: a look at the clock is due.
-    pub(super) budget_used_up: Cell<bool>,
+    /// When the driver was polled last.
+    pub(super) polled: Cell<Instant>,
+    /// Resumes after which everybody has run who was woken by that.
+    pub(super) round: Cell<u64>,
     /// Set once the main coroutine has ended: all others are cancelled.
     pub(super) stopping: Cell<bool>,
     /// The driver has events to dispatch.

@@ -33,6 +33,8 @@ pub(crate) enum SwitchReason {
     Parked,
     /// The coroutine can go on at once.
     Yielded,
+    /// The same, and it has used up its budget of operations.
+    OutOfBudget,
     /// The entry point returned; the carrier is at its idle point.
     Finished,
     /// The entry point unwound; [`take_panic`] has the payload. Idle as well.

@@ -242,7 +242,7 @@ impl Table {
     /// Takes up to `most` off the queue, first come first served, whose bits
     /// meet `bits`; no more than fit into the batch. Says how many there may
     /// have been.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take<const ROOM: usize>(
         &self,
         address: usize,
