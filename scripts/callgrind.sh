@@ -13,13 +13,16 @@ case ${1-} in
     '' | --record) ;;
     *) echo "usage: scripts/callgrind.sh [--record]" >&2; exit 2 ;;
 esac
+# One codegen unit: with more, each new file moves the borders between them, and
+# with them what is inlined.
+export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_TARGET_DIR=target/callgrind
 cargo build -q --release -p crore-benches --bin operations
 counts=$(mktemp -d)
 trap 'rm -rf "$counts"' EXIT
 # A part is written at each call of crore_count, three for each operation: warm,
 # few, many.
 timeout 300 valgrind -q --tool=callgrind --callgrind-out-file="$counts/part" \
-    --dump-before=crore_count target/release/operations >"$counts/operations"
+    --dump-before=crore_count target/callgrind/release/operations >"$counts/operations"
 tools="$(rustc --version), $(ldd --version | sed -n '1s/.*(\(.*\)).*/\1/p'), $(uname -m)"
 TOOLS=$tools python3 - "$counts" "${1-}" <<'EOF'
 import os, re, sys

@@ -227,6 +227,7 @@ impl Cx {
 
     /// Whether a time is over. A wait that finds it so has not waited, and
     /// counts as an operation: who waits for nothing again and again gives way.
+    #[inline(always)]
     pub(crate) fn is_over(self, deadline: Option<Instant>) -> bool {
         let over = deadline.is_some_and(|at| self.now() >= at);
         if over {
