@@ -19,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
+/// What many coroutines ended with.
+type Joined = Vec<Result<bool, JoinError>>;
+
 fn tokio_runtime(threads: usize) -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder
@@ -389,8 +392,7 @@ fn futures_on_workers_use_tokio_too() {
                     })
                 })
                 .collect();
-            let all: Pin<Box<dyn Future<Output = Vec<Result<bool, JoinError>>>>> =
-                Box::pin(join_all(all));
+            let all: Pin<Box<dyn Future<Output = Joined>>> = Box::pin(join_all(all));
             assert!(block_on(all).into_iter().all(|one| one.unwrap()));
         })
         .unwrap();
