@@ -69,7 +69,8 @@ fn a_thousand_look_ups() {
             .map(|_| crore::spawn(|| ("localhost", 80).to_socket_addrs().unwrap().count()))
             .collect();
         assert!(all.into_iter().all(|one| one.join().unwrap() > 0));
-        assert!(crore::blocking::threads() <= 64);
+        // So many for hooks, and as many for closures of users.
+        assert!(crore::blocking::threads() <= 2 * 64);
     });
 }
 
