@@ -55,10 +55,14 @@ impl Action {
         action
     }
 
-    /// As [`Action::replaced_by`], and calls that are interrupted go on.
+    /// As [`Action::replaced_by`], and calls that are interrupted go on. No other
+    /// signal comes meanwhile: a stack of std's has room for one signal frame, not
+    /// for two on top of each other.
     pub(crate) fn restarting(&self, handler: Handler) -> Self {
         let mut action = self.replaced_by(handler);
         action.0.sa_flags |= libc::SA_RESTART;
+        // SAFETY: the action's own set.
+        unsafe { libc::sigfillset(&raw mut action.0.sa_mask) };
         action
     }
 
