@@ -172,7 +172,7 @@ fn parking_lot_stops_the_thread_and_says_so() {
     child.wait().unwrap();
     let report = report.expect("it works: say so on the page");
     assert!(report.contains("those of parking_lot do"), "{report}");
-    assert!(report.contains("tests/runtime/limits.rs:"), "{report}");
+    assert!(report.contains("tests/limits.rs:"), "{report}");
 }
 
 /// One after the other no coroutine waits.

@@ -25,7 +25,8 @@ fn tests() -> BTreeSet<String> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        if stem == "page" {
+        // (The folder is about executors of others, which wait for crore.)
+        if stem == "page" || path.is_dir() {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();
