@@ -44,7 +44,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 # Not: what takes minutes in an emulator, and what qemu does not emulate.
-run --lib -- switch:: stack::shared stack::copy sched:: task::addr task::alias
+run --lib -- switch:: stack::shared stack::copy sched:: task::addr task::provisional_id
 run --test shared -- frames:: waits::
 run --test models -- shared_stacks::
 run --test runtime -- park:: coroutine_locals:: --skip ten_thousand_sleepers

@@ -11,5 +11,5 @@ for target in pool shared_bytes wheel reactor scheduler hooks descriptors; do
     cargo fuzz run -s none -a "$target" "tests/corpus/$target" -- -max_total_time="$seconds"
 done
 echo "==> switching"
-RUSTFLAGS="--cfg asan" ASAN_OPTIONS=detect_stack_use_after_return=0 \
+ASAN_OPTIONS=detect_stack_use_after_return=0 \
     cargo fuzz run switching --features sanitizer tests/corpus/switching -- -max_total_time="$seconds"

@@ -1,18 +1,22 @@
 #!/bin/bash
-# Writes docs/MEASURED.md, the one place of all figures, in its parts:
+# Measures parts of docs/MEASURED.md, the one place of all figures, anew: what stands between
+# the marks of each is replaced. The words around them are the page's own.
 #
-#   scripts/measured.sh              measures anew: growth kinds examples
-#   scripts/measured.sh kinds growth these parts; the others stay as they are
+#   scripts/measured.sh              growth kinds inside examples
+#   scripts/measured.sh PART...      these: also generators turns clients c libco threads peers
 #
 # `examples` opens a million connections (11 GB); `clients` wants the servers that .ci/run
-# installs; `peers` is what scripts/peers.sh has measured last. All of it, on a machine that does nothing else:
-#
-#   scripts/peers.sh && scripts/measured.sh growth kinds examples clients peers
+# installs; `c` and `libco` are of crates/c, the latter clones libco; `threads` is
+# scripts/run_figures.sh; `peers` is what scripts/peers.sh has measured last. All of it, on a
+# machine that does nothing else.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 page=docs/MEASURED.md
-[ $# -gt 0 ] || set -- growth kinds examples
-asked=" $* "
+parts=(growth kinds generators turns inside examples clients c libco threads peers)
+[ $# -gt 0 ] || set -- growth kinds inside examples
+for part; do
+    [[ " ${parts[*]} " == *" $part "* ]] || { echo "no part $part; they are: ${parts[*]}" >&2; exit 2; }
+done
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 
@@ -26,6 +30,24 @@ kinds() {
     cargo build -q --release -p crore-benches --bin kinds
     echo '```text'
     target/release/kinds
+    echo '```'
+    echo
+    load
+}
+
+generators() {
+    cargo build -q --release -p crore-benches --bin generators
+    echo '```text'
+    target/release/generators
+    echo '```'
+    echo
+    load
+}
+
+turns() {
+    cargo build -q --release -p crore-benches --bin compare
+    echo '```text'
+    target/release/compare 5
     echo '```'
     echo
     load
@@ -70,6 +92,16 @@ examples() {
     load
 }
 
+# Ten minutes of it are for false alarms.
+inside() {
+    cargo build -q --release -p crore-benches --bin inside
+    echo '```text'
+    target/release/inside 600 2>/dev/null
+    echo '```'
+    echo
+    load
+}
+
 clients() {
     local tests=(redis hiredis mysql libpq ureq curl tls websocket)
     echo '```text'
@@ -78,6 +110,27 @@ clients() {
     echo '```'
     echo
     load
+}
+
+c() {
+    echo '```text'
+    crates/c/scripts/costs.py
+    echo '```'
+}
+
+# (LIBCO_SOURCE: a checkout of libco, in place of a clone.)
+libco() {
+    local builds
+    builds=$(mktemp -d)
+    crates/c/scripts/libco.sh ${LIBCO_SOURCE:+--libco "$LIBCO_SOURCE"} --keep "$builds" >/dev/null
+    echo '```text'
+    crates/c/scripts/echo_load.py "$builds"
+    echo '```'
+    rm -rf "$builds"
+}
+
+threads() {
+    scripts/run_figures.sh 2>/dev/null
 }
 
 peers() {
@@ -89,95 +142,22 @@ load() {
     echo "Load average when it ended: $(cut -d' ' -f1-3 /proc/loadavg)."
 }
 
-# A part between its marks: measured if it was asked for, else as the page has it.
-part() {
-    echo "<!-- $1 -->"
-    echo
-    if [[ $asked == *" $1 "* ]]; then
-        "$1"
-    else
-        sed -n "/^<!-- $1 -->$/,/^<!-- end -->$/p" "$page" | sed '1,2d;$d' | sed '$d'
-    fi
-    echo
-    echo "<!-- end -->"
+# Between its marks on the page.
+replace() {
+    awk -v mark="<!-- $1 -->" -v new="$new" '
+        $0 == "<!-- end -->" { inside = 0 }
+        !inside
+        $0 == mark {
+            inside = found = 1
+            print ""
+            while ((getline line <new) > 0) print line
+            print ""
+        }
+        END { exit !found }' "$page" >"$new.page" || { echo "$page has no mark of $1" >&2; exit 1; }
+    mv "$new.page" "$page"
 }
 
-{
-    cat <<'EOF'
-# Measured
-
-Written by `scripts/measured.sh`; other pages quote this one. Processor time rather
-than time on the wall, but for requests a second and latencies: it does not depend on
-how busy the machine is. `N: M (L–H)` is the median N, and how many times that of the
-yardstick of the same round it was: median M, least L and most H.
-
-`docs/plots` shows the last part as pictures.
-
-## As there are more
-
-`cargo run --release -p crore-benches --bin growth`: the least of several runs,
-and in brackets how many times that of a thousand. *Resume* is from the worker's
-loop into the coroutine and back until it has parked again; *fired* is a sleeper's
-wake-up at its deadline, the resume included.
-
-EOF
-    part growth
-    cat <<'EOF'
-
-On stacks of their own each coroutine has a page of its own, a line of the page
-table and several lines of cache: above some ten thousand, resuming one misses
-all of them. A million is what 4 GB hold; ten million are on shared stacks.
-How echo servers grow with their connections is below.
-
-## The kinds of coroutine
-
-`cargo run --release -p crore-benches --bin kinds`: processor time, the best of seven
-turns in which the kinds follow each other; memory with page tables.
-
-EOF
-    part kinds
-    cat <<'EOF'
-
-## The examples
-
-EOF
-    part examples
-    cat <<'EOF'
-
-## Clients
-
-A thousand waits of 0.1 s, which one after the other take 100 s: in coroutines of one
-kernel thread, connections, handshakes, and where it says so both sides included.
-`cargo test --release -p crore-clients -- --nocapture --test-threads=1` prints them.
-
-EOF
-    part clients
-    cat <<'EOF'
-
-## Beside others
-
-`scripts/peers.sh`: each contender in a process of its own, all of them in turn in
-every round. `crore-shared` is on shared stacks, `crore-2` and `tokio-2` have two
-workers (processor time of both), `corosensei` is the switch without a
-scheduler, `epoll` a minimal edge-triggered loop. Yardsticks are `crore` and, for
-echo, `epoll`; that of the 99th percentile is `tokio`. The threads yield on one
-processor. Kernel memory is in no figure: a thread has 16 KiB of stack there.
-may's and Photon's stacks and threads take two memory mappings each, of which a
-process may have 65 530, so there are fewer.
-
-`libco` is Tencent's, on stacks of its default of 128 KiB, `libco-shared` the same on
-one shared stack, `photon` Alibaba's PhotonLibOS with its epoll engine and stacks of
-64 KiB; they take part where `LIBCO` and `PHOTON` name their subjects. libco has no queue
-of those that can run: its yields and spawns are resumed in turns from outside, as
-those of `corosensei` are. Neither has channels.
-
-Of the echo servers, *busy* is the processors' share that the server used: processor
-time a request times requests a second. A server on one thread that is less than 0.95
-busy waited for its clients, which share the machine: its requests a second and its
-latencies are then the clients', and only its processor time can be compared. That is
-so for the fastest servers, `epoll` among them, from 1 000 connections on.
-
-EOF
-    part peers
-} >"$new"
-cp "$new" "$page"
+for part; do
+    "$part" >"$new"
+    replace "$part"
+done

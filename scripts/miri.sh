@@ -9,5 +9,5 @@ if ! cargo miri --version >/dev/null 2>&1; then
 fi
 export MIRIFLAGS="-Zmiri-disable-isolation"
 cargo miri test --no-default-features --lib -- \
-    driver::wheel sync:: task::addr task::packet util::
+    driver::wheel sync:: task::addr task::cell util::
 cargo miri test --no-default-features --test sync -- futures:: threads::

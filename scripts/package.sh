@@ -12,7 +12,8 @@ target=$PWD/target/package-tests
 CARGO_TARGET_DIR=$target cargo package -q --no-verify --allow-dirty
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-tar -xzf "$target"/package/crore-*.crate -C "$folder" --strip-components 1
+# Files as new as they are here: else cargo takes what an earlier run has built for theirs.
+tar -xzmf "$target"/package/crore-*.crate -C "$folder" --strip-components 1
 cd "$folder"
 export CARGO_TARGET_DIR=$target
 if [ "${1-}" = --all ]; then

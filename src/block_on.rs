@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
-use crate::sched::{Cx, Worker};
+use crate::sched::{CurrentTask, WaitMark, WaitsFor, Worker};
 use crate::shim::Parker;
 
 /// Waits for a future: parks the calling coroutine, or blocks the calling
@@ -46,7 +46,7 @@ pub(crate) fn block_on_deadline<F: Future>(
     future: F,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
-    match Cx::running() {
+    match CurrentTask::running() {
         // The frames of a shared coroutine move away while it is parked, and a
         // future may be pinned because something points into it (I8).
         Some(cx) if cx.is_shared() => in_coroutine(cx, Box::pin(future).as_mut(), deadline),
@@ -61,17 +61,53 @@ pub(crate) fn block_on_deadline<F: Future>(
 /// All in the caller's frame: each return that a suspension cuts off from its
 /// call is one that the processor predicts wrongly (5 to 7 ns).
 #[inline(always)]
-pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
-    let cx = Cx::running().expect("`waits_freely` was asked");
+pub(crate) fn wait<F: Future + Unpin>(mut future: F, what: WaitsFor<'_>) -> F::Output {
+    let cx = CurrentTask::running().expect("`waits_freely` was asked");
     // Dropping one of ours does nothing; not even asking is cheaper.
     let waker = ManuallyDrop::new(cx.waker());
+    let mut poll = || Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+    if let Poll::Ready(output) = poll() {
+        return output;
+    }
+    let mark = pin!(WaitMark::new());
+    mark.leave(what);
     loop {
-        let mut context = Context::from_waker(&waker);
-        if let Poll::Ready(output) = Pin::new(&mut future).poll(&mut context) {
+        let stuck = cx.unwind_if_ending();
+        cx.park_for_output(stuck, None);
+        if let Poll::Ready(output) = poll() {
             return output;
         }
-        cx.unwind_if_ending();
-        cx.park_for_output(None);
+    }
+}
+
+/// Waits for a future that may be moved between polls, until `limit` at the latest, and
+/// polls it also when `again` says, which may change with each poll. Pins nothing, so it
+/// allocates nothing.
+pub(crate) fn wait_until<F: Future + Unpin>(
+    future: &mut F,
+    limit: Option<Instant>,
+    again: impl Fn(&F) -> Option<Instant>,
+) -> Option<F::Output> {
+    let next = |future: &F| limit.into_iter().chain(again(future)).min();
+    let Some(cx) = CurrentTask::running() else {
+        loop {
+            let at = next(future);
+            let output = on_thread(Pin::new(&mut *future), at);
+            if output.is_some() || limit.is_some_and(|limit| Instant::now() >= limit) {
+                return output;
+            }
+        }
+    };
+    let waker = ManuallyDrop::new(cx.waker());
+    loop {
+        if let Poll::Ready(output) = Pin::new(&mut *future).poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        let stuck = cx.unwind_if_ending();
+        if cx.is_over(limit) {
+            return None;
+        }
+        cx.park_for_output(stuck, next(future));
     }
 }
 
@@ -79,11 +115,11 @@ pub(crate) fn wait<F: Future + Unpin>(mut future: F) -> F::Output {
 /// waker before it waits, so it had better try what it wants first.
 #[inline(always)]
 pub(crate) fn waits_freely() -> bool {
-    Cx::running().is_some()
+    CurrentTask::present()
 }
 
 fn in_coroutine<F: Future>(
-    cx: Cx,
+    cx: CurrentTask,
     mut future: Pin<&mut F>,
     deadline: Option<Instant>,
 ) -> Option<F::Output> {
@@ -94,11 +130,11 @@ fn in_coroutine<F: Future>(
         if let Poll::Ready(output) = cx.poll(|| future.as_mut().poll(&mut context)) {
             return Some(output);
         }
-        cx.unwind_if_ending();
+        let stuck = cx.unwind_if_ending();
         if cx.is_over(deadline) {
             return None;
         }
-        cx.park_for_output(deadline);
+        cx.park_for_output(stuck, deadline);
     }
 }
 

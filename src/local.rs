@@ -11,7 +11,7 @@ use std::io;
 use std::ptr;
 use std::thread;
 
-use crate::sched::{Cx, LocalLookup};
+use crate::sched::{CurrentTask, LocalLookup};
 use crate::sys::tls;
 
 /// Declares statics of which every coroutine has its own, after
@@ -210,7 +210,7 @@ impl<T: 'static> LocalKey<T> {
         begin: impl FnOnce() -> T,
         f: impl FnOnce(&T) -> R,
     ) -> Result<R, AccessError> {
-        let Some(cx) = Cx::running() else {
+        let Some(cx) = CurrentTask::running() else {
             return self.outside.try_with(f).map_err(|_| AccessError);
         };
         let value = match cx.local(self.key()) {
@@ -227,7 +227,7 @@ impl<T: 'static> LocalKey<T> {
     #[cold]
     fn begin(
         &'static self,
-        cx: Cx,
+        cx: CurrentTask,
         begin: impl FnOnce() -> T,
     ) -> Result<ptr::NonNull<T>, AccessError> {
         let value = Box::new(begin());

@@ -2,8 +2,9 @@
 //!
 //! Production code takes its atomics, cells and threads from here, so that
 //! loom can replace them all. Two things are ours and not just renamed:
-//! [`Lock`], the spin lock inside every primitive, and [`const_fn`], because
-//! loom's types cannot be made in constants.
+//! [`Lock`], the spin lock inside every primitive (`spin.rs`; the models of the
+//! primitives have loom's in its place), and [`const_fn`], because loom's types cannot be
+//! made in constants.
 //!
 //! Why not `std::sync::Mutex` inside the primitives: a contended one waits
 //! through the libc symbol `syscall`, which the hooks turn into a parked
@@ -29,19 +30,19 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+#[cfg(any(test, not(loom)))]
+mod spin;
+
 #[cfg(not(loom))]
 mod real {
-    use std::ops::{Deref, DerefMut};
-    use std::time::Instant;
-
-    use std::hint;
     pub(crate) use std::sync::{Arc, atomic};
     use std::thread;
+    use std::time::Instant;
 
     use atomic::{AtomicBool, Ordering};
 
-    use crate::sys::syscall::sched_yield;
-    use crate::util::no_park::NoPark;
+    pub(crate) use super::spin::Lock;
+    pub(crate) use crate::sys::syscall::sched_yield;
 
     /// A SeqCst fence right after an exchange: taking a lock, for one. On
     /// x86_64 the exchange is such a fence itself.
@@ -79,108 +80,8 @@ mod real {
         }
     }
 
-    /// How often a contender looks at a held lock before it gives its time
-    /// slice away. The lock is held for some tens of nanoseconds, so more
-    /// than this means that the holder does not run.
-    const SPINS: u32 = 128;
-
-    /// The lock inside the primitives: a spinning one.
-    ///
-    /// It is held for a few dozen instructions that neither call foreign code
-    /// (no waker is called, cloned or dropped under it, I5) nor suspend: the
-    /// holder is in a [`NoPark`] (I11). Letting go is a plain store, which is
-    /// why an operation costs half of what a `std::sync::Mutex` would cost. A
-    /// contender that meets a holder which was preempted gives up its time
-    /// slice, past the hooks.
-    pub(crate) struct Lock<T> {
-        held: AtomicBool,
-        value: UnsafeCell<T>,
-    }
-
-    // SAFETY: the value is reached only through a `LockGuard`, of which there
-    // is one at a time; so threads only ever hand the value to each other.
-    unsafe impl<T: Send> Sync for Lock<T> {}
-    // SAFETY: owning the lock is owning the value.
-    unsafe impl<T: Send> Send for Lock<T> {}
-
-    impl<T> Lock<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            Self {
-                held: AtomicBool::new(false),
-                value: UnsafeCell::new(value),
-            }
-        }
-
-        #[inline]
-        pub(crate) fn lock(&self) -> LockGuard<'_, T> {
-            let no_park = NoPark::enter();
-            if !self.try_hold() {
-                self.contend();
-            }
-            LockGuard {
-                lock: self,
-                _no_park: no_park,
-            }
-        }
-
-        #[inline(always)]
-        fn try_hold(&self) -> bool {
-            self.held
-                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-        }
-
-        #[cold]
-        fn contend(&self) {
-            let mut spins = 0;
-            while self.held.load(Ordering::Relaxed) || !self.try_hold() {
-                if spins < SPINS {
-                    spins += 1;
-                    hint::spin_loop();
-                } else {
-                    // The libc symbol would suspend a coroutine, which is
-                    // forbidden here.
-                    sched_yield();
-                }
-            }
-        }
-    }
-
-    /// Exclusive access to the value of a [`Lock`].
-    pub(crate) struct LockGuard<'a, T> {
-        lock: &'a Lock<T>,
-        /// Ends after the lock was let go: fields are dropped after `drop`.
-        _no_park: NoPark,
-    }
-
-    // SAFETY: a shared guard gives shared access to the value only.
-    unsafe impl<T: Sync> Sync for LockGuard<'_, T> {}
-
-    impl<T> Deref for LockGuard<'_, T> {
-        type Target = T;
-
-        #[inline(always)]
-        fn deref(&self) -> &T {
-            // SAFETY: this guard holds the lock, so nobody else has access;
-            // the reference lives no longer than the guard.
-            self.lock.value.with(|value| unsafe { &*value })
-        }
-    }
-
-    impl<T> DerefMut for LockGuard<'_, T> {
-        #[inline(always)]
-        fn deref_mut(&mut self) -> &mut T {
-            // SAFETY: as above, and the guard itself is borrowed exclusively.
-            self.lock.value.with_mut(|value| unsafe { &mut *value })
-        }
-    }
-
-    impl<T> Drop for LockGuard<'_, T> {
-        #[inline(always)]
-        fn drop(&mut self) {
-            self.lock.held.store(false, Ordering::Release);
-        }
-    }
+    /// How many spare things a thread keeps for next time.
+    pub(crate) const SPARES: usize = 64;
 
     /// Some number below `n`, another one each time: where a fair choice starts.
     pub(crate) fn pick(n: usize) -> usize {
@@ -247,6 +148,12 @@ mod model {
     pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::{Arc, MutexGuard as LockGuard, atomic};
 
+    /// Lets the other threads run.
+    #[cfg(test)]
+    pub(crate) fn sched_yield() {
+        loom::thread::yield_now();
+    }
+
     /// In full: loom's model has no such exchanges.
     pub(crate) fn fence_after_exchange() {
         atomic::fence(atomic::Ordering::SeqCst);
@@ -267,6 +174,9 @@ mod model {
                 .expect("nothing panics under an internal lock")
         }
     }
+
+    /// None: models must not know of each other.
+    pub(crate) const SPARES: usize = 0;
 
     /// Models must take the same way each time.
     pub(crate) fn pick(_n: usize) -> usize {
@@ -312,32 +222,6 @@ mod model {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::{hint, thread};
-
-    #[test]
-    fn the_lock_excludes_also_when_threads_outnumber_processors() {
-        const THREADS: usize = 8;
-        const ROUNDS: usize = 20_000;
-        let lock = Arc::new(Lock::new((0_usize, 0_usize)));
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                let lock = lock.clone();
-                thread::spawn(move || {
-                    for _ in 0..ROUNDS {
-                        let mut pair = lock.lock();
-                        pair.0 += 1;
-                        hint::black_box(&mut pair);
-                        pair.1 += 1;
-                        assert_eq!(pair.0, pair.1);
-                    }
-                })
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        assert_eq!(*lock.lock(), (THREADS * ROUNDS, THREADS * ROUNDS));
-    }
 
     #[test]
     fn pick_stays_below_and_reaches_all() {

@@ -37,6 +37,7 @@ use std::thread;
 use slab::Slab;
 
 use crate::block_on::block_on;
+use crate::sys::signal_mask::quietly;
 use crate::sys::signal_relay;
 use crate::util::no_park::{Held, NoParkMutex};
 
@@ -84,17 +85,8 @@ pub const SIGTERM: i32 = 15;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn wait(signals: &[i32]) -> io::Result<i32> {
-    if signals.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "no signal to wait for",
-        ));
-    }
-    watch(signals)?;
-    let set = signals
-        .iter()
-        .fold(0, |set, &signal| set | signal_relay::bit(signal));
-    Ok(block_on(SignalFuture { set, key: None }))
+    let place = SignalPlace::new(signals)?;
+    Ok(block_on(SignalFuture(place)))
 }
 
 /// The waiters of the process, and the signals that came when there were none.
@@ -128,13 +120,14 @@ fn watch(signals: &[i32]) -> io::Result<()> {
     let mut waits = waits();
     if !waits.is_served {
         signal_relay::prepare()?;
-        thread::Builder::new()
-            .name("crore-signals".into())
-            .spawn(|| {
+        let builder = thread::Builder::new().name("crore-signals".into());
+        quietly(|| {
+            builder.spawn(|| {
                 loop {
                     dispatch(signal_relay::take());
                 }
-            })?;
+            })
+        })?;
         waits.is_served = true;
     }
     for &signal in signals {
@@ -162,17 +155,51 @@ fn dispatch(arrived: u64) {
 }
 
 /// The future of one [`wait`].
-struct SignalFuture {
-    set: u64,
-    key: Option<usize>,
-}
+struct SignalFuture(SignalPlace);
 
 impl Future for SignalFuture {
     type Output = i32;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<i32> {
+        if self.0.has_come(Some(context.waker())) {
+            Poll::Ready(self.0.take())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// A place among the waiters, from the first look on.
+pub(crate) struct SignalPlace {
+    set: u64,
+    key: Option<usize>,
+}
+
+impl SignalPlace {
+    /// One that waits for these.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`].
+    pub(crate) fn new(signals: &[i32]) -> io::Result<Self> {
+        if signals.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no signal to wait for",
+            ));
+        }
+        watch(signals)?;
+        let set = signals
+            .iter()
+            .fold(0, |set, &signal| set | signal_relay::bit(signal));
+        Ok(Self { set, key: None })
+    }
+
+    /// Whether one has come, which is this place's from now on. If not, has the waker
+    /// woken by the next.
+    pub(crate) fn has_come(&mut self, waker: Option<&Waker>) -> bool {
         // Cloned and dropped outside the lock: both may be foreign code.
-        let waker = context.waker().clone();
+        let waker = waker.cloned();
         let set = self.set;
         let mut waits = waits();
         let SignalWaits {
@@ -186,29 +213,39 @@ impl Future for SignalFuture {
             })
         });
         let mine = &mut waiters[key];
-        let theirs = mine.arrived | (*unclaimed & set);
-        if theirs == 0 {
-            let old = mine.waker.replace(waker);
-            drop(waits);
-            drop(old);
-            return Poll::Pending;
-        }
-        let first = theirs & theirs.wrapping_neg();
-        *unclaimed &= !first;
-        // Of several that came at once the others are not lost.
+        mine.arrived |= *unclaimed & set;
+        *unclaimed &= !set;
+        let old = std::mem::replace(&mut mine.waker, waker);
+        let come = mine.arrived != 0;
+        drop(waits);
+        drop(old);
+        come
+    }
+
+    /// One that [has come](Self::has_come). Of several at once the others are not lost.
+    pub(crate) fn take(&mut self) -> i32 {
+        let key = self.key.expect("one has come");
+        let mut waits = waits();
+        let mine = &mut waits.waiters[key];
+        let first = mine.arrived & mine.arrived.wrapping_neg();
         mine.arrived &= !first;
         drop(waits);
-        Poll::Ready(first.trailing_zeros() as i32 + 1)
+        first.trailing_zeros() as i32 + 1
+    }
+
+    /// Waits no more; what has come and was not taken is the next one's.
+    pub(crate) fn leave(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        let mut waits = waits();
+        let left = waits.waiters.remove(key);
+        drop(waits);
+        drop(left.waker);
+        dispatch(left.arrived);
     }
 }
 
-impl Drop for SignalFuture {
+impl Drop for SignalPlace {
     fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        let mut waits = waits();
-        let left = waits.waiters.remove(key);
-        waits.unclaimed |= left.arrived;
-        drop(waits);
-        drop(left.waker);
+        self.leave();
     }
 }

@@ -3,7 +3,7 @@
 //! threads: a coroutine that parked while the runtime has a table borrowed, or
 //! an internal lock held, would make the next one panic or spin for ever.
 //!
-//! In debug builds `Cx::suspend` asserts the same.
+//! In debug builds `CurrentTask::suspend` asserts the same.
 #![cfg(feature = "futex")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -74,6 +74,7 @@ fn everything_that_allocates(round: u64) {
     );
     assert_eq!(mutex.lock().unwrap().len(), 20);
     one.join().unwrap();
+    locks_of_files();
     let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
     let echo = crore::spawn(move || std::io::copy(&mut &there, &mut &there).unwrap());
     std::io::Write::write_all(&mut &here, &[7; 64]).unwrap();
@@ -81,6 +82,39 @@ fn everything_that_allocates(round: u64) {
     drop(here);
     assert_eq!(echo.join().unwrap(), 64);
 }
+
+/// What is noted of a lock that was waited for is not noted where nothing may allocate.
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+fn locks_of_files() {
+    unsafe extern "C" {
+        fn flockfile(file: *mut libc::FILE);
+        fn funlockfile(file: *mut libc::FILE);
+    }
+    #[derive(Clone, Copy)]
+    struct Shared(*mut libc::FILE);
+    // SAFETY: libc locks it.
+    unsafe impl Send for Shared {}
+
+    // SAFETY: C strings.
+    let file = Shared(unsafe { libc::fopen(c"/dev/null".as_ptr(), c"w".as_ptr()) });
+    let others = (0..10).map(|_| {
+        crore::spawn(move || {
+            let file = { file }.0;
+            // SAFETY: an open file.
+            unsafe { flockfile(file) };
+            crore::yield_now();
+            // SAFETY: its lock is held.
+            unsafe { funlockfile(file) };
+        })
+    });
+    let others: Vec<_> = others.collect();
+    others.into_iter().for_each(|other| other.join().unwrap());
+    // SAFETY: nobody uses it any more.
+    unsafe { libc::fclose(file.0) };
+}
+
+#[cfg(not(all(target_env = "gnu", not(target_feature = "crt-static"))))]
+fn locks_of_files() {}
 
 fn hammer(workers: usize) {
     let done = Arc::new(AtomicBool::new(false));

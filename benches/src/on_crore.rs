@@ -12,7 +12,7 @@ use crore_peers::messages::{CAPACITY, drain, ping, pong, stream};
 use crore_peers::process::memory;
 use crore_peers::subject::Outcome::{Bytes, Took};
 use crore_peers::subject::{Work, Workload};
-use crore_peers::{NEVER, deadline};
+use crore_peers::{NEVER, deadline, late};
 
 /// Where the coroutines of a workload run.
 pub trait Kind: 'static {
@@ -216,6 +216,52 @@ pub fn sleepers<K: Kind>(n: u64) -> Duration {
         let start = processor_time();
         once();
         processor_time() - start
+    })
+}
+
+/// `n` that go to sleep at one time, until later than all have.
+pub fn timers_set<K: Kind>(n: u64) -> Duration {
+    run::<K, _>(|| {
+        let gate = Arc::new(Gate::new(n));
+        let begin = Instant::now();
+        let all: Vec<_> = (0..n)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                K::spawn_small(move || {
+                    gate.begin();
+                    while !gate.is_open() {
+                        crore::yield_now();
+                    }
+                    gate.end();
+                    crore::sleep_until(late(begin, gate.tasks()));
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|task| task.join().unwrap());
+        gate.time()
+    })
+}
+
+/// A lock of std that `tasks` take `n` times in all, and hold across a wait.
+pub fn std_mutex<K: Kind>(tasks: u64, n: u64) -> Duration {
+    run::<K, _>(|| {
+        let lock = Arc::new(std::sync::Mutex::new(0_u64));
+        let start = now();
+        let all: Vec<_> = (0..tasks)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                K::spawn(move || {
+                    for _ in 0..n / tasks {
+                        let mut held = lock.lock().unwrap();
+                        *held += 1;
+                        crore::yield_now();
+                    }
+                })
+            })
+            .collect();
+        all.into_iter().for_each(|task| task.join().unwrap());
+        assert_eq!(*lock.lock().unwrap(), n / tasks * tasks);
+        now() - start
     })
 }
 

@@ -112,6 +112,8 @@ fn drive(server: SocketAddr, options: &Options) -> io::Result<ExitCode> {
         config: &config,
         report: &report,
         asked: options.connections,
+        load_average: report::load_average(),
+        processors: thread::available_parallelism()?.get(),
     };
     println!("{summary}");
     if options.json {

@@ -12,6 +12,16 @@ pub(crate) struct Summary<'a> {
     pub(crate) report: &'a Report,
     /// Connections before the limit on open files clamped them.
     pub(crate) asked: usize,
+    /// Threads of the whole machine that wanted to run in the last minute, where it is
+    /// known, and processors: of a busy machine no figure a second says much.
+    pub(crate) load_average: Option<f64>,
+    pub(crate) processors: usize,
+}
+
+/// How many threads of the machine ran or wanted to, on average over a minute.
+pub(crate) fn load_average() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }
 
 impl Summary<'_> {
@@ -22,6 +32,12 @@ impl Summary<'_> {
 
     fn requests_per_second(&self) -> f64 {
         self.report.requests as f64 / self.report.elapsed.as_secs_f64()
+    }
+
+    /// What the server does in a second in which it has a processor to itself.
+    fn requests_per_cpu_second(&self) -> Option<f64> {
+        let cpu = self.report.server?.cpu.as_secs_f64();
+        (cpu > 0.0).then(|| self.report.requests as f64 / cpu)
     }
 
     fn microseconds(&self, quantile: f64) -> f64 {
@@ -35,7 +51,7 @@ impl Summary<'_> {
     }
 
     /// The object that `--json` prints. What is unknown is null.
-    pub(crate) fn json(&self) -> Object<19> {
+    pub(crate) fn json(&self) -> Object<22> {
         let Report {
             server, latency, ..
         } = self.report;
@@ -74,6 +90,12 @@ impl Summary<'_> {
                 "driver_cpu_seconds",
                 self.report.driver_cpu.as_secs_f64().into(),
             ),
+            (
+                "requests_per_cpu_second",
+                self.requests_per_cpu_second().map(f64::round).into(),
+            ),
+            ("load_average", self.load_average.into()),
+            ("processors", self.processors.into()),
         ])
     }
 
@@ -101,7 +123,14 @@ impl Summary<'_> {
         )?;
         let cpu = server.cpu.as_secs_f64();
         let request = cpu * 1e6 / (self.report.requests.max(1) as f64);
-        writeln!(out, "server CPU   {cpu:.2} s, {request:.2} µs a request")
+        let busy = 100.0 * cpu / self.report.elapsed.as_secs_f64();
+        let second = self.requests_per_cpu_second();
+        let second = second.map_or("-".into(), |count| grouped(count as u64));
+        writeln!(
+            out,
+            "server CPU   {cpu:.2} s, {busy:.0} % of the time, {request:.2} µs a request: {second} \
+             requests a CPU second"
+        )
     }
 }
 
@@ -131,6 +160,13 @@ impl fmt::Display for Summary<'_> {
             out,
             "latency      p50 {p50:.1} µs, p99 {p99:.1} µs, p99.9 {p999:.1} µs"
         )?;
+        if let Some(load) = self.load_average {
+            let processors = self.processors;
+            writeln!(
+                out,
+                "machine      load average {load:.2} on {processors} processors"
+            )?;
+        }
         write!(out, "errors       {}", grouped(self.errors()))?;
         self.report
             .errors
@@ -187,6 +223,8 @@ mod tests {
             config: &config,
             report: &report,
             asked: 200,
+            load_average: Some(2.5),
+            processors: 4,
         }
         .json();
         for (key, expected) in [
@@ -197,6 +235,9 @@ mod tests {
             ("errors", 5.0),
             ("server_rss_bytes", 901_000.0),
             ("idle_bytes_per_connection", 8_000.0),
+            ("requests_per_cpu_second", 50_000.0),
+            ("load_average", 2.5),
+            ("processors", 4.0),
             ("loaded_bytes_per_connection", 9_000.0),
             ("server_cpu_seconds", 1.0),
         ] {
@@ -222,6 +263,8 @@ mod tests {
             config: &config,
             report: &report,
             asked: 1,
+            load_average: None,
+            processors: 4,
         }
         .json();
         assert_eq!(json["idle_bytes_per_connection"], Value::Null);
@@ -230,9 +273,23 @@ mod tests {
             config: &config,
             report: &report,
             asked: 1,
+            load_average: None,
+            processors: 4,
         };
-        assert_eq!(summary.json()["server_rss_bytes"], Value::Null);
+        for key in [
+            "server_rss_bytes",
+            "requests_per_cpu_second",
+            "load_average",
+        ] {
+            assert_eq!(summary.json()[key], Value::Null, "{key}");
+        }
+        assert!(!summary.to_string().contains("load average"));
         assert!(summary.to_string().contains("memory unknown"));
+    }
+
+    #[test]
+    fn the_load_average_is_read() {
+        assert!(load_average().is_some_and(|load| load >= 0.0));
     }
 
     #[test]
@@ -242,6 +299,8 @@ mod tests {
             config: &config,
             report: &report,
             asked: 100,
+            load_average: Some(2.5),
+            processors: 4,
         }
         .to_string();
         assert!(
@@ -255,5 +314,11 @@ mod tests {
             text.contains("25 000 a second (50 000 in 2.00 s)"),
             "{text}"
         );
+        for part in [
+            "50 % of the time, 20.00 µs a request: 50 000 requests a CPU second",
+            "load average 2.50 on 4 processors",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

@@ -1,14 +1,20 @@
 //! The command line.
 
+use std::net::SocketAddr;
+
 use lexopt::prelude::*;
 
 const USAGE: &str = "\
 usage: ten_million [--coroutines N] [--stacks S] [--depth D] [--rounds R] [--json]
+                   [--serve [--connections C] [--seconds T]]
 
   --coroutines N  how many (default 10000000), fewer if memory is short
   --stacks S      shared stacks of 1 MiB that they run on (default 8)
   --depth D       calls that each is deep, with values at each (default 3)
   --rounds R      resumes of each, in order and again in random order (default 3)
+  --serve         serve echo beside them, and compare with the service alone
+  --connections C of the service (default 9000), fewer if files are short
+  --seconds T     of each load, R of which are put on it (default 4)
   --json          print the figures as JSON, on the last line";
 
 pub(crate) struct Args {
@@ -17,6 +23,17 @@ pub(crate) struct Args {
     pub(crate) depth: u32,
     pub(crate) rounds: u32,
     pub(crate) json: bool,
+    pub(crate) serve: bool,
+    pub(crate) connections: usize,
+    pub(crate) seconds: u64,
+    /// It is the process that the load comes from.
+    pub(crate) client: Option<Client>,
+}
+
+/// Whom the load is put on.
+#[derive(Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) addr: SocketAddr,
 }
 
 impl Args {
@@ -28,6 +45,10 @@ impl Args {
             depth: 3,
             rounds: 3,
             json: false,
+            serve: false,
+            connections: 9_000,
+            seconds: 4,
+            client: None,
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
@@ -36,6 +57,13 @@ impl Args {
                 Long("stacks") => args.stacks = parser.value()?.parse()?,
                 Long("depth") => args.depth = parser.value()?.parse()?,
                 Long("rounds") => args.rounds = parser.value()?.parse()?,
+                Long("serve") => args.serve = true,
+                Long("connections") => args.connections = parser.value()?.parse()?,
+                Long("seconds") => args.seconds = parser.value()?.parse()?,
+                Long("client") => {
+                    let addr = parser.value()?.parse()?;
+                    args.client = Some(Client { addr });
+                }
                 Long("json") => args.json = true,
                 Long("help") | Short('h') => {
                     println!("{USAGE}");
@@ -44,7 +72,12 @@ impl Args {
                 _ => return Err(arg.unexpected()),
             }
         }
-        if args.coroutines == 0 || args.stacks == 0 || args.depth == 0 || args.rounds == 0 {
+        let numbers = [args.stacks, args.depth, args.rounds];
+        if numbers.contains(&0)
+            || args.coroutines == 0
+            || args.connections == 0
+            || args.seconds == 0
+        {
             return Err("every number must be at least 1".into());
         }
         Ok(Some(args))
@@ -86,6 +119,10 @@ mod tests {
             depth,
             rounds: 1,
             json: false,
+            serve: false,
+            connections: 1,
+            seconds: 1,
+            client: None,
         };
         let gib = 1 << 30;
         assert_eq!(

@@ -7,7 +7,8 @@
 //! Spawns them on shared stacks, resumes all of them in order and in random
 //! order, and looks at every value in every frame after every resume. Then it
 //! lets them return through all their calls and end, and shows that the
-//! memory is back. `--json` adds a last line for machines.
+//! memory is back. With `--serve` it serves echo beside them instead (`serve.rs`).
+//! `--json` adds a last line for machines.
 //!
 //! Times are wall time a coroutine; where a step is repeated, of the fastest
 //! round, with all rounds beside it.
@@ -22,6 +23,7 @@ mod digits;
 mod json;
 mod process;
 mod report;
+mod serve;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -43,14 +45,25 @@ fn main() -> io::Result<()> {
     let Some(args) = Args::parse().map_err(io::Error::other)? else {
         return Ok(());
     };
+    if let Some(client) = args.client {
+        return serve::load(client, args.connections, args.seconds);
+    }
     let args = args.clamp_to_memory(process::available()?);
     let runtime = Runtime::builder()
         .shared_stacks(
             args.stacks,
             (args.depth as usize * DEEPEST_LEVEL).max(1 << 20),
         )
-        .max_coroutines(args.coroutines as u32 + 1)
+        .max_coroutines((args.coroutines + args.connections) as u32 + 9)
         .build()?;
+    if args.serve {
+        let served = runtime.run(|| serve::serve(&args))??;
+        served.print(args.json);
+        return match served.verified {
+            true => Ok(()),
+            false => Err(io::Error::other("a value was lost: see above")),
+        };
+    }
     let handle = runtime.handle();
     let report = runtime.run(|| measure(&args, &handle))??;
     report.print(args.json);
@@ -167,6 +180,10 @@ mod tests {
                 depth,
                 rounds: 2,
                 json: true,
+                serve: false,
+                connections: 1,
+                seconds: 1,
+                client: None,
             };
             let runtime = Runtime::builder()
                 .shared_stacks(2, 1 << 20)

@@ -1,5 +1,6 @@
 //! What the kernel says about this process and its memory.
 
+use std::time::Duration;
 use std::{fs, io};
 
 const PAGE: u64 = 4096;
@@ -23,4 +24,16 @@ pub(crate) fn available() -> io::Result<u64> {
         .and_then(|kib| kib.parse::<u64>().ok())
         .map(|kib| kib * 1024)
         .ok_or_else(|| io::Error::other("/proc/meminfo has no MemAvailable"))
+}
+
+/// What this thread has had of a processor.
+pub(crate) fn busy() -> io::Result<Duration> {
+    let schedstat = fs::read_to_string("/proc/thread-self/schedstat")?;
+    let nanos = schedstat
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok());
+    nanos
+        .map(Duration::from_nanos)
+        .ok_or_else(|| io::Error::other(format!("/proc/thread-self/schedstat is {schedstat:?}")))
 }

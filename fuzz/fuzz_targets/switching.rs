@@ -1,7 +1,7 @@
 //! Real coroutines on shared stacks against a model.
 //!
 //! ```text
-//! RUSTC_BOOTSTRAP=1 RUSTFLAGS="--cfg asan" ASAN_OPTIONS=detect_stack_use_after_return=0 \
+//! RUSTC_BOOTSTRAP=1 ASAN_OPTIONS=detect_stack_use_after_return=0 \
 //!     cargo fuzz run switching --features sanitizer
 //! ```
 #![no_main]

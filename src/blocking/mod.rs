@@ -4,7 +4,7 @@
 //! A coroutine that joins one parks, and its worker goes on. The hooks of `fsync`,
 //! `getaddrinfo` and their like use the same threads.
 //!
-//! One pool serves the process (the hooks have another, which closures that wait
+//! One pool serves the process (the hooks have others, which closures that wait
 //! can't use up). A thread starts when there is work and none is
 //! idle, up to a limit ([`set_max_threads`], 64 unless it is called); work
 //! beyond that waits in line. A thread that has had nothing to do for ten
@@ -16,7 +16,7 @@
 use crate::helpers;
 use crate::runtime::join_handle::JoinHandle;
 
-pub use helpers::{set_max_threads, threads};
+pub use helpers::{queued, set_max_threads, threads};
 
 /// Runs a closure that blocks on a helper thread, and returns the handle to
 /// join it by: from a coroutine, from a thread, or as a future.
@@ -45,7 +45,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    JoinHandle::new(helpers::start(f, true))
+    JoinHandle::new(helpers::start(f, helpers::Pool::Users))
 }
 
 #[cfg(test)]

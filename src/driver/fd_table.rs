@@ -6,7 +6,8 @@
 //!
 //! - A direction is **not ready** when a call has shown so and no event has
 //!   come since: its readiness is cleared. Any event of the direction ends
-//!   that. Closed ends and errors are **latched**: the readiness of such a
+//!   that. `poll` has a readiness of its own: it may find a direction not ready
+//!   where a call would succeed. Closed ends and errors are **latched**: the readiness of such a
 //!   direction is never cleared again, because it may be ready without a
 //!   further edge.
 //! - An entry is **current** while its registration stands and the generation
@@ -22,7 +23,7 @@ use std::ptr;
 use std::task::Waker;
 
 use super::poller::Readiness;
-use super::wait_queue::{Direction, FdWaiter, Outcome, WaitKey, WaitQueue, WaitQueues};
+use super::wait_queue::{Condition, Direction, FdWaiter, Outcome, WaitKey, WaitQueue, WaitQueues};
 use crate::sys::fd::table::Record;
 use crate::util::prefetch;
 
@@ -35,19 +36,25 @@ pub(crate) enum Hint {
     NotReady,
 }
 
+/// What an event of a direction is for: calls and `poll`.
+const READ_BITS: u8 = Condition::Read.bit() | Condition::PollRead.bit();
+const WRITE_BITS: u8 = Condition::Write.bit() | Condition::PollWrite.bit();
+
 impl Readiness {
-    /// Directions in which something happened.
+    /// Conditions of which something happened.
     #[inline(always)]
     fn bits(self) -> u8 {
         let [read, write] = [self.read | self.read_closed, self.write | self.write_closed];
-        (u8::from(read) * Direction::Read.bit()) | (u8::from(write) * Direction::Write.bit())
+        let exception = self.urgent | self.read_closed | self.write_closed;
+        (u8::from(read) * READ_BITS)
+            | (u8::from(write) * WRITE_BITS)
+            | (u8::from(exception) * Condition::Exception.bit())
     }
 
-    /// Directions that are closed.
+    /// Directions that are closed. (An exception is told once each time.)
     #[inline(always)]
     fn closed_bits(self) -> u8 {
-        (u8::from(self.read_closed) * Direction::Read.bit())
-            | (u8::from(self.write_closed) * Direction::Write.bit())
+        (u8::from(self.read_closed) * READ_BITS) | (u8::from(self.write_closed) * WRITE_BITS)
     }
 }
 
@@ -73,7 +80,8 @@ struct FdEntry {
     /// The number of the registration, which its events carry.
     serial: u32,
     queue: WaitQueue,
-    /// Directions (bits) that are not ready.
+    /// Conditions (bits) that are not met: directions that are not ready, and no
+    /// exception since a waiter last heard of one.
     not_ready: u8,
     /// Directions (bits) whose readiness is never cleared again.
     latched: u8,
@@ -100,7 +108,7 @@ impl FdEntry {
         generation: 0,
         serial: 0,
         queue: WaitQueue::EMPTY,
-        not_ready: 0,
+        not_ready: Condition::Exception.bit(),
         latched: 0,
         registered: false,
         kind: FdKind::Unknown,
@@ -119,8 +127,8 @@ impl FdEntry {
     }
 
     #[inline(always)]
-    fn clear_readiness(&mut self, direction: Direction) {
-        self.not_ready |= direction.bit() & !self.latched;
+    fn clear_readiness(&mut self, condition: Condition) {
+        self.not_ready |= condition.bit() & !self.latched;
     }
 
     #[inline(always)]
@@ -137,6 +145,9 @@ impl FdEntry {
 pub(crate) struct FdTable {
     entries: Vec<FdEntry>,
     queues: WaitQueues,
+    next: Option<Waker>,
+    /// Entries with a registration.
+    registered: usize,
 }
 
 impl FdTable {
@@ -144,6 +155,8 @@ impl FdTable {
         Self {
             entries: Vec::new(),
             queues: WaitQueues::new(),
+            next: None,
+            registered: 0,
         }
     }
 
@@ -162,20 +175,44 @@ impl FdTable {
 
     /// Whether to try a call or to wait at once.
     #[inline]
-    pub(crate) fn hint(&self, fd: RawFd, direction: Direction) -> Hint {
+    pub(crate) fn hint(&self, fd: RawFd, condition: impl Into<Condition>) -> Hint {
+        let bit = condition.into().bit();
         match self.entry(fd) {
-            Some(e) if e.not_ready & direction.bit() != 0 && e.is_current() => Hint::NotReady,
+            Some(e) if e.not_ready & bit != 0 && e.is_current() => Hint::NotReady,
             _ => Hint::Try,
         }
     }
 
-    /// Notes that a call just found the direction not ready, or left it so.
+    /// Whether it is a stream that has not ended, of which nothing has shown that there is
+    /// nothing to read.
+    pub(crate) fn is_readable_stream(&self, fd: RawFd) -> bool {
+        self.entry(fd).is_some_and(|entry| {
+            let stops = entry.latched | entry.not_ready & Condition::Read.bit();
+            entry.kind == FdKind::Stream && stops == 0 && entry.is_current()
+        })
+    }
+
+    /// Notes that a call just found the direction not ready, or left it so. Whether an
+    /// event has told of an end or an error of the direction: it may be that only a
+    /// call that waits finds it.
     #[inline]
-    pub(crate) fn clear_readiness(&mut self, fd: RawFd, direction: Direction) {
+    pub(crate) fn clear_readiness(&mut self, fd: RawFd, condition: impl Into<Condition>) -> bool {
+        let condition = condition.into();
         // Without a registration no event would ever end it.
-        if let Some(entry) = self.current(fd) {
-            entry.clear_readiness(direction);
-        }
+        let Some(entry) = self.current(fd) else {
+            return false;
+        };
+        entry.clear_readiness(condition);
+        entry.latched & condition.bit() != 0
+    }
+
+    /// Whether an exception was told of that nobody has heard of yet, and whether one
+    /// ever was an error. Nobody hears of it again.
+    pub(crate) fn take_exception(&mut self, fd: RawFd) -> Option<bool> {
+        let entry = self.current(fd)?;
+        let told = entry.not_ready & Condition::Exception.bit() == 0;
+        entry.clear_readiness(Condition::Exception);
+        told.then_some(entry.latched != 0)
     }
 
     /// The kind of a current registration, found out by `ask` when needed.
@@ -195,7 +232,7 @@ impl FdTable {
     ) {
         if let Some(entry) = self.current(fd) {
             if entry.kind(fd, ask) == FdKind::Stream {
-                entry.clear_readiness(direction);
+                entry.clear_readiness(direction.into());
             }
         }
     }
@@ -209,6 +246,11 @@ impl FdTable {
     pub(super) fn is_stale(&self, fd: RawFd) -> bool {
         self.entry(fd)
             .is_some_and(|entry| entry.registered && !entry.is_current())
+    }
+
+    /// All numbers that have an entry.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = RawFd> + use<> {
+        (0..self.entries.len()).map(|fd| fd as RawFd)
     }
 
     /// Records a registration made under `generation`. Waiters stay: a
@@ -225,6 +267,7 @@ impl FdTable {
             self.entries.resize_with(index + 1, || FdEntry::NEW);
         }
         let entry = &mut self.entries[index];
+        self.registered += usize::from(!entry.registered);
         *entry = FdEntry {
             record: Some(record),
             generation,
@@ -280,7 +323,7 @@ impl FdTable {
     pub(super) fn wait(
         &mut self,
         fd: RawFd,
-        direction: Direction,
+        condition: Condition,
         waker: Waker,
         now: u64,
     ) -> Result<(WaitKey, bool), Waker> {
@@ -292,7 +335,7 @@ impl FdTable {
             &mut self.queues,
             entry,
             fd,
-            direction,
+            condition,
             waker,
             now,
         ))
@@ -308,11 +351,12 @@ impl FdTable {
         now: u64,
     ) -> Option<(WaitKey, bool)> {
         let entry = self.entries.get_mut(fd as u32 as usize)?;
-        if entry.not_ready & direction.bit() == 0 || !entry.is_current() {
+        let condition = Condition::from(direction);
+        if entry.not_ready & condition.bit() == 0 || !entry.is_current() {
             return None;
         }
         let queues = &mut self.queues;
-        Some(add_waiter(queues, entry, fd, direction, waker, now))
+        Some(add_waiter(queues, entry, fd, condition, waker, now))
     }
 
     /// Adds a waiter to a registration made just now. It may be stale already:
@@ -320,25 +364,56 @@ impl FdTable {
     pub(super) fn wait_registered(
         &mut self,
         fd: RawFd,
-        direction: Direction,
+        condition: Condition,
         waker: Waker,
         now: u64,
     ) -> (WaitKey, bool) {
         let entry = &mut self.entries[fd as u32 as usize];
         debug_assert!(entry.registered, "no event would reach this waiter");
-        add_waiter(&mut self.queues, entry, fd, direction, waker, now)
+        add_waiter(&mut self.queues, entry, fd, condition, waker, now)
     }
 
-    /// Ends a wait, whether it was woken or not, and says what happened.
+    /// Ends a wait, whether it was woken or not, and says what happened. Then there may
+    /// be [another to be woken](FdTable::take_next).
     #[inline(always)]
     pub(crate) fn finish(&mut self, key: WaitKey) -> Outcome {
-        let entry = &mut self.entries[self.queues.fd(&key) as u32 as usize];
-        let (outcome, generation) = self.queues.leave(&mut entry.queue, key);
-        if entry.present_generation() == Some(generation) {
-            outcome
-        } else {
-            Outcome::Closed
+        let fd = self.queues.fd(&key);
+        let entry = &mut self.entries[fd as u32 as usize];
+        let (outcome, generation, condition) = self.queues.leave(&mut entry.queue, key);
+        if entry.present_generation() != Some(generation) {
+            return Outcome::Closed;
         }
+        if outcome == Outcome::Ready && entry.queue.has_others() {
+            self.find_next(fd, condition);
+        }
+        outcome
+    }
+
+    /// The next waiter for a direction has its turn, unless that was found not to be
+    /// ready since the one before it was woken. Of what has ended in any direction all
+    /// are told at each event, and nothing says that it is not ready: no turns there,
+    /// or they would never end.
+    #[cold]
+    fn find_next(&mut self, fd: RawFd, condition: Condition) {
+        let entry = &mut self.entries[fd as u32 as usize];
+        let in_turns = condition != Condition::Exception && entry.latched == 0;
+        if in_turns && entry.is_current() && entry.not_ready & condition.bit() == 0 {
+            let mut woken = Vec::new();
+            self.queues
+                .resolve_one(&mut entry.queue, condition, Outcome::Ready, &mut woken);
+            self.next = woken.pop();
+        }
+    }
+
+    /// Whether [`FdTable::take_next`] has one.
+    #[inline(always)]
+    pub(crate) fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
+    /// Whose turn it is after the wait that was finished last; to be woken.
+    pub(crate) fn take_next(&mut self) -> Option<Waker> {
+        self.next.take()
     }
 
     /// The descriptor of a waiter that is still pending.
@@ -351,13 +426,18 @@ impl FdTable {
 
     /// All waits that are pending: for what, and the tick of parking, without
     /// its upper half.
-    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Direction, u32)> {
+    pub(super) fn pending_all(&self) -> impl Iterator<Item = (&Waker, RawFd, Condition, u32)> {
         let queues = self.entries.iter().map(|entry| &entry.queue);
         let waiters = queues.flat_map(|queue| self.queues.pending(queue));
         waiters.filter_map(|waiter| {
             let waker = waiter.waker.as_ref()?;
-            Some((waker, waiter.fd, waiter.direction, waiter.since))
+            Some((waker, waiter.fd, waiter.condition, waiter.since))
         })
+    }
+
+    /// How many descriptors are registered, as far as is known.
+    pub(crate) fn registered_count(&self) -> usize {
+        self.registered
     }
 
     /// Whether nobody waits on any descriptor.
@@ -391,22 +471,44 @@ impl FdTable {
         }
         entry.not_ready &= !ready.bits();
         entry.latched |= ready.closed_bits();
-        for direction in Direction::ALL {
-            if ready.bits() & direction.bit() != 0 {
-                self.queues
-                    .resolve(&mut entry.queue, direction, Outcome::Ready, woken);
-            }
+        if entry.queue.has_one_at_most() {
+            entry.queue.resolve_any(ready.bits(), Outcome::Ready, woken);
+            return;
         }
+        // What is an end, or urgent, is for all.
+        let for_all = entry.latched != 0 || ready.urgent;
+        event_of_many(&mut self.queues, &mut entry.queue, ready, for_all, woken);
     }
 
     /// Forgets a registration; all that wait get `outcome`.
     pub(super) fn release(&mut self, fd: RawFd, outcome: Outcome, woken: &mut Vec<Waker>) {
         if let Some(entry) = self.entries.get_mut(fd as u32 as usize) {
-            for direction in Direction::ALL {
+            for condition in Condition::ALL {
                 self.queues
-                    .resolve(&mut entry.queue, direction, outcome, woken);
+                    .resolve(&mut entry.queue, condition, outcome, woken);
             }
+            self.registered -= usize::from(entry.registered);
             entry.registered = false;
+        }
+    }
+}
+
+#[cold]
+fn event_of_many(
+    queues: &mut WaitQueues,
+    queue: &mut WaitQueue,
+    ready: Readiness,
+    for_all: bool,
+    woken: &mut Vec<Waker>,
+) {
+    for condition in Condition::ALL {
+        if ready.bits() & condition.bit() == 0 {
+            continue;
+        }
+        if for_all {
+            queues.resolve(queue, condition, Outcome::Ready, woken);
+        } else {
+            queues.resolve_one(queue, condition, Outcome::Ready, woken);
         }
     }
 }
@@ -416,7 +518,7 @@ fn add_waiter(
     queues: &mut WaitQueues,
     entry: &mut FdEntry,
     fd: RawFd,
-    direction: Direction,
+    condition: Condition,
     waker: Waker,
     now: u64,
 ) -> (WaitKey, bool) {
@@ -425,7 +527,7 @@ fn add_waiter(
         fd,
         generation: entry.generation,
         since: now as u32,
-        direction,
+        condition,
         outcome: Outcome::Pending,
         validated: false,
     };

@@ -17,8 +17,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::clock::TimeSource;
-use super::poller::{Backend, Notifier, Poller, Readiness, ReadyEvent, WatchError};
+use super::poller::{Backend, DeregisterFn, Notifier, Poller, Readiness, ReadyEvent, WatchError};
 use crate::sys::errno::ENOSPC;
+use crate::sys::fd::table;
 
 /// See the [module](self).
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ struct MemoryProcess {
     pollers: Vec<PollerQueue>,
     /// No registration is added any more.
     exhausted: bool,
+    /// Another thread closes each number as soon as it was registered.
+    closes: bool,
     calls: Vec<PollerCall>,
     now: Instant,
 }
@@ -88,6 +91,7 @@ impl MemoryBackend {
                 numbers: BTreeMap::new(),
                 pollers: Vec::new(),
                 exhausted: false,
+                closes: false,
                 calls: Vec::new(),
                 now: Instant::now(),
             }),
@@ -109,12 +113,23 @@ impl MemoryBackend {
         file
     }
 
+    /// Time passes.
+    #[cfg(test)]
+    pub(crate) fn pass(&self, time: Duration) {
+        self.process().now += time;
+    }
+
     /// Makes a number mean the file of another, if that is open.
     pub(crate) fn dup(&self, from: RawFd, to: RawFd) {
         let mut process = self.process();
         if let Some(&file) = process.numbers.get(&from) {
             process.replace(to, Some(file));
         }
+    }
+
+    /// Has another thread close each number as soon as it was registered.
+    pub(crate) fn close_when_registered(&self) {
+        self.process().closes = true;
     }
 
     pub(crate) fn close(&self, fd: RawFd) {
@@ -233,6 +248,10 @@ impl Poller for MemoryPoller {
             Ok(())
         });
         process.calls.push(PollerCall::Register(fd, serial, result));
+        if process.closes {
+            let _ = table::renew(fd);
+            process.replace(fd, None);
+        }
         result
     }
 
@@ -290,6 +309,14 @@ impl Poller for MemoryPoller {
         Box::new(move || {
             memory.process().pollers[index].notified = true;
             memory.0.changed.notify_all();
+        })
+    }
+
+    fn deregister_by_number(&self) -> DeregisterFn {
+        let poller = (self.memory.clone(), self.index);
+        Box::new(move |fd| {
+            let (memory, index) = poller.clone();
+            MemoryPoller { memory, index }.deregister(fd);
         })
     }
 

@@ -55,20 +55,25 @@ use std::time::{Duration, Instant};
 use reactor::Reactor;
 use wheel::Wheel;
 
-pub(crate) use clock::Clock;
+pub(crate) use clock::{Clock, Moment, ticks};
 pub(crate) use fd_table::Hint;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use memory::{FileKind, MemoryBackend};
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 pub(crate) use poller::Readiness;
-pub(crate) use poller::{Backend, Epoll, Notifier, WatchError};
-pub(crate) use wait_queue::{Direction, Outcome, WaitKey};
+pub(crate) use poller::{Backend, DeregisterFn, Epoll, Notifier, WatchError};
+pub(crate) use wait_queue::{Condition, Direction, Outcome, WaitKey};
 pub(crate) use wheel::TimerKey;
+#[cfg(feature = "sim")]
+pub(crate) use {
+    clock::TimeSource,
+    poller::{Poller, ReadyEvent},
+};
 
 /// What a waker that the driver holds waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitTarget {
-    Descriptor(RawFd, Direction),
+    Descriptor(RawFd, Condition),
     Time(Instant),
 }
 
@@ -78,6 +83,8 @@ pub(crate) struct Driver {
     clock: Clock,
     timers: Wheel<Waker>,
     pub(crate) reactor: Reactor,
+    /// The tick at which [`Driver::park`] is to return for something else.
+    pub(crate) upkeep: Option<u64>,
 }
 
 impl Driver {
@@ -91,6 +98,7 @@ impl Driver {
             clock: Clock::new(backend.time()),
             timers: Wheel::new(),
             reactor: Reactor::new(backend.poller()?),
+            upkeep: None,
         })
     }
 
@@ -99,13 +107,13 @@ impl Driver {
     }
 
     /// Wakes `waker` at `deadline` or up to a tick (65.5 µs) later.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert_timer(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
         self.timers.insert(self.clock.ceil(deadline), waker)
     }
 
     /// Takes a timer back; false if it has fired.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove_timer(&mut self, key: TimerKey) -> bool {
         self.timers.remove(key).is_some()
     }
@@ -114,9 +122,9 @@ impl Driver {
     pub(crate) fn waits(&self) -> impl Iterator<Item = (&Waker, WaitTarget, Option<Duration>)> {
         let now = self.present();
         let descriptors = self.reactor.table.pending_all();
-        let descriptors = descriptors.map(move |(waker, fd, direction, since)| {
+        let descriptors = descriptors.map(move |(waker, fd, condition, since)| {
             let ticks = u64::from((now as u32).wrapping_sub(since));
-            let target = WaitTarget::Descriptor(fd, direction);
+            let target = WaitTarget::Descriptor(fd, condition);
             (waker, target, Some(Clock::span(ticks)))
         });
         let timers = self.timers.all().filter_map(|(tick, waker)| {
@@ -126,13 +134,18 @@ impl Driver {
         descriptors.chain(timers)
     }
 
+    /// How many timers are set.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// How long ago a tick was.
     pub(crate) fn ago(&self, tick: u64) -> Duration {
         Clock::span(self.present().saturating_sub(tick))
     }
 
     fn present(&self) -> u64 {
-        self.clock.floor(self.clock.now())
+        self.clock.moment().tick()
     }
 
     /// A time at or before which no timer is due.
@@ -148,7 +161,7 @@ impl Driver {
     /// # Errors
     ///
     /// None that can be expected: what `epoll_wait` says.
-    pub(crate) fn poll(&mut self, now: Instant, woken: &mut Vec<Waker>) -> io::Result<()> {
+    pub(crate) fn poll(&mut self, now: Moment, woken: &mut Vec<Waker>) -> io::Result<()> {
         self.run_due(now, woken);
         if self.reactor.pending_events() == 0 && !self.reactor.table.is_idle() {
             self.reactor.poll(false)?;
@@ -163,7 +176,7 @@ impl Driver {
     /// # Errors
     ///
     /// None that can be expected: what `epoll_wait` and `timerfd_settime` say.
-    pub(crate) fn park(&mut self, now: Instant, woken: &mut Vec<Waker>) -> io::Result<Instant> {
+    pub(crate) fn park(&mut self, now: Moment, woken: &mut Vec<Waker>) -> io::Result<Moment> {
         let before = woken.len();
         self.run_due(now, woken);
         if self.reactor.pending_events() > 0 {
@@ -171,8 +184,8 @@ impl Driver {
         }
         if woken.len() == before && self.arm(now)? {
             self.reactor.poll(true)?;
-            let now = self.clock.now();
-            self.reactor.set_now(self.clock.floor(now), woken);
+            let now = self.clock.moment();
+            self.reactor.set_now(now.tick(), woken);
             self.fire(woken);
             return Ok(now);
         }
@@ -184,8 +197,8 @@ impl Driver {
 
     /// All that is due at `now`: timers, and validations of registrations.
     #[inline]
-    fn run_due(&mut self, now: Instant, woken: &mut Vec<Waker>) {
-        self.reactor.set_now(self.clock.floor(now), woken);
+    fn run_due(&mut self, now: Moment, woken: &mut Vec<Waker>) {
+        self.reactor.set_now(now.tick(), woken);
         self.fire(woken);
         self.reactor.revalidate(woken);
     }
@@ -198,20 +211,25 @@ impl Driver {
     }
 
     /// Sets the timer fd for what has to be done next; false if that is now.
-    fn arm(&mut self, now: Instant) -> io::Result<bool> {
+    fn arm(&mut self, now: Moment) -> io::Result<bool> {
         let timer = self.timers.next_deadline();
-        let validation = self.reactor.next_validation();
-        let first = timer.map(|timer| validation.map_or(timer, |tick| timer.min(tick)));
-        let Some(tick) = first.or(validation) else {
+        let next = earlier(timer, self.reactor.next_validation());
+        let Some(tick) = earlier(next, self.upkeep) else {
             return Ok(true);
         };
         if tick <= self.reactor.now() {
             return Ok(false);
         }
-        // A tick beyond the clock's end never comes.
-        if let Some(at) = self.clock.instant(tick) {
-            self.reactor.arm(tick, at.saturating_duration_since(now))?;
-        }
+        self.reactor.arm(tick, now.until(tick))?;
         Ok(true)
+    }
+}
+
+/// The earlier of two times, if there is one.
+#[inline(always)]
+pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
     }
 }

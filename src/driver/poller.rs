@@ -42,11 +42,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::clock::TimeSource;
 use crate::sys::errno::{EBADF, ENOENT, ENOMEM, ENOSPC, EPERM};
-use crate::sys::fd::{EventFd, TimerFd};
+use crate::sys::fd::{EventFd, TimerFd, bell, own, unwatch};
 use crate::sys::sockopt::is_tcp_stream;
 
 /// What the workers of a runtime wait with.
@@ -87,6 +87,9 @@ pub(crate) trait Poller: Debug {
     /// What ends a blocking [`wait`](Self::wait), now or the next one.
     fn notifier(&self) -> Notifier;
 
+    /// [`deregister`](Self::deregister) without a borrow, for the poller's own thread.
+    fn deregister_by_number(&self) -> DeregisterFn;
+
     /// Sets the one timer to go off in `delay`; an earlier setting is void.
     ///
     /// # Errors
@@ -101,6 +104,9 @@ pub(crate) trait Poller: Debug {
 
 /// Called by any thread, with locks held: it blocks nowhere.
 pub(crate) type Notifier = Box<dyn Fn() + Send + Sync>;
+
+/// Called with whatever borrowed, and in signal handlers. Of use while its poller lives.
+pub(crate) type DeregisterFn = Box<dyn Fn(RawFd)>;
 
 /// Why a descriptor can't be watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,13 +172,15 @@ pub(crate) struct ReadyEvent {
 /// How it is ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
+    /// Urgent data included.
     pub(crate) read: bool,
     pub(crate) write: bool,
     /// No further reads will wait: end of stream, hang-up or error.
     pub(crate) read_closed: bool,
     /// No further writes will wait: closed, hang-up or error.
     pub(crate) write_closed: bool,
-    /// Out-of-band data: short reads may stop at its mark.
+    /// Out-of-band data, where short reads may stop at its mark; or what else of a file
+    /// `POLLPRI` means.
     pub(crate) urgent: bool,
 }
 
@@ -202,13 +210,14 @@ impl Backend for Epoll {
 /// Events that one wait takes from the kernel.
 const EVENTS: usize = 1024;
 
-/// Urgent data is asked for so that it is seen: a read stops short at its
-/// mark, which says nothing about what lies behind.
+/// Urgent data is asked for in any case: a read stops short at its mark, which
+/// says nothing about what lies behind.
 const INTEREST: Interest = Interest::READABLE
     .add(Interest::WRITABLE)
     .add(Interest::PRIORITY);
 
-/// Tokens hold a descriptor in the low half; these two are not descriptors.
+/// Tokens hold a descriptor in the low half; these two are not descriptors. (The
+/// notifier's is the bell's, too.)
 const NOTIFIER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
 const _: () = assert!(
@@ -216,9 +225,31 @@ const _: () = assert!(
     "a token holds a descriptor and a serial number"
 );
 
+/// mio's epoll, whose number is the runtime's while it is there.
+#[derive(Debug)]
+struct OwnPoll(Poll);
+
+impl OwnPoll {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        own::keep(poll.as_raw_fd());
+        Ok(Self(poll))
+    }
+
+    fn registry(&self) -> &Registry {
+        self.0.registry()
+    }
+}
+
+impl Drop for OwnPoll {
+    fn drop(&mut self) {
+        own::release(self.0.as_raw_fd());
+    }
+}
+
 #[derive(Debug)]
 struct EpollPoller {
-    poll: Poll,
+    poll: OwnPoll,
     events: Events,
     notifier: Arc<EventFd>,
     timer_fd: TimerFd,
@@ -226,10 +257,11 @@ struct EpollPoller {
 
 impl EpollPoller {
     fn new() -> io::Result<Self> {
-        let poll = Poll::new()?;
+        let poll = OwnPoll::new()?;
         let (notifier, timer_fd) = (Arc::new(EventFd::new()?), TimerFd::new()?);
         for (fd, token) in [
             (notifier.as_raw_fd(), NOTIFIER),
+            (bell::fd()?, NOTIFIER),
             (timer_fd.as_raw_fd(), TIMER),
         ] {
             poll.registry()
@@ -269,7 +301,7 @@ impl Poller for EpollPoller {
 
     fn wait(&mut self, block: bool, events: &mut Vec<ReadyEvent>) -> io::Result<bool> {
         let timeout = if block { None } else { Some(Duration::ZERO) };
-        match self.poll.poll(&mut self.events, timeout) {
+        match self.poll.0.poll(&mut self.events, timeout) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(false),
             result => result?,
         }
@@ -297,6 +329,11 @@ impl Poller for EpollPoller {
     fn notifier(&self) -> Notifier {
         let notifier = Arc::clone(&self.notifier);
         Box::new(move || notifier.signal())
+    }
+
+    fn deregister_by_number(&self) -> DeregisterFn {
+        let epoll = self.poll.0.as_raw_fd();
+        Box::new(move |fd| unwatch(epoll, fd))
     }
 
     fn arm(&mut self, delay: Duration) -> io::Result<()> {

@@ -17,8 +17,10 @@
 //!    has it validated by [`Poller::reregister`], once a park, or later when
 //!    there are many. (One that has been validated and is still parked when the number
 //!    ends unseen goes on waiting, as a thread would in the kernel.)
-//!    That reports a ready descriptor again; another file is found and
-//!    registered; so a missed close costs a delay, not a wake-up. After that the waiter costs nothing for as long as it waits.
+//!    That reports a ready descriptor again; another file is found and registered, and
+//!    what waits for it tries again, because it may want no wait. So a missed close
+//!    costs a delay, not a wake-up. After that the waiter costs nothing for as long as
+//!    it waits.
 //! 3. Events carry the serial number of their registration. An old file that
 //!    lives on through a `dup` keeps sending events under the old number, and
 //!    they are ignored.
@@ -31,8 +33,8 @@ use std::time::Duration;
 
 use super::clock;
 use super::fd_table::{FdKind, FdTable, Registration};
-use super::poller::{Notifier, Poller, ReadyEvent, WatchError};
-use super::wait_queue::{Direction, Outcome, WaitKey};
+use super::poller::{DeregisterFn, Notifier, Poller, ReadyEvent, WatchError};
+use super::wait_queue::{Condition, Direction, Outcome, WaitKey};
 use crate::sys::fd;
 use crate::sys::fd::table::Record;
 
@@ -104,6 +106,12 @@ impl Reactor {
         self.poller.notifier()
     }
 
+    /// Deregisters a number that is about to end, from the reactor's own thread,
+    /// whatever is borrowed.
+    pub(crate) fn deregister_by_number(&self) -> DeregisterFn {
+        self.poller.deregister_by_number()
+    }
+
     /// Whether a short read or write on `fd` shows that it is not ready any
     /// more. Says no for a descriptor that was never waited for.
     ///
@@ -125,7 +133,7 @@ impl Reactor {
             .moved_short(fd, direction, |fd| kind_of(poller, fd));
     }
 
-    /// Parks `waker` until the direction is ready. To be called when the hint
+    /// Parks `waker` until the condition is met. To be called when the hint
     /// was [`Hint::NotReady`](super::Hint::NotReady) or a call has failed with
     /// `EAGAIN` since the last look: what was ready before is not reported again.
     ///
@@ -136,14 +144,15 @@ impl Reactor {
     pub(crate) fn wait(
         &mut self,
         fd: RawFd,
-        direction: Direction,
+        condition: impl Into<Condition>,
         waker: Waker,
     ) -> Result<WaitKey, WatchError> {
-        let (key, to_queue) = match self.table.wait(fd, direction, waker, self.now) {
+        let condition = condition.into();
+        let (key, to_queue) = match self.table.wait(fd, condition, waker, self.now) {
             Ok(waited) => waited,
             Err(waker) => {
                 self.register_anew(fd)?;
-                self.table.wait_registered(fd, direction, waker, self.now)
+                self.table.wait_registered(fd, condition, waker, self.now)
             }
         };
         // After a new registration, too: another thread may be in the middle
@@ -177,13 +186,13 @@ impl Reactor {
     pub(crate) fn wait_again(
         &mut self,
         fd: RawFd,
-        direction: Direction,
+        condition: impl Into<Condition>,
         waker: Waker,
     ) -> Result<WaitKey, WatchError> {
         if self.table.is_stale(fd) {
             return Err(WatchError::NotOpen);
         }
-        self.wait(fd, direction, waker)
+        self.wait(fd, condition, waker)
     }
 
     #[cold]
@@ -196,14 +205,21 @@ impl Reactor {
     }
 
     /// Ends all waits on a descriptor whose generation has moved: call
-    /// [`renew`](fd::table::renew), then this on every worker, then close or
-    /// replace it. It may come late: what was registered since then stays.
+    /// [`renew`](fd::table::renew), then this on every worker. It may come long after
+    /// the number was closed or replaced: what was registered since then stays.
     pub(crate) fn fd_gone(&mut self, fd: RawFd, woken: &mut Vec<Waker>) {
         if self.table.is_stale(fd) {
             self.table.release(fd, Outcome::Closed, woken);
             // In vain if the number is closed by now, and then it is not needed,
             // unless a dup keeps the file: see 3. in the header.
             self.poller.deregister(fd);
+        }
+    }
+
+    /// [`Reactor::fd_gone`] for whatever descriptors it concerns.
+    pub(crate) fn any_gone(&mut self, woken: &mut Vec<Waker>) {
+        for fd in self.table.numbers() {
+            self.fd_gone(fd, woken);
         }
     }
 
@@ -288,9 +304,15 @@ impl Reactor {
             return self.fd_gone(fd, woken);
         };
         let result = match self.poller.reregister(fd, serial) {
-            // Under the waiters' generation: if it passes meanwhile, the new
-            // registration is as stale as they are.
-            Err(WatchError::NotRegistered) => self.register_under(fd, record, generation),
+            Err(WatchError::NotRegistered) => {
+                // What is known of the number is of another file: the waiters try again,
+                // and ask.
+                fd::table::invalidate(fd);
+                self.table.release(fd, Outcome::Ready, woken);
+                // Under their generation: if it passes meanwhile, the new registration
+                // is as stale as they are.
+                self.register_under(fd, record, generation)
+            }
             result => result,
         };
         match result {

@@ -8,7 +8,11 @@
 //! part of the descriptor's entry: so a wait, the event that ends it and the
 //! call that it was for find all that they need in one cache line. Those that
 //! come while the inline waiter is there go to the queue's overflow lists, one
-//! for each direction.
+//! for each condition.
+//!
+//! What comes is for one of them, as in the kernel: an event wakes one waiter of its
+//! direction, and who was woken wakes the next when it leaves, until one of them finds
+//! the direction not ready any more. (All at once would each look in vain.)
 //!
 //! A waiter is pending until it has an outcome. An overflow waiter is on a list
 //! for as long; the memory of either is its own until [`WaitQueues::leave`].
@@ -24,7 +28,7 @@ use crate::util::list::List;
 /// No overflow lists.
 const NONE: u32 = u32::MAX;
 
-/// What a waiter waits for.
+/// Which way a call moves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// Data, a connection to accept, or the end of the stream.
@@ -33,11 +37,62 @@ pub(crate) enum Direction {
     Write,
 }
 
-impl Direction {
-    pub(super) const ALL: [Self; 2] = [Self::Read, Self::Write];
+/// What a waiter waits for: a call to move bytes, or a `poll` to have an answer. They
+/// have turns and a readiness of their own, since what `poll` takes for ready is not
+/// what a call does: it asks for a quarter of the room (Unix sockets), a third (TCP), or
+/// `SO_RCVLOWAT` bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// A call: that of [`Direction::Read`], or urgent data.
+    Read,
+    /// A call: that of [`Direction::Write`].
+    Write,
+    /// `poll` says that it can be read.
+    PollRead,
+    /// `poll` says that it can be written.
+    PollWrite,
+    /// None of them: urgent data, an error, or an end of either direction.
+    Exception,
+}
+
+impl From<Direction> for Condition {
+    #[inline(always)]
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Read => Self::Read,
+            Direction::Write => Self::Write,
+        }
+    }
+}
+
+impl Condition {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Write,
+        Self::PollRead,
+        Self::PollWrite,
+        Self::Exception,
+    ];
+
+    /// Which way the call is to move bytes that comes next; writing, if none is.
+    #[inline(always)]
+    pub(crate) fn direction(self) -> Direction {
+        match self {
+            Self::Read | Self::PollRead => Direction::Read,
+            Self::Write | Self::PollWrite | Self::Exception => Direction::Write,
+        }
+    }
+
+    /// What a `poll` for a direction waits for.
+    pub(crate) fn polled(direction: Direction) -> Self {
+        match direction {
+            Direction::Read => Self::PollRead,
+            Direction::Write => Self::PollWrite,
+        }
+    }
 
     #[inline(always)]
-    pub(super) fn bit(self) -> u8 {
+    pub(super) const fn bit(self) -> u8 {
         1 << self as u8
     }
 }
@@ -74,7 +129,7 @@ pub(super) struct FdWaiter {
     pub(super) generation: u32,
     /// The tick of parking, without its upper half.
     pub(super) since: u32,
-    pub(super) direction: Direction,
+    pub(super) condition: Condition,
     pub(super) outcome: Outcome,
     /// The registration was made or validated since.
     pub(super) validated: bool,
@@ -104,21 +159,48 @@ pub(super) struct WaitQueue {
     inline: Option<FdWaiter>,
     /// Index of the lists of all others.
     overflow: u32,
+    /// The inline waiter had its turn last, before others that were there.
+    inline_was_first: bool,
 }
 
 impl WaitQueue {
     pub(super) const EMPTY: Self = Self {
         inline: None,
         overflow: NONE,
+        inline_was_first: false,
     };
+
+    /// Whether anybody but the waiter that just left is there.
+    #[inline(always)]
+    pub(super) fn has_others(&self) -> bool {
+        self.overflow != NONE || self.inline.is_some()
+    }
+}
+
+impl WaitQueue {
+    /// Whether nobody waits but the inline waiter, if it does.
+    #[inline(always)]
+    pub(super) fn has_one_at_most(&self) -> bool {
+        self.overflow == NONE
+    }
+
+    /// Gives that one an outcome if it waits for any of the conditions (bits).
+    #[inline(always)]
+    pub(super) fn resolve_any(&mut self, bits: u8, outcome: Outcome, woken: &mut Vec<Waker>) {
+        if let Some(waiter) = &mut self.inline {
+            if bits & waiter.condition.bit() != 0 && waiter.is_pending() {
+                waiter.resolve(outcome, woken);
+            }
+        }
+    }
 }
 
 /// The overflow lists of all queues, and how many wait in all.
 #[derive(Debug)]
 pub(super) struct WaitQueues {
     waiters: LinkedSlab<FdWaiter>,
-    /// Pending waiters by direction. Empty ones are removed.
-    lists: Slab<[List; 2]>,
+    /// Pending waiters by condition. Empty ones are removed.
+    lists: Slab<[List; Condition::ALL.len()]>,
     inline: usize,
 }
 
@@ -151,10 +233,10 @@ impl WaitQueues {
     #[cold]
     fn join_overflow(&mut self, queue: &mut WaitQueue, waiter: FdWaiter) -> WaitKey {
         if queue.overflow == NONE {
-            let index = self.lists.insert([List::EMPTY; 2]);
+            let index = self.lists.insert([List::EMPTY; Condition::ALL.len()]);
             queue.overflow = u32::try_from(index).expect("fewer queues than descriptors");
         }
-        let list = &mut self.lists[queue.overflow as usize][waiter.direction as usize];
+        let list = &mut self.lists[queue.overflow as usize][waiter.condition as usize];
         WaitKey(Position::Overflow(self.waiters.append(list, waiter)))
     }
 
@@ -174,12 +256,16 @@ impl WaitQueues {
     /// stack that the coroutine has not used since it was resumed, and wait for
     /// that to come from memory.)
     #[inline(always)]
-    pub(super) fn leave(&mut self, queue: &mut WaitQueue, key: WaitKey) -> (Outcome, u32) {
+    pub(super) fn leave(
+        &mut self,
+        queue: &mut WaitQueue,
+        key: WaitKey,
+    ) -> (Outcome, u32, Condition) {
         match key.0 {
             Position::Inline(_) => {
                 self.inline -= 1;
                 let waiter = queue.inline.as_ref().expect(KEPT);
-                let end = (waiter.outcome, waiter.generation);
+                let end = (waiter.outcome, waiter.generation, waiter.condition);
                 queue.inline = None;
                 end
             }
@@ -188,16 +274,16 @@ impl WaitQueues {
     }
 
     #[cold]
-    fn leave_overflow(&mut self, queue: &mut WaitQueue, key: SlabKey) -> (Outcome, u32) {
+    fn leave_overflow(&mut self, queue: &mut WaitQueue, key: SlabKey) -> (Outcome, u32, Condition) {
         let index = self.index(key);
         let waiter = self.waiters.get(index);
         if waiter.is_pending() {
-            let list = &mut self.lists[queue.overflow as usize][waiter.direction as usize];
+            let list = &mut self.lists[queue.overflow as usize][waiter.condition as usize];
             list.unlink(&self.waiters, index);
             self.drop_empty_lists(queue);
         }
         let waiter = self.waiters.remove(index);
-        (waiter.outcome, waiter.generation)
+        (waiter.outcome, waiter.generation, waiter.condition)
     }
 
     fn index(&self, key: SlabKey) -> u32 {
@@ -216,22 +302,68 @@ impl WaitQueues {
         }
     }
 
-    /// Gives all that wait in `direction` an outcome, and their wakers to `woken`.
+    /// Gives all that wait in `condition` an outcome, and their wakers to `woken`.
     #[inline(always)]
     pub(super) fn resolve(
         &mut self,
         queue: &mut WaitQueue,
-        direction: Direction,
+        condition: Condition,
         outcome: Outcome,
         woken: &mut Vec<Waker>,
     ) {
         if let Some(waiter) = &mut queue.inline {
-            if waiter.direction == direction && waiter.is_pending() {
+            if waiter.condition == condition && waiter.is_pending() {
                 waiter.resolve(outcome, woken);
             }
         }
         if queue.overflow != NONE {
-            self.resolve_overflow(queue, direction, outcome, woken);
+            self.resolve_overflow(queue, condition, outcome, woken);
+        }
+    }
+
+    /// Gives one that waits for `condition` an outcome, and its waker to `woken`: the
+    /// inline one and the longest on the list in turns, if there are both.
+    #[inline(always)]
+    pub(super) fn resolve_one(
+        &mut self,
+        queue: &mut WaitQueue,
+        condition: Condition,
+        outcome: Outcome,
+        woken: &mut Vec<Waker>,
+    ) {
+        if queue.overflow != NONE {
+            return self.resolve_one_of_many(queue, condition, outcome, woken);
+        }
+        if let Some(waiter) = &mut queue.inline {
+            if waiter.condition == condition && waiter.is_pending() {
+                waiter.resolve(outcome, woken);
+            }
+        }
+    }
+
+    #[cold]
+    fn resolve_one_of_many(
+        &mut self,
+        queue: &mut WaitQueue,
+        condition: Condition,
+        outcome: Outcome,
+        woken: &mut Vec<Waker>,
+    ) {
+        let list = &mut self.lists[queue.overflow as usize][condition as usize];
+        let inline = queue.inline.as_mut();
+        let inline = inline.filter(|inline| inline.condition == condition && inline.is_pending());
+        match inline {
+            Some(inline) if list.is_empty() || !queue.inline_was_first => {
+                queue.inline_was_first = true;
+                inline.resolve(outcome, woken);
+            }
+            _ => {
+                queue.inline_was_first = false;
+                if let Some(index) = list.pop_front(&self.waiters) {
+                    self.waiters.get_mut(index).resolve(outcome, woken);
+                }
+                self.drop_empty_lists(queue);
+            }
         }
     }
 
@@ -239,11 +371,11 @@ impl WaitQueues {
     fn resolve_overflow(
         &mut self,
         queue: &mut WaitQueue,
-        direction: Direction,
+        condition: Condition,
         outcome: Outcome,
         woken: &mut Vec<Waker>,
     ) {
-        let list = &mut self.lists[queue.overflow as usize][direction as usize];
+        let list = &mut self.lists[queue.overflow as usize][condition as usize];
         while let Some(index) = list.pop_front(&self.waiters) {
             self.waiters.get_mut(index).resolve(outcome, woken);
         }

@@ -75,7 +75,6 @@ impl<T> Wheel<T> {
     }
 
     /// How many timers there are.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.timers.len()
     }
@@ -91,6 +90,7 @@ impl<T> Wheel<T> {
     }
 
     /// Takes a timer out, unless it has fired or was removed before.
+    #[inline(always)]
     pub(super) fn remove(&mut self, key: TimerKey) -> Option<T> {
         let index = self.timers.index(key.0)?;
         let at = self.slot_of(self.timers.get(index).deadline);

@@ -4,9 +4,11 @@
 //! [`blocking`](crate::blocking) the closures of users. A coroutine that joins the job
 //! parks meanwhile, and its worker goes on.
 //!
-//! One pool serves the hooks of the process, and one its users, whose closures may
-//! wait for each other. A thread starts when there is work and none is
-//! idle, up to a limit ([`set_max_threads`]); work beyond that waits in line. A
+//! Users have a [`Pool`] of their own, and so has each kind of the hooks' work. A
+//! thread starts when there is work and none is
+//! idle, up to a limit ([`set_max_threads`]); work beyond that waits in line. Where none
+//! can be started and there is none, the work of hooks is done where it is called, and
+//! that of users is an error. A
 //! thread that has had nothing to do for ten seconds leaves. A child after `fork`
 //! begins with empty pools.
 //!
@@ -18,24 +20,31 @@ mod pool;
 
 #[cfg(feature = "hook")]
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 
 #[cfg(feature = "hook")]
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
+use crate::sched::{Plan, StackPlan, Worker, coroutine};
 use crate::shim::Lock;
-use crate::task::{JoinError, JoinRef, promise};
+use crate::sys::simulated;
+use crate::task::{JoinError, JoinRef, promise, set_unhooked};
 
-pub use pool::{set_max_threads, threads};
+use pool::{Job, NoThread};
+pub(crate) use pool::{Pool, any_busy};
+pub use pool::{queued, set_max_threads, threads};
 
-/// Starts a job on a helper thread. Its handle goes to the user if it is `public`.
-/// What is joined is the `T`.
-pub(crate) fn start<F, T>(f: F, public: bool) -> JoinRef
+/// Of a user's job in a simulation: as threads have.
+const USERS_STACK: usize = 2 << 20;
+
+/// Starts a job on a helper thread. A user's handle is public. What is joined is
+/// the `T`.
+pub(crate) fn start<F, T>(f: F, pool: Pool) -> JoinRef
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    let (promise, join) = promise(public);
+    let (promise, join) = promise(pool == Pool::Users);
     let promise = Arc::new(Lock::new(Some(promise)));
     let theirs = Arc::clone(&promise);
     let job = Box::new(move || {
@@ -48,12 +57,56 @@ where
             promise.fulfil(catch_unwind(AssertUnwindSafe(f)).map_err(JoinError::panicked));
         }
     });
-    if let Err(error) = pool::submit(job, public) {
-        if let Some(promise) = promise.lock().take() {
-            promise.fulfil(Err(JoinError::not_started(error)));
+    let submitted = match simulated::world() {
+        None => pool::submit(job, pool),
+        Some(_) => run_in_simulation(job, pool),
+    };
+    if let Err(NoThread { error, jobs }) = submitted {
+        if pool == Pool::Users {
+            if let Some(promise) = promise.lock().take() {
+                promise.fulfil(Err(JoinError::not_started(error)));
+            }
+        } else {
+            run_here(jobs);
         }
     }
     join
+}
+
+/// Does what there is no thread for, as the calls that were hooked would: the thread, and
+/// all coroutines on it, wait.
+#[cold]
+fn run_here(jobs: Vec<Job>) {
+    let before = set_unhooked(true);
+    for job in jobs {
+        job();
+    }
+    set_unhooked(before);
+}
+
+/// A thread would do it at some time or other. Users' jobs may wait: each is a coroutine.
+#[cold]
+fn run_in_simulation(job: Job, pool: Pool) -> Result<(), NoThread> {
+    let Some(worker) = Worker::current().filter(|_| pool == Pool::Users) else {
+        run_here(vec![job]);
+        return Ok(());
+    };
+    let plan = Plan {
+        stack: StackPlan::Dedicated(USERS_STACK),
+        name: None,
+        unhooked: false,
+        daemon: false,
+        own_tls: None,
+        worker: None,
+        thread: None,
+        location: Location::caller(),
+    };
+    let spawned = worker.spawn_local(coroutine(job), plan);
+    let refused = |error| NoThread {
+        error,
+        jobs: Vec::new(),
+    };
+    spawned.map(drop).map_err(refused)
 }
 
 /// Runs a job on a helper thread and parks the coroutine until it is done. One
@@ -63,36 +116,52 @@ where
 /// # Errors
 ///
 /// `ECANCELED` if the coroutine is cancelled meanwhile; then the result is
-/// dropped. What starting a thread says if there is none.
+/// dropped.
 #[cfg(feature = "hook")]
 pub(crate) fn run<T: Send + 'static>(
-    cx: Cx,
+    cx: CurrentTask,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    run_while(cx, job, Some(Cx::check))
+    run_while(cx, job, Pool::Hooks, Some(CurrentTask::check))
 }
 
 /// As [`run`], but a cancelled coroutine waits, too: for jobs that take their
 /// time but don't wait for others, and whose effect must be known.
 #[cfg(feature = "hook")]
 pub(crate) fn run_to_end<T: Send + 'static>(
-    cx: Cx,
+    cx: CurrentTask,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    run_while(cx, job, None)
+    run_while(cx, job, Pool::Hooks, None)
+}
+
+/// As [`run`], for a job that waits for others: any number may wait.
+///
+/// # Errors
+///
+/// As [`run`].
+#[cfg(feature = "hook")]
+pub(crate) fn run_that_waits<T: Send + 'static>(
+    cx: CurrentTask,
+    job: impl FnOnce() -> T + Send + 'static,
+    to_end: bool,
+) -> io::Result<T> {
+    let go_on = (!to_end).then_some(CurrentTask::check as fn(CurrentTask) -> io::Result<()>);
+    run_while(cx, job, Pool::Waits, go_on)
 }
 
 /// Runs a job and waits as long as `go_on` allows, or to the end.
 #[cfg(feature = "hook")]
 fn run_while<T: Send + 'static>(
-    cx: Cx,
+    cx: CurrentTask,
     job: impl FnOnce() -> T + Send + 'static,
-    go_on: Option<fn(Cx) -> io::Result<()>>,
+    pool: Pool,
+    go_on: Option<fn(CurrentTask) -> io::Result<()>>,
 ) -> io::Result<T> {
-    if Cx::parkable().is_none() || !cx.is_at_home() {
+    if CurrentTask::parkable().is_none() || !cx.on_own_stack() {
         return Ok(job());
     }
-    let mut join = start(job, false);
+    let mut join = start(job, pool);
     let waker = cx.waker();
     while !join.set_waker(&waker) {
         match go_on {

@@ -8,23 +8,59 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use crate::shim::Lock;
 use crate::sys::fork::PerProcess;
+use crate::sys::signal_mask::quietly;
+use crate::util::no_park::NoPark;
 
 /// How long a thread waits for work before it leaves.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 static MOST: AtomicUsize = AtomicUsize::new(64);
 
-/// The pools of this process; those that were a parent's are left alone. Closures of
-/// users may wait for each other, and for coroutines that wait for a hook: so the
-/// work of hooks, which waits for nobody, has threads of its own.
-static HOOKS: PerProcess<HelperPool> = PerProcess::new();
-static USERS: PerProcess<HelperPool> = PerProcess::new();
+/// Whose work a job is. Closures of users may wait for each other, and for coroutines
+/// that wait for a hook: so the work of hooks has threads of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pool {
+    Users,
+    /// Waits for nobody, the disk and the resolver aside.
+    #[cfg(feature = "hook")]
+    Hooks,
+    /// Waits for another process, thread or device: there is no limit to these threads,
+    /// or those that wait would keep those that they wait for from beginning.
+    #[cfg(feature = "hook")]
+    Waits,
+}
+
+/// The pools of this process; those that were a parent's are left alone.
+static POOLS: [PerProcess<HelperPool>; 3] = [const { PerProcess::new() }; 3];
+
+impl Pool {
+    fn threads(self) -> &'static HelperPool {
+        POOLS[self as usize].get()
+    }
+
+    /// The most threads that it may have.
+    fn most(self) -> usize {
+        match self.is_bounded() {
+            true => MOST.load(Ordering::Relaxed),
+            false => usize::MAX,
+        }
+    }
+
+    /// Whether jobs wait for each other's threads.
+    fn is_bounded(self) -> bool {
+        #[cfg(feature = "hook")]
+        return self != Self::Waits;
+        #[cfg(not(feature = "hook"))]
+        true
+    }
+}
 
 pub(super) type Job = Box<dyn FnOnce() + Send>;
 
@@ -48,10 +84,28 @@ pub fn set_max_threads(most: usize) {
 /// assert!(crore::blocking::threads() >= 1); // it waits for further work
 /// ```
 pub fn threads() -> usize {
-    [&HOOKS, &USERS]
-        .map(|pool| pool.get().0.lock().threads)
+    POOLS.iter().map(|pool| pool.get().0.lock().threads).sum()
+}
+
+/// How much work waits in line for a helper thread now: where it grows, the
+/// [limit](set_max_threads) is too low, or what they do too slow.
+///
+/// ```
+/// assert_eq!(crore::blocking::queued(), 0);
+/// ```
+pub fn queued() -> usize {
+    POOLS
         .iter()
+        .map(|pool| pool.get().0.lock().jobs.len())
         .sum()
+}
+
+/// Whether a helper thread has something to do, whose end may wake a coroutine.
+pub(crate) fn any_busy() -> bool {
+    POOLS.iter().any(|pool| {
+        let queue = pool.get().0.lock();
+        queue.threads > queue.idle.len() || !queue.jobs.is_empty()
+    })
 }
 
 struct HelperPool(Lock<JobQueue>);
@@ -64,12 +118,10 @@ struct JobQueue {
     threads: usize,
 }
 
-/// What a job needs besides its place in the line.
-enum Hand {
-    Idle(Thread),
-    New,
-    /// All threads are busy, and there may be no more.
-    Later,
+/// Jobs for which there is no thread, and none could be started.
+pub(super) struct NoThread {
+    pub(super) error: io::Error,
+    pub(super) jobs: Vec<Job>,
 }
 
 impl Default for HelperPool {
@@ -78,61 +130,70 @@ impl Default for HelperPool {
     }
 }
 
-/// Puts a job of a user, or of a hook, in line.
+/// Has a thread do a job, or puts it in line. Neither waits, so a coroutine does not
+/// park in it.
 ///
 /// # Errors
 ///
-/// No thread could be started and there is none; the job was dropped.
-pub(super) fn submit(job: Job, users: bool) -> io::Result<()> {
-    let pool = if users { USERS.get() } else { HOOKS.get() };
-    let hand = {
-        let mut queue = pool.0.lock();
-        queue.jobs.push_back(job);
-        match queue.idle.pop() {
-            Some(thread) => Hand::Idle(thread),
-            None if queue.threads < MOST.load(Ordering::Relaxed) => {
-                queue.threads += 1;
-                Hand::New
-            }
-            None => Hand::Later,
-        }
-    };
-    // Neither waits, so a coroutine does not park in it.
-    match hand {
-        Hand::Idle(thread) => {
-            thread.unpark();
-            Ok(())
-        }
-        Hand::New => start(pool),
-        Hand::Later => Ok(()),
+/// No thread could be started, and there is none that would do the job later: it is
+/// given back, with those that were in line for that thread.
+pub(super) fn submit(job: Job, pool: Pool) -> Result<(), NoThread> {
+    let mut queue = pool.threads().0.lock();
+    if queue.idle.is_empty() && queue.threads < pool.most() {
+        queue.threads += 1;
+        drop(queue);
+        return start(pool, job);
     }
+    let idle = queue.put(job);
+    drop(queue);
+    idle.inspect(Thread::unpark);
+    Ok(())
 }
 
-fn start(pool: &'static HelperPool) -> io::Result<()> {
-    let started = thread::Builder::new()
-        .name("crore-blocking".into())
-        .spawn(move || pool.serve());
+/// Starts a thread, with its first job.
+fn start(pool: Pool, job: Job) -> Result<(), NoThread> {
+    let first = Arc::new(Lock::new(Some(job)));
+    let theirs = Arc::clone(&first);
+    // It is to be a real thread, whatever the runtime makes of others.
+    let no_park = NoPark::enter();
+    let builder = thread::Builder::new().name("crore-blocking".into());
+    let started = quietly(|| {
+        builder.spawn(move || {
+            let first = theirs.lock().take();
+            pool.threads().serve(pool, first);
+        })
+    });
+    drop(no_park);
     let Err(error) = started else { return Ok(()) };
-    let left = {
-        let mut queue = pool.0.lock();
-        queue.threads -= 1;
-        // Those that there are do it; with none, it would never be done.
-        if queue.threads > 0 {
-            return Ok(());
-        }
-        std::mem::take(&mut queue.jobs)
+    let Some(job) = first.lock().take() else {
+        return Ok(());
     };
-    drop(left);
-    Err(io::Error::new(
-        error.kind(),
-        format!("no helper thread could be started: {error}"),
-    ))
+    let mut queue = pool.threads().0.lock();
+    queue.threads -= 1;
+    if queue.idle.is_empty() && (queue.threads == 0 || !pool.is_bounded()) {
+        let left = match queue.threads {
+            0 => std::mem::take(&mut queue.jobs),
+            // Those are theirs who wait.
+            _ => VecDeque::new(),
+        };
+        drop(queue);
+        let jobs = left.into_iter().chain([job]).collect();
+        let text = format!("no helper thread could be started: {error}");
+        let error = io::Error::new(error.kind(), text);
+        return Err(NoThread { error, jobs });
+    }
+    // Those that there are do it.
+    let idle = queue.put(job);
+    drop(queue);
+    idle.inspect(Thread::unpark);
+    Ok(())
 }
 
 impl HelperPool {
     /// The life of a thread.
-    fn serve(&self) {
-        while let Some(job) = self.next() {
+    fn serve(&self, pool: Pool, first: Option<Job>) {
+        let mut next = first;
+        while let Some(job) = next.take().or_else(|| self.next(pool)) {
             // A job keeps its own panic; what is left is a destructor's.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
                 std::mem::forget(payload);
@@ -141,7 +202,7 @@ impl HelperPool {
     }
 
     /// The next job, or `None` when there was none for long.
-    fn next(&self) -> Option<Job> {
+    fn next(&self, pool: Pool) -> Option<Job> {
         let us = thread::current();
         let since = Instant::now();
         loop {
@@ -151,7 +212,7 @@ impl HelperPool {
                     queue.forget(&us);
                     return Some(job);
                 }
-                let spare = queue.threads > MOST.load(Ordering::Relaxed);
+                let spare = queue.threads > pool.most();
                 if spare || since.elapsed() >= PATIENCE {
                     queue.forget(&us);
                     queue.threads -= 1;
@@ -167,6 +228,12 @@ impl HelperPool {
 }
 
 impl JobQueue {
+    /// Puts a job in line, and says whom to wake for it.
+    fn put(&mut self, job: Job) -> Option<Thread> {
+        self.jobs.push_back(job);
+        self.idle.pop()
+    }
+
     /// The thread does not wait any more.
     fn forget(&mut self, us: &Thread) {
         self.idle.retain(|thread| thread.id() != us.id());

@@ -22,7 +22,7 @@ fn a_cancelled_coroutine_abandons_its_job() {
     crate::run(move || {
         let (go, wait) = mpsc::channel::<()>();
         let waits = crate::spawn(move || {
-            let cx = Cx::running().unwrap();
+            let cx = CurrentTask::running().unwrap();
             let result = run(cx, move || {
                 let _ = wait.recv();
                 gone
@@ -56,7 +56,7 @@ fn waiting_to_the_end_does_not_spin_when_a_timeout_is_over() {
             let _ = crate::timeout(Duration::from_millis(1), || {
                 let resumed = || crate::Handle::current().unwrap().metrics().resumed;
                 let before = resumed();
-                let cx = Cx::running().unwrap();
+                let cx = CurrentTask::running().unwrap();
                 let value = run_to_end(cx, move || gone.recv().unwrap()).unwrap();
                 seen = Some((value, resumed() - before));
             });

@@ -29,14 +29,19 @@
 //! with `MSG_DONTWAIT`; `SO_RCVTIMEO` and `SO_SNDTIMEO` hold; the user's flags
 //! are not changed, but for the one system call of a `connect`, and for shared
 //! listeners. A cancelled coroutine gets `ECANCELED`, but not from files (what
-//! is cancelled may still save its data) nor from `pthread_join`; sleeps
-//! return early; look-ups say `EAI_AGAIN`.
+//! is cancelled may still save its data) nor from `pthread_join`, nor from what event
+//! loops call (`epoll_wait`, `poll`, and all that never waits): there connections
+//! break, and all else goes on ([`guide::cancellation`](crate::guide::cancellation)).
+//! Sleeps return early; look-ups say `EAI_AGAIN`.
 //!
 //! # Helper threads
 //!
-//! They belong to [`crate::blocking`]. A helper works on memory of its own and
-//! never waits for another coroutine, thread or process, so the bounded pool can't
-//! be used up by jobs that wait for each other.
+//! They belong to [`crate::blocking`]. A helper works on the caller's memory
+//! (on a copy of what lies on a shared stack) while the coroutine waits for its end. It
+//! never waits for another coroutine, thread or process, so the bounded pool can't be
+//! used up by jobs that wait for each other. A descriptor that is closed before its
+//! turn comes is `EBADF`. Calls that wait inside of libc for another process or device
+//! (`system`) have further threads, without a bound.
 //!
 //! # Listeners of several threads
 //!
@@ -59,13 +64,24 @@
 //!   returns what is there; so does a socket with `SO_RCVLOWAIT`.
 //! - A Unix socket of messages whose peer's queue is full is tried again every
 //!   millisecond: the kernel tells of room in it only at times.
+//! - A FIFO or a terminal, or a pipe before Linux 6.4, is opened once more by way of
+//!   `/proc` for each call, as inotify sees. Where it can't be (no permission, no `/proc`,
+//!   the master of a pseudoterminal), writes are made in pieces for which there is room,
+//!   unless another thread takes it in this moment: then the worker waits.
+//! - A coroutine that waits in an epoll of its program's does not hear of changes that
+//!   the kernel reports only once (of `/proc/self/mounts`): the report goes to our own
+//!   look at that epoll. In `poll` and `select` it hears of them.
 //! - Flags that are changed behind libc's back, or by another process, are
 //!   noticed at the next event, not at once.
-//! - A signal handler that runs while a coroutine does must not block. On a
-//!   signal stack its calls don't wait (`EDEADLK`); elsewhere it would be
-//!   suspended, with its signals blocked for all coroutines of the thread.
-//! - A signal does not interrupt a parked call: only waits with a mask fail with
-//!   `EINTR` (`ppoll`, `pselect`, `epoll_pwait`).
+//! - A signal handler that runs while a coroutine does must not wait: its calls are
+//!   those of a thread, and block it with all its coroutines.
+//! - A signal does not interrupt a parked call: only waits for handlers (`pause`,
+//!   `sigsuspend`) and those with a mask fail with `EINTR` (`ppoll`, `pselect`,
+//!   `epoll_pwait`), and those of [threads](crate::RuntimeBuilder::threads_as_coroutines)
+//!   that it is for.
+//! - A handler that jumps (`siglongjmp`) back into the coroutine that it has interrupted
+//!   leaves what crore was about on its behalf: not where it has interrupted crore's own
+//!   code, nor out of a parked call.
 //! - Pointers that lead nowhere may crash where libc says `EFAULT`; null does not.
 //! - [`guide::locks`](crate::guide::locks) says which locks park a coroutine, which
 //!   block its thread, and which are one per thread. Without the feature `futex` all
@@ -74,9 +90,24 @@
 //! # What is not reached
 //!
 //! Calls that don't go through libc's symbols: inline system calls (rustix's
-//! default backend, Go), io_uring, libc's own internals (`FILE`s, the
-//! resolver). [`unhooked`] keeps a piece of code out on purpose, and
+//! default backend, Go), io_uring, libc's own internals (`perror`, the resolver). [`unhooked`] keeps a piece of code out on purpose, and
 //! [`crate::io`] serves programs that are built without the feature.
+//!
+//! Others that stand in for libc's functions, by `LD_PRELOAD`: calls of plain threads go
+//! through them, those of coroutines past them, to the kernel. The first runtime says so
+//! on stderr. Clocks may be others' (libfaketime): waits go by what the program sees.
+//!
+//! A library that is loaded at run time (`dlopen`: a plug-in, a module of Python) finds
+//! libc's symbols before its own. It is linked with `-Bsymbolic`, by one line in its
+//! build script, or [building a runtime](crate::RuntimeBuilder::build) in it is an error
+//! that says so:
+//!
+//! ```text
+//! println!("cargo::rustc-cdylib-link-arg=-Wl,-Bsymbolic");
+//! ```
+//!
+//! Its hooks are for the code that is linked into it. It stays loaded after a `dlclose`,
+//! once it has built a runtime.
 
 #[cfg(feature = "hook")]
 mod fd;
@@ -85,6 +116,8 @@ mod files;
 #[cfg(feature = "futex")]
 mod futex;
 #[cfg(feature = "hook")]
+mod interposed;
+#[cfg(feature = "hook")]
 mod libc;
 #[cfg(feature = "hook")]
 mod net;
@@ -92,11 +125,28 @@ mod net;
 mod poll;
 #[cfg(feature = "hook")]
 mod process;
+#[cfg(feature = "sim")]
+mod simulated;
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod stdio;
 mod table;
+#[cfg(all(
+    feature = "futex",
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+mod threads;
 #[cfg(feature = "hook")]
 mod wait;
 
 use std::fmt;
+#[cfg(feature = "hook")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use table::calls;
 
@@ -187,8 +237,59 @@ pub fn unhooked<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
+/// Says once what stands between the hooks and libc, or the clock.
+#[cfg(feature = "hook")]
+pub(crate) fn report_interposers() {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        interposed::report();
+    }
+}
+
+/// For the command `crore run`, which calls a program's `main` so.
+///
+/// # Safety
+///
+/// - In a coroutine; `start` may be called with `arg`, and runs to its end before this
+///   returns.
+///
+/// # Errors
+///
+/// `Unsupported` where threads are no coroutines; no memory.
+#[doc(hidden)]
+pub unsafe fn __run_main_thread(
+    start: unsafe extern "C-unwind" fn(*mut std::ffi::c_void) -> *mut std::ffi::c_void,
+    arg: *mut std::ffi::c_void,
+    stack: usize,
+) -> std::io::Result<()> {
+    #[cfg(all(
+        feature = "futex",
+        target_arch = "x86_64",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    ))]
+    // SAFETY: forwarded.
+    return unsafe { threads::create::run_main_thread(start, arg, stack) };
+    #[cfg(not(all(
+        feature = "futex",
+        target_arch = "x86_64",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    )))]
+    {
+        let _ = (start, arg, stack);
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// A thread becomes a worker.
 pub(crate) fn worker_begins() {
     #[cfg(feature = "futex")]
     futex::thread_begins();
+    #[cfg(all(
+        feature = "futex",
+        target_env = "gnu",
+        not(target_feature = "crt-static")
+    ))]
+    stdio::worker_begins();
 }

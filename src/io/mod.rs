@@ -2,22 +2,57 @@
 //!
 //! [`Io`] makes anything with a descriptor park its coroutine where it would
 //! block; [`readable`] and [`writable`] wait for a descriptor that you handle
-//! yourself. All of it works with and without the feature `hook`, and on plain
+//! yourself; [`Listener`] accepts for servers, [`copy_bidirectional`] is a proxy. All of it works with and without the feature `hook`, and on plain
 //! threads too, which then block. Does not live here: the reactor, and the
 //! hooks, with which plain `std::net` needs none of this.
 
+mod copy;
+mod listener;
 mod net;
 mod wrapper;
 
+pub use copy::copy_bidirectional;
+pub use listener::Listener;
+pub use net::bind_per_worker;
 pub use wrapper::Io;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::driver::Direction;
-use crate::sched::Cx;
+use crate::driver::{Condition, Direction};
+use crate::sched::CurrentTask;
 use crate::sys::{self, errno};
+
+/// Whether an error says that the coroutine is to end: that a call failed because it was
+/// [cancelled](crate::JoinHandle::cancel), or is [bound](crate::CancelToken::bind) to a
+/// token that was.
+///
+/// The number of such an error is `ECANCELED` (125), which the kernel gives to no call
+/// that waits for a descriptor. That of a [`timeout`](crate::timeout) that is over is
+/// `ETIMEDOUT` (110), whose kind is [`TimedOut`](io::ErrorKind::TimedOut). What was made
+/// non-blocking by its user gets `ECONNRESET` instead, as if the network had failed: no
+/// program has to know of coroutines to end. [`guide::cancellation`](crate::guide::cancellation)
+/// has all of it.
+///
+/// ```
+/// use std::io::{Error, Read};
+///
+/// crore::run(|| {
+///     # #[cfg(not(feature = "hook"))] return Ok(());
+///     let (mut reader, _writer) = std::io::pipe()?;
+///     let waiting = crore::spawn(move || reader.read(&mut [0]));
+///     crore::yield_now();
+///     waiting.cancel();
+///     assert!(crore::io::is_cancelled(&waiting.join().unwrap().unwrap_err()));
+///     assert!(!crore::io::is_cancelled(&Error::other("something else")));
+///     std::io::Result::Ok(())
+/// })??;
+/// # std::io::Result::Ok(())
+/// ```
+pub fn is_cancelled(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(errno::ECANCELED)
+}
 
 /// Waits until `fd` has something to read, has ended or has an error. Parks the
 /// coroutine, or blocks the thread outside of one.
@@ -61,23 +96,24 @@ pub fn writable(fd: impl AsFd) -> io::Result<()> {
 /// by code that the reactor does not hear of.
 fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     let write = dir == Direction::Write;
-    let Some(cx) = Cx::current() else {
+    let Some(cx) = CurrentTask::current() else {
         return sys::ready::poll(fd, write, None).map(drop);
     };
     loop {
-        plain(cx.check())?;
+        plain(cx.check_for(dir))?;
         let ready = sys::ready::poll(fd, write, Some(Instant::now()))?;
         cx.spend();
         if ready {
             return Ok(());
         }
-        cx.clear_readiness(fd.as_raw_fd(), dir);
-        wait(cx, fd, dir)?;
+        wait_unready(cx, fd, Condition::polled(dir))?;
     }
 }
 
-fn wait(cx: Cx, fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
-    plain(cx.wait(fd.as_raw_fd(), dir, None))
+/// Waits for what was just found not to be so.
+fn wait_unready(cx: CurrentTask, fd: BorrowedFd<'_>, condition: Condition) -> io::Result<()> {
+    cx.clear_readiness(fd.as_raw_fd(), condition);
+    plain(cx.wait(fd.as_raw_fd(), condition, None))
 }
 
 /// What the scheduler tells apart from a caller's own time limit is plain
@@ -91,11 +127,8 @@ fn plain(result: io::Result<()>) -> io::Result<()> {
 
 /// Waits after a `WouldBlock`: until the descriptor may be ready again.
 fn park(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
-    match Cx::current() {
-        Some(cx) => {
-            cx.clear_readiness(fd.as_raw_fd(), dir);
-            wait(cx, fd, dir)
-        }
+    match CurrentTask::current() {
+        Some(cx) => wait_unready(cx, fd, dir.into()),
         None => sys::ready::poll(fd, dir == Direction::Write, None).map(drop),
     }
 }

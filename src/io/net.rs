@@ -5,9 +5,71 @@ use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 
 use super::{Io, park, plain};
 use crate::driver::Direction;
-use crate::sched::{self, Cx};
+use crate::sched::{self, CurrentTask, Worker};
 use crate::sys;
 use std::os::fd::{AsFd, AsRawFd};
+
+/// A listener at `addr` for each worker of the runtime, the workers' order being
+/// theirs. They share the address (`SO_REUSEPORT`): the kernel gives each
+/// connection to one of them, by a hash of its two ends, so each worker accepts on its
+/// own. Outside a runtime there is one. With port 0 all get the same free port.
+///
+/// [`spawn_on`](crate::spawn_on) has an example. With one listener only,
+/// [`spawn`](crate::spawn) spreads connections by how many each worker has.
+///
+/// # Errors
+///
+/// As for [`TcpListener::bind`]. Other users' listeners don't share: `EADDRINUSE`.
+///
+/// # Examples
+///
+/// ```
+/// let runtime = crore::Runtime::builder().workers(3).build()?;
+/// let listeners = runtime.run(|| crore::io::bind_per_worker("127.0.0.1:0"))??;
+/// assert_eq!(listeners.len(), 3);
+/// assert_eq!(listeners[0].local_addr()?, listeners[2].local_addr()?);
+/// # std::io::Result::Ok(())
+/// ```
+pub fn bind_per_worker(addr: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+    let count = Worker::current().map_or(1, |worker| worker.workers().handles().len());
+    first_that_works(addr, |addr| listeners(addr, count))
+}
+
+/// Does it at the first address where it succeeds.
+pub(super) fn first_that_works<T>(
+    addr: impl ToSocketAddrs,
+    make: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let mut last = io::ErrorKind::InvalidInput.into();
+    for addr in addr.to_socket_addrs()? {
+        match make(addr) {
+            Ok(made) => return Ok(made),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn listeners(addr: SocketAddr, count: usize) -> io::Result<Vec<TcpListener>> {
+    let mut all = vec![listener(&addr, i32::MAX, true)?];
+    let addr = all[0].local_addr()?;
+    while all.len() < count {
+        all.push(listener(&addr, i32::MAX, true)?);
+    }
+    Ok(all)
+}
+
+/// A listener as [`sys::socket::listen`] makes it, whose number begins where no hook sees
+/// it.
+pub(super) fn listener(
+    addr: &SocketAddr,
+    backlog: i32,
+    beside_others: bool,
+) -> io::Result<TcpListener> {
+    let listener = sys::socket::listen(addr, backlog, beside_others)?;
+    sched::renew_fd(listener.as_raw_fd());
+    Ok(listener)
+}
 
 impl Io<TcpListener> {
     /// A listener at `addr`.
@@ -75,10 +137,10 @@ impl Io<TcpStream> {
     ///
     /// As for [`TcpStream::connect`], and as for [`writable`](super::writable).
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
-        if let Some(cx) = Cx::current() {
+        if let Some(cx) = CurrentTask::current() {
             plain(cx.check())?;
         }
-        let socket = sys::ready::start_connect(&addr)?;
+        let socket = sys::socket::start_connect(&addr)?;
         sched::renew_fd(socket.as_raw_fd());
         let stream = Self::born_nonblocking(TcpStream::from(socket));
         loop {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use super::park;
+use super::{park, plain};
 use crate::driver::Direction;
-use crate::sched::{self, Cx};
+use crate::sched::{self, CurrentTask};
 use crate::sys::fd::nonblocking::set_nonblocking;
 
 /// Anything with a descriptor, made to park its coroutine where it would block.
@@ -200,7 +200,10 @@ where
     I: AsFd,
 {
     loop {
-        let cx = Cx::current();
+        let cx = CurrentTask::current();
+        if let Some(cx) = cx {
+            plain(cx.check_for(dir))?;
+        }
         let try_it = cx.is_none_or(|cx| cx.worth_trying(inner.as_fd().as_raw_fd(), dir));
         if try_it {
             match f(inner) {
@@ -230,7 +233,9 @@ fn transfer<I: AsFd>(
     retry(dir, inner, |inner| {
         let moved = f(inner)?;
         let fd = inner.as_fd().as_raw_fd();
-        if let Some(cx) = Cx::current().filter(|cx| 0 < moved && moved < len && cx.is_stream(fd)) {
+        if let Some(cx) =
+            CurrentTask::current().filter(|cx| 0 < moved && moved < len && cx.is_stream(fd))
+        {
             cx.clear_readiness(fd, dir);
         }
         Ok(moved)

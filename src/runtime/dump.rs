@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::block_on::block_on_deadline;
 use crate::runtime::handle::Handle;
-use crate::runtime::info::CoroutineInfo;
-use crate::sched::{Detail, Message, QuiescenceWaiter, TaskInfo, TaskSnapshot, Workers};
+use crate::runtime::listing::Dump;
+use crate::sched::{
+    Detail, Message, QuiescenceWaiter, TaskInfo, TaskSnapshot, Workers, tasks_seen,
+};
 
 /// How long a worker has to answer [`Handle::dump`].
 const ANSWER: Duration = Duration::from_secs(1);
@@ -18,18 +20,22 @@ impl Handle {
     /// call; empty while the runtime does not run. Spawned ones that no worker
     /// has taken yet are not listed.
     ///
-    /// A worker answers between two coroutines. One that does not within a
-    /// second is left out.
+    /// A worker answers between two coroutines. One that does not within a second, since
+    /// a coroutine does not give it back, is interrupted by a signal (`SIGURG`): of the
+    /// one that runs there is a backtrace then, of the others no more than which they are
+    /// and their state. It is left out if the program has that signal for itself.
     ///
     /// Of each that is parked it says what for, how long, and (of the first
     /// thousand on each worker) where in its code. The last takes the worker
     /// some ten microseconds for each, during which it runs no coroutine.
     ///
+    /// [`Dump`] says it in words, or in JSON ([`Dump::to_json`]).
+    ///
     /// # Examples
     ///
     /// ```
     /// crore::run(|| {
-    ///     crore::Builder::new().name("idler").spawn(crore::park)?;
+    ///     crore::Builder::new().name("idler".into()).spawn(crore::park)?;
     ///     crore::yield_now();
     ///     let all = crore::Handle::current().unwrap().dump();
     ///     let idler = all.iter().find(|info| info.name() == Some("idler")).unwrap();
@@ -39,9 +45,10 @@ impl Handle {
     /// })??;
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn dump(&self) -> Vec<CoroutineInfo> {
+    pub fn dump(&self) -> Dump {
+        let begun = Instant::now();
         let tasks = self.snapshot(Detail::Waits);
-        tasks.into_iter().map(CoroutineInfo).collect()
+        Dump::new(tasks, begun.elapsed(), self.stack_use())
     }
 
     /// The tasks of all workers that answer in time; none while they do not run.
@@ -61,7 +68,14 @@ impl Handle {
             snapshot: &snapshot,
         };
         let _ = block_on_deadline(&answered, Instant::now().checked_add(ANSWER));
-        snapshot.take()
+        let (mut tasks, answered) = snapshot.take();
+        let workers = self.workers().handles().iter();
+        for silent in workers.filter(|handle| !answered.contains(&handle.index())) {
+            if self.workers().is_run(run) {
+                tasks.append(&mut tasks_seen(silent));
+            }
+        }
+        tasks
     }
 }
 

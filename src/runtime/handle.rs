@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::sched::{InjectedTask, Plan, Worker, Workers, too_many};
+use crate::sched::{InjectedTask, Plan, Worker, Workers};
 use crate::task::{JoinRef, Work};
 
 /// Reaches a runtime from any thread.
@@ -13,21 +13,19 @@ use crate::task::{JoinRef, Work};
 /// crore::run(|| {
 ///     let handle = crore::Handle::current().unwrap();
 ///     let thread = std::thread::spawn(move || handle.spawn(|| 7)); // runs here, not there
-///     crore::sleep(std::time::Duration::from_millis(20));
+///     while !thread.is_finished() { crore::yield_now() }
 ///     assert_eq!(thread.join().unwrap().join().unwrap(), 7);
 /// }).unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Handle {
     workers: Arc<Workers>,
-    max_coroutines: u32,
 }
 
 impl Handle {
-    pub(super) fn new(workers: Workers, max_coroutines: u32) -> Self {
+    pub(super) fn new(workers: Workers) -> Self {
         Self {
             workers: Arc::new(workers),
-            max_coroutines,
         }
     }
 
@@ -35,7 +33,6 @@ impl Handle {
     pub(crate) fn of(worker: &Worker) -> Self {
         Self {
             workers: Arc::clone(worker.workers()),
-            max_coroutines: worker.max_coroutines(),
         }
     }
 
@@ -48,13 +45,9 @@ impl Handle {
     where
         W: Work<Output: Send> + Send,
     {
-        let most = u64::from(self.max_coroutines);
-        let mut workers = self.workers.handles().iter();
-        if workers.all(|worker| worker.load() >= most) {
-            return Err(too_many(self.max_coroutines));
-        }
+        let position = self.workers.place(plan.worker, None)?;
         let (task, join) = InjectedTask::new(work, plan);
-        match self.workers.inject(task) {
+        match self.workers.inject(position, task) {
             Ok(()) => Ok(join),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::NotConnected,

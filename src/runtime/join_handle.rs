@@ -4,13 +4,15 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::ptr;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use crate::block_on::block_on;
-use crate::sched::{self, Cx, Worker};
+use crate::block_on::{block_on, block_on_deadline};
+use crate::sched::{self, CurrentTask, WaitsFor, Worker, waiting};
+use crate::sync::channel::{Ready, ReadyCase};
 use crate::task::provisional_id::TaskRequest;
-use crate::task::{Addr, JoinError, JoinRef};
+use crate::task::{Addr, Coroutine, JoinError, JoinRef};
 
 /// Waits for a coroutine to end, after [`std::thread::JoinHandle`].
 ///
@@ -68,8 +70,52 @@ impl<T> JoinHandle<T> {
         if self.is_finished() {
             self.into_result()
         } else {
-            block_on(self)
+            let join = self.join.as_ref().expect("the result was taken");
+            // SAFETY: the cell lives as long as the handle, which waits in there.
+            let cell = unsafe { &*ptr::from_ref(join.header()) };
+            waiting(WaitsFor::End(cell), || block_on(self))
         }
+    }
+
+    /// As [`JoinHandle::join`], for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// The handle itself, when the time is over: the coroutine goes on.
+    ///
+    /// # Panics
+    ///
+    /// As [`JoinHandle::join`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     let handle = handle.join_timeout(Duration::from_millis(1)).unwrap_err(); // too early
+    ///     handle.coroutine().unpark();
+    ///     handle.join_timeout(Duration::from_secs(60)).unwrap().unwrap();
+    /// }).unwrap();
+    /// ```
+    pub fn join_timeout(mut self, timeout: Duration) -> Result<Result<T, JoinError>, Self> {
+        if self.is_finished() {
+            return Ok(self.into_result());
+        }
+        let deadline = Instant::now().checked_add(timeout);
+        block_on_deadline(&mut self, deadline).ok_or(self)
+    }
+
+    /// Has `waker` woken once at the end; `true` if that has come already, and it is
+    /// not woken.
+    ///
+    /// # Panics
+    ///
+    /// After the handle was polled to its end.
+    pub(crate) fn has_ended_or_wakes(&mut self, waker: &Waker) -> bool {
+        let join = self.join.as_mut();
+        let join = join.expect("the result of this JoinHandle was taken already");
+        join.set_waker(waker)
     }
 
     /// Whether the coroutine has ended, so that [`JoinHandle::join`] would
@@ -121,17 +167,55 @@ impl<T> JoinHandle<T> {
     /// }).unwrap();
     /// ```
     pub fn coroutine(&self) -> Coroutine {
-        let header = self.join.as_ref().expect("the result was taken").header();
-        Coroutine {
-            addr: header.identity(),
-            name: header.name().cloned(),
-        }
+        self.thread().clone()
+    }
+
+    /// The coroutine itself, as std's handle lends it.
+    ///
+    /// # Panics
+    ///
+    /// As [`JoinHandle::coroutine`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let handle = crore::spawn(crore::park);
+    ///     handle.thread().unpark();
+    ///     handle.join().unwrap();
+    /// }).unwrap();
+    /// ```
+    pub fn thread(&self) -> &Coroutine {
+        let join = self.join.as_ref().expect("the result was taken");
+        join.header().coroutine()
     }
 
     /// As `coroutine().id()`.
     pub(crate) fn id(&self) -> CoroutineId {
-        let join = self.join.as_ref().expect("the result was taken");
-        CoroutineId(join.header().identity())
+        self.thread().id()
+    }
+
+    /// The end as a case of a [`select!`](crate::select!): `join(handle)`. What it gives
+    /// is the result, after which there is nothing to join.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// crore::run(|| {
+    ///     let mut answer = crore::spawn(|| 6 * 7);
+    ///     crore::select! {
+    ///         join(answer) -> result => assert_eq!(result.unwrap(), 42),
+    ///         after(Duration::from_secs(3600)) => answer.cancel(),
+    ///     }
+    /// })?;
+    /// # std::io::Result::Ok(())
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// The case, if the result was taken already.
+    pub fn case(&mut self) -> ReadyCase<impl Ready<Output = Result<T, JoinError>>> {
+        ReadyCase::new(Joining(self))
     }
 
     fn into_result(mut self) -> Result<T, JoinError> {
@@ -158,6 +242,32 @@ impl<T> Future for JoinHandle<T> {
         let join = self.join.take().expect("it was there a line ago");
         // SAFETY: `set_waker` said that the end has come; the type is right.
         Poll::Ready(unsafe { join.take() })
+    }
+}
+
+/// The end of a coroutine, for [`JoinHandle::case`].
+struct Joining<'a, T>(&'a mut JoinHandle<T>);
+
+impl<T> Ready for Joining<'_, T> {
+    type Output = Result<T, JoinError>;
+
+    fn is_ready(&mut self, waker: Option<&Waker>) -> bool {
+        match waker {
+            Some(waker) => self.0.has_ended_or_wakes(waker),
+            None => self.0.is_finished(),
+        }
+    }
+
+    fn leave(&mut self) {
+        // The waker stays with the coroutine: a wake-up too many does no harm.
+    }
+
+    fn output(&mut self) -> Result<T, JoinError> {
+        let polled = Pin::new(&mut *self.0).poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(result) => result,
+            Poll::Pending => unreachable!("an end is for good"),
+        }
     }
 }
 
@@ -211,6 +321,25 @@ impl CoroutineId {
         Self(addr)
     }
 
+    /// For the C interface: the id as a number. Any number is an id, of nothing if it
+    /// was never one (I4).
+    #[doc(hidden)]
+    pub fn __to_bits(self) -> u64 {
+        self.0.to_bits()
+    }
+
+    /// For the C interface: `try_current().map(|me| me.id())`, without a look at the name.
+    #[doc(hidden)]
+    pub fn __of_caller() -> Option<Self> {
+        CurrentTask::running().map(|cx| Self(cx.identity()))
+    }
+
+    /// See [`CoroutineId::__to_bits`].
+    #[doc(hidden)]
+    pub fn __from_bits(bits: u64) -> Self {
+        Self(Addr::from_bits(bits))
+    }
+
     /// As [`Coroutine::unpark`].
     pub fn unpark(self) {
         sched::request(TaskRequest::Unpark, self.0);
@@ -242,32 +371,10 @@ impl fmt::Debug for CoroutineId {
     }
 }
 
-/// A handle on a coroutine that does not wait for it, after
-/// [`std::thread::Thread`].
-///
-/// ```
-/// crore::run(|| {
-///     let me = crore::current();
-///     let other = crore::spawn(move || me.unpark());
-///     crore::park();
-///     other.join().unwrap();
-/// }).unwrap();
-/// ```
-#[derive(Clone, Debug)]
-pub struct Coroutine {
-    addr: Addr,
-    name: Option<Arc<str>>,
-}
-
 impl Coroutine {
     /// The coroutine's id.
     pub fn id(&self) -> CoroutineId {
-        CoroutineId(self.addr)
-    }
-
-    /// The name that its [`Builder`](crate::Builder) gave it.
-    pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        CoroutineId(self.identity())
     }
 
     /// Makes its present or next [`park`](crate::park) return. From any
@@ -293,7 +400,7 @@ impl Coroutine {
 ///
 /// ```
 /// crore::run(|| {
-///     let named = crore::Builder::new().name("worker").spawn(|| crore::current().name().map(String::from));
+///     let named = crore::Builder::new().name("worker".into()).spawn(|| crore::current().name().map(String::from));
 ///     assert_eq!(named.unwrap().join().unwrap().as_deref(), Some("worker"));
 /// }).unwrap();
 /// ```
@@ -309,9 +416,7 @@ pub fn current() -> Coroutine {
 /// assert!(crore::run(|| crore::try_current().is_some()).unwrap());
 /// ```
 pub fn try_current() -> Option<Coroutine> {
-    let cx = Cx::running()?;
-    Some(Coroutine {
-        addr: cx.identity(),
-        name: cx.worker().name(cx.slot()),
-    })
+    let cx = CurrentTask::running()?;
+    let name = cx.worker().name(cx.slot());
+    Some(Coroutine::new(Some(cx.identity()), name))
 }

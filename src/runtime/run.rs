@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::runtime::dump_signal::DumpOnSignal;
 use crate::runtime::handle::Handle;
 use crate::runtime::threads::{SCHEDULER, WorkerThreads, run_to_end};
-use crate::sched::{Config, Plan, StackPlan, Worker, coroutine};
+use crate::sched::{Config, Plan, StackPlan, Watchdog, Worker, coroutine};
 use crate::shim::atomic::{AtomicBool, Ordering};
 use crate::stack::overflow;
+use crate::sys::cpu;
 use crate::sys::report::{abort_on_unwind, die};
 
 /// The stack of the closure that [`run`] is given: 1 MiB, of which only what
@@ -88,6 +90,7 @@ pub struct Runtime {
     pub(super) handle: Handle,
     pub(super) config: Config,
     pub(super) drain: Duration,
+    pub(super) dump_on: Option<i32>,
     pub(super) running: AtomicBool,
 }
 
@@ -122,9 +125,9 @@ impl Runtime {
     /// ```
     /// let runtime = crore::Runtime::builder().build()?;
     /// let handle = runtime.handle();
-    /// let from_outside = std::thread::spawn(move || handle.spawn(|| 7).join().unwrap());
-    /// runtime.run(|| crore::sleep(std::time::Duration::from_millis(50)))?;
-    /// assert_eq!(from_outside.join().unwrap(), 7);
+    /// let outside = std::thread::spawn(move || handle.spawn(|| 7).join().unwrap());
+    /// runtime.run(|| while !outside.is_finished() { crore::yield_now() })?;
+    /// assert_eq!(outside.join().unwrap(), 7);
     /// # std::io::Result::Ok(())
     /// ```
     pub fn handle(&self) -> Handle {
@@ -141,12 +144,23 @@ impl Runtime {
         let _run = workers.restart();
         let worker = Worker::new(Arc::clone(workers), 0, &self.config)?;
         let threads = WorkerThreads::start(workers, &self.config)?;
+        let _watchdog = self
+            .config
+            .watchdog
+            .map(|limit| Watchdog::start(workers, limit, self.config.threads.enabled));
+        let dump_on = |signal| DumpOnSignal::start(self.handle(), signal);
+        let _dumps = self.dump_on.map(dump_on).transpose()?;
+        // After the others, which would inherit it.
+        let _pinned = self.config.pin.then(|| cpu::pin(0)).transpose()?;
         let plan = Plan {
             stack: StackPlan::Dedicated(MAIN_STACK_SIZE),
             name: Some("main".into()),
             unhooked: false,
+            daemon: false,
             // `f` need not be `Send`: it stays with its thread's.
             own_tls: Some(false),
+            worker: None,
+            thread: None,
             location,
         };
         // `f` and what it returns may borrow from our caller: from here on we must

@@ -19,7 +19,7 @@ use crate::block_on::block_on_deadline;
 use crate::runtime::handle::Handle;
 use crate::runtime::info::CoroutineInfo;
 use crate::runtime::run::Runtime;
-use crate::sched::{Cx, Detail, Message, QuiescenceWaiter, Worker, Workers};
+use crate::sched::{CurrentTask, Detail, Message, QuiescenceWaiter, Worker, Workers};
 
 /// A [`Handle::shutdown`] has given up: these still run.
 ///
@@ -105,7 +105,8 @@ impl Handle {
     }
 
     /// Ends all coroutines but the one that calls this: gives them `grace` to
-    /// end on their own, then cancels them, and waits for `grace` again.
+    /// end on their own ([daemons](crate::Builder::daemon) are not waited for), then
+    /// cancels them, and waits for `grace` again.
     ///
     /// To be called from a coroutine (one that waits for a
     /// [signal](crate::signal), say) or from another thread. The main coroutine
@@ -128,7 +129,7 @@ impl Handle {
     ///     let client = crore::spawn(crore::park);
     ///     crore::yield_now();
     ///     let handle = crore::Handle::current().unwrap();
-    ///     handle.shutdown(Duration::from_millis(1)).unwrap();
+    ///     handle.shutdown(Duration::from_secs(10)).unwrap();
     ///     client.join().unwrap_err().is_cancelled()
     /// })?;
     /// assert!(cancelled);
@@ -140,21 +141,27 @@ impl Handle {
         };
         let me = Worker::current()
             .filter(|worker| worker.is_of(self.workers()))
-            .and_then(|_| Cx::running())
-            .map(Cx::identity);
+            .and_then(|_| CurrentTask::running())
+            .map(CurrentTask::identity);
         let spared = u64::from(me.is_some());
-        if self.empty_out(run, spared, grace) {
+        let me_in = |who: Who| match who {
+            Who::All => spared,
+            Who::ButDaemons => spared - u64::from(me.is_some() && is_daemon()),
+        };
+        let end = |who| self.empty_out(run, who, me_in(who), grace);
+        // Daemons do not end on their own.
+        if end(Who::ButDaemons) && !self.is_crowded(run, Who::All, spared) {
             return Ok(());
         }
         self.workers()
             .broadcast(|| Message::CancelAll { run, spared: me });
-        if self.empty_out(run, spared, grace) {
+        if end(Who::All) {
             return Ok(());
         }
-        let mut coroutines = self.dump();
+        let mut coroutines = self.dump().into_vec();
         coroutines.retain(|info| Some(info.0.identity) != me);
         let alive = self.workers().load().saturating_sub(spared);
-        if alive == 0 && coroutines.is_empty() && !self.is_crowded(run, spared) {
+        if alive == 0 && coroutines.is_empty() && !self.is_crowded(run, Who::All, spared) {
             // The last ones have ended while they were counted.
             return Ok(());
         }
@@ -171,37 +178,65 @@ impl Handle {
         let Some(run) = self.workers().run() else {
             return;
         };
-        let _ = catch_unwind(AssertUnwindSafe(|| self.empty_out(run, 1, grace)));
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.empty_out(run, Who::ButDaemons, 1, grace)
+        }));
     }
 
-    /// Waits until at most `spared` are alive, or the run ends; whether that
+    /// Waits until at most `spared` of `who` are alive, or the run ends; whether that
     /// came about in time.
-    fn empty_out(&self, run: u64, spared: u64, grace: Duration) -> bool {
+    fn empty_out(&self, run: u64, who: Who, spared: u64, grace: Duration) -> bool {
         let deadline = Instant::now().checked_add(grace);
         let few = Few {
             workers: self.workers(),
             waiter: self.workers().quiescence_waiter(),
             run,
+            who,
             spared,
         };
         loop {
             if block_on_deadline(&few, deadline).is_none() {
                 return false;
             }
-            if !self.is_crowded(run, spared) {
+            if !self.is_crowded(run, who, spared) {
                 return true;
             }
         }
     }
 
-    /// Whether the run is on and more than `spared` are alive. The sum of the
+    /// Whether the run is on and more than `spared` of `who` are alive. The sum of the
     /// counters misses a task that a worker is just taking out of a mailbox. The
     /// worker has it by the time that it answers twice.
-    fn is_crowded(&self, run: u64, spared: u64) -> bool {
-        let listed = || self.snapshot(Detail::States).len() as u64;
-        let crowded = || self.workers().load() > spared || listed() > spared;
+    fn is_crowded(&self, run: u64, who: Who, spared: u64) -> bool {
+        let listed = || {
+            let mut all = self.snapshot(Detail::States);
+            all.retain(|task| who == Who::All || !task.daemon);
+            all.len() as u64
+        };
+        let crowded = || who.alive(self.workers()) > spared || listed() > spared;
         (0..2).any(|_| self.workers().is_run(run) && crowded())
     }
+}
+
+/// Whose ends are waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    All,
+    ButDaemons,
+}
+
+impl Who {
+    fn alive(self, workers: &Workers) -> u64 {
+        match self {
+            Self::All => workers.load(),
+            Self::ButDaemons => workers.load_but_daemons(),
+        }
+    }
+}
+
+/// Whether the coroutine that calls this is a daemon.
+fn is_daemon() -> bool {
+    CurrentTask::running().is_some_and(|cx| cx.worker().is_daemon(cx.slot()))
 }
 
 impl Runtime {
@@ -220,6 +255,7 @@ struct Few<'a> {
     workers: &'a Arc<Workers>,
     waiter: QuiescenceWaiter<'a>,
     run: u64,
+    who: Who,
     spared: u64,
 }
 
@@ -228,7 +264,7 @@ impl Future for &Few<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         self.waiter.set_waker(context.waker().clone());
-        if self.workers.load() <= self.spared || !self.workers.is_run(self.run) {
+        if self.who.alive(self.workers) <= self.spared || !self.workers.is_run(self.run) {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -262,7 +298,7 @@ mod tests {
                 assert!(!crate::is_cancelled() && !one.is_finished());
                 one.coroutine().unpark();
                 one.join().unwrap();
-                let spared = Cx::running().map(Cx::identity);
+                let spared = CurrentTask::running().map(CurrentTask::identity);
                 let two = parked();
                 let order = || Message::CancelAll {
                     run: present,

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::io;
-use std::panic::Location;
 
 use crate::runtime::handle::Handle;
 use crate::runtime::join_handle::JoinHandle;
-use crate::runtime::spawn::Builder;
+use crate::runtime::spawn_builder::Builder;
 use crate::task::PolledFuture;
 
 /// Spawns a future on this thread's runtime: a worker polls it, on the
@@ -127,7 +126,7 @@ impl Builder {
     ///
     /// ```
     /// crore::run(|| {
-    ///     let named = crore::Builder::new().name("polled").spawn_future(async { 7 }).unwrap();
+    ///     let named = crore::Builder::new().name("polled".into()).spawn_future(async { 7 }).unwrap();
     ///     assert_eq!(named.join().unwrap(), 7);
     /// }).unwrap();
     /// ```
@@ -136,7 +135,8 @@ impl Builder {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let (plan, worker) = self.here()?;
+        let worker = self.here()?;
+        let plan = self.plan();
         Ok(JoinHandle::new(worker.spawn(PolledFuture(future), plan)?))
     }
 
@@ -170,7 +170,8 @@ impl Builder {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let plan = self.plan(Location::caller())?;
+        self.check()?;
+        let plan = self.plan();
         Ok(JoinHandle::new(runtime.inject(PolledFuture(future), plan)?))
     }
 }

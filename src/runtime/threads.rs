@@ -7,7 +7,9 @@ use std::thread::{self, JoinHandle as Thread};
 use crate::hook;
 use crate::sched::{Config, Worker, Workers};
 use crate::stack::overflow;
+use crate::sys::cpu;
 use crate::sys::report::{abort_on_unwind, die, report};
+use crate::sys::signal_mask::quietly;
 use crate::task::JoinRef;
 
 /// Runs the worker of this thread until the runtime stops.
@@ -40,9 +42,9 @@ impl<'a> WorkerThreads<'a> {
         for position in 1..count {
             let (workers, config, ready) = (Arc::clone(workers), config.clone(), ready.clone());
             let (go, wait) = mpsc::channel();
-            let thread = thread::Builder::new()
-                .name(format!("crore-{position}"))
-                .spawn(move || work(workers, position, &config, ready, wait));
+            let builder = thread::Builder::new().name(format!("crore-{position}"));
+            let body = move || work(workers, position, &config, ready, wait);
+            let thread = quietly(|| builder.spawn(body));
             let thread = thread.map_err(|error| no_thread(position, count, error))?;
             all.threads.push(thread);
             all.go.push(go);
@@ -92,16 +94,21 @@ fn work(
     ready: mpsc::Sender<io::Result<()>>,
     go: mpsc::Receiver<()>,
 ) {
-    let signals = overflow::ensure_alt_stack();
-    let worker = signals.and_then(|signals| Ok((Worker::new(workers, position, config)?, signals)));
+    let set_up = || {
+        let signals = overflow::ensure_alt_stack()?;
+        let pinned = config.pin.then(|| cpu::pin(position)).transpose()?;
+        let worker = Worker::new(workers, position, config)?;
+        io::Result::Ok((worker, (signals, pinned)))
+    };
+    let worker = set_up();
     // If the receiver is gone, another worker could not be started.
     let (result, worker) = match worker {
         Ok(worker) => (Ok(()), Some(worker)),
         Err(error) => (Err(error), None),
     };
     let _ = ready.send(result);
-    // It lives while its worker does.
-    let (Some((worker, _signals)), Ok(())) = (worker, go.recv()) else {
+    // These live while their worker does.
+    let (Some((worker, _thread)), Ok(())) = (worker, go.recv()) else {
         return;
     };
     worker.enter(|| {

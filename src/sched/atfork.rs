@@ -15,26 +15,30 @@
 use std::cell::Cell;
 use std::ptr;
 
-use super::current::Cx;
+use super::current::CurrentTask;
+use super::ends;
 use super::own_tls;
 use super::tls_blocks::OwnTls;
 use super::worker::Worker;
 use super::worker_handle::WorkerHandle;
+use crate::sys::fd::{bell, own};
 use crate::sys::fork;
 use crate::task::set_running;
+use crate::util::gate::Interrupted;
 
 thread_local! {
     /// The coroutine that forks now, if its thread-locals are its own.
     static FORKING: Cell<*const OwnTls> = const { Cell::new(ptr::null()) };
 }
 
-/// Installs the handlers; every worker calls it before it begins.
-pub(super) fn install() {
+/// Installs the handlers; every worker calls it before it begins, and who takes a lock
+/// that a child needs.
+pub(crate) fn watch_forks() {
     fork::watch(before, in_parent, in_child);
 }
 
 extern "C" fn before() {
-    if let Some(cx) = Cx::running().filter(|cx| cx.has_own_tls()) {
+    if let Some(cx) = CurrentTask::running_or_interrupted().filter(|cx| cx.has_own_tls()) {
         // SAFETY: this coroutine runs here, with its own block; `back` follows on
         // the same thread, and this frame uses no thread-local (I12).
         let own = unsafe { own_tls::to_thread(cx.worker(), cx.slot()) };
@@ -49,6 +53,9 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     forget();
     WorkerHandle::forget_all();
+    ends::forget_sleepers();
+    bell::forget();
+    own::forget();
     own_tls::note_child();
     if let Some(own) = back() {
         forget();
@@ -77,5 +84,6 @@ fn forking(now: *const OwnTls) -> *const OwnTls {
 #[inline(never)]
 fn forget() {
     set_running(ptr::null());
+    Interrupted::forget();
     Worker::forget();
 }

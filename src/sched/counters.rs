@@ -5,6 +5,7 @@
 use std::ops::Add;
 
 use crate::shim::atomic::{AtomicU64, Ordering};
+use crate::stack::{ClassCounts, MAX_CLASSES};
 
 /// One number: written by the worker alone, read by any thread. A plain load and
 /// store on the writer's side, no locked instruction.
@@ -22,9 +23,42 @@ impl Counter {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    #[cold]
+    pub(super) fn raise(&self, value: u64) {
+        self.set(self.get().max(value));
+    }
+
     #[inline(always)]
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The stacks of one size; all zero where there is none.
+#[derive(Debug, Default)]
+pub(crate) struct StackCounters {
+    bytes: Counter,
+    in_use: Counter,
+    warm: Counter,
+    cold: Counter,
+}
+
+impl StackCounters {
+    pub(super) fn set(&self, counts: ClassCounts) {
+        self.bytes.set(counts.bytes as u64);
+        self.in_use.set(counts.in_use as u64);
+        self.warm.set(counts.warm as u64);
+        self.cold.set(counts.cold as u64);
+    }
+
+    pub(crate) fn get(&self) -> ClassCounts {
+        let number = |counter: &Counter| counter.get() as usize;
+        ClassCounts {
+            bytes: number(&self.bytes),
+            in_use: number(&self.in_use),
+            warm: number(&self.warm),
+            cold: number(&self.cold),
+        }
     }
 }
 
@@ -36,12 +70,15 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)+
+            /// Of each size of stack that there is.
+            pub(crate) stacks: [StackCounters; MAX_CLASSES],
         }
 
         impl Counters {
             /// Back to zero, for the next owner.
             pub(super) fn reset(&self) {
                 $(self.$name.set(0);)+
+                self.stacks.iter().for_each(|one| one.set(ClassCounts::default()));
             }
         }
 
@@ -62,6 +99,27 @@ macro_rules! counters {
         }
 
         impl Metrics {
+            /// Coroutines that are alive.
+            ///
+            /// ```
+            /// let live = || crore::Handle::current().unwrap().metrics().live();
+            /// assert_eq!(crore::run(live)?, 1);
+            /// # std::io::Result::Ok(())
+            /// ```
+            pub fn live(&self) -> u64 {
+                self.spawned.saturating_sub(self.ended)
+            }
+
+            /// Each number with its name, in the order in which they are listed here.
+            ///
+            /// ```
+            /// let mut all = crore::Metrics::default().named();
+            /// assert!(all.any(|(name, number)| name == "spawned" && number == 0));
+            /// ```
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
             /// With what one more worker has counted.
             pub(crate) fn and(self, counters: &Counters) -> Self {
                 Self {
@@ -83,6 +141,32 @@ counters! {
     resumed: add,
     /// Times that a worker asked the kernel for events.
     turns: add,
+    /// Tasks that a worker has taken from others that had not come to them.
+    steals: add,
+    /// Coroutines that waited for their turn when the worker last asked for events.
+    runnable: add,
+    /// Coroutines that waited for something else then.
+    parked: add,
+    /// How long the one that was last in the run queue has waited for its turn, the last
+    /// time, in microseconds. It is measured from one look at the kernel's events to the
+    /// next, so up to 200 too high; no coroutine ran for longer without a break.
+    queue_wait_micros: max,
+    /// The longest that this has been.
+    longest_queue_wait_micros: max,
+    /// Timers that were set when the worker last asked for events: of sleeps, of time
+    /// limits.
+    timers: add,
+    /// Descriptors that were registered with the kernel's event queue then, because
+    /// somebody has waited for them.
+    descriptors: add,
+    /// Processor time that the workers' threads have used while they ran, in microseconds.
+    busy_micros: add,
+    /// Times that a coroutine held its worker for longer than the
+    /// [watchdog](crate::RuntimeBuilder::watchdog)'s limit.
+    holds: add,
+    /// The longest that the watchdog has seen a worker held, in microseconds; what is
+    /// shorter than a sixteenth of its limit it does not see.
+    longest_hold_micros: max,
     /// Shared stacks: times that a coroutine's frames were copied out.
     frame_saves: add,
     /// Shared stacks: times that they were copied back.

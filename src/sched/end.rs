@@ -4,6 +4,8 @@ use std::ptr;
 
 use super::cancel::PATIENCE;
 use super::worker::Worker;
+use crate::shim::atomic::Ordering;
+use crate::stack::Kept;
 use crate::sys::report::report;
 use crate::task::{Flags, Header, JoinError, JoinRef, Slot, TaskRef, TaskState, provisional_id};
 use crate::util::ignore_panic;
@@ -11,7 +13,9 @@ use crate::util::ignore_panic;
 impl Worker {
     /// A task has ended: stack, slot and cell go, the joiner is woken.
     pub(super) fn end(&self, index: u32, slot: &Slot, error: Option<JoinError>) {
-        self.stacks.end(slot);
+        if self.stacks.end(slot) == Kept::Cold {
+            self.note_stack_use(slot);
+        }
         if slot.has(Flags::OWN_TLS) {
             self.tls.give(slot);
         }
@@ -28,6 +32,15 @@ impl Worker {
                 Some(cell) => unsafe { cell.fail(error) },
                 None => drop(error),
             });
+        }
+    }
+
+    /// A task's stack went back cold: it may have been measured.
+    #[cold]
+    fn note_stack_use(&self, slot: &Slot) {
+        if let Some((size, used)) = self.stacks.take_measured() {
+            let location = self.spawn_location(slot);
+            self.handle.stack_uses.lock().add(location, size, used);
         }
     }
 
@@ -59,7 +72,9 @@ impl Worker {
         let why = if refusals > PATIENCE {
             format!("went on after its cancellation had failed {PATIENCE} of its waits")
         } else {
-            "waited for scoped coroutines of which one was abandoned".into()
+            "waited for scoped coroutines of which one was abandoned, or was to unwind out of a \
+             scope into a function that C has called"
+                .into()
         };
         report(format_args!(
             "the coroutine {:?} spawned at {} {why}; it is abandoned, its destructors do \
@@ -77,6 +92,12 @@ impl Worker {
         if !cfg!(panic = "abort") {
             self.report_abandoned(slot);
         }
+        self.forget_frames(index, slot);
+    }
+
+    /// As [`Worker::abandon`], without a word.
+    #[cold]
+    pub(super) fn forget_frames(&self, index: u32, slot: &Slot) {
         self.handle.counters.abandoned.add(1);
         self.stacks.abandon(&self.slots, slot);
         if slot.has(Flags::OWN_TLS) {
@@ -95,10 +116,11 @@ impl Worker {
     pub(super) fn free_slot(&self, index: u32, slot: &Slot) -> *const Header {
         let (cell, extra) = (slot.cell.get(), slot.extra.get());
         self.slots.free(index);
-        self.handle.counters.ended.add(1);
+        // Before it counts as ended: a daemon must not be missing from the others.
         if extra != 0 {
             self.free_extra(extra);
         }
+        self.handle.counters.ended.add(1);
         cell
     }
 
@@ -107,6 +129,9 @@ impl Worker {
         let extra = self.extras.borrow_mut().remove(extra as usize);
         if let Some(id) = extra.provisional_id {
             provisional_id::discard(id);
+        }
+        if extra.daemon {
+            self.workers.daemons.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

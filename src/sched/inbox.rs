@@ -1,13 +1,13 @@
-//! The inbox: what a worker does with the messages in its mailbox, and the one
-//! that tells all workers that a descriptor is closed.
+//! The inbox: what a worker does with the messages in its mailbox, and with the
+//! ends of descriptors, of which anybody tells all workers.
 
 use std::os::fd::RawFd;
 
+use super::ends::{self, Unread};
 use super::worker::Worker;
-use super::worker_handle::{Message, WorkerHandle};
+use super::worker_handle::Message;
 use crate::sys::fd::table;
-use crate::sys::signal::keep_errno;
-use crate::util::no_park::NoPark;
+use crate::util::no_park::{self, NoPark};
 
 impl Worker {
     /// Reads the mail.
@@ -20,7 +20,6 @@ impl Worker {
         for message in mail.drain(..) {
             match message {
                 Message::Task(request, addr) => self.request(request, addr),
-                Message::FdGone(fd) => self.fd_gone(fd),
                 // The loop looks whether the runtime stops.
                 Message::Stop => {}
                 Message::Snapshot { run, request } => {
@@ -38,48 +37,58 @@ impl Worker {
         self.mail.set(mail);
     }
 
-    /// A descriptor's meaning changes, or has changed: its waiters end.
-    pub(crate) fn fd_gone(&self, fd: RawFd) {
+    /// Tells those that wait for descriptors whose numbers have ended.
+    #[cold]
+    pub(super) fn tell_of_ends(&self) {
         let mut woken = self.woken.take();
-        self.driver.borrow_mut().reactor.fd_gone(fd, &mut woken);
+        let mut driver = self.driver.borrow_mut();
+        let mut deferred = false;
+        while let Some(unread) = self.ends.read() {
+            match unread {
+                Unread::Number(fd) => driver.reactor.fd_gone(fd, &mut woken),
+                Unread::Deferred => deferred = true,
+                Unread::Any => {
+                    driver.reactor.any_gone(&mut woken);
+                    deferred = true;
+                }
+            }
+        }
+        drop(driver);
         self.wake_all(woken);
+        if deferred {
+            no_park::make_deferred();
+        }
     }
 }
 
 /// A descriptor's number begins, or is about to end: whoever waits on it, on any
-/// worker, gets `EBADF`. Called by any thread; where it ends, before the system call.
+/// worker, gets `EBADF`. Called by any thread, and in signal handlers; where it ends,
+/// before the system call.
 #[inline]
 pub(crate) fn renew_fd(fd: RawFd) {
     if table::renew(fd) {
-        broadcast(fd);
+        tell(fd);
     }
 }
 
 /// [`renew_fd`] for every number from `first` to `last`.
 pub(crate) fn renew_fds(first: u32, last: u32) {
-    table::renew_range(first, last, &mut broadcast);
+    table::renew_range(first, last, &mut tell);
 }
 
 /// [`renew_fd`] for `new`, which begins as a duplicate of `old`.
 pub(crate) fn renew_duplicate(old: RawFd, new: RawFd) {
     if table::renew_as_duplicate(old, new) {
-        broadcast(new);
+        tell(new);
     }
 }
 
-/// Tells all workers. That may fail, and must not show: many read errno after a
-/// `close` that went well.
+/// Tells all workers. The one that runs here has its registration ended now: a
+/// duplicate may keep the file, and its events would go on.
 #[cold]
-fn broadcast(fd: RawFd) {
-    keep_errno(|| {
-        let here = Worker::current();
-        if let Some(worker) = here {
-            worker.fd_gone(fd);
-        }
-        for handle in WorkerHandle::all() {
-            if here.is_none_or(|worker| worker.index() != handle.index()) {
-                handle.mailbox.post(Message::FdGone(fd));
-            }
-        }
-    });
+fn tell(fd: RawFd) {
+    if let Some(worker) = Worker::current() {
+        (worker.deregister)(fd);
+    }
+    ends::log(fd);
 }

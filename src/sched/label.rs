@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::current::Cx;
+use super::current::CurrentTask;
+use super::interrupted::Region;
 use super::worker::Worker;
 use crate::stack::report::SignalWriter;
 use crate::task::Slot;
@@ -17,7 +18,7 @@ pub(super) struct TaskLabel<'a> {
 }
 
 impl TaskLabel<'_> {
-    pub(super) fn of(cx: Cx) -> Self {
+    pub(super) fn of(cx: CurrentTask) -> Self {
         Self {
             worker: cx.worker(),
             slot: cx.slot(),
@@ -47,11 +48,25 @@ impl Display for TaskLabel<'_> {
     }
 }
 
-/// Describes the coroutine that runs on this thread; `false` if none does.
-pub(crate) fn describe_running(out: &mut SignalWriter) -> bool {
-    let Some(cx) = Cx::running() else {
+/// The coroutine that runs on this thread in words, unless it is a main one.
+pub(crate) fn label_of_spawned() -> Option<String> {
+    let cx = CurrentTask::running()?;
+    let extras = cx.worker().extras.try_borrow().ok()?;
+    let extra = extras.get(cx.slot().extra.get() as usize);
+    let is_main = extra.and_then(|extra| extra.name.as_deref()) == Some("main");
+    drop(extras);
+    (!is_main).then(|| TaskLabel::of(cx).to_string())
+}
+
+/// Describes the coroutine that runs on this thread, or was interrupted there; `false` if
+/// there is none, or `stack`, an address, does not lie in its stack.
+pub(crate) fn describe_running(out: &mut SignalWriter, stack: Option<usize>) -> bool {
+    let Some(cx) = CurrentTask::running_or_interrupted() else {
         return false;
     };
+    if stack.is_some_and(|at| Region::of_coroutine() != Some(Region::of(at))) {
+        return false;
+    }
     // A `SignalWriter` takes all.
     let _ = write!(out, "{}", TaskLabel::of(cx));
     true

@@ -9,21 +9,32 @@
 //! its closure's frame: after the closure has returned or unwound, before the
 //! result is delivered. One that is abandoned keeps them for ever (I6).
 
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 /// Tells a local from all others.
 pub(crate) type LocalId = *const ();
 
-/// One coroutine's locals, in the order of their beginning. Few have more than
-/// a handful, so they are searched from the front.
+/// One coroutine's locals, in the order of their beginning.
 #[derive(Debug, Default)]
-pub(super) struct Locals(Vec<LocalEntry>);
+pub(super) struct Locals {
+    all: Vec<LocalEntry>,
+    /// The youngest that has not been dropped, counted from 1; 0 if all have.
+    youngest: u32,
+    /// Where each is, once there are more than [`FEW`].
+    index: Option<BTreeMap<LocalId, u32>>,
+}
+
+/// So many are searched from the front.
+const FEW: usize = 16;
 
 #[derive(Debug)]
 struct LocalEntry {
     id: LocalId,
     /// `None` once it is being dropped, or has been.
     value: Option<Erased>,
+    /// The one that was the youngest before it.
+    before: u32,
 }
 
 /// A value on the heap, and what drops and frees it.
@@ -47,7 +58,11 @@ pub(crate) enum LocalLookup {
 impl Locals {
     #[inline]
     pub(super) fn find(&self, id: LocalId) -> LocalLookup {
-        match self.0.iter().find(|local| local.id == id) {
+        let found = match &self.index {
+            None => self.all.iter().find(|local| local.id == id),
+            Some(index) => index.get(&id).map(|&at| &self.all[at as usize - 1]),
+        };
+        match found {
             Some(local) => local
                 .value
                 .map_or(LocalLookup::Ended, |v| LocalLookup::Value(v.at)),
@@ -62,15 +77,25 @@ impl Locals {
             at: at.cast(),
             drop: drop_box::<T>,
         });
-        self.0.push(LocalEntry { id, value });
+        let before = self.youngest;
+        self.all.push(LocalEntry { id, value, before });
+        self.youngest = self.all.len() as u32;
+        if let Some(index) = &mut self.index {
+            index.insert(id, self.youngest);
+        } else if self.all.len() > FEW {
+            let ids = self.all.iter().map(|local| local.id);
+            self.index = Some(ids.zip(1..).collect());
+        }
         at
     }
 
     /// Takes the youngest value out, to be dropped where nothing is borrowed: its
     /// destructor is foreign code, and may begin further ones.
     pub(super) fn take_youngest(&mut self) -> Option<impl FnOnce() + use<>> {
-        let mut values = self.0.iter_mut().rev();
-        let value = values.find_map(|local| local.value.take())?;
+        let youngest = (self.youngest as usize).checked_sub(1)?;
+        let local = &mut self.all[youngest];
+        self.youngest = local.before;
+        let value = local.value.take()?;
         // SAFETY: taken out of the list, so dropped once; made for it.
         Some(move || unsafe { (value.drop)(value.at) })
     }

@@ -15,7 +15,7 @@
 //!
 //! | what | in a block |
 //! |---|---|
-//! | `RUNNING`, the worker, the carrier | written on every resume, by [`enter`] |
+//! | what is running, the worker, the carrier | written on every resume, by [`enter`] |
 //! | a panic's payload on its way to the worker | taken out before the change back |
 //! | the yielder of a new carrier, the copy boundary of a shared stack | not used |
 //! | whose listener it is, the last host that was found, a random number | each coroutine's own |
@@ -29,12 +29,13 @@ use std::sync::atomic::Ordering::Relaxed;
 #[cfg(feature = "futex")]
 use std::sync::atomic::{Ordering::Acquire, fence};
 
-use super::current::Cx;
+use super::current::CurrentTask;
 use super::tls_blocks::OwnTls;
 use super::worker::Worker;
 #[cfg(feature = "futex")]
 use super::worker_handle::WorkerHandle;
-use crate::switch::{Carrier, EntryPoint, SwitchReason, take_panic};
+use crate::switch::{Carrier, EntryPoint, FpControl, SwitchReason, take_panic};
+use crate::sys::simulated;
 use crate::sys::tls::{self, ThreadPointer};
 use crate::task::{Flags, Slot, set_running};
 
@@ -58,8 +59,12 @@ impl Worker {
         } else {
             entry
         };
+        let thread = FpControl::current();
+        own.fp_control.get().replace(thread);
         // SAFETY: the caller's promises (I3); the block is this coroutine's.
         let reason = unsafe { change(own, self, slot, carrier, entry) };
+        own.fp_control.set(FpControl::current());
+        thread.replace(own.fp_control.get());
         match reason {
             // The destructors have run already, or this was them.
             SwitchReason::Panicked if own.ending.get() => SwitchReason::Panicked,
@@ -98,7 +103,7 @@ impl Worker {
 /// Of the program no code may run in `f`.
 #[inline(never)]
 pub(crate) fn on_thread<R>(f: impl FnOnce() -> R) -> R {
-    let Some(cx) = Cx::running().filter(|cx| cx.has_own_tls()) else {
+    let Some(cx) = CurrentTask::running().filter(|cx| cx.has_own_tls()) else {
         return f();
     };
     let (slot, worker) = (cx.slot(), cx.worker());
@@ -218,6 +223,8 @@ pub(crate) fn is_suspended(number: u32) -> bool {
 unsafe fn enter(worker: &Worker, slot: &Slot, carrier: *mut Carrier) {
     set_running(slot);
     Worker::set_local(worker, carrier);
+    // SAFETY: it outlives the worker, which was made in it.
+    unsafe { simulated::enter(worker.world) };
 }
 
 #[cold]
@@ -235,12 +242,12 @@ fn keep_payload(own: &OwnTls) {
 static END: EntryPoint = EntryPoint { run: end };
 
 unsafe fn end(_: NonNull<EntryPoint>) {
-    if let Some(cx) = Cx::running() {
+    if let Some(cx) = CurrentTask::running() {
         cx.end_own_tls();
     }
 }
 
-impl Cx {
+impl CurrentTask {
     /// Whether this coroutine has thread-locals of its own, so that libraries
     /// take it for a thread.
     #[inline(always)]

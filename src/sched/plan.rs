@@ -1,15 +1,18 @@
 //! What a spawn decides: the plan of one task, the configuration of a worker,
 //! and an injected task, which waits for any worker to take it.
 
+use std::ffi::c_void;
+use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::thread_seat::ThreadSeat;
 use crate::driver::Backend;
 use crate::stack::ArenaConfig;
-use crate::task::provisional_id;
 use crate::task::{Header, JoinError, JoinRef, TaskRef, Work};
 use crate::util::ignore_panic;
 
@@ -21,9 +24,46 @@ pub(crate) struct Config {
     pub(crate) max_coroutines: u32,
     pub(crate) arena: ArenaConfig,
     pub(crate) shared: SharedConfig,
+    /// Each worker has a processor of its own.
+    pub(crate) pin: bool,
+    /// A worker that is held for longer is reported.
+    pub(crate) watchdog: Option<Duration>,
     /// Whether coroutines have thread-locals of their own unless their builder
     /// says otherwise.
     pub(crate) own_tls: bool,
+    pub(crate) threads: ThreadsPlan,
+}
+
+/// Which of the threads that coroutines start are coroutines, and how.
+#[derive(Clone, Default)]
+#[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
+pub(crate) struct ThreadsPlan {
+    /// Whether any are.
+    pub(crate) enabled: bool,
+    /// Bytes of the stacks of those that do not say.
+    pub(crate) stack: Option<usize>,
+    /// Which start routines' threads stay the kernel's.
+    pub(crate) keep_real: Option<KeepReal>,
+}
+
+/// Whether a thread with this start routine stays a thread of the kernel.
+pub(crate) type KeepReal = Arc<dyn Fn(*const c_void) -> bool + Send + Sync>;
+
+impl ThreadsPlan {
+    #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
+    pub(crate) fn makes_coroutine(&self, start: *const c_void) -> bool {
+        let keeps = || self.keep_real.as_ref().is_some_and(|keep| keep(start));
+        self.enabled && !keeps()
+    }
+}
+
+impl fmt::Debug for ThreadsPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadsPlan")
+            .field("enabled", &self.enabled)
+            .field("stack", &self.stack)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How many shared stacks there are, and how much they keep.
@@ -46,15 +86,21 @@ pub(crate) enum StackPlan {
 }
 
 /// How a task is to be run: what a spawn says besides the closure.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Plan {
     /// Bytes of a dedicated stack, or a shared one.
     pub(crate) stack: StackPlan,
     pub(crate) name: Option<Arc<str>>,
     /// Hooks let its calls through to libc.
     pub(crate) unhooked: bool,
+    /// Nobody waits for its end when a runtime drains.
+    pub(crate) daemon: bool,
     /// Whether it has thread-locals of its own; `None`: as the runtime says.
     pub(crate) own_tls: Option<bool>,
+    /// The one worker that is to run it, by position; `None`: any.
+    pub(crate) worker: Option<usize>,
+    /// The thread that it stands for, if it does.
+    pub(crate) thread: Option<ThreadSeat>,
     pub(crate) location: &'static Location<'static>,
 }
 
@@ -79,6 +125,11 @@ impl InjectedTask {
         (Self { cell, plan }, join)
     }
 
+    /// Whether one worker, and no other, is to run it.
+    pub(super) fn is_pinned(&self) -> bool {
+        self.plan.worker.is_some()
+    }
+
     /// Gives the task to the caller, which has to run or to end it.
     pub(super) fn into_parts(self) -> (*const Header, Plan) {
         let this = ManuallyDrop::new(self);
@@ -94,8 +145,6 @@ impl Drop for InjectedTask {
         // given it away.
         let cell = unsafe { TaskRef::from_slot(self.cell) };
         let cell = cell.expect("an injected task has a cell");
-        // An id that it was given early leads nowhere now.
-        cell.known().into_iter().for_each(provisional_id::discard);
         // The work's destructor is foreign code.
         //
         // SAFETY: it was never run or polled, so the work is there.
@@ -103,13 +152,13 @@ impl Drop for InjectedTask {
     }
 }
 
-/// The error of a spawn that finds all slots taken.
+/// The error of a spawn that finds no room; `what` has so many tasks.
 #[cold]
-pub(crate) fn too_many(limit: u32) -> io::Error {
+pub(crate) fn too_many(what: &str, limit: u64) -> io::Error {
     io::Error::new(
         io::ErrorKind::QuotaExceeded,
         format!(
-            "{limit} coroutines are alive on this worker, the most it may have; raise \
+            "{what} {limit} coroutines, the most it may have; raise \
              Runtime::builder().max_coroutines(n), or wait for some to end"
         ),
     )

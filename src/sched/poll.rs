@@ -2,7 +2,7 @@
 //!
 //! Lives here: one turn of such a task. Between turns it is a task as any
 //! other: the same states, the same queue, woken and cancelled by its address.
-//! It is never "running" in the sense of [`Cx`](super::Cx): no coroutine is
+//! It is never "running" in the sense of [`CurrentTask`](super::CurrentTask): no coroutine is
 //! there that could park, so what blocks in a poll blocks the worker, and what
 //! would have to park panics.
 
@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use super::wake;
 use super::worker::Worker;
+use crate::switch::SwitchReason;
 use crate::task::{self, Flags, JoinError, Slot, TaskRef, TaskState};
 use crate::util::ignore_panic;
 
@@ -23,6 +24,7 @@ impl Worker {
             return self.discard(index, slot, JoinError::cancelled());
         }
         slot.set_state(TaskState::Running);
+        self.step_resumed(slot);
         // Dropping one of ours does nothing; not even asking is cheaper.
         let waker = ManuallyDrop::new(wake::waker(self.addr(slot)));
         let step = catch_unwind(AssertUnwindSafe(|| {
@@ -32,6 +34,14 @@ impl Worker {
             unsafe { task::poll(slot.cell.get(), &mut Context::from_waker(&waker)) }
         }));
         self.handle.counters.resumed.add(1);
+        self.step_back(
+            slot,
+            match step {
+                Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => SwitchReason::Yielded,
+                Ok(Poll::Pending) => SwitchReason::Parked,
+                _ => SwitchReason::Finished,
+            },
+        );
         match step {
             Ok(Poll::Pending) if slot.has(Flags::NOTIFIED) => self.requeue(index, slot),
             Ok(Poll::Pending) => self.park(slot),

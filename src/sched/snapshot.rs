@@ -5,13 +5,16 @@
 //! as answered.
 
 use std::backtrace::Backtrace;
+use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::wait_mark::Blocker;
 use crate::driver::WaitTarget;
 use crate::shim::Lock;
+use crate::sys::symbols::Symbols;
 use crate::task::{Addr, TaskState};
 
 /// How much is asked.
@@ -32,11 +35,49 @@ pub(crate) struct TaskInfo {
     pub(crate) state: TaskState,
     pub(crate) cancelled: bool,
     pub(crate) shared: bool,
+    /// Not waited for when a runtime drains.
+    pub(crate) daemon: bool,
     /// Descriptors and times that it waits for, if it is parked.
     pub(crate) awaits: Vec<WaitTarget>,
     /// How long it has been parked.
     pub(crate) parked_for: Option<Duration>,
-    pub(crate) backtrace: Option<Arc<Backtrace>>,
+    pub(crate) backtrace: Option<Arc<Trace>>,
+    /// What it waits for beside those, if it is parked.
+    pub(crate) blocker: Option<Blocker>,
+    /// Whose end that is, or who holds that, once it is known.
+    pub(crate) blocked_by: Option<Addr>,
+    /// The coroutine that has taken the lock that it waits for has ended.
+    pub(crate) holder_ended: bool,
+    /// By what the blockers of others name it.
+    pub(crate) marks: TaskMarks,
+}
+
+/// By what a task is known to those that wait for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TaskMarks {
+    pub(crate) worker: u32,
+    pub(crate) key: u64,
+    pub(crate) cell: usize,
+    /// With thread-locals of its own; else 0.
+    pub(crate) number: u32,
+}
+
+/// A backtrace.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    /// Of the calls, the innermost first.
+    pub(crate) addresses: Box<[usize]>,
+    /// The same with names, where [`Symbols`] has none.
+    pub(super) named: Option<Backtrace>,
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.named {
+            Some(trace) => trace.fmt(f),
+            None => Symbols(&self.addresses).fmt(f),
+        }
+    }
 }
 
 /// The answers to the requests that it makes.
@@ -48,6 +89,8 @@ struct Answers {
     /// Requests that have not been answered.
     missing: usize,
     tasks: Vec<TaskInfo>,
+    /// The workers that have answered, by index.
+    answered: Vec<u32>,
     waker: Option<Waker>,
 }
 
@@ -63,11 +106,10 @@ impl TaskSnapshot {
     }
 
     pub(crate) fn request(&self, detail: Detail) -> SnapshotRequest {
-        self.0.lock().missing += 1;
-        SnapshotRequest {
-            detail,
-            snapshot: self.clone(),
-        }
+        // There are always more of them than are missing.
+        let snapshot = self.clone();
+        snapshot.0.lock().missing += 1;
+        SnapshotRequest { detail, snapshot }
     }
 
     /// Whether all have answered; if not, has the waker woken when they have.
@@ -83,15 +125,25 @@ impl TaskSnapshot {
         false
     }
 
-    /// The tasks of those that have answered so far.
-    pub(crate) fn take(&self) -> Vec<TaskInfo> {
-        std::mem::take(&mut self.0.lock().tasks)
+    /// The tasks of those that have answered so far, and who they are, by index.
+    pub(crate) fn take(&self) -> (Vec<TaskInfo>, Vec<u32>) {
+        let mut answers = self.0.lock();
+        let tasks = std::mem::take(&mut answers.tasks);
+        (tasks, std::mem::take(&mut answers.answered))
     }
 }
 
 impl SnapshotRequest {
-    pub(super) fn answer(self, tasks: impl Iterator<Item = TaskInfo>) {
-        self.snapshot.0.lock().tasks.extend(tasks);
+    /// Whether somebody waits for the answers.
+    pub(super) fn is_wanted(&self) -> bool {
+        let missing = self.snapshot.0.lock().missing;
+        Arc::strong_count(&self.snapshot.0) > missing
+    }
+
+    pub(super) fn answer(self, worker: u32, tasks: impl Iterator<Item = TaskInfo>) {
+        let mut answers = self.snapshot.0.lock();
+        answers.tasks.extend(tasks);
+        answers.answered.push(worker);
     }
 }
 

@@ -6,12 +6,14 @@
 
 use std::io;
 
-use super::current::Cx;
+use super::current::CurrentTask;
 use super::plan::{InjectedTask, Plan, StackPlan, too_many};
 use super::worker::Worker;
+use crate::shim::atomic::Ordering;
 use crate::sys::mem::PAGE;
+use crate::sys::simulated;
 use crate::task::provisional_id;
-use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work};
+use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work, unseen};
 use crate::util::ignore_panic;
 
 /// What a coroutine runs: the closure, then the end of its locals.
@@ -22,7 +24,7 @@ pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T
         #[inline(never)]
         fn drop(&mut self) {
             // In a forked child there is no coroutine any more.
-            if let Some(cx) = Cx::running() {
+            if let Some(cx) = CurrentTask::running() {
                 cx.worker().end_locals(cx.slot());
                 // Where it unwinds they end later (`Worker::resume_own`).
                 if cx.has_own_tls() && !std::thread::panicking() {
@@ -43,7 +45,7 @@ pub(crate) fn coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T
 pub(crate) fn shared_coroutine<F: FnOnce() -> T, T>(f: F) -> Closure<impl FnOnce() -> T> {
     #[inline(never)]
     fn end_locals() {
-        if let Some(cx) = Cx::running() {
+        if let Some(cx) = CurrentTask::running() {
             cx.worker().end_locals(cx.slot());
         }
     }
@@ -62,11 +64,13 @@ impl Worker {
     /// All slots taken.
     pub(crate) fn spawn_local(&self, work: impl Work, plan: Plan) -> io::Result<JoinRef> {
         let Some(index) = self.slots.alloc() else {
-            return Err(too_many(self.slots.capacity()));
+            return Err(too_many("this worker has", self.slots.capacity().into()));
         };
         let addr = self.addr(self.slots.slot(index));
         let (cell, join) = work.into_cell(Some(addr), plan.name.clone());
         self.fill(index, cell.as_ptr(), plan);
+        self.step_spawned(self.slots.slot(index));
+        unseen(|| self.push(index));
         Ok(join)
     }
 
@@ -79,44 +83,42 @@ impl Worker {
     where
         W: Work<Output: Send> + Send,
     {
-        if !self.workers.has_many() || self.stopping.get() {
+        let here = plan.worker == Some(self.position);
+        if here || !self.workers.has_many() || self.stopping.get() {
             return self.spawn_local(work, plan);
         }
-        let alive = self.slots.live() as usize + self.handle.mailbox.injected();
-        if alive >= self.slots.capacity() as usize {
-            return Err(too_many(self.slots.capacity()));
-        }
+        let position = self.workers.place(plan.worker, Some(self.position))?;
         let (task, join) = InjectedTask::new(work, plan);
-        self.inject(task);
+        let injected = self.workers.inject(position, task);
+        debug_assert!(injected.is_ok(), "the workers of a run own their mailboxes");
         Ok(join)
     }
 
-    /// Leaves a task for any worker, in this one's mailbox.
-    fn inject(&self, task: InjectedTask) {
-        let injected = self.workers.inject_on(self.position, task);
-        debug_assert!(injected.is_ok(), "a running worker owns its mailbox");
-    }
-
-    /// Takes one task of this worker's injector queue; whether there was one.
+    /// Takes one task of this worker's injector queue, if there is one and room for it;
+    /// whether it did.
     pub(super) fn accept_injected(&self) -> bool {
-        let task = self.handle.mailbox.take_injected();
-        task.is_some_and(|task| self.accept(task))
+        if !self.slots.has_room() {
+            return false;
+        }
+        let task = self.workers.take_injected(self.position);
+        task.map(|task| self.accept(task)).is_some()
     }
 
-    /// Takes a task that was waiting for any worker; whether there was room. With
-    /// all slots taken, the task waits where it will be looked for again when one
-    /// of ours has ended.
-    pub(super) fn accept(&self, task: InjectedTask) -> bool {
-        let Some(index) = self.slots.alloc() else {
-            self.inject(task);
-            return false;
-        };
+    /// Takes a task that was waiting for any worker, where there is room for it. It is
+    /// the next to run.
+    pub(super) fn accept(&self, task: InjectedTask) {
+        let index = self.slots.alloc().expect("the caller has seen room");
         let slot = self.slots.slot(index);
         let addr = self.addr(slot);
         let (cell, plan) = task.into_parts();
+        // Left by a worker that has ended, as all do now.
+        let orphan = plan.worker.is_some_and(|worker| worker != self.position);
         // SAFETY: the cell lives: its task's side is ours (I14).
-        let known = unsafe { (*cell).set_identity(addr) };
+        let known = unsafe { (*cell).coroutine().set_identity(addr) };
         self.fill(index, cell, plan);
+        if orphan {
+            slot.set(Flags::CANCELLED);
+        }
         if let Err(id) = known {
             self.with_extra(slot, |extra| extra.provisional_id = Some(id));
             let early = provisional_id::resolve(id, addr);
@@ -127,10 +129,11 @@ impl Worker {
                 slot.set(Flags::CANCELLED);
             }
         }
-        true
+        self.step_spawned(slot);
+        self.queue.borrow_mut().push_front(index);
     }
 
-    /// Fills a New slot and queues it.
+    /// Fills a New slot.
     fn fill(&self, index: u32, cell: *const Header, plan: Plan) {
         let slot = self.slots.slot(index);
         slot.cell.set(cell);
@@ -151,6 +154,9 @@ impl Worker {
         if plan.name.is_some() {
             self.with_extra(slot, |extra| extra.name = plan.name);
         }
+        if plan.thread.is_some() {
+            self.with_extra(slot, |extra| extra.thread = plan.thread);
+        }
         if plan.unhooked {
             slot.set(Flags::UNHOOKED);
         }
@@ -158,25 +164,40 @@ impl Worker {
             slot.set(Flags::CANCELLED);
         }
         self.handle.counters.spawned.add(1);
-        self.push(index);
+        if let Some(world) = simulated::world() {
+            world.born(index);
+        }
+        if plan.daemon {
+            self.begin_daemon(slot);
+        }
+    }
+
+    /// Those that wait for the others may have waited for this one.
+    #[cold]
+    fn begin_daemon(&self, slot: &Slot) {
+        self.with_extra(slot, |extra| extra.daemon = true);
+        self.workers.daemons.fetch_add(1, Ordering::Relaxed);
+        if self.workers.quiescence.any() {
+            self.workers.quiescence.notify();
+        }
     }
 
     /// Drops what locals a task has, the youngest first; also what the
     /// destructors begin. Called by the coroutine; and once more when it is
     /// gone, for what the destructor of a result that is not joined has begun.
+    #[inline(always)]
     pub(super) fn end_locals(&self, slot: &Slot) {
-        while let Some(end) = self.take_youngest_local(slot) {
-            // A panic in a destructor was reported by the panic hook. It must
-            // not keep the others from their end.
-            ignore_panic(end);
+        if slot.extra.get() != 0 {
+            self.end_locals_in_extra(slot);
         }
     }
 
-    #[inline]
-    fn take_youngest_local(&self, slot: &Slot) -> Option<impl FnOnce() + use<>> {
-        match slot.extra.get() {
-            0 => None,
-            _ => self.with_extra(slot, |extra| extra.locals.take_youngest()),
+    #[inline(never)]
+    fn end_locals_in_extra(&self, slot: &Slot) {
+        while let Some(end) = self.with_extra(slot, |extra| extra.locals.take_youngest()) {
+            // A panic in a destructor was reported by the panic hook. It must
+            // not keep the others from their end.
+            ignore_panic(end);
         }
     }
 }

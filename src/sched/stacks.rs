@@ -11,17 +11,20 @@
 
 mod shared;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io;
+use std::ops::Range;
 use std::ptr;
+use std::time::Duration;
 
 use self::shared::SharedStacks;
 use super::counters::Counters;
 use super::plan::SharedConfig;
+use crate::driver::ticks;
 use crate::stack::arena::Arena;
-use crate::stack::{ArenaConfig, Reuse, StackBounds, StackId, poisoned};
-use crate::switch::Carrier;
+use crate::stack::{ArenaConfig, Kept, Reuse, StackBounds, StackId, poisoned};
+use crate::switch::{CHAIN_ROOM, Carrier};
 use crate::sys::mem::PAGE;
 use crate::task::{Flags, Slot, Slots, TaskState};
 use crate::util::prefetch;
@@ -30,10 +33,20 @@ use crate::util::prefetch;
 pub(super) struct Stacks {
     arena: RefCell<Arena>,
     config: SharedConfig,
+    guard_bytes: usize,
+    measured: bool,
     /// Made when the first shared task starts.
     shared: RefCell<Option<SharedStacks>>,
     counters: &'static Counters,
+    /// The tick at which the arena is tended next.
+    tend_at: Cell<u64>,
 }
+
+/// Ticks after which the memory of stacks goes back that nobody has needed.
+const TEND_EVERY: u64 = ticks(Duration::from_secs(2));
+
+/// Ticks between two pieces of that.
+const TEND_ON: u64 = ticks(Duration::from_millis(1));
 
 impl Stacks {
     pub(super) fn new(
@@ -43,13 +56,17 @@ impl Stacks {
     ) -> Self {
         let arena = ArenaConfig {
             headroom: if config.check { poisoned::RECORD } else { 0 },
+            tended: true,
             ..arena
         };
         Self {
+            guard_bytes: arena.guard_bytes,
+            measured: arena.measured,
             arena: RefCell::new(Arena::new(arena)),
             config,
             shared: RefCell::default(),
             counters,
+            tend_at: Cell::new(0),
         }
     }
 
@@ -106,6 +123,12 @@ impl Stacks {
         self.arena.borrow().bounds(alone(slot))
     }
 
+    /// Bytes of each stack's guard, at least.
+    #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
+    pub(super) fn guard_bytes(&self) -> usize {
+        self.guard_bytes
+    }
+
     /// A task has suspended, for the first time or again.
     #[inline(always)]
     pub(super) fn suspended(&self, slot: &Slot, first: bool) {
@@ -122,16 +145,23 @@ impl Stacks {
 
     /// The task has ended; its carrier is idle.
     #[inline]
-    pub(super) fn end(&self, slot: &Slot) {
+    pub(super) fn end(&self, slot: &Slot) -> Kept {
         if self.copied(slot) {
-            return self.shared.borrow_mut().as_mut().expect(STARTED).end(slot);
+            self.shared.borrow_mut().as_mut().expect(STARTED).end(slot);
+            return Kept::Warm;
         }
         // What the stack keeps, its carrier included, is the arena's business:
         // a stack that goes cold is handed out as fresh.
         //
         // SAFETY: the slot holds the stack since `start`, nothing runs on it (I1),
         // its frames have ended, and the caller frees the slot.
-        let _ = unsafe { self.arena.borrow_mut().give(alone(slot)) };
+        unsafe { self.arena.borrow_mut().give(alone(slot)) }
+    }
+
+    /// The size of the stack that went back cold last, and how much of it was used, if
+    /// that is measured.
+    pub(super) fn take_measured(&self) -> Option<(usize, usize)> {
+        self.arena.borrow_mut().take_measured()
     }
 
     /// The task is never resumed again: its frames are forgotten, and a
@@ -147,13 +177,13 @@ impl Stacks {
     }
 
     /// Runs `f` on the stack of a suspended task if that has `room` bytes to
-    /// spare; whether it had.
+    /// spare; whether it had. `f` is told where the task's frames are.
     pub(super) fn run_on_stack(
         &self,
         slots: &Slots,
         slot: &Slot,
         room: usize,
-        f: &mut dyn FnMut(),
+        f: &mut dyn FnMut(Range<usize>),
     ) -> bool {
         let carrier = self.carrier(slots, slot);
         let limit = if self.copied(slot) {
@@ -164,13 +194,64 @@ impl Stacks {
         // SAFETY: the task is suspended on that carrier, its frames in place and
         // its stack accessible; the worker runs on its own stack, and its thread has
         // installed the carrier (I1, I3).
-        let has_room = unsafe { (*carrier).sp() } >= limit + room;
+        let sp = unsafe { (*carrier).sp() };
+        // It may have suspended on another stack (a generator's), whose room we don't know.
+        let has_room = (limit + room..carrier.addr()).contains(&sp);
         if has_room {
             // SAFETY: as above, with the room just seen.
-            unsafe { Carrier::run_on_stack(carrier, f) };
+            unsafe { Carrier::run_on_stack(carrier, &mut || f(sp..carrier.addr())) };
         }
         self.suspended(slot, false);
         has_room
+    }
+
+    /// Where the frames are of a suspended task that has its stack alone, unless it has
+    /// suspended on another one.
+    pub(super) fn frames(&self, slot: &Slot) -> Option<Range<usize>> {
+        let carrier = self.dedicated_carrier(slot);
+        // SAFETY: a suspended task's carrier lies in its stack, which is accessible: it is
+        // no shared task's.
+        let sp = unsafe { (*carrier).sp() };
+        let limit = self.bounds(slot).limit.get();
+        (limit..carrier.addr())
+            .contains(&sp)
+            .then(|| sp..carrier.addr())
+    }
+
+    /// The stack of a parked task that has it alone, and where its frames begin, if below
+    /// them it has memory that is worth giving back, and needs none of it.
+    pub(super) fn dead_memory(&self, slot: &Slot) -> Option<(StackId, usize)> {
+        debug_assert_eq!(slot.state(), TaskState::Parked);
+        let (id, carrier) = (alone(slot), self.dedicated_carrier(slot));
+        // SAFETY: a suspended task's carrier lies in its stack, which is accessible.
+        let sp = unsafe { (*carrier).sp() };
+        let limit = self.bounds(slot).limit.get();
+        // What it has used is to be seen at its end.
+        if self.measured {
+            return None;
+        }
+        // On another stack of the program's: where the frames on this one end is not known.
+        if !(limit + CHAIN_ROOM..carrier.addr()).contains(&sp) {
+            return None;
+        }
+        let live = sp - RED_ZONE;
+        if self.arena.borrow().resident_below(id, live) < WORTH_A_TRIM {
+            return None;
+        }
+        // SAFETY: suspended on that carrier, with the room just seen; the worker runs on
+        // its own stack, and its thread has installed the carrier (I1, I3).
+        unsafe { Carrier::is_one_chain(carrier) }.then_some((id, live))
+    }
+
+    /// Gives that memory back.
+    ///
+    /// # Safety
+    ///
+    /// - [`Stacks::dead_memory`] has given it, and no coroutine has run since.
+    pub(super) unsafe fn release(&self, dead: &[(StackId, usize)]) {
+        // SAFETY: stacks of suspended tasks, so in use; below their frames nothing is
+        // alive (I16).
+        unsafe { self.arena.borrow().release_below(dead) };
     }
 
     /// Asks the processor for what resuming a suspended task will touch.
@@ -211,16 +292,41 @@ impl Stacks {
         Carrier::at(self.arena.borrow().bounds(alone(slot)))
     }
 
+    /// When to [tend](Self::tend_if_due) the unused stacks next, if they have more memory
+    /// than they are to keep.
+    pub(super) fn tend_at(&self) -> Option<u64> {
+        let spare = self.arena.borrow().has_spare();
+        spare.then(|| self.tend_at.get())
+    }
+
+    /// Gives the memory back that nobody needs, if it is time to; called when the worker
+    /// looks around, at the tick `now`.
+    #[inline(always)]
+    pub(super) fn tend_if_due(&self, now: u64) {
+        if self.tend_at.get() <= now {
+            self.tend(now);
+        }
+    }
+
+    #[cold]
+    fn tend(&self, now: u64) {
+        let more = self.arena.borrow_mut().tend();
+        let pause = if more { TEND_ON } else { TEND_EVERY };
+        self.tend_at.set(now + pause);
+    }
+
     /// Publishes what there is; called when the worker looks around.
     pub(super) fn count(&self) {
-        let arena = self.arena.borrow().counts();
-        self.counters.stacks_in_use.set(arena.in_use as u64);
-        self.counters.stacks_warm.set(arena.warm as u64);
-        self.counters.stacks_cold.set(arena.cold as u64);
-        self.counters.stacks_lost.set(arena.abandoned as u64);
-        self.counters
-            .stacks_reserved
-            .set(arena.address_space_bytes as u64);
+        let by_class = |class: usize, counts| self.counters.stacks[class].set(counts);
+        if let Some(arena) = self.arena.borrow_mut().count_changes(by_class) {
+            self.counters.stacks_in_use.set(arena.in_use as u64);
+            self.counters.stacks_warm.set(arena.warm as u64);
+            self.counters.stacks_cold.set(arena.cold as u64);
+            self.counters.stacks_lost.set(arena.abandoned as u64);
+            self.counters
+                .stacks_reserved
+                .set(arena.address_space_bytes as u64);
+        }
         if let Some(shared) = &*self.shared.borrow() {
             shared.count();
         }
@@ -265,6 +371,13 @@ impl Drop for Stacks {
         }
     }
 }
+
+/// Bytes below the stack pointer that a function may use without moving it.
+const RED_ZONE: usize = 128;
+
+/// Fewer pages are left to their coroutine, so that those that wake every few seconds and
+/// use a page more than they keep don't pay for it.
+const WORTH_A_TRIM: usize = 2;
 
 /// Lines from the stack pointer up that going on touches at once. Ten lines
 /// instead, which cover a hooked `read`, cost 1 to 2 ns a yield among 1 000 and

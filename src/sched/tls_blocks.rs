@@ -12,8 +12,9 @@ use std::ptr;
 
 use slab::Slab;
 
+use super::thread_seat::ThreadSeat;
 use crate::stack::StackBounds;
-use crate::switch::EntryPoint;
+use crate::switch::{EntryPoint, FpControl};
 use crate::sys::tls::{self, ThreadPointer, TlsBlock};
 use crate::task::{Addr, Flags, Slot};
 
@@ -27,6 +28,10 @@ pub(super) struct OwnTls {
     pub(super) payload: Cell<Option<Box<dyn Any + Send>>>,
     /// Destructors of thread-locals run: they must not be unwound.
     pub(super) ending: Cell<bool>,
+    /// How it computes; at first as the thread does.
+    pub(super) fp_control: Cell<FpControl>,
+    /// The thread that it stands for: its block is not this worker's.
+    thread: Option<ThreadSeat>,
 }
 
 /// The blocks of one worker.
@@ -71,18 +76,32 @@ impl TlsBlocks {
     /// # Errors
     ///
     /// No memory, or there are none here.
-    pub(super) fn take(&self, slot: &Slot, stack: StackBounds) -> io::Result<()> {
-        let free = self.free.borrow_mut().pop();
-        let block = free.map_or_else(TlsBlock::new, Ok)?;
+    pub(super) fn take(
+        &self,
+        slot: &Slot,
+        stack: StackBounds,
+        thread: Option<ThreadSeat>,
+    ) -> io::Result<()> {
         let (limit, base) = (stack.limit.get(), stack.base.get());
-        // SAFETY: a block in the pool is free: its coroutine has ended. This runs on
-        // the worker's stack, and uses no thread-local here (I12).
-        let block = unsafe { block.renew((limit, base - limit)) }?;
+        let stack = (limit, base - limit);
+        let block = match &thread {
+            Some(seat) => seat.begin(stack),
+            None => {
+                let free = self.free.borrow_mut().pop();
+                free.map_or_else(TlsBlock::new, Ok)?
+            }
+        };
+        // SAFETY: a block in the pool is free: its coroutine has ended; one in a seat is
+        // this task's, which has not begun. This runs on the worker's stack, and uses no
+        // thread-local here (I12).
+        let block = unsafe { block.renew(stack) }?;
         let own = Box::new(OwnTls {
             block,
             entry: Cell::new(ptr::null()),
             payload: Cell::default(),
             ending: Cell::new(false),
+            fp_control: Cell::new(FpControl::current()),
+            thread,
         });
         let index = self.used.borrow_mut().insert(own);
         slot.set_tls_index(u32::try_from(index).expect("fewer blocks than slots"));
@@ -91,7 +110,10 @@ impl TlsBlocks {
 
     /// The task has ended, destructors and all.
     pub(super) fn give(&self, slot: &Slot) {
-        let own = self.remove(slot);
+        let own = *self.remove(slot);
+        if let Some(seat) = own.thread {
+            return seat.give_back(own.block);
+        }
         let mut free = self.free.borrow_mut();
         if free.len() < self.most {
             free.push(own.block);
@@ -99,9 +121,13 @@ impl TlsBlocks {
     }
 
     /// The task is never resumed, and others may still point to its
-    /// thread-locals: the block is as lost as the stack (I6).
+    /// thread-locals: the block is as lost as the stack (I6). Of a thread, those who
+    /// wait for its end are told.
     pub(super) fn abandon(&self, slot: &Slot) {
-        mem::forget(self.remove(slot));
+        let mut own = self.remove(slot);
+        let thread = own.thread.take();
+        mem::forget(own);
+        drop(thread);
     }
 
     fn remove(&self, slot: &Slot) -> Box<OwnTls> {

@@ -6,7 +6,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use super::worker::Worker;
 use super::worker_handle::{Message, WorkerHandle};
 use crate::task::provisional_id::{self, TaskRequest};
-use crate::task::{Addr, Flags, Slot, TaskState};
+use crate::task::{Addr, Flags, Slot, TaskState, unseen};
 
 /// A waker for the task: no allocation, clone and drop are free, and it may
 /// outlive task, worker and runtime (I4).
@@ -15,6 +15,13 @@ pub(crate) fn waker(addr: Addr) -> Waker {
     // SAFETY: the vtable's functions take any bits as an address and keep the
     // `RawWaker` contract: they are thread-safe and own nothing.
     unsafe { Waker::from_raw(raw(addr)) }
+}
+
+/// As [`waker`]; and the task looks whether it is asked to end.
+pub(super) fn asker(addr: Addr) -> Waker {
+    let raw = RawWaker::new(ptr::without_provenance(addr.to_bits() as usize), &ASKER);
+    // SAFETY: as above.
+    unsafe { Waker::from_raw(raw) }
 }
 
 /// Wakes the task if it still exists.
@@ -37,6 +44,7 @@ pub(crate) fn request(what: TaskRequest, addr: Addr) {
 
 #[cold]
 fn elsewhere(what: TaskRequest, addr: Addr) {
+    Worker::step_wakes(addr);
     if provisional_id::is_provisional(addr) {
         if let Some(addr) = provisional_id::forward(addr, what) {
             request(what, addr);
@@ -62,7 +70,8 @@ impl Worker {
 
     #[inline]
     fn wake_slot(&self, index: u32, slot: &Slot) {
-        match slot.state() {
+        self.step_woken(slot);
+        unseen(|| match slot.state() {
             TaskState::Parked => {
                 slot.set_state(TaskState::Queued);
                 self.push(index);
@@ -70,7 +79,7 @@ impl Worker {
             TaskState::Running => slot.set(Flags::NOTIFIED),
             // It will look at what it waits for when it runs.
             TaskState::New | TaskState::Queued | TaskState::Free => {}
-        }
+        });
     }
 
     /// Requests something of a task of this worker, if the address is not stale.
@@ -81,6 +90,8 @@ impl Worker {
                 TaskRequest::Wake => {}
                 TaskRequest::Unpark => slot.set(Flags::TOKEN),
                 TaskRequest::Cancel => slot.set(Flags::CANCELLED),
+                TaskRequest::SeeAsked => slot.set(Flags::LIMITED),
+                TaskRequest::Interrupt => self.note_interruption(slot),
             }
             self.wake_slot(index, slot);
         }
@@ -110,5 +121,12 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(
     |data| RawWaker::new(data, &VTABLE),
     |data| wake(addr(data)),
     |data| wake(addr(data)),
+    |_| {},
+);
+
+static ASKER: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(data, &ASKER),
+    |data| request(TaskRequest::SeeAsked, addr(data)),
+    |data| request(TaskRequest::SeeAsked, addr(data)),
     |_| {},
 );

@@ -11,27 +11,37 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
 
 use slab::Slab;
 
+use super::ends;
 use super::extra::Extra;
+use super::plan::ThreadsPlan;
 use super::stacks::Stacks;
+use super::thread_seat::ThreadSeat;
 use super::tls_blocks::TlsBlocks;
+use super::trim_schedule::TrimSchedule;
 use super::worker_handle::{Message, WorkerHandle};
 use super::workers::Workers;
-use crate::driver::{Clock, Driver};
-use crate::switch::{Carrier, YielderPtr};
+use crate::driver::{Clock, DeregisterFn, Driver, Moment};
+use crate::switch::{self, Carrier, YielderPtr};
+use crate::sys::era;
+use crate::sys::simulated;
 use crate::task::{Addr, Slot, Slots, SpawnLocations};
 use crate::util::no_park::NoParkCell;
 
 thread_local! {
     static THIS_THREAD: ThisThread = const {
-        ThisThread { worker: Cell::new(ptr::null()), carrier: Cell::new(ptr::null()) }
+        ThisThread {
+            worker: Cell::new(ptr::null()),
+            carrier: Cell::new(ptr::null()),
+            entered: Cell::new(0),
+        }
     };
 }
 
@@ -40,6 +50,8 @@ struct ThisThread {
     worker: Cell<*const Worker>,
     /// What the running coroutine runs on; stale when none does.
     carrier: Cell<*const Carrier>,
+    /// Where the thread's own stack ended when it became the worker.
+    entered: Cell<usize>,
 }
 
 /// Ticks (65.5 µs) in a unit of park time, as a power of two: 67 ms. Park times since
@@ -57,12 +69,20 @@ pub(crate) struct Worker {
     pub(super) slots: Slots,
     pub(super) queue: NoParkCell<VecDeque<u32>>,
     pub(super) stacks: Stacks,
+    pub(super) trim: TrimSchedule,
+    /// Where the worker itself runs.
+    pub(super) own_stack: Range<usize>,
     pub(super) tls: TlsBlocks,
     /// Whether a task that may have thread-locals of its own has them.
     pub(super) own_tls: bool,
+    #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
+    pub(crate) threads: ThreadsPlan,
     pub(super) driver: NoParkCell<Driver>,
-    /// The driver's, without a borrow of it.
+    /// The driver's, without a borrow of it; both.
     pub(super) clock: Clock,
+    pub(super) deregister: DeregisterFn,
+    /// Which ends of descriptors it has told its waiters of.
+    pub(super) ends: ends::Reader,
     pub(super) extras: NoParkCell<Slab<Extra>>,
     pub(super) spawn_locations: NoParkCell<SpawnLocations>,
     /// The park time of tasks that park now: the driver's ticks when it was last
@@ -71,7 +91,7 @@ pub(crate) struct Worker {
     /// Operations that the running coroutine may do before it has to yield.
     pub(super) budget: Cell<u32>,
     /// When the driver was polled last.
-    pub(super) polled: Cell<Instant>,
+    pub(super) polled: Cell<Moment>,
     /// Resumes after which everybody has run who was woken by that.
     pub(super) round: Cell<u64>,
     /// Set once the main coroutine has ended: all others are cancelled.
@@ -83,8 +103,20 @@ pub(crate) struct Worker {
     pub(super) mail: Cell<Vec<Message>>,
     /// Tasks that had ended when the quiescence waiters were last notified.
     pub(super) ended_notified: Cell<u64>,
+    /// Set where a thread runs this in pieces (`driven.rs`).
+    pub(super) driven: Cell<bool>,
+    /// The coroutine that one has called, and how often that was done.
+    pub(super) callee: Cell<u32>,
+    pub(super) calls: Cell<u64>,
+    /// Shared coroutines that run on a second stack of ours.
+    pub(super) grown_shared: Cell<u32>,
+    /// The simulation that its thread runs, if it runs one.
+    pub(super) world: simulated::Entered,
     /// Mail came so soon after the last look that it pays to look out for it.
     pub(super) spins: Cell<bool>,
+    /// What the running coroutine is about to wait for.
+    #[cfg(feature = "trace")]
+    pub(super) noted_wait: Cell<Option<crate::driver::WaitTarget>>,
 }
 
 impl Worker {
@@ -106,9 +138,21 @@ impl Worker {
                 THIS_THREAD.with(|local| local.worker.set(ptr::null()));
             }
         }
-        THIS_THREAD.with(|local| local.worker.set(self));
+        era::worker_begins();
+        THIS_THREAD.with(|local| {
+            local.worker.set(self);
+            local.entered.set(switch::stack_pointer());
+        });
         let _leave = Leave;
         f()
+    }
+
+    /// Whether this thread is a worker and would have left it, if its own stack, or
+    /// another one above, ended there.
+    #[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+    pub(super) fn is_left_at(stack_pointer: usize) -> bool {
+        THIS_THREAD
+            .with(|local| !local.worker.get().is_null() && stack_pointer > local.entered.get())
     }
 
     /// In a forked child: the worker is the parent's. Only stores.
@@ -117,6 +161,12 @@ impl Worker {
             local.worker.set(ptr::null());
             local.carrier.set(ptr::null());
         });
+    }
+
+    /// What the running coroutine runs on.
+    #[inline(always)]
+    pub(super) fn carrier() -> *const Carrier {
+        THIS_THREAD.with(|local| local.carrier.get())
     }
 
     #[inline(always)]
@@ -130,6 +180,11 @@ impl Worker {
             local.worker.set(worker);
             local.carrier.set(carrier);
         });
+    }
+
+    /// Where the carrier lies that runs on this thread, or ran last; 0 if none has.
+    pub(super) fn carrier_address() -> usize {
+        THIS_THREAD.with(|local| local.carrier.get().addr())
     }
 
     /// The running coroutine's yielder: its way back to its worker.
@@ -155,6 +210,16 @@ impl Worker {
         THIS_THREAD.with(|local| unsafe { Carrier::holds(local.carrier.get(), address) })
     }
 
+    /// Whether any of `len` bytes lies on the stack of the coroutine that runs.
+    ///
+    /// # Safety
+    ///
+    /// - A coroutine runs on this thread.
+    pub(super) unsafe fn stack_holds_any(address: usize, len: usize) -> bool {
+        // SAFETY: as in `yielder` (I3).
+        THIS_THREAD.with(|local| unsafe { Carrier::holds_any(local.carrier.get(), address, len) })
+    }
+
     #[inline(always)]
     pub(crate) fn index(&self) -> u32 {
         self.handle.index()
@@ -164,13 +229,14 @@ impl Worker {
         &self.workers
     }
 
+    /// Which of them this is.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
     /// Whether this is one of these workers.
     pub(crate) fn is_of(&self, workers: &Arc<Workers>) -> bool {
         Arc::ptr_eq(&self.workers, workers)
-    }
-
-    pub(crate) fn max_coroutines(&self) -> u32 {
-        self.slots.capacity()
     }
 
     /// The address of a live task.
@@ -207,6 +273,14 @@ impl Worker {
         f(&mut extras[slot.extra.get() as usize])
     }
 
+    /// Whether a drain does not wait for the task.
+    pub(crate) fn is_daemon(&self, slot: &Slot) -> bool {
+        match slot.extra.get() {
+            0 => false,
+            extra => self.extras.borrow()[extra as usize].daemon,
+        }
+    }
+
     /// What the task is known by.
     pub(crate) fn identity(&self, slot: &Slot) -> Addr {
         let provisional = match slot.extra.get() {
@@ -221,6 +295,20 @@ impl Worker {
         match slot.extra.get() {
             0 => None,
             extra => self.extras.borrow()[extra as usize].name.clone(),
+        }
+    }
+
+    /// Bytes of a stack's guard, at least.
+    #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
+    pub(crate) fn guard_bytes(&self) -> usize {
+        self.stacks.guard_bytes()
+    }
+
+    /// The thread that a task stands for which starts now.
+    pub(super) fn take_thread(&self, slot: &Slot) -> Option<ThreadSeat> {
+        match slot.extra.get() {
+            0 => None,
+            extra => self.extras.borrow_mut()[extra as usize].thread.take(),
         }
     }
 

@@ -8,21 +8,26 @@
 use std::io;
 
 use super::counters::Counters;
-use super::mailbox::Owner;
-use super::plan::InjectedTask;
+use super::idle;
+use super::mailbox::{Mailbox, Owner};
+use super::plan::{InjectedTask, too_many};
 use super::quiescence::{QuiescenceWaiter, QuiescenceWaiters};
+use super::watch::Doze;
 use super::worker_handle::{Message, WorkerHandle};
 use crate::shim::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// Tasks that a worker may have more than its neighbour without being passed
-/// over.
-const SLACK: u64 = 64;
+/// Tasks that a worker may have more than another, beside a sixteenth, before what
+/// it spawns goes to the other: so many that a coroutine which spawns a few and
+/// joins them keeps them here.
+const SLACK: u64 = 4;
 
 /// The workers of one runtime.
 pub(crate) struct Workers {
     handles: Vec<&'static WorkerHandle>,
     /// What each handle's mailbox knows us by.
     owners: Vec<Owner>,
+    /// Tasks that each may have.
+    capacity: u64,
     /// Where the next task from outside goes, more or less.
     turn: AtomicUsize,
     stopping: AtomicBool,
@@ -31,24 +36,32 @@ pub(crate) struct Workers {
     /// The number of the run, which no other of any runtime has; odd while it
     /// is on.
     runs: AtomicU64,
+    /// Tasks alive of which a drain waits for none, on all workers.
+    pub(super) daemons: AtomicU64,
     pub(super) quiescence: QuiescenceWaiters,
+    /// What they know of their watchdog.
+    pub(super) doze: Doze,
 }
 
 impl Workers {
-    /// Claims a handle for each of `count` workers, one at least.
+    /// Claims a handle for each of `count` workers, one at least, which may have
+    /// `capacity` tasks each.
     ///
     /// # Errors
     ///
     /// As [`WorkerHandle::claim`].
-    pub(crate) fn new(count: usize) -> io::Result<Self> {
+    pub(crate) fn new(count: usize, capacity: u32) -> io::Result<Self> {
         let mut workers = Self {
             handles: Vec::new(),
             owners: Vec::new(),
+            capacity: capacity.into(),
             turn: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             runs: AtomicU64::new(0),
+            daemons: AtomicU64::new(0),
             quiescence: QuiescenceWaiters::new(),
+            doze: Doze::default(),
         };
         // What is claimed already is given back if this is dropped half-way.
         for _ in 0..count {
@@ -65,6 +78,7 @@ impl Workers {
         self.handles
             .iter()
             .filter(move |_| open)
+            .inspect(|handle| handle.watch.count_time(&handle.counters))
             .map(|handle| &handle.counters)
     }
 
@@ -73,54 +87,124 @@ impl Workers {
         &self.handles
     }
 
+    /// The position of a worker that there is.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for one that there is not.
+    pub(crate) fn check(&self, position: usize) -> io::Result<usize> {
+        if position < self.handles.len() {
+            return Ok(position);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "there is no worker {position}: this runtime has {}, counted from 0",
+                self.handles.len()
+            ),
+        ))
+    }
+
     /// Whether there are other workers that could take a task.
     #[inline(always)]
     pub(crate) fn has_many(&self) -> bool {
         self.handles.len() > 1
     }
 
-    /// Injects a task from outside: on the worker whose turn it is, or on the one
-    /// after it if that has much less to do.
-    pub(crate) fn inject(&self, task: InjectedTask) -> Result<(), InjectedTask> {
+    /// Where a task goes: to the worker that it is pinned to; else, if a worker spawns
+    /// it, to that one or one that has less to do; and from outside to the one whose
+    /// turn it is. If there is no room, to any that has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Workers::check`]. `QuotaExceeded`: there is no room.
+    pub(crate) fn place(&self, pinned: Option<usize>, spawner: Option<usize>) -> io::Result<usize> {
+        let has_room = |&position: &usize| self.handles[position].load() < self.capacity;
+        let choice = match (pinned, spawner) {
+            (Some(position), _) => self.check(position)?,
+            (None, Some(spawner)) => self.place_beside(spawner),
+            (None, None) => self.place_in_turn(),
+        };
+        if has_room(&choice) {
+            return Ok(choice);
+        }
+        let others = 0..if pinned.is_some() {
+            0
+        } else {
+            self.handles.len()
+        };
+        others.into_iter().find(has_room).ok_or_else(|| {
+            let what = match pinned {
+                Some(position) => format!("worker {position} has"),
+                None if self.has_many() => "each worker has".into(),
+                None => "the worker has".into(),
+            };
+            too_many(&what, self.capacity)
+        })
+    }
+
+    /// The worker whose turn it is, or the one after it if that has less to do.
+    fn place_in_turn(&self) -> usize {
         let count = self.handles.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let (one, other) = (turn % count, (turn + 1) % count);
-        let lighter = self.handles[one].load() > 2 * self.handles[other].load() + SLACK;
-        self.inject_on(if lighter { other } else { one }, task)
+        let lighter = self.handles[one].load() > self.handles[other].load();
+        if lighter { other } else { one }
+    }
+
+    /// The worker that spawns, or another whose turn it is if that has less to do. So
+    /// connections that come one by one spread, although the acceptor is the first to
+    /// have time for each of them.
+    fn place_beside(&self, spawner: usize) -> usize {
+        let own = self.handles[spawner].load();
+        if own <= SLACK || !self.has_many() {
+            return spawner;
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % (self.handles.len() - 1);
+        let other = if turn < spawner { turn } else { turn + 1 };
+        let load = self.handles[other].load();
+        let lighter = own > load + load / 16 + SLACK;
+        if lighter { other } else { spawner }
     }
 
     /// Injects a task on one worker, and wakes an idle one that could steal it.
     /// Comes back when the runtime has ended.
-    pub(crate) fn inject_on(
-        &self,
-        position: usize,
-        task: InjectedTask,
-    ) -> Result<(), InjectedTask> {
-        self.handles[position]
-            .mailbox
-            .inject(self.owners[position], task)?;
-        // The worker itself will look; one other is enough.
-        let _ = self.others(position).any(|other| other.mailbox.nudge());
-        Ok(())
+    pub(crate) fn inject(&self, position: usize, task: InjectedTask) -> Result<(), InjectedTask> {
+        let pinned = task.is_pinned();
+        let mailbox = &self.handles[position].mailbox;
+        let others = self.other_mailboxes(position);
+        idle::inject(mailbox, self.owners[position], (task, pinned), others)
+    }
+
+    /// The oldest task that was injected on this worker.
+    pub(crate) fn take_injected(&self, position: usize) -> Option<InjectedTask> {
+        let mailbox = &self.handles[position].mailbox;
+        idle::take_injected(mailbox, self.other_mailboxes(position))
+    }
+
+    /// Tells an idle worker that this one has injected tasks.
+    pub(crate) fn nudge(&self, position: usize) {
+        idle::nudge(self.other_mailboxes(position));
     }
 
     /// A task that another worker has not taken, for a thief. A glance: it may
     /// miss what has just been injected.
     pub(crate) fn steal(&self, thief: usize) -> Option<InjectedTask> {
+        let stopping = self.is_stopping();
         self.others(thief)
-            .filter(|other| other.mailbox.has_injected())
-            .find_map(|other| other.mailbox.take_injected())
+            .filter(|other| match stopping {
+                true => other.mailbox.has_injected(),
+                false => other.mailbox.has_stealable(),
+            })
+            .find_map(|other| other.mailbox.steal_injected(stopping))
     }
 
-    /// As [`Workers::steal`], for a thief that has said that it is idle and sleeps
-    /// next. It takes every lock: a spawner that injects after the look knows of the
-    /// idle thief then, by the same lock (README.md).
+    /// As [`Workers::steal`], for a thief that has said that it is idle and sleeps next.
     pub(crate) fn steal_before_sleep(&self, thief: usize) -> Option<InjectedTask> {
         if !self.has_many() {
             return None;
         }
-        self.others(thief)
-            .find_map(|other| other.mailbox.take_injected())
+        idle::steal_before_sleep(self.other_mailboxes(thief), || self.is_stopping())
     }
 
     /// Whether the runtime's main coroutine has ended.
@@ -168,6 +252,12 @@ impl Workers {
         self.handles.iter().map(|handle| handle.load()).sum()
     }
 
+    /// As [`Workers::load`], without daemons; may miss others, too, or count a daemon.
+    pub(crate) fn load_but_daemons(&self) -> u64 {
+        let daemons = self.daemons.load(Ordering::Relaxed);
+        self.load().saturating_sub(daemons)
+    }
+
     /// To be woken when a worker has nothing to do and tasks have ended since;
     /// look at [`Workers::load`] after leaving a waker.
     pub(crate) fn quiescence_waiter(&self) -> QuiescenceWaiter<'_> {
@@ -196,6 +286,13 @@ impl Workers {
     fn others(&self, position: usize) -> impl Iterator<Item = &'static WorkerHandle> {
         let (before, after) = self.handles.split_at(position);
         after.iter().skip(1).chain(before).copied()
+    }
+
+    fn other_mailboxes(
+        &self,
+        position: usize,
+    ) -> impl Iterator<Item = &'static Mailbox<Message, InjectedTask>> {
+        self.others(position).map(|other| &other.mailbox)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{ChildKey, Shared};
 use crate::block_on::block_on;
 use crate::sched::why_unwound;
 use crate::shim::Lock;
-use crate::task::JoinError;
+use crate::task::{Coroutine, JoinError};
 
 /// Waits for a scoped coroutine to end, after [`std::thread::ScopedJoinHandle`].
 ///
@@ -35,6 +35,7 @@ use crate::task::JoinError;
 pub struct ScopedJoinHandle<'scope, T> {
     cell: Arc<ChildCell<'scope, T>>,
     key: ChildKey,
+    coroutine: Coroutine,
 }
 
 /// What a child and its join handle share.
@@ -133,8 +134,16 @@ pub(super) fn prepare<'scope, F: FnOnce() -> T, T>(
 pub(super) struct Unkeyed<'scope, T>(Arc<ChildCell<'scope, T>>);
 
 impl<'scope, T> Unkeyed<'scope, T> {
-    pub(super) fn spawned(self, key: ChildKey) -> ScopedJoinHandle<'scope, T> {
-        ScopedJoinHandle { cell: self.0, key }
+    pub(super) fn spawned(
+        self,
+        key: ChildKey,
+        coroutine: Coroutine,
+    ) -> ScopedJoinHandle<'scope, T> {
+        ScopedJoinHandle {
+            cell: self.0,
+            key,
+            coroutine,
+        }
     }
 }
 
@@ -164,6 +173,20 @@ impl<T> ScopedJoinHandle<'_, T> {
     /// would return at once.
     pub fn is_finished(&self) -> bool {
         self.cell.has_ended()
+    }
+
+    /// The coroutine itself.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     crore::scope(|scope| {
+    ///         let child = scope.spawn(crore::park);
+    ///         child.thread().unpark();
+    ///     });
+    /// }).unwrap();
+    /// ```
+    pub fn thread(&self) -> &Coroutine {
+        &self.coroutine
     }
 
     /// Cancels the coroutine; see [`JoinHandle::cancel`](crate::JoinHandle::cancel).

@@ -22,7 +22,7 @@ use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -30,11 +30,11 @@ use std::task::{Context, Poll};
 pub use child::ScopedJoinHandle;
 
 use crate::runtime::join_handle::{CoroutineId, JoinHandle};
-use crate::runtime::spawn::Builder;
-use crate::sched::{Cx, coroutine};
+use crate::runtime::spawn_builder::Builder;
+use crate::sched::{CurrentTask, coroutine};
 use crate::shim::Lock;
 use crate::sys::report::abort_on_unwind;
-use crate::task::JoinError;
+use crate::task::{Coroutine, JoinError};
 use crate::util::ignore_panic;
 
 /// Where coroutines that borrow are spawned; see [`scope`].
@@ -167,7 +167,7 @@ where
         scope.shared.wait_for_all(cx)
     });
     match result {
-        Err(payload) => resume_unwind(payload),
+        Err(payload) => cx.unwind_on(payload),
         Ok(_) if scope.shared.panicked.load(Ordering::Relaxed) => {
             panic!("a scoped coroutine panicked")
         }
@@ -180,8 +180,8 @@ where
     }
 }
 
-fn may_scope() -> Cx {
-    let Some(cx) = Cx::running() else {
+fn may_scope() -> CurrentTask {
+    let Some(cx) = CurrentTask::running() else {
         panic!(
             "crore::scope was called outside a coroutine: call it inside crore::run(|| …), or use \
              std::thread::scope"
@@ -224,20 +224,23 @@ impl Shared {
     }
 
     /// A child was spawned: which one it is.
-    fn add(&self, handle: JoinHandle<()>) -> ChildKey {
+    fn add(&self, handle: JoinHandle<()>) -> (ChildKey, Coroutine) {
+        let coroutine = handle.coroutine();
         let mut ended = Vec::new();
         let mut children = self.children.lock();
         if children.handles.len() >= children.prune_at {
             children.prune(&mut ended);
         }
-        let unwanted = children.cancelled.then(|| handle.id());
+        let unwanted = children.cancelled;
         children.spawned += 1;
         let key = ChildKey(children.spawned);
         children.handles.insert(key.0, handle);
         drop(children);
         ended.into_iter().for_each(|ended| self.note(ended.join()));
-        unwanted.into_iter().for_each(CoroutineId::cancel);
-        key
+        if unwanted {
+            coroutine.cancel();
+        }
+        (key, coroutine)
     }
 
     /// Cancels all children, those to come too.
@@ -259,7 +262,7 @@ impl Shared {
 
     /// Waits until every child's task cell is done, whatever happens; whether it
     /// was asked to end meanwhile.
-    fn wait_for_all(&self, cx: Cx) -> bool {
+    fn wait_for_all(&self, cx: CurrentTask) -> bool {
         let waker = cx.waker();
         let mut context = Context::from_waker(&waker);
         let mut interrupted = false;
@@ -404,7 +407,7 @@ impl Builder {
     /// crore::run(|| {
     ///     let text = String::from("lent");
     ///     crore::scope(|scope| {
-    ///         let child = crore::Builder::new().name("child").spawn_scoped(scope, || text.len()).unwrap();
+    ///         let child = crore::Builder::new().name("child".into()).spawn_scoped(scope, || text.len()).unwrap();
     ///         assert_eq!(child.join().unwrap(), 4);
     ///     });
     /// }).unwrap();
@@ -419,10 +422,11 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let (plan, worker) = self.here()?;
+        let worker = self.here()?;
         let (child, handle) = child::prepare(&scope.shared, f);
-        let join = worker.spawn(coroutine(move || child.run()), plan)?;
-        Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
+        let join = worker.spawn(coroutine(move || child.run()), self.plan())?;
+        let (key, coroutine) = scope.shared.add(JoinHandle::new(join));
+        Ok(handle.spawned(key, coroutine))
     }
 
     /// As [`Scope::spawn_local`], with this builder's settings.
@@ -443,6 +447,7 @@ impl Builder {
         let (plan, worker) = self.local()?;
         let (child, handle) = child::prepare(&scope.shared, f);
         let join = worker.spawn_local(coroutine(move || child.run()), plan)?;
-        Ok(handle.spawned(scope.shared.add(JoinHandle::new(join))))
+        let (key, coroutine) = scope.shared.add(JoinHandle::new(join));
+        Ok(handle.spawned(key, coroutine))
     }
 }

@@ -8,14 +8,22 @@ use std::io;
 
 use super::guard::GuardMaker;
 use super::size_class::SizeClass;
-use super::{ArenaConfig, Kept, MAX_CLASSES, MAX_STACKS, Reuse, StackBounds, StackId};
+use super::{ArenaConfig, ClassCounts, Kept, MAX_CLASSES, MAX_STACKS, Reuse, StackBounds, StackId};
 use crate::sys::mem::PAGE;
+use crate::sys::signal::SignalStack;
 
 #[cfg(test)]
 mod tests;
 
 /// A panic that prints a backtrace needs 22.5 KiB: less is a trap.
 pub(crate) const MIN_SIZE: usize = 32 * 1024;
+
+/// The least size here: on some processors a signal, which comes to a coroutine on its
+/// own stack unless its handler wants another, takes three pages (AVX-512 with AMX), and
+/// not one.
+fn least_size(signal_bytes: usize) -> usize {
+    MIN_SIZE + signal_bytes.next_multiple_of(PAGE) - PAGE
+}
 
 /// More than this is a mistake in the caller's arithmetic.
 pub(crate) const MAX_SIZE: usize = 1 << 30;
@@ -46,6 +54,10 @@ pub(crate) struct Arena {
     classes: Vec<SizeClass>,
     /// The size asked for last, and its class. Zero stands for none yet.
     last: (usize, usize),
+    /// Since [`Arena::count_changes`].
+    changed: bool,
+    /// What every stack has.
+    least: usize,
 }
 
 impl Arena {
@@ -59,6 +71,8 @@ impl Arena {
             guards: GuardMaker::new(config.guard),
             classes: Vec::new(),
             last: (0, 0),
+            changed: false,
+            least: least_size(SignalStack::kernel_share()),
         }
     }
 
@@ -79,6 +93,7 @@ impl Arena {
         } else {
             self.class_for(size)?
         };
+        self.changed = true;
         match self.classes[class].take_warm() {
             Some(index) => Ok((StackId::new(class, index), Reuse::Warm)),
             None => self.take_fresh(class),
@@ -94,14 +109,23 @@ impl Arena {
     /// - Nobody uses its memory any more.
     #[inline]
     pub(crate) unsafe fn give(&mut self, id: StackId) -> Kept {
+        self.changed = true;
         // SAFETY: taken here, so from this class; the rest is forwarded.
         unsafe { self.classes[id.class()].give(id.index()) }
+    }
+
+    /// The size of the stack that was given back last, and how much of it was used, if that
+    /// is measured.
+    pub(crate) fn take_measured(&mut self) -> Option<(usize, usize)> {
+        let used = |class: &mut SizeClass| Some((class.size(), class.take_measured()?));
+        self.classes.iter_mut().find_map(used)
     }
 
     /// Gives a stack up whose frames were forgotten instead of unwound: there
     /// may be pointers to them, so its memory is neither used again nor
     /// unmapped, not even when the arena is dropped (I6).
     pub(crate) fn abandon(&mut self, id: StackId) {
+        self.changed = true;
         self.classes[id.class()].abandon(id.index());
     }
 
@@ -127,17 +151,81 @@ impl Arena {
         self.classes[id.class()].bounds(id.index())
     }
 
+    /// How many whole pages of a stack below `address`, which lies in it, are in memory.
+    pub(crate) fn resident_below(&self, id: StackId, address: usize) -> usize {
+        self.classes[id.class()].resident_below(id.index(), address)
+    }
+
+    /// Gives the memory of those pages back, of each stack with its address; they read as
+    /// zero when they are touched again.
+    ///
+    /// # Safety
+    ///
+    /// - Each stack was taken from this arena, and not given back since.
+    /// - Nobody needs what lies in it below the address.
+    pub(crate) unsafe fn release_below(&self, stacks: &[(StackId, usize)]) {
+        for (number, class) in self.classes.iter().enumerate() {
+            let ours = stacks.iter().filter(|(id, _)| id.class() == number);
+            let ours = ours.map(|&(id, address)| (id.index(), address));
+            // SAFETY: taken here, so in use in its class; the rest is forwarded.
+            unsafe { class.release_below(ours) };
+        }
+    }
+
+    /// Whether there are more unused stacks with memory than are kept for good, so that
+    /// there is something to [tend](Self::tend).
+    #[inline]
+    pub(crate) fn has_spare(&self) -> bool {
+        self.classes.iter().any(SizeClass::has_spare)
+    }
+
+    /// To be called once a period: the memory of stacks that nobody has needed for a
+    /// whole one goes back. `true` if there is more to do soon: it is done in pieces.
+    pub(crate) fn tend(&mut self) -> bool {
+        self.changed = true;
+        let cooling = |class: &&mut SizeClass| class.is_cooling();
+        match self.classes.iter_mut().find(cooling) {
+            Some(class) => class.cool_some(),
+            None => self.classes.iter_mut().for_each(SizeClass::end_period),
+        }
+        self.classes.iter().any(SizeClass::is_cooling)
+    }
+
+    #[cfg(test)]
     pub(crate) fn counts(&self) -> ArenaCounts {
-        self.classes
-            .iter()
-            .fold(ArenaCounts::default(), |sum, class| ArenaCounts {
-                in_use: sum.in_use + class.in_use(),
-                warm: sum.warm + class.warm(),
-                cold: sum.cold + class.cold(),
-                abandoned: sum.abandoned + class.abandoned(),
-                capacity: sum.capacity + class.max(),
-                address_space_bytes: sum.address_space_bytes + class.address_space(),
-            })
+        self.count(|_, _| ())
+    }
+
+    /// As [`Arena::count`], if something has changed since the last time.
+    #[inline]
+    pub(crate) fn count_changes(
+        &mut self,
+        by_class: impl FnMut(usize, ClassCounts),
+    ) -> Option<ArenaCounts> {
+        std::mem::take(&mut self.changed).then(|| self.count(by_class))
+    }
+
+    /// Counts the stacks; `by_class` is told of those of each size, in the order in which
+    /// the sizes were first asked for.
+    #[inline]
+    fn count(&self, mut by_class: impl FnMut(usize, ClassCounts)) -> ArenaCounts {
+        let mut sum = ArenaCounts::default();
+        for (number, class) in self.classes.iter().enumerate() {
+            let counts = ClassCounts {
+                bytes: class.size(),
+                in_use: class.in_use(),
+                warm: class.warm(),
+                cold: class.cold(),
+            };
+            sum.in_use += counts.in_use;
+            sum.warm += counts.warm;
+            sum.cold += counts.cold;
+            sum.abandoned += class.abandoned();
+            sum.capacity += class.max();
+            sum.address_space_bytes += class.address_space();
+            by_class(number, counts);
+        }
+        sum
     }
 
     #[cold]
@@ -148,7 +236,7 @@ impl Arena {
                 format!("a stack of {asked} bytes is too large: {MAX_SIZE} is the most"),
             ));
         }
-        let size = asked.max(MIN_SIZE).next_multiple_of(PAGE);
+        let size = asked.max(self.least).next_multiple_of(PAGE);
         let class = match self.classes.iter().position(|class| class.size() == size) {
             Some(class) => class,
             None if self.classes.len() == MAX_CLASSES => return Err(self.too_many_sizes(size)),

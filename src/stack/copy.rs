@@ -4,7 +4,7 @@
 //! language: padding, live `&mut` borrows, AddressSanitizer's red zones. The
 //! functions here move the bytes as a kernel does that swaps a page out.
 //!
-//! Under `cfg(asan)` the copy is an inline instruction, since the sanitizer
+//! With the feature `sanitizer` the copy is an inline instruction, since the sanitizer
 //! watches `memcpy` and ordinary loads, and rightly complains of red zones.
 //! Valgrind follows `memcpy`, so that what was undefined in a frame still is
 //! when the frame is back; it only has to be told that there is a stack again.
@@ -25,7 +25,7 @@ pub(super) const LEFT: u8 = 0xa5;
 ///
 /// - `from` can be read and `to` written for `len` bytes.
 /// - The ranges do not overlap, and no other thread uses them meanwhile.
-#[cfg(not(asan))]
+#[cfg(not(feature = "sanitizer"))]
 #[inline]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: forwarded.
@@ -33,7 +33,7 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 }
 
 /// As above, unseen by AddressSanitizer.
-#[cfg(asan)]
+#[cfg(feature = "sanitizer")]
 pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: forward, as the calling convention clears the direction flag; the
@@ -92,7 +92,7 @@ pub(super) unsafe fn leave(at: *mut u8, len: usize) {
 /// - The region is memory of ours.
 #[inline]
 pub(super) unsafe fn unpoison(at: *const u8, len: usize) {
-    #[cfg(asan)]
+    #[cfg(feature = "sanitizer")]
     {
         unsafe extern "C" {
             fn __asan_unpoison_memory_region(at: *const std::ffi::c_void, len: usize);

@@ -7,7 +7,7 @@
 //! an entry tells the reader whether what it read belongs together:
 //!
 //! ```text
-//!   version odd:  vacant     --- write base, len, stride --->   even: valid
+//!   version odd:  vacant     --- write base, len, stride, guard --->   even: valid
 //!                            <--- reserve about to be unmapped ---
 //! ```
 //!
@@ -19,7 +19,7 @@ use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
-use super::{GUARD, GuardChoice};
+use super::GuardChoice;
 use crate::sys::mem::{GuardKind, Reserve, max_map_count};
 use crate::util::no_park::NoParkMutex;
 
@@ -38,7 +38,7 @@ impl GuardMaker {
         Self { kind }
     }
 
-    /// Makes the guard of [`GUARD`] bytes at `offset` of `reserve`.
+    /// Makes a guard of `len` bytes at `offset` of `reserve`.
     ///
     /// # Safety
     ///
@@ -48,25 +48,26 @@ impl GuardMaker {
     ///
     /// `OutOfMemory`, naming `vm.max_map_count`, where guards cost mappings
     /// and the process may have no more.
-    pub(super) unsafe fn make(&mut self, reserve: &Reserve, offset: usize) -> io::Result<()> {
+    pub(super) unsafe fn make(
+        &mut self,
+        reserve: &Reserve,
+        offset: usize,
+        len: usize,
+    ) -> io::Result<()> {
         // SAFETY: the caller gives the range up.
-        let mut made = unsafe { reserve.guard(offset, GUARD, self.kind) };
-        if self.kind == GuardKind::Madvise
-            && made
-                .as_ref()
-                .is_err_and(|e| e.kind() == io::ErrorKind::InvalidInput)
-        {
-            // An older kernel, or memory locked by `mlockall`.
+        let mut made = unsafe { reserve.guard(offset, len, self.kind) };
+        if self.kind == GuardKind::Madvise && made.is_err() {
+            // An older kernel, a filter, or memory locked by `mlockall`.
             self.kind = GuardKind::Mprotect;
             // SAFETY: as above.
-            made = unsafe { reserve.guard(offset, GUARD, self.kind) };
+            made = unsafe { reserve.guard(offset, len, self.kind) };
         }
-        made.map_err(|e| self.explain(&e))
+        made.map_err(|e| Self::explain(&e))
     }
 
     #[cold]
-    fn explain(&self, error: &io::Error) -> io::Error {
-        if self.kind == GuardKind::Madvise || error.kind() != io::ErrorKind::OutOfMemory {
+    fn explain(error: &io::Error) -> io::Error {
+        if error.kind() != io::ErrorKind::OutOfMemory {
             return io::Error::new(
                 error.kind(),
                 format!("cannot make a stack's guard page: {error}"),
@@ -93,6 +94,7 @@ struct GuardedRange {
     base: AtomicUsize,
     len: AtomicUsize,
     stride: AtomicUsize,
+    guard: AtomicUsize,
     /// Written before the entry is published, never again.
     next: AtomicPtr<GuardedRange>,
 }
@@ -120,9 +122,9 @@ impl std::fmt::Debug for GuardedRange {
 
 impl Registered {
     /// Makes known that `[base, base + len)` consists of stacks, `stride`
-    /// bytes apart, whose lowest [`GUARD`] bytes are their guards.
-    pub(super) fn new(base: usize, len: usize, stride: usize) -> Self {
-        debug_assert!(stride > GUARD && len >= stride && base.checked_add(len).is_some());
+    /// bytes apart, whose lowest `guard` bytes are their guards.
+    pub(super) fn new(base: usize, len: usize, stride: usize, guard: usize) -> Self {
+        debug_assert!(stride > guard && len >= stride && base.checked_add(len).is_some());
         let _writing = WRITERS.lock();
         let vacant = ranges().find(|entry| entry.version.load(Ordering::Relaxed) % 2 == 1);
         let entry = vacant.unwrap_or_else(|| {
@@ -131,6 +133,7 @@ impl Registered {
                 base: AtomicUsize::new(0),
                 len: AtomicUsize::new(0),
                 stride: AtomicUsize::new(0),
+                guard: AtomicUsize::new(0),
                 next: AtomicPtr::new(FIRST.load(Ordering::Relaxed)),
             }));
             FIRST.store(entry, Ordering::Release);
@@ -142,6 +145,7 @@ impl Registered {
         entry.base.store(base, Ordering::Relaxed);
         entry.len.store(len, Ordering::Relaxed);
         entry.stride.store(stride, Ordering::Relaxed);
+        entry.guard.store(guard, Ordering::Relaxed);
         entry.change();
         Self(entry)
     }
@@ -162,14 +166,11 @@ impl GuardedRange {
             .store(version.wrapping_add(1), Ordering::Release);
     }
 
-    /// Base, length and stride of a valid entry.
-    fn read(&self) -> Option<(usize, usize, usize)> {
+    /// Base, length, stride and guard of a valid entry.
+    fn read(&self) -> Option<[usize; 4]> {
         let version = self.version.load(Ordering::Acquire);
-        let range = (
-            self.base.load(Ordering::Relaxed),
-            self.len.load(Ordering::Relaxed),
-            self.stride.load(Ordering::Relaxed),
-        );
+        let parts = [&self.base, &self.len, &self.stride, &self.guard];
+        let range = parts.map(|part| part.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let unchanged = self.version.load(Ordering::Relaxed) == version;
         (unchanged && version % 2 == 0).then_some(range)
@@ -181,13 +182,31 @@ impl GuardedRange {
 pub(super) struct Hit {
     /// The guard's lowest byte.
     pub(super) guard: usize,
+    /// The stack's lowest usable byte, right above the guard.
+    pub(super) limit: usize,
     /// Usable bytes of the stack above it.
     pub(super) size: usize,
 }
 
+/// Whether [`find_stack`] may find something: flat, for handlers that may have little
+/// stack. Async-signal-safe.
+pub(super) fn may_be_of_a_stack(address: usize) -> bool {
+    let mut at = FIRST.load(Ordering::Acquire);
+    while !at.is_null() {
+        // SAFETY: published entries are leaked boxes: valid and shared for ever.
+        let range = unsafe { &*at };
+        let base = range.base.load(Ordering::Relaxed);
+        if address.wrapping_sub(base) < range.len.load(Ordering::Relaxed) {
+            return true;
+        }
+        at = range.next.load(Ordering::Acquire);
+    }
+    false
+}
+
 /// The guard that `address` lies in. Async-signal-safe.
 pub(super) fn find(address: usize) -> Option<Hit> {
-    find_stack(address).filter(|hit| address - hit.guard < GUARD)
+    find_stack(address).filter(|hit| address < hit.limit)
 }
 
 /// The guard of the stack that `address` lies in, be it in the guard or
@@ -195,11 +214,13 @@ pub(super) fn find(address: usize) -> Option<Hit> {
 pub(super) fn find_stack(address: usize) -> Option<Hit> {
     ranges()
         .filter_map(GuardedRange::read)
-        .find_map(|(base, len, stride)| {
+        .find_map(|[base, len, stride, guard]| {
             let offset = address.checked_sub(base).filter(|offset| *offset < len)?;
+            let lowest = address - offset % stride;
             Some(Hit {
-                guard: address - offset % stride,
-                size: stride - GUARD,
+                guard: lowest,
+                limit: lowest + guard,
+                size: stride - guard,
             })
         })
 }
@@ -207,8 +228,11 @@ pub(super) fn find_stack(address: usize) -> Option<Hit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mem::PAGE;
     use std::sync::atomic::AtomicBool;
     use std::thread;
+
+    const GUARD: usize = PAGE;
 
     /// Upper half of the address space: never a reserve of another test.
     const FAR: usize = 1 << 63;
@@ -220,7 +244,7 @@ mod tests {
         let mut guards = GuardMaker::new(GuardChoice::Auto);
         for offset in [0, 2 * GUARD] {
             // SAFETY: nobody else knows the memory.
-            unsafe { guards.make(&reserve, offset) }.unwrap();
+            unsafe { guards.make(&reserve, offset, GUARD) }.unwrap();
         }
         assert_eq!(guards.kind, GuardKind::Mprotect);
         // SAFETY: the pages between the guards are ours.
@@ -251,10 +275,15 @@ mod tests {
                 let hits = (0..count)
                     .map(|p| Hit {
                         guard: base + p * stride,
+                        limit: base + p * stride + GUARD,
                         size,
                     })
                     .collect();
-                live.push((Registered::new(base, count * stride, stride), hits, slot));
+                live.push((
+                    Registered::new(base, count * stride, stride, GUARD),
+                    hits,
+                    slot,
+                ));
             } else if !live.is_empty() && next(3) == 0 {
                 live.swap_remove(next(live.len()));
             }
@@ -276,8 +305,8 @@ mod tests {
         thread::scope(|scope| {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    drop(Registered::new(base, short, short));
-                    drop(Registered::new(base, 10 * long, long));
+                    drop(Registered::new(base, short, short, GUARD));
+                    drop(Registered::new(base, 10 * long, long, GUARD));
                 }
             });
             let mut found = 0;
@@ -289,6 +318,7 @@ mod tests {
                         hit,
                         Hit {
                             guard: base + 4 * long,
+                            limit: base + 4 * long + GUARD,
                             size: long - GUARD
                         }
                     );

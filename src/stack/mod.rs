@@ -20,11 +20,11 @@
 //! A coroutine that needs more than it has touches the guard and faults;
 //! [`overflow`] turns that into a message that names the coroutine.
 //!
-//! The guard is [`GUARD`] bytes, one page. Code compiled by rustc touches
-//! every page of a large frame in order, so it can't step over it. C code
-//! compiled without `-fstack-clash-protection` can: one frame larger than a
-//! page may reach past the guard into the next lower stack unnoticed. Give
-//! coroutines that call such code a stack with room to spare.
+//! Code compiled by rustc touches every page of a large frame in order, so it can't
+//! step over a guard, however small. C code compiled without
+//! `-fstack-clash-protection` can: one frame that is larger than the guard may reach
+//! past it into the next lower stack unnoticed. So the guard is [`GUARD`] bytes unless
+//! the user wants more or fewer; it takes address space, and no memory.
 
 pub(crate) mod arena;
 #[cfg(test)]
@@ -41,17 +41,19 @@ pub(crate) mod shared;
 mod size_class;
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::ptr;
 
-use crate::sys::mem::PAGE;
+use crate::sys::valgrind;
 
-/// Bytes of one guard.
-pub(crate) const GUARD: usize = PAGE;
+/// Bytes of one guard, unless another size is wanted. Buffers of 4 and 8 KiB are
+/// common in C, and some of 32 KiB.
+pub(crate) const GUARD: usize = 64 * 1024;
 
 /// Bits of a [`StackId`] that say the index; the other four say the class.
 const INDEX_BITS: u32 = 28;
 
 /// How many sizes of stacks one arena can have.
-const MAX_CLASSES: usize = 1 << (u32::BITS - INDEX_BITS);
+pub(crate) const MAX_CLASSES: usize = 1 << (u32::BITS - INDEX_BITS);
 
 /// How many stacks one class can have. One less than fits, so that no id is
 /// `u32::MAX` and [`StackId`] can leave zero to `Option`.
@@ -108,11 +110,24 @@ impl StackBounds {
     pub(crate) fn len(self) -> usize {
         self.base.get() - self.limit.get()
     }
+}
 
-    /// The lowest byte of the guard.
-    pub(crate) fn guard(self) -> usize {
-        self.limit.get() - GUARD
-    }
+/// The lowest usable byte of the stack of an arena that an address lies in, or in its
+/// guard. Async-signal-safe.
+pub(crate) fn limit_of_stack(address: usize) -> Option<usize> {
+    guard::find_stack(address).map(|stack| stack.limit)
+}
+
+/// Copies words of frames, which may be anything: they are not looked at as what they are.
+///
+/// # Safety
+///
+/// - They can be read, and nobody writes them meanwhile.
+pub(crate) unsafe fn peek(at: usize, words: &mut [usize]) {
+    let (from, len) = (ptr::with_exposed_provenance(at), size_of_val(words));
+    // SAFETY: forwarded; the place is as large.
+    unsafe { copy::copy(from, words.as_mut_ptr().cast(), len) };
+    valgrind::defined(words.as_ptr().cast(), len);
 }
 
 /// Limits and habits of an [`arena::Arena`].
@@ -120,10 +135,18 @@ impl StackBounds {
 pub(crate) struct ArenaConfig {
     /// How many stacks of one size there may be.
     pub(crate) max_stacks: usize,
-    /// How many unused stacks of one size keep their memory.
+    /// How many unused stacks of one size keep their memory for good.
     pub(crate) keep_warm: usize,
+    /// Whether others keep it, too, until [`arena::Arena::tend`] finds that nobody has
+    /// needed them.
+    pub(crate) tended: bool,
+    /// Whether none is kept, so that each is new to its user, and how much of it was used
+    /// can be seen.
+    pub(crate) measured: bool,
     /// How their guards are made.
     pub(crate) guard: GuardChoice,
+    /// Bytes of a guard at least; at least a page.
+    pub(crate) guard_bytes: usize,
     /// Bytes at the upper end of each that its bounds leave out, at most 1 KiB,
     /// a multiple of 64.
     pub(crate) headroom: usize,
@@ -134,7 +157,10 @@ impl Default for ArenaConfig {
         Self {
             max_stacks: 1 << 20,
             keep_warm: 4096,
+            tended: false,
+            measured: false,
             guard: GuardChoice::Auto,
+            guard_bytes: GUARD,
             headroom: 0,
         }
     }
@@ -148,6 +174,18 @@ pub(crate) enum GuardChoice {
     Auto,
     /// `mprotect`, everywhere.
     Mprotect,
+}
+
+/// What an arena holds of one size at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassCounts {
+    /// Usable ones of each.
+    pub(crate) bytes: usize,
+    pub(crate) in_use: usize,
+    /// Unused, with memory.
+    pub(crate) warm: usize,
+    /// Unused, without memory.
+    pub(crate) cold: usize,
 }
 
 /// In which state a stack was handed out.

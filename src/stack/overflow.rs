@@ -16,75 +16,113 @@ use std::fmt::{self, Write};
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::guard::{self, GuardMaker, Hit};
 use super::report::{SignalWriter, describe_running};
 use super::{GUARD, GuardChoice, poisoned};
+use crate::sys::handlers::{self, Info};
+use crate::sys::library::stay_loaded;
 use crate::sys::mem::{PAGE, Reserve};
-use crate::sys::signal::{self, Action, Handler, Info, SignalStack};
+use crate::sys::signal::{self, Action, Former, Handler, SignalStack};
 
 #[cfg(test)]
 mod tests;
 
 /// The actions that we replaced, in the order of [`signal::FAULTS`].
-static FORMER: [OnceLock<Action>; 2] = [OnceLock::new(), OnceLock::new()];
+static FORMER: [Former; 2] = [Former::none(), Former::none()];
 
 /// Whether the handlers are in place.
-static INSTALLED: Mutex<bool> = Mutex::new(false);
+static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 /// Makes overflows of coroutine stacks be reported, from now on and in the
-/// whole process. Further calls do nothing.
+/// whole process. Further calls do nothing. (No lock: a forked child would find it held.)
 pub(crate) fn install() -> io::Result<()> {
-    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
-    if *installed {
+    if INSTALLED.load(Ordering::Relaxed) || INSTALLED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
+    let installed = install_handlers();
+    if installed.is_err() {
+        INSTALLED.store(false, Ordering::Relaxed);
+    }
+    installed
+}
+
+fn install_handlers() -> io::Result<()> {
+    stay_loaded();
     let handlers: [Handler; 2] = [on_fault::<0>, on_fault::<1>];
     for ((signal, handler), former) in signal::FAULTS.into_iter().zip(handlers).zip(&FORMER) {
         let present = Action::of(signal)?;
         // Stored before a handler can look for it.
-        let former = former.get_or_init(|| present);
+        let former = former.set(present);
         // SAFETY: `on_fault` calls nothing that is not async-signal-safe, and
         // code is never unloaded.
         unsafe { former.replaced_by(handler).install(signal) }?;
     }
-    *installed = true;
     Ok(())
 }
 
-/// Handles the signal `FAULTS[WHICH]`.
+/// Handles the signal `FAULTS[WHICH]`. What is in none of our stacks may have come on a
+/// thread of std's, whose signal stack has room for little more than the registers.
 unsafe extern "C" fn on_fault<const WHICH: usize>(
     signal: c_int,
     info: *mut Info,
     context: *mut c_void,
 ) {
-    // SAFETY: the kernel gives every SA_SIGINFO handler a valid siginfo.
-    let address = unsafe { &*info }.fault_address();
-    if let Some(hit) = address.and_then(guard::find) {
+    // SAFETY: the kernel gives every SA_SIGINFO handler both.
+    unsafe { report_if_ours(&*info, &*context.cast()) };
+    let handler = FORMER[WHICH].plain_handler();
+    // SAFETY: the kernel's arguments; it was installed until we came.
+    unsafe {
+        if handler != 0 {
+            handlers::call(handler, signal, info, context);
+        } else {
+            FORMER[WHICH].hand_on(signal, info, context);
+        }
+    }
+}
+
+/// Ends the process with a report if the fault is in a guard, or in a poisoned stack.
+fn report_if_ours(info: &Info, context: &handlers::Registers) {
+    let Some(mut address) = info.fault_address() else {
+        return;
+    };
+    if info.is_unexplained() {
+        // Where the frame of a handler would have had its end.
+        address = handlers::stack_pointer(context).wrapping_sub(SignalStack::kernel_share());
+    }
+    if guard::may_be_of_a_stack(address) {
+        report_if_there(address);
+    }
+}
+
+/// As [`report_if_ours`], by address.
+#[inline(never)]
+fn report_if_there(address: usize) {
+    if let Some(hit) = guard::find(address) {
         report(hit);
         signal::abort();
     }
-    if address.is_some_and(poisoned::report) {
+    if poisoned::report(address) {
         signal::abort();
-    }
-    if let Some(former) = FORMER[WHICH].get() {
-        // SAFETY: the kernel's arguments; it was installed until we came.
-        signal::keep_errno(|| unsafe { former.hand_on(signal, info, context) });
     }
 }
 
 fn report(hit: Hit) {
     let mut out = SignalWriter::new();
     let _ = out.write_str("crore: stack overflow in ");
-    if !describe_running(&mut out) {
-        let _ = write!(out, "a coroutine (guard page at {:#x})", hit.guard);
-    }
+    let advice = if describe_running(&mut out, Some(hit.limit)) {
+        "crore::Builder::new().stack_size(bytes), shared ones with \
+         crore::Runtime::builder().shared_stacks(count, bytes)"
+    } else {
+        // Beside coroutines only generators run on stacks of ours.
+        let _ = write!(out, "a generator (guard at {:#x})", hit.guard);
+        "crore::generator::Generator::with_stack_size(bytes, body)"
+    };
     let _ = writeln!(
         out,
-        ": its stack of {} bytes is used up; give it more with \
-         crore::Builder::new().stack_size(bytes), shared ones with \
-         crore::Runtime::builder().shared_stacks(count, bytes), or move large locals to the heap",
+        ": its stack of {} bytes is used up; give it more with {advice}, or move large locals to \
+         the heap",
         hit.size
     );
     out.flush();
@@ -139,7 +177,7 @@ pub(crate) fn ensure_alt_stack() -> io::Result<AltStack> {
     }
     let memory = Reserve::new(GUARD + needed.next_multiple_of(PAGE))?;
     // SAFETY: nobody knows the memory yet.
-    unsafe { GuardMaker::new(GuardChoice::Auto).make(&memory, 0) }?;
+    unsafe { GuardMaker::new(GuardChoice::Auto).make(&memory, 0, GUARD) }?;
     let made = AltStackMemory { memory, former };
     // SAFETY: the memory above the guard is used for nothing else; `AltStack`
     // puts the former stack back before it unmaps it, or keeps it for ever.

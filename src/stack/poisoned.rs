@@ -22,7 +22,7 @@ use std::fmt::{self, Write};
 use std::ptr::with_exposed_provenance_mut;
 
 use super::report::{SignalWriter, describe_running};
-use super::{GUARD, StackBounds, guard};
+use super::{StackBounds, guard};
 use crate::sys::mem::{PAGE, open_for_reading};
 use crate::sys::signal;
 
@@ -72,7 +72,7 @@ pub(super) fn report(address: usize) -> bool {
     let Some(stack) = guard::find_stack(address) else {
         return false;
     };
-    let record = stack.guard + GUARD + stack.size - RECORD;
+    let record = stack.limit + stack.size - RECORD;
     // SAFETY: if there is a record, the process ends. If there is none, we have
     // not poisoned the stack, and what faults there is fatal too.
     if !unsafe { open_for_reading(record / PAGE * PAGE) } {
@@ -87,7 +87,7 @@ pub(super) fn report(address: usize) -> bool {
     let owner = &record.text[..record.len.min(TEXT)];
     let mut out = SignalWriter::new();
     let _ = out.write_str("crore: the contract of shared stacks is broken: ");
-    if !describe_running(&mut out) {
+    if !describe_running(&mut out, None) {
         let mut buffer = [0; 16];
         let _ = write!(out, "thread '{}'", signal::thread_name(&mut buffer));
     }

@@ -10,12 +10,13 @@ use std::{mem, ptr};
 
 use crate::sys::report::write_stderr;
 
-/// Writes which coroutine runs on this thread, as in "coroutine 'conn' (id
-/// 1:42:7), spawned at src/x.rs:10:5". `false` if none does.
+/// Writes which coroutine runs on this thread, or was interrupted there by the handler that
+/// asks, as in "coroutine 'conn' (id 1:42:7), spawned at src/x.rs:10:5". `false` if none
+/// was, or if it is not the one on whose stack the address lies.
 ///
 /// Called by a signal handler: it must not allocate, lock, or touch a
 /// thread-local that may need initialising.
-pub(crate) type Describer = fn(&mut SignalWriter) -> bool;
+pub(crate) type Describer = fn(&mut SignalWriter, stack: Option<usize>) -> bool;
 
 static DESCRIBER: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
@@ -25,14 +26,14 @@ pub(crate) fn set_describer(describer: Describer) {
 }
 
 /// As [`Describer`].
-pub(super) fn describe_running(out: &mut SignalWriter) -> bool {
+pub(super) fn describe_running(out: &mut SignalWriter, stack: Option<usize>) -> bool {
     let describer = DESCRIBER.load(Ordering::Acquire);
     if describer.is_null() {
         return false;
     }
     // SAFETY: only `set_describer` stores here, and it stores this type.
     let describer = unsafe { mem::transmute::<*mut (), Describer>(describer) };
-    describer(out)
+    describer(out, stack)
 }
 
 /// Text to standard error from within a signal handler: one system call, unless

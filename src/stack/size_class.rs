@@ -5,21 +5,28 @@
 //!
 //! ```text
 //!   new ---> in use <---> warm (last in, first out; bytes kept)
-//!              | ^ '----> cold (memory given back) ---.
-//!              | '------------------------------------'
+//!              | ^ ^        | nobody needed it for a period
+//!              | | '----- cooling
+//!              | |          | in batches
+//!              | '------- cold (memory given back)
 //!              '--------> abandoned, for ever
 //! ```
 //!
-//! Only warm, cold and abandoned stacks are listed or counted; those below
+//! Only warm, cooling, cold and abandoned stacks are listed or counted; those below
 //! `fresh` that are none of these are in use.
+//!
+//! A class that is tended keeps all that come back warm, so that a burst as large as the
+//! last one finds them all. Of the warm ones the lowest in the list were not touched for
+//! a period, as many as were there when there were the fewest; at its end they cool, but
+//! for those that are kept for good.
 
 use std::io;
 use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroUsize;
 
 use super::guard::{GuardMaker, Registered};
-use super::{ArenaConfig, GUARD, Kept, MAX_STACKS, StackBounds};
-use crate::sys::mem::Reserve;
+use super::{ArenaConfig, Kept, MAX_STACKS, StackBounds, peek};
+use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::valgrind;
 
 /// Cache colouring: the tops of neighbouring stacks are staggered by a cache
@@ -43,6 +50,14 @@ const MAX_ADDRESS_SPACE: usize = 1 << 40;
 /// With fewer stacks than this a class is not worth having.
 const FEWEST_STACKS: usize = 16;
 
+/// Bytes of a guard below `size` usable ones: whole pages, as many as asked for, and
+/// one more where the tops of all stacks would otherwise lie an even number of pages
+/// apart. They would compete for a part of the processor's page cache.
+fn guard_bytes(size: usize, asked: usize) -> usize {
+    let guard = asked.max(1).next_multiple_of(PAGE);
+    guard + (size + guard + PAGE) / PAGE % 2 * PAGE
+}
+
 #[derive(Debug)]
 pub(super) struct SizeClass {
     /// Dropped before `reserve`: while the fault handler finds an address in
@@ -53,6 +68,8 @@ pub(super) struct SizeClass {
     known: ManuallyDrop<valgrind::RegisteredStacks>,
     /// Usable bytes of each.
     size: usize,
+    /// Bytes of the guard below each.
+    guard: usize,
     /// Of the lowest stack: its lowest usable byte, and its base but for its
     /// colour.
     ends: (usize, usize),
@@ -62,41 +79,65 @@ pub(super) struct SizeClass {
     fresh: u32,
     abandoned: u32,
     warm: Vec<u32>,
+    /// The fewest warm ones in this period, or fewer.
+    unneeded: usize,
+    cooling: Vec<u32>,
     cold: Vec<u32>,
+    /// How many stay warm for good.
     keep_warm: usize,
+    /// How many there is room for among the warm ones.
+    warm_room: usize,
+    /// Whether each that comes back is measured, and what was seen of the last.
+    measures: bool,
+    measured: Option<usize>,
 }
+
+/// So many go cold together: about a tenth of a millisecond.
+const COOLED_TOGETHER: usize = 512;
 
 impl SizeClass {
     /// Reserves room for `max_stacks` (1 to [`MAX_STACKS`]) stacks of `size`
     /// bytes, or for as many as the system lets us.
     pub(super) fn new(size: usize, config: &ArenaConfig) -> io::Result<Self> {
-        let stride = size + GUARD;
+        let guard = guard_bytes(size, config.guard_bytes);
+        let stride = size + guard;
         debug_assert!((1..=MAX_STACKS).contains(&config.max_stacks));
         debug_assert!(config.headroom <= 1024 && config.headroom % CACHE_LINE == 0);
         let mut max = config.max_stacks.min(MAX_ADDRESS_SPACE / stride);
         let reserve = loop {
-            match Reserve::new(max * stride) {
+            match Reserve::closed(max * stride) {
                 Ok(reserve) => break reserve,
                 Err(error) if max <= FEWEST_STACKS => return Err(error),
-                Err(_) => max /= 2,
+                // The rest is for others.
+                Err(_) => max /= 4,
             }
         };
         // A huge page under a stack would turn its first touch into 2 MiB.
         reserve.forbid_huge(0, reserve.len());
         let first = reserve.base().addr();
-        let registered = Registered::new(first, reserve.len(), stride);
+        let registered = Registered::new(first, reserve.len(), stride, guard);
         Ok(Self {
             registered: ManuallyDrop::new(registered),
             reserve: ManuallyDrop::new(reserve),
             known: ManuallyDrop::default(),
             size,
-            ends: (first + GUARD, first + stride - config.headroom),
+            guard,
+            ends: (first + guard, first + stride - config.headroom),
             max: max as u32,
             fresh: 0,
             abandoned: 0,
             warm: Vec::new(),
+            unneeded: 0,
+            cooling: Vec::new(),
             cold: Vec::new(),
             keep_warm: config.keep_warm,
+            warm_room: match config.tended {
+                _ if config.measured => 0,
+                true => usize::MAX,
+                false => config.keep_warm,
+            },
+            measures: config.measured,
+            measured: None,
         })
     }
 
@@ -106,14 +147,20 @@ impl SizeClass {
 
     #[inline]
     pub(super) fn take_warm(&mut self) -> Option<u32> {
-        self.warm.pop()
+        match self.warm.pop() {
+            None => self.cooling.pop(),
+            index => {
+                self.unneeded = self.unneeded.min(self.warm.len());
+                index
+            }
+        }
     }
 
     /// A stack whose bytes are unspecified; `None` if all are taken.
     ///
     /// # Errors
     ///
-    /// The guard of a new stack can't be made.
+    /// A new stack can't be opened, or its guard not be made.
     pub(super) fn take_fresh(&mut self, guards: &mut GuardMaker) -> io::Result<Option<u32>> {
         if let Some(index) = self.cold.pop() {
             return Ok(Some(index));
@@ -122,10 +169,12 @@ impl SizeClass {
             return Ok(None);
         }
         let index = self.fresh;
+        let offset = self.offset(index);
+        self.reserve.open(offset + self.guard + self.size)?;
         // SAFETY: the stack is new, nobody has seen its addresses.
-        unsafe { guards.make(&self.reserve, self.offset(index)) }?;
+        unsafe { guards.make(&self.reserve, offset, self.guard) }?;
         self.fresh += 1;
-        let low = self.reserve.base().addr() + self.offset(index) + GUARD;
+        let low = self.reserve.base().addr() + offset + self.guard;
         self.known.add(low, self.size);
         Ok(Some(index))
     }
@@ -137,26 +186,69 @@ impl SizeClass {
     #[inline]
     pub(super) unsafe fn give(&mut self, index: u32) -> Kept {
         debug_assert!(index < self.fresh && self.in_use() > 0);
-        if self.warm.len() < self.keep_warm {
+        if self.warm.len() < self.warm_room {
             self.warm.push(index);
             return Kept::Warm;
         }
+        if self.measures {
+            self.measured = Some(self.used(index));
+        }
         // SAFETY: forwarded.
-        unsafe { self.cool(index) }
+        unsafe { self.cool(&mut [index]) };
+        Kept::Cold
     }
 
+    /// Whether there are more warm ones than are kept for good.
+    #[inline]
+    pub(super) fn has_spare(&self) -> bool {
+        self.warm.len() > self.keep_warm || self.is_cooling()
+    }
+
+    /// A period is over: those that nobody needed in it begin to cool.
+    pub(super) fn end_period(&mut self) {
+        let above = self.warm.len().saturating_sub(self.keep_warm);
+        let spare = self.unneeded.min(above);
+        self.cooling.extend(self.warm.drain(..spare));
+        self.unneeded = self.warm.len();
+    }
+
+    #[inline]
+    pub(super) fn is_cooling(&self) -> bool {
+        !self.cooling.is_empty()
+    }
+
+    /// Some of those that cool go cold.
+    pub(super) fn cool_some(&mut self) {
+        let rest = self.cooling.len().saturating_sub(COOLED_TOGETHER);
+        let mut some = self.cooling.split_off(rest);
+        // SAFETY: nobody uses what cools, and it is not handed out before it is cold.
+        unsafe { self.cool(&mut some) };
+        if rest == 0 {
+            // A spike's memory.
+            self.cooling = Vec::new();
+            self.warm.shrink_to(2 * self.warm.len());
+        }
+    }
+
+    /// Gives the memory of stacks back: neighbours together, since their guards stay
+    /// guards.
+    ///
     /// # Safety
     ///
-    /// As for [`SizeClass::give`].
+    /// As for [`SizeClass::give`], of each.
     #[cold]
-    unsafe fn cool(&mut self, index: u32) -> Kept {
-        debug_assert!(index < self.fresh);
-        // Fails on memory locked by `mlockall` only, which stays resident by
-        // its owner's wish. Nobody relies on the bytes of a cold stack.
-        // SAFETY: the caller gives the stack up, which lies above the guard.
-        let _ = unsafe { self.reserve.release(self.offset(index) + GUARD, self.size) };
-        self.cold.push(index);
-        Kept::Cold
+    unsafe fn cool(&mut self, stacks: &mut [u32]) {
+        stacks.sort_unstable();
+        debug_assert!(stacks.last().is_none_or(|&last| last < self.fresh));
+        let runs = stacks.chunk_by(|one, next| one + 1 == *next);
+        let ranges = runs.map(|run| {
+            let low = self.offset(run[0]) + self.guard;
+            (low, self.offset(run[run.len() - 1] + 1) - low)
+        });
+        // SAFETY: the caller gives the stacks up. Of what lies between nobody needs the
+        // bytes: it is guards.
+        unsafe { self.reserve.release_all(ranges) };
+        self.cold.extend_from_slice(stacks);
     }
 
     pub(super) fn abandon(&mut self, index: u32) {
@@ -191,24 +283,79 @@ impl SizeClass {
     ///   again.
     pub(super) unsafe fn set_accessible(&self, index: u32, accessible: bool) -> io::Result<()> {
         debug_assert!(index < self.fresh && self.in_use() > 0);
-        let offset = self.offset(index) + GUARD;
+        let offset = self.offset(index) + self.guard;
         // SAFETY: the stack above its guard lies in the reserve; the rest is
         // forwarded.
         unsafe { self.reserve.set_accessible(offset, self.size, accessible) }
     }
 
+    /// The whole pages of a stack in use below an address in it.
+    fn pages_below(&self, index: u32, address: usize) -> (usize, usize) {
+        let low = self.offset(index) + self.guard;
+        let end = (address - self.reserve.base().addr()) / PAGE * PAGE;
+        debug_assert!((low..=low + self.size).contains(&end));
+        (low, end - low)
+    }
+
+    /// How many of those are in memory.
+    pub(super) fn resident_below(&self, index: u32, address: usize) -> usize {
+        let (low, len) = self.pages_below(index, address);
+        self.reserve.resident_pages(low, len)
+    }
+
+    /// Gives the memory of those back, of each stack given with an address.
+    ///
+    /// # Safety
+    ///
+    /// - Each stack is in use, and nobody needs what lies below its address.
+    pub(super) unsafe fn release_below(&self, stacks: impl Iterator<Item = (u32, usize)>) {
+        let ranges = stacks.map(|(index, address)| self.pages_below(index, address));
+        // SAFETY: forwarded.
+        unsafe { self.reserve.release_all(ranges) };
+    }
+
+    /// How much was used of the stack that came back last.
+    pub(super) fn take_measured(&mut self) -> Option<usize> {
+        self.measured.take()
+    }
+
+    /// Bytes that the user of a stack which was new has used of it: down to the lowest that
+    /// is not zero.
+    #[cold]
+    fn used(&self, index: u32) -> usize {
+        const WORD: usize = size_of::<usize>();
+        let low = self.offset(index) + self.guard;
+        let bounds = self.bounds(index);
+        let Some(first) = self.reserve.first_resident(low, self.size) else {
+            return 0;
+        };
+        let mut at = self.reserve.base().addr() + first;
+        let mut page = [0; PAGE / WORD];
+        while at < bounds.base.get() {
+            // SAFETY: a page of a stack that is in use, or was until now; its user does
+            // not run.
+            unsafe { peek(at, &mut page) };
+            if let Some(word) = page.iter().position(|&word| word != 0) {
+                return bounds.base.get().saturating_sub(at + word * WORD);
+            }
+            at += PAGE;
+        }
+        0
+    }
+
     /// Where the guard of `index` begins.
     #[inline]
     fn offset(&self, index: u32) -> usize {
-        index as usize * (self.size + GUARD)
+        index as usize * (self.size + self.guard)
     }
 
     pub(super) fn in_use(&self) -> usize {
-        self.fresh as usize - self.warm.len() - self.cold.len() - self.abandoned as usize
+        self.fresh as usize - self.warm() - self.cold.len() - self.abandoned as usize
     }
 
+    /// Those that cool are warm until they are cold.
     pub(super) fn warm(&self) -> usize {
-        self.warm.len()
+        self.warm.len() + self.cooling.len()
     }
 
     pub(super) fn cold(&self) -> usize {
@@ -231,7 +378,7 @@ impl SizeClass {
     #[cfg(test)]
     pub(super) fn resident_pages(&self, index: u32) -> usize {
         self.reserve
-            .resident_pages(self.offset(index) + GUARD, self.size)
+            .resident_pages(self.offset(index) + self.guard, self.size)
     }
 }
 
@@ -249,9 +396,9 @@ impl Drop for SizeClass {
             }
             return;
         }
-        for index in mem::take(&mut self.warm) {
-            // SAFETY: nobody uses a warm stack, and it is not handed out again.
-            let _ = unsafe { self.cool(index) };
-        }
+        let mut unused = mem::take(&mut self.warm);
+        unused.append(&mut self.cooling);
+        // SAFETY: nobody uses a warm stack, and it is not handed out again.
+        unsafe { self.cool(&mut unused) };
     }
 }

@@ -35,6 +35,8 @@ pub(crate) enum SwitchReason {
     Yielded,
     /// The same, and it has used up its budget of operations.
     OutOfBudget,
+    /// Another coroutine is to run until it suspends, then this one goes on.
+    Called,
     /// The entry point returned; the carrier is at its idle point.
     Finished,
     /// The entry point unwound; [`take_panic`] has the payload. Idle as well.
@@ -67,6 +69,25 @@ impl YielderPtr {
         // SAFETY: the caller runs on the stack at whose base the yielder lives
         // (I13), a base frame that stays where it is (I7).
         unsafe { (*self.0).suspend(reason) }
+    }
+
+    /// Runs `f`, which does not panic, on the worker's stack, as if it were called here.
+    ///
+    /// # Safety
+    ///
+    /// - As [`YielderPtr::leave`].
+    pub(crate) unsafe fn on_worker_stack(self, f: &mut dyn FnMut()) {
+        struct OnWorker<'a>(&'a mut dyn FnMut());
+        // SAFETY: it is another stack, and not another thread.
+        unsafe impl Send for OnWorker<'_> {}
+        impl OnWorker<'_> {
+            fn run(self) {
+                (self.0)();
+            }
+        }
+        let here = OnWorker(f);
+        // SAFETY: as in `leave`. The worker waits in its resume, and nothing lies below.
+        unsafe { (*self.0).on_parent_stack(move || here.run()) }
     }
 }
 
@@ -174,6 +195,22 @@ impl Carrier {
         }
     }
 
+    /// As [`Carrier::resume`], but not on the worker's own stack: on another carrier's, a
+    /// generator's or a thread's, which waits as that does. What a coroutine that runs there
+    /// is copied by stays.
+    ///
+    /// # Safety
+    ///
+    /// - As there but for the stack.
+    #[inline(always)]
+    pub(crate) unsafe fn resume_above(this: *mut Self, entry: *const EntryPoint) -> SwitchReason {
+        let boundary = Self::copy_boundary();
+        // SAFETY: the caller's; a stack that waits is all that is needed of the one here.
+        let reason = unsafe { Self::resume(this, entry) };
+        set_boundary(boundary);
+        reason
+    }
+
     /// What [`suspend`](super::suspend()) needs on this carrier's stack. No
     /// reference: the worker, while it resumes, has one to `coro` in here.
     ///
@@ -196,6 +233,22 @@ impl Carrier {
         // SAFETY: installed; never written again, outside of `coro`.
         let limit = unsafe { (*this).limit };
         (limit.get()..this.addr()).contains(&address)
+    }
+
+    /// Whether any of `len` bytes lies on the carrier's stack.
+    ///
+    /// # Safety
+    ///
+    /// - `this` was installed.
+    pub(crate) unsafe fn holds_any(this: *const Self, address: usize, len: usize) -> bool {
+        // SAFETY: as in `holds`.
+        let limit = unsafe { (*this).limit };
+        address < this.addr() && address.saturating_add(len) > limit.get()
+    }
+
+    /// The lowest address of its stack.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.get()
     }
 
     /// The suspended stack pointer. Everything live lies at or above it.
@@ -260,7 +313,8 @@ fn body(yielder: &CoroYielder, _: Input) {
     let mut reason = SwitchReason::Finished;
     loop {
         let entry = yielder.suspend(reason);
-        reason = match catch_unwind(AssertUnwindSafe(move || call(entry))) {
+        // SAFETY: an idle carrier is resumed with a valid entry point (I3).
+        reason = match catch_unwind(AssertUnwindSafe(move || unsafe { call(entry) })) {
             Ok(()) => SwitchReason::Finished,
             Err(payload) => {
                 set_panic(payload);
@@ -273,10 +327,14 @@ fn body(yielder: &CoroYielder, _: Input) {
 /// Notes the copy boundary and calls the entry point. Inlined into
 /// `catch_unwind`'s callee, so that the entry point's frames begin right below
 /// the stack pointer read here.
+///
+/// # Safety
+///
+/// - `entry` is non-null, and valid until it ends.
 #[inline(always)]
-fn call(entry: *const EntryPoint) {
+unsafe fn call(entry: *const EntryPoint) {
     set_boundary(stack_pointer() - Carrier::RETURN_ADDRESS);
-    // SAFETY: an idle carrier is resumed with a valid entry point (I3).
+    // SAFETY: the caller's promise; called once, with its own head.
     unsafe { ((*entry).run)(NonNull::new_unchecked(entry.cast_mut())) };
     // Something to do after the call, so that it is one (I7): a jump in its
     // place would find the stack pointer elsewhere.
@@ -321,14 +379,24 @@ fn words(coro: &Coro) -> [usize; WORDS] {
 
 /// corosensei's view of a stack, which it does not own.
 #[derive(Debug)]
-struct BorrowedStack {
+pub(super) struct BorrowedStack {
     base: StackPointer,
     limit: StackPointer,
 }
 
-// SAFETY: `Carrier::install`'s caller gives memory of its own that stays, with a
-// guard below the limit, which is a page's start; the carrier above the base is
-// aligned to 64 bytes.
+impl BorrowedStack {
+    /// All of it. Whoever makes a coroutine on it answers for the memory.
+    pub(super) fn new(bounds: StackBounds) -> Self {
+        Self {
+            base: bounds.base,
+            limit: bounds.limit,
+        }
+    }
+}
+
+// SAFETY: the callers of `Carrier::install` and `Exchange::new` give memory of their
+// own that stays, with a guard below the limit, which is a page's start; the base, or
+// the carrier above it, is aligned to 64 bytes.
 unsafe impl Stack for BorrowedStack {
     fn base(&self) -> StackPointer {
         self.base

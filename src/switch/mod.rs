@@ -38,9 +38,15 @@
 //! the same base frames, so only what lies below the boundary is copied.
 
 mod carrier;
+mod chain;
+mod exchange;
+mod fp_control;
 mod suspend;
 
 pub(crate) use carrier::{
     Carrier, EntryPoint, SwitchReason, YielderPtr, stack_pointer, take_panic,
 };
+pub(crate) use chain::CHAIN_ROOM;
+pub(crate) use exchange::{BodyEnd, BodyState, Exchange, Passed, Port};
+pub(crate) use fp_control::FpControl;
 pub(crate) use suspend::suspend;

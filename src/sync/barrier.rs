@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use super::waiters::{WaiterKey, Waiters, WakeList};
-use crate::block_on::block_on;
+use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::{Lock, const_fn};
 
 /// Holds up those who come until there are `n` of them, after
@@ -74,6 +75,28 @@ impl Barrier {
     /// ```
     pub fn wait(&self) -> BarrierWaitResult {
         block_on(self.wait_async())
+    }
+
+    /// As [`Barrier::wait`], for at most `timeout`; `None` when that is over, and it has
+    /// not come then: the others wait for one more.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let barrier = crore::sync::Barrier::new(2);
+    /// assert!(barrier.wait_timeout(Duration::from_millis(1)).is_none());
+    /// crore::run(|| {
+    ///     let barrier = std::sync::Arc::new(barrier);
+    ///     let other = { let barrier = barrier.clone(); crore::spawn(move || barrier.wait()) };
+    ///     assert!(barrier.wait_timeout(Duration::from_secs(60)).is_some());
+    ///     other.join().unwrap();
+    /// }).unwrap();
+    /// ```
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<BarrierWaitResult> {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut wait = self.wait_async();
+        let opened = block_on_deadline(&mut wait, deadline);
+        // It may have opened at the last moment; then the others have counted on us.
+        opened.or_else(|| wait.withdraw())
     }
 
     /// Waits as a future; it has come when it is first polled.
@@ -145,15 +168,24 @@ impl Future for BarrierWait<'_> {
     }
 }
 
-impl Drop for BarrierWait<'_> {
-    fn drop(&mut self) {
-        let Some(key) = self.key else { return };
+impl BarrierWait<'_> {
+    /// Takes back that it has come, unless the barrier has opened for it.
+    fn withdraw(&mut self) -> Option<BarrierWaitResult> {
+        let key = self.key.take()?;
         let removed;
         let mut state = self.barrier.state.lock();
         removed = state.waiters.remove(key);
-        if !removed.payload {
-            state.arrived -= 1;
+        if removed.payload {
+            return Some(BarrierWaitResult(false));
         }
+        state.arrived -= 1;
+        None
+    }
+}
+
+impl Drop for BarrierWait<'_> {
+    fn drop(&mut self) {
+        self.withdraw();
     }
 }
 

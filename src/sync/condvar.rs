@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::mutex::{Mutex, MutexGuard};
 use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
+use crate::sched::{WaitsFor, waiting};
 use crate::shim::{Lock, const_fn};
 
 /// A condition variable for our [`Mutex`], after [`std::sync::Condvar`].
@@ -103,7 +104,7 @@ impl Condvar {
     /// ```
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
         let (wait, mutex) = self.enter(guard);
-        block_on(wait);
+        waiting(WaitsFor::notification(), || block_on(wait));
         mutex.lock()
     }
 
@@ -248,7 +249,10 @@ impl Condvar {
     ) -> (LockResult<MutexGuard<'a, T>>, bool) {
         let (mut wait, mutex) = self.enter(guard);
         // A notification that came together with the deadline counts.
-        let late = block_on_deadline(&mut wait, deadline).is_none() && !wait.leave();
+        let notified = waiting(WaitsFor::notification(), || {
+            block_on_deadline(&mut wait, deadline)
+        });
+        let late = notified.is_none() && !wait.leave();
         (mutex.lock(), late)
     }
 }

@@ -21,6 +21,8 @@ use crate::block_on::{block_on, block_on_deadline};
 use crate::shim::Lock;
 
 mod channels;
+mod news;
+mod tokens;
 
 /// At most three preemptions: for models that do not end within minutes.
 fn bounded(model: impl Fn() + Send + Sync + 'static) {

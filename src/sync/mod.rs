@@ -14,36 +14,74 @@
 //! - One that is forgotten ([`std::mem::forget`]) while it waits keeps its place
 //!   and, when its turn comes, what it is given, as a forgotten guard does: a
 //!   lock stays locked, permits and a value are gone, and the receivers of that
-//!   channel never hear of its end.
+//!   channel never hear of its end. (Not so a `select`: what was done is its
+//!   cases', which say it, or give it back when they are dropped.)
 //! - Nothing points into a waiter's frame, so all works in coroutines that
 //!   share their stacks.
 //! - Locks poison as std's do; what guards no value does not.
+//!
+//! All has std's names: `use crore::sync` where there was `use std::sync`
+//! ([`mpsc`] and `OnceLock` are names for [`channel`] and [`OnceCell`]; [`Arc`] and
+//! [`atomic`], which never wait, are std's own). Other than std's: `Once` and what is
+//! made of it try again after a panic.
 //!
 //! What is not here: how a coroutine parks (`future`), and the scheduler. Each
 //! primitive is its state and a queue (`waiters`) under one short lock.
 
 mod barrier;
+pub mod broadcast;
+mod cancel_token;
 pub mod channel;
 mod condvar;
+mod holder;
 #[cfg(all(test, loom))]
 mod loom_tests;
+pub mod mpsc;
 mod mutex;
 mod notify;
 mod once;
+pub mod oneshot;
+mod owned;
 mod poison;
 mod raw_mutex;
 mod rwlock;
 mod semaphore;
+mod until;
 mod waiters;
+pub mod watch;
 
 pub use barrier::{Barrier, BarrierWait, BarrierWaitResult};
+pub use cancel_token::{CancelToken, Cancelled, DropGuard};
 pub use condvar::{Condvar, WaitTimeoutResult};
 pub use mutex::{LockFuture, Mutex, MutexGuard};
 pub use notify::{Notified, Notify};
-pub use once::{LazyLock, Once, OnceCell};
+pub use once::{LazyLock, Once, OnceCell, OnceCell as OnceLock, OnceState};
+pub use owned::{OwnedMutexGuard, OwnedPermit, OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Acquire, AcquireError, Permit, Semaphore, TryAcquireError};
-pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+pub use std::sync::{Arc, LockResult, PoisonError, TryLockError, TryLockResult, Weak, atomic};
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+// As std's: what a panic leaves half done is poisoned, or is not there.
+impl<T: ?Sized> UnwindSafe for Mutex<T> {}
+impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
+impl<T: ?Sized> UnwindSafe for RwLock<T> {}
+impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
+impl<T: UnwindSafe> UnwindSafe for OnceCell<T> {}
+impl<T: RefUnwindSafe + UnwindSafe> RefUnwindSafe for OnceCell<T> {}
+impl<T: UnwindSafe, F: UnwindSafe> UnwindSafe for LazyLock<T, F> {}
+impl<T: RefUnwindSafe + UnwindSafe, F: UnwindSafe> RefUnwindSafe for LazyLock<T, F> {}
+impl UnwindSafe for Once {}
+impl RefUnwindSafe for Once {}
+impl UnwindSafe for Condvar {}
+impl RefUnwindSafe for Condvar {}
+impl UnwindSafe for Barrier {}
+impl RefUnwindSafe for Barrier {}
+impl<T> UnwindSafe for channel::Sender<T> {}
+impl<T> RefUnwindSafe for channel::Sender<T> {}
+impl<T> UnwindSafe for channel::Receiver<T> {}
+impl<T> RefUnwindSafe for channel::Receiver<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -71,10 +109,18 @@ mod tests {
         sync::<OnceCell<u8>>();
         sync::<LazyLock<u8, Box<dyn FnOnce() -> u8 + Send>>>();
         sync::<(Condvar, Barrier, Semaphore, Notify, Once)>();
+        sync::<(CancelToken, Cancelled<'_>, DropGuard)>();
+        send::<(CancelToken, Cancelled<'_>, DropGuard)>();
         send::<(Permit<'_>, Acquire<'_>, Notified<'_>)>();
         send::<(Sender<Cell<u8>>, Receiver<Cell<u8>>)>();
         sync::<(Sender<Cell<u8>>, Receiver<Cell<u8>>)>();
         send::<(SendFuture<'_, Cell<u8>>, RecvFuture<'_, Cell<u8>>)>();
         send::<Select<'_, '_>>();
+        send::<(OwnedMutexGuard<Cell<u8>>, OwnedPermit)>();
+        sync::<(OwnedMutexGuard<u8>, OwnedPermit)>();
+        send::<(OwnedRwLockReadGuard<u8>, OwnedRwLockWriteGuard<u8>)>();
+        send::<(oneshot::Sender<Cell<u8>>, oneshot::Receiver<Cell<u8>>)>();
+        send::<(broadcast::Sender<u8>, broadcast::Receiver<u8>)>();
+        send::<(watch::Sender<u8>, watch::Receiver<u8>)>();
     }
 }

@@ -9,9 +9,9 @@ use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::poison::{Flag, Watch};
+use super::poison::{self, Flag, Watch};
 use super::raw_mutex::{RawLock, RawMutex};
-use crate::block_on::{block_on, block_on_deadline};
+use crate::block_on::block_on_deadline;
 use crate::shim::const_fn;
 
 /// A mutual exclusion lock, after [`std::sync::Mutex`].
@@ -29,9 +29,10 @@ use crate::shim::const_fn;
 /// the lock on if it had been handed over already.
 ///
 /// **Poisoning** is as in `std`: when a guard is dropped by a panic that began
-/// while it was held (cancelling a coroutine by unwinding counts), the value
-/// may be half changed, and later locks return [`PoisonError`], which still
-/// contains the guard.
+/// while it was held, the value may be half changed, and later locks return
+/// [`PoisonError`], which still contains the guard. A cancellation and a deadline
+/// that unwind a coroutine do not poison: they come out of waits only, where code
+/// that handles errors returns, too.
 ///
 /// The guard is [`Send`] where `T` is, unlike `std`'s: no kernel object binds
 /// the lock to a thread, and futures take their guards with them.
@@ -54,9 +55,9 @@ use crate::shim::const_fn;
 /// shared(crore::sync::Mutex::new(std::rc::Rc::new(0)));
 /// ```
 pub struct Mutex<T: ?Sized> {
-    raw: RawMutex,
-    poison: Flag,
-    value: UnsafeCell<T>,
+    pub(super) raw: RawMutex,
+    pub(super) poison: Flag,
+    pub(super) value: UnsafeCell<T>,
 }
 
 // SAFETY: the value is reached only through a guard, of which there is one at
@@ -115,9 +116,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
-        if !self.raw.try_lock() {
-            block_on(self.raw.lock());
-        }
+        self.raw.lock_blocking();
         self.guard()
     }
 
@@ -242,14 +241,7 @@ impl<T> From<T> for Mutex<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Mutex");
-        match self.try_lock() {
-            Ok(guard) => out.field("value", &&*guard),
-            Err(TryLockError::Poisoned(guard)) => out.field("value", &&**guard.get_ref()),
-            Err(TryLockError::WouldBlock) => out.field("value", &format_args!("<locked>")),
-        };
-        out.field("poisoned", &self.is_poisoned())
-            .finish_non_exhaustive()
+        poison::fmt(f, "Mutex", self.try_lock(), self.is_poisoned())
     }
 }
 

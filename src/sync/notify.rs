@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
+use crate::sched::{WaitsFor, waiting};
 use crate::shim::{Lock, const_fn};
 
 /// Tells one or all of those who wait to go on, after `tokio::sync::Notify`.
@@ -65,7 +66,7 @@ impl Notify {
     /// Waits for a notification.
     pub fn wait(&self) {
         if !self.try_wait() {
-            block_on(self.notified());
+            waiting(WaitsFor::notification(), || block_on(self.notified()));
         }
     }
 
@@ -77,7 +78,8 @@ impl Notify {
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
-        self.try_wait() || block_on_deadline(self.notified(), deadline).is_some() || self.try_wait()
+        let wait = || block_on_deadline(self.notified(), deadline);
+        self.try_wait() || waiting(WaitsFor::notification(), wait).is_some() || self.try_wait()
     }
 
     /// Takes the permit, if it is there.

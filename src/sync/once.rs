@@ -1,4 +1,4 @@
-//! [`OnceCell`], [`Once`] and [`LazyLock`]: initialisation that is done once.
+//! [`OnceCell`] (std's `OnceLock`), [`Once`] and [`LazyLock`]: initialisation that is done once.
 //!
 //! An initialiser holds the one permit of a [`Semaphore`]. Success closes the
 //! semaphore, which lets all waiters go; failure gives the permit to the next.
@@ -194,6 +194,21 @@ impl<T> Default for OnceCell<T> {
     }
 }
 
+impl<T: Clone> Clone for OnceCell<T> {
+    /// One with a copy of the value, or without one.
+    fn clone(&self) -> Self {
+        self.get().cloned().map_or_else(Self::new, Self::from)
+    }
+}
+
+impl<T: PartialEq> PartialEq for OnceCell<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<T: Eq> Eq for OnceCell<T> {}
+
 impl<T> From<T> for OnceCell<T> {
     fn from(value: T) -> Self {
         let cell = Self::new();
@@ -210,7 +225,8 @@ impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
 }
 
 /// Something to do once, after [`std::sync::Once`], but without poisoning: if
-/// it panics, the next caller tries.
+/// it panics, the next caller tries. [`call_once_force`](Self::call_once_force) says
+/// to its closure that one did.
 ///
 /// ```
 /// static SETUP: crore::sync::Once = crore::sync::Once::new();
@@ -218,14 +234,18 @@ impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
 /// SETUP.call_once(|| panic!("never"));
 /// assert!(SETUP.is_completed());
 /// ```
-#[derive(Debug, Default)]
-pub struct Once(OnceCell<()>);
+#[derive(Debug)]
+pub struct Once {
+    done: OnceCell<()>,
+    /// One that was called has unwound. Written by the holder of the cell's permit.
+    failed: AtomicBool,
+}
 
 impl Once {
     const_fn! {
         /// Makes one that is still to do.
         pub const fn new() -> Self {
-            Self(OnceCell::new())
+            Self { done: OnceCell::new(), failed: AtomicBool::new(false) }
         }
     }
 
@@ -240,12 +260,61 @@ impl Once {
     /// assert_eq!(calls, 1);
     /// ```
     pub fn call_once(&self, f: impl FnOnce()) {
-        self.0.get_or_init(f);
+        self.call_once_force(|_| f());
+    }
+
+    /// As [`call_once`](Self::call_once), which goes on after a panic, too; the closure
+    /// is told of it.
+    ///
+    /// ```
+    /// let once = crore::sync::Once::new();
+    /// let panics = || once.call_once(|| panic!("lost"));
+    /// assert!(std::panic::catch_unwind(panics).is_err());
+    /// once.call_once_force(|state| assert!(state.is_poisoned()));
+    /// assert!(once.is_completed());
+    /// ```
+    pub fn call_once_force(&self, f: impl FnOnce(&OnceState)) {
+        struct Fails<'a>(&'a AtomicBool);
+        impl Drop for Fails<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        self.done.get_or_init(|| {
+            let fails = Fails(&self.failed);
+            let poisoned = self.failed.load(Ordering::Relaxed);
+            f(&OnceState { poisoned });
+            std::mem::forget(fails);
+        });
     }
 
     /// Whether it is done.
     pub fn is_completed(&self) -> bool {
-        self.0.get().is_some()
+        self.done.get().is_some()
+    }
+}
+
+impl Default for Once {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What [`Once::call_once_force`] knows of the calls before, after
+/// [`std::sync::OnceState`].
+///
+/// ```
+/// crore::sync::Once::new().call_once_force(|state| assert!(!state.is_poisoned()));
+/// ```
+#[derive(Debug)]
+pub struct OnceState {
+    poisoned: bool,
+}
+
+impl OnceState {
+    /// Whether one of them panicked, or was unwound by a cancellation.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
     }
 }
 
@@ -297,6 +366,13 @@ impl<T, F: FnOnce() -> T> Deref for LazyLock<T, F> {
 
     fn deref(&self) -> &T {
         Self::force(self)
+    }
+}
+
+impl<T: Default> Default for LazyLock<T> {
+    /// One that will make the default value.
+    fn default() -> Self {
+        Self::new(T::default)
     }
 }
 

@@ -18,7 +18,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::holder::LockHolder;
 use super::waiters::{WaiterKey, Waiters, WakeList};
+use crate::block_on::block_on;
+use crate::sched::{contended, waiting};
 use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::shim::{Lock, const_fn};
 
@@ -27,6 +30,7 @@ const QUEUED: u32 = 2;
 
 pub(super) struct RawMutex {
     word: AtomicU32,
+    holder: LockHolder,
     queue: Lock<Queue>,
 }
 
@@ -54,6 +58,7 @@ impl RawMutex {
         pub(super) const fn new() -> Self {
             Self {
                 word: AtomicU32::new(0),
+                holder: LockHolder::new(),
                 queue: Lock::new(Queue { waiters: Waiters::new(), woken: false }),
             }
         }
@@ -69,11 +74,25 @@ impl RawMutex {
                 Ordering::Acquire,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return true,
+                Ok(_) => {
+                    self.holder.takes();
+                    return true;
+                }
                 Err(now) => word = now,
             }
         }
         false
+    }
+
+    /// Takes the lock, whoever has to wait for that.
+    #[inline]
+    pub(super) fn lock_blocking(&self) {
+        if !self.try_lock() {
+            waiting(self.holder.awaited(), || {
+                let _measured = contended();
+                block_on(self.lock());
+            });
+        }
     }
 
     /// The future of holding the lock.
@@ -87,6 +106,7 @@ impl RawMutex {
     /// Lets go. The caller holds the lock.
     #[inline]
     pub(super) fn unlock(&self) {
+        self.holder.leaves();
         if self
             .word
             .compare_exchange(LOCKED, 0, Ordering::Release, Ordering::Relaxed)
@@ -162,6 +182,7 @@ impl Future for RawLock<'_> {
         let mut queue = mutex.queue.lock();
         let Some(key) = self.key else {
             if mutex.lock_or_announce() {
+                mutex.holder.takes();
                 return Poll::Ready(());
             }
             self.key = Some(queue.waiters.enqueue(MutexWaiter::Waiting, Some(waker)));
@@ -175,6 +196,7 @@ impl Future for RawLock<'_> {
             MutexWaiter::Woken => {
                 queue.woken = false;
                 if mutex.lock_or_announce() {
+                    mutex.holder.takes();
                     self.key = None;
                     _old = None;
                     let _ = queue.waiters.remove(key);
@@ -185,6 +207,7 @@ impl Future for RawLock<'_> {
                 Poll::Pending
             }
             MutexWaiter::Granted => {
+                mutex.holder.takes();
                 self.key = None;
                 let _ = queue.waiters.remove(key);
                 Poll::Ready(())

@@ -10,12 +10,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 use std::time::{Duration, Instant};
 
-use super::poison::{Flag, Watch};
+use super::holder::LockHolder;
+use super::poison::{self, Flag, Watch};
 use super::semaphore::Semaphore;
+use crate::sched::{contended, waiting};
 use crate::shim::const_fn;
 
 /// What a writer holds; so many readers can there be at a time.
-const ALL: usize = Semaphore::MAX_PERMITS;
+pub(super) const ALL: usize = Semaphore::MAX_PERMITS;
 
 /// A reader-writer lock, after [`std::sync::RwLock`].
 ///
@@ -52,9 +54,10 @@ const ALL: usize = Semaphore::MAX_PERMITS;
 /// shared(crore::sync::RwLock::new(std::cell::Cell::new(0)));
 /// ```
 pub struct RwLock<T: ?Sized> {
-    permits: Semaphore,
-    poison: Flag,
-    value: UnsafeCell<T>,
+    pub(super) permits: Semaphore,
+    pub(super) writer: LockHolder,
+    pub(super) poison: Flag,
+    pub(super) value: UnsafeCell<T>,
 }
 
 // SAFETY: the value is reached through guards only: readers on several threads
@@ -67,7 +70,7 @@ impl<T> RwLock<T> {
     const_fn! {
         /// Makes an open lock around `value`.
         pub const fn new(value: T) -> Self {
-            Self { permits: Semaphore::new(ALL), poison: Flag::new(), value: UnsafeCell::new(value) }
+            Self { permits: Semaphore::new(ALL), writer: LockHolder::new(), poison: Flag::new(), value: UnsafeCell::new(value) }
         }
     }
 
@@ -97,7 +100,7 @@ impl<T: ?Sized> RwLock<T> {
     /// assert!(lock.try_write().is_err());
     /// ```
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
-        held(self.permits.take(1));
+        self.take_blocking(1);
         self.read_guard()
     }
 
@@ -166,7 +169,7 @@ impl<T: ?Sized> RwLock<T> {
     /// assert_eq!(*lock.read().unwrap(), 8);
     /// ```
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
-        held(self.permits.take(ALL));
+        self.take_blocking(ALL);
         self.write_guard()
     }
 
@@ -240,6 +243,16 @@ impl<T: ?Sized> RwLock<T> {
         self.poison.wrap(self.value.get_mut())
     }
 
+    /// Takes permits, whoever has to wait for that.
+    pub(super) fn take_blocking(&self, permits: usize) {
+        if self.permits.try_take(permits).is_err() {
+            waiting(self.writer.awaited(), || {
+                let _measured = contended();
+                held(self.permits.take(permits));
+            });
+        }
+    }
+
     /// The caller has just taken one permit for it.
     fn read_guard(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         self.poison.wrap(RwLockReadGuard { lock: self })
@@ -247,6 +260,7 @@ impl<T: ?Sized> RwLock<T> {
 
     /// The caller has just taken all permits for it.
     fn write_guard(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.writer.takes();
         self.poison.wrap(RwLockWriteGuard {
             lock: self,
             watch: Watch::start(),
@@ -254,7 +268,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 }
 
-fn held<E: fmt::Debug>(taken: Result<(), E>) {
+pub(super) fn held<E: fmt::Debug>(taken: Result<(), E>) {
     taken.expect("the semaphore of a lock is never closed");
 }
 
@@ -272,14 +286,7 @@ impl<T> From<T> for RwLock<T> {
 
 impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("RwLock");
-        match self.try_read() {
-            Ok(guard) => out.field("value", &&*guard),
-            Err(TryLockError::Poisoned(guard)) => out.field("value", &&**guard.get_ref()),
-            Err(TryLockError::WouldBlock) => out.field("value", &format_args!("<locked>")),
-        };
-        out.field("poisoned", &self.is_poisoned())
-            .finish_non_exhaustive()
+        poison::fmt(f, "RwLock", self.try_read(), self.is_poisoned())
     }
 }
 
@@ -355,6 +362,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     /// ```
     pub fn downgrade(self) -> RwLockReadGuard<'a, T> {
         let lock = ManuallyDrop::new(self).lock;
+        lock.writer.leaves();
         lock.permits.add_permits(ALL - 1);
         RwLockReadGuard { lock }
     }
@@ -379,6 +387,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         self.lock.poison.done(self.watch);
+        self.lock.writer.leaves();
         self.lock.permits.add_permits(ALL);
     }
 }

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::waiters::{WaiterKey, Waiters, WakeList};
 use crate::block_on::{block_on, block_on_deadline};
+use crate::sched::{Blocker, OwnedObject, WaitsFor, waiting};
 use crate::shim::{Lock, const_fn};
 
 /// A counting semaphore.
@@ -112,7 +114,8 @@ impl Semaphore {
     /// assert_eq!(semaphore.available_permits(), 2);
     /// ```
     pub fn acquire(&self, n: usize) -> Result<Permit<'_>, AcquireError> {
-        self.take(n).map(|()| Permit { semaphore: self, n })
+        self.take_marked(n, None)
+            .map(|()| Permit { semaphore: self, n })
     }
 
     /// Takes `n` permits if they are there and nobody waits.
@@ -238,6 +241,28 @@ impl Semaphore {
         }
     }
 
+    /// [`take`](Self::take), and a dump sees what is waited for; by whose reference, if
+    /// that is the waiter's own.
+    pub(super) fn take_marked(
+        &self,
+        n: usize,
+        owner: Option<&Arc<Self>>,
+    ) -> Result<(), AcquireError> {
+        match self.try_take(n) {
+            Ok(()) => return Ok(()),
+            Err(TryAcquireError::Closed) => return Err(AcquireError(())),
+            Err(TryAcquireError::NoPermits) => {}
+        }
+        let semaphore = self;
+        let wait = PermitWait {
+            semaphore,
+            n,
+            owner,
+        };
+        let awaited = WaitsFor::object(&wait, PermitWait::blocker);
+        waiting(awaited, || block_on(self.wait(n)))
+    }
+
     /// [`acquire_timeout`](Self::acquire_timeout) without the permit object.
     pub(super) fn take_deadline(
         &self,
@@ -265,6 +290,26 @@ impl Semaphore {
             semaphore: self,
             n,
             key: None,
+        }
+    }
+}
+
+/// A wait for permits, as a dump sees it.
+struct PermitWait<'a> {
+    semaphore: &'a Semaphore,
+    n: usize,
+    owner: Option<&'a Arc<Semaphore>>,
+}
+
+impl PermitWait<'_> {
+    fn blocker(&self) -> Blocker {
+        Blocker::Permits {
+            wanted: self.n,
+            free: self.semaphore.state.lock().permits,
+            owned: self.owner.map(|owner| OwnedObject {
+                address: Arc::as_ptr(owner).addr(),
+                references: Arc::strong_count(owner) + Arc::weak_count(owner),
+            }),
         }
     }
 }
@@ -313,6 +358,17 @@ impl fmt::Debug for Semaphore {
 /// assert_eq!(permit.count(), 2);
 /// permit.forget(); // they do not come back
 /// assert_eq!(semaphore.available_permits(), 1);
+/// ```
+///
+/// It can't outlive its semaphore; [`acquire_owned`](Semaphore::acquire_owned) gives one
+/// that keeps it.
+///
+/// ```compile_fail,E0597
+/// let permit = {
+///     let semaphore = crore::sync::Semaphore::new(1);
+///     semaphore.acquire(1).unwrap()
+/// };
+/// drop(permit);
 /// ```
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]

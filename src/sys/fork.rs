@@ -6,16 +6,30 @@
 //! here that lets go of them in the child; after that the child is a process
 //! like any other, with hooks and runtimes of its own.
 //!
-//! Not noticed: children made by bare system calls, or by `_Fork`, which is
-//! for those that only go on to `exec`.
+//! `fork` calls the functions as libc's handlers (`pthread_atfork`), [`around`] calls them
+//! where libc does not: at `_Fork`, which signal handlers call.
+//!
+//! Not noticed: children made by bare system calls.
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::sys::report::report;
 
-static WATCHING: AtomicBool = AtomicBool::new(false);
+/// What [`watch`] was given, for ever.
+static WATCH: AtomicPtr<AtFork> = AtomicPtr::new(ptr::null_mut());
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+#[derive(Clone, Copy)]
+struct AtFork {
+    before: extern "C" fn(),
+    in_parent: extern "C" fn(),
+    in_child: extern "C" fn(),
+}
+
+extern "C" fn count() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Makes `before` run before every later fork, then `in_parent` and `in_child`.
 /// One set of functions for the process: later calls do nothing.
@@ -26,11 +40,16 @@ pub(crate) fn watch(
     in_parent: extern "C" fn(),
     in_child: extern "C" fn(),
 ) {
-    extern "C" fn count() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
-    }
-    if WATCHING.swap(true, Ordering::Relaxed) {
-        return;
+    let fresh = Box::into_raw(Box::new(AtFork {
+        before,
+        in_parent,
+        in_child,
+    }));
+    let (none, release) = (ptr::null_mut(), Ordering::Release);
+    let kept = WATCH.compare_exchange(none, fresh, release, Ordering::Relaxed);
+    if kept.is_err() {
+        // SAFETY: just made, and nobody else's.
+        return drop(unsafe { Box::from_raw(fresh) });
     }
     // SAFETY: `count` only adds to an atomic, the others keep to what fork
     // handlers may do. The only error is ENOMEM: then a fork goes unnoticed, as
@@ -39,6 +58,26 @@ pub(crate) fn watch(
         libc::pthread_atfork(None, None, Some(count));
         libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child));
     }
+}
+
+/// Makes a call that forks without libc's handlers, with what [`watch`] was given around
+/// it. As a handler may: async-signal-safe.
+///
+/// Not inlined, and without thread-locals: what is called may change them.
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+#[inline(never)]
+pub(crate) fn around(fork: impl FnOnce() -> libc::pid_t) -> libc::pid_t {
+    // SAFETY: null, or one that is never freed.
+    let watch = unsafe { WATCH.load(Ordering::Acquire).as_ref() };
+    watch.inspect(|watch| (watch.before)());
+    let child = fork();
+    if child == 0 {
+        count();
+        watch.inspect(|watch| (watch.in_child)());
+    } else {
+        watch.inspect(|watch| (watch.in_parent)());
+    }
+    child
 }
 
 /// How many forks lie between this process and the one that began to watch.

@@ -6,19 +6,39 @@
 //! hooks std reaches from below nevertheless is in ARCHITECTURE.md. Does not live
 //! here: any knowledge of coroutines, stacks or readiness.
 
+pub(crate) mod clock;
+pub(crate) mod cpu;
+#[cfg(feature = "hook")]
+pub(crate) mod epoll_interest;
+pub(crate) mod era;
 pub(crate) mod errno;
 pub(crate) mod fcntl;
 pub(crate) mod fd;
 pub(crate) mod fork;
+pub(crate) mod handlers;
+#[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
+pub(crate) mod jump;
+pub(crate) mod kernel_thread;
+pub(crate) mod library;
 pub(crate) mod mem;
+mod per_fd;
+pub(crate) mod proc;
 pub(crate) mod ready;
 pub(crate) mod report;
 pub(crate) mod signal;
+pub(crate) mod signal_mask;
 pub(crate) mod signal_relay;
+pub(crate) mod simulated;
+pub(crate) mod socket;
 pub(crate) mod sockopt;
+pub(crate) mod stack_of_thread;
 pub(crate) mod stat;
+pub(crate) mod symbols;
 pub(crate) mod syscall;
+pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tls;
+pub(crate) mod transfer;
+pub(crate) mod unwind;
 pub(crate) mod valgrind;

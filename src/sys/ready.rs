@@ -1,11 +1,11 @@
-//! Readiness of descriptors: `poll`, and a socket that has begun to connect. Does
-//! not live here: waiting that parks a coroutine.
+//! Readiness of descriptors: `poll`. Does not live here: waiting that parks a
+//! coroutine.
 
-use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 use std::{io, ptr};
 
+use super::sockopt::may_queue_errors;
 use super::syscall::{Answer, sys, to_io, uninterrupted};
 
 /// What holds of `fd` now, of `events` and errors; `events` if there is no answer:
@@ -16,6 +16,16 @@ pub(crate) fn poll_now(fd: RawFd, events: i16) -> i16 {
         Ok(_) => entry.revents,
         Err(_) => events,
     }
+}
+
+/// Whether an error waits for the next call on `fd`. `POLLERR` alone does not say so: a
+/// socket says it, too, while its error queue holds something (time stamps, what
+/// became of `MSG_ZEROCOPY`, `IP_RECVERR`), which no send or receive ever meets.
+///
+/// The error can't be looked at without taking it: where both may be, it is the queue.
+#[cold]
+pub(crate) fn error_waits(fd: RawFd) -> bool {
+    poll_now(fd, 0) & libc::POLLERR != 0 && !may_queue_errors(fd)
 }
 
 /// Blocks the thread until `fd` is readable (or writable), has hung up or has
@@ -55,63 +65,10 @@ fn ppoll(entry: &mut libc::pollfd, limit: Option<Duration>) -> Answer {
     unsafe { sys!(SYS_ppoll, ptr::from_mut(entry), 1, limit, 0, 0) }
 }
 
-/// A non-blocking TCP socket on its way to `addr`: connected when it is
-/// writable and has no error.
-///
-/// # Errors
-///
-/// What `socket` and `connect` say, but not `EINPROGRESS`.
-pub(crate) fn start_connect(addr: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if addr.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers.
-    let raw = to_io(unsafe { sys!(SYS_socket, family, kind, 0) })? as RawFd;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    let result = match addr {
-        SocketAddr::V4(v4) => {
-            let name = libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(v4.ip().octets()),
-                },
-                sin_zero: [0; 8],
-            };
-            connect(raw, &name)
-        }
-        SocketAddr::V6(v6) => {
-            let name = libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: v6.port().to_be(),
-                sin6_flowinfo: v6.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: v6.ip().octets(),
-                },
-                sin6_scope_id: v6.scope_id(),
-            };
-            connect(raw, &name)
-        }
-    };
-    match result {
-        Ok(_) | Err(libc::EINPROGRESS) => Ok(socket),
-        Err(code) => Err(io::Error::from_raw_os_error(code)),
-    }
-}
-
-fn connect<A>(socket: RawFd, name: &A) -> Answer {
-    // SAFETY: `name` is a socket address of exactly this length.
-    unsafe { sys!(SYS_connect, socket, ptr::from_ref(name), size_of::<A>()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::os::fd::AsFd;
 
     #[test]
@@ -123,24 +80,5 @@ mod tests {
         tx.write_all(b"x").unwrap();
         assert!(poll(rx.as_fd(), false, None).unwrap());
         assert!(poll(rx.as_fd(), true, Some(Instant::now())).unwrap());
-    }
-
-    #[test]
-    fn a_started_connection_arrives() {
-        for any in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(any) else {
-                continue;
-            };
-            let socket = start_connect(&listener.local_addr().unwrap()).unwrap();
-            assert!(poll(socket.as_fd(), true, None).unwrap());
-            let mut stream = std::net::TcpStream::from(socket);
-            let (mut peer, from) = listener.accept().unwrap();
-            assert_eq!(from, stream.local_addr().unwrap());
-            peer.write_all(b"hi").unwrap();
-            let mut two = [0; 2];
-            stream.set_nonblocking(false).unwrap();
-            stream.read_exact(&mut two).unwrap();
-            assert_eq!(&two, b"hi");
-        }
     }
 }

@@ -6,9 +6,21 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::{io, ptr};
 
-use super::syscall::{errno, set_errno};
+use super::handlers::{self, Info};
+use super::signal_mask::SignalMask;
+use super::syscall::{sys, tid};
+
+#[cfg(not(target_env = "gnu"))]
+use libc::sigaction;
+#[cfg(target_env = "gnu")]
+unsafe extern "C" {
+    /// libc's own: the other name is a hook, for handlers of the program.
+    #[link_name = "__sigaction"]
+    fn sigaction(signal: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int;
+}
 
 /// The fault signals that a touched guard page raises: `SIGSEGV` on Linux;
 /// `SIGBUS` is raised for some mappings and on other systems.
@@ -16,20 +28,6 @@ pub(crate) const FAULTS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 /// What a handler looks like: signal, what happened, the registers.
 pub(crate) type Handler = unsafe extern "C" fn(c_int, *mut Info, *mut c_void);
-
-/// The kernel's `siginfo_t`.
-#[repr(transparent)]
-pub(crate) struct Info(libc::siginfo_t);
-
-impl Info {
-    /// The address whose access faulted; `None` if somebody sent the signal.
-    pub(crate) fn fault_address(&self) -> Option<usize> {
-        // Codes of `kill`, `tgkill`, `sigqueue` are zero or negative, and the
-        // address field holds a process id then.
-        // SAFETY: the kernel fills in the address for every fault signal.
-        (self.0.si_code > 0).then(|| unsafe { self.0.si_addr() }.addr())
-    }
-}
 
 /// What a signal does: the default, nothing, or a handler.
 #[derive(Clone, Copy)]
@@ -40,9 +38,21 @@ impl Action {
     pub(crate) fn of(signal: c_int) -> io::Result<Self> {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: no new action; the old one is written to our local.
-        check(unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) })?;
+        check(unsafe { sigaction(signal, ptr::null(), action.as_mut_ptr()) })?;
         // SAFETY: filled in by the call, and all zeros are valid anyway.
-        Ok(Self(unsafe { action.assume_init() }))
+        let mut action = unsafe { action.assume_init() };
+        action.sa_sigaction = handlers::present(signal, action.sa_sigaction);
+        Ok(Self(action))
+    }
+
+    /// Whether it is a function, and not the default or nothing.
+    pub(crate) fn is_handler(&self) -> bool {
+        ![libc::SIG_DFL, libc::SIG_IGN].contains(&self.0.sa_sigaction)
+    }
+
+    /// Whether it is this function.
+    pub(crate) fn runs(&self, handler: Handler) -> bool {
+        self.0.sa_sigaction == handler as *const () as usize
     }
 
     /// An action that runs `handler` on the alternate stack and otherwise
@@ -66,11 +76,6 @@ impl Action {
         action
     }
 
-    /// Whether a function of the program's is called.
-    pub(crate) fn is_handler(&self) -> bool {
-        !matches!(self.0.sa_sigaction, libc::SIG_DFL | libc::SIG_IGN)
-    }
-
     /// Makes this the action of `signal`.
     ///
     /// # Safety
@@ -79,7 +84,7 @@ impl Action {
     ///   replaced.
     pub(crate) unsafe fn install(&self, signal: c_int) -> io::Result<()> {
         // SAFETY: a valid action; its handler is the caller's promise.
-        check(unsafe { libc::sigaction(signal, &self.0, ptr::null_mut()) })
+        check(unsafe { sigaction(signal, &self.0, ptr::null_mut()) })
     }
 
     /// Does to a signal that we caught what this action would have done, had
@@ -100,8 +105,8 @@ impl Action {
                 if !is_fault {
                     // A fault happens again by itself when we return; a sent
                     // signal must be sent again. It is blocked until then.
-                    // SAFETY: no preconditions.
-                    unsafe { libc::raise(signal) };
+                    // SAFETY: no pointers.
+                    let _ = unsafe { sys!(SYS_tgkill, libc::getpid(), tid(), signal) };
                 }
             }
             handler => {
@@ -111,21 +116,87 @@ impl Action {
                 if self.0.sa_flags & libc::SA_NODEFER != 0 {
                     unblock(signal);
                 }
-                if self.0.sa_flags & libc::SA_SIGINFO != 0 {
-                    // SAFETY: SA_SIGINFO says that the handler has this type.
-                    let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
-                    // SAFETY: called as the kernel would have.
-                    unsafe { handler(signal, info, context) };
-                } else {
-                    // SAFETY: without SA_SIGINFO the handler has this type.
-                    let handler = unsafe {
-                        std::mem::transmute::<usize, unsafe extern "C" fn(c_int)>(handler)
-                    };
-                    // SAFETY: called as the kernel would have.
-                    unsafe { handler(signal) };
+                // SAFETY: it was installed; the kernel's arguments.
+                unsafe { handlers::call(handler, signal, info, context) };
+            }
+        }
+    }
+}
+
+/// The action that was there before ours; set once, if at all.
+///
+/// A handler of ours may come on any thread, on a signal stack that the processor's
+/// registers fill but for a few hundred bytes: std's own. So what is done on the way to
+/// a former handler keeps to small functions that call few others, whose frames are small
+/// in debug builds, too.
+pub(crate) struct Former(AtomicPtr<Action>);
+
+impl Former {
+    pub(crate) const fn none() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// Remembers an action for ever, unless there is one.
+    pub(crate) fn set(&self, action: Action) -> &'static Action {
+        let fresh = Box::into_raw(Box::new(action));
+        let (ours, none) = (Ordering::AcqRel, ptr::null_mut());
+        match self
+            .0
+            .compare_exchange(none, fresh, ours, Ordering::Acquire)
+        {
+            // SAFETY: just made, and never freed from here on.
+            Ok(_) => unsafe { &*fresh },
+            Err(other) => {
+                // SAFETY: `fresh` was not published; `other` is never freed.
+                unsafe {
+                    drop(Box::from_raw(fresh));
+                    &*other
                 }
             }
         }
+    }
+
+    pub(crate) fn get(&self) -> Option<&'static Action> {
+        // SAFETY: null, or never freed.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The handler of an action that asks for nothing else but to call it, for
+    /// [`handlers::call`]; else 0.
+    pub(crate) fn plain_handler(&self) -> usize {
+        let action = self.0.load(Ordering::Acquire);
+        if action.is_null() {
+            return 0;
+        }
+        // SAFETY: never freed.
+        let (handler, flags) = unsafe { ((*action).0.sa_sigaction, (*action).0.sa_flags) };
+        let is_plain = handler != libc::SIG_DFL
+            && handler != libc::SIG_IGN
+            && flags & (libc::SA_RESETHAND | libc::SA_NODEFER) == 0;
+        if is_plain { handler } else { 0 }
+    }
+
+    /// As [`Action::hand_on`], where there is an action.
+    ///
+    /// # Safety
+    ///
+    /// As there.
+    pub(crate) unsafe fn hand_on(&self, signal: c_int, info: *mut Info, context: *mut c_void) {
+        if let Some(action) = self.get() {
+            // SAFETY: forwarded.
+            unsafe { action.hand_on(signal, info, context) };
+        }
+    }
+
+    /// Whether there is an action, and it is a handler.
+    pub(crate) fn is_handler(&self) -> bool {
+        let action = self.0.load(Ordering::Acquire);
+        if action.is_null() {
+            return false;
+        }
+        // SAFETY: never freed.
+        let handler = unsafe { (*action).0.sa_sigaction };
+        handler != libc::SIG_DFL && handler != libc::SIG_IGN
     }
 }
 
@@ -134,18 +205,12 @@ fn restore_default(signal: c_int) {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = libc::SIG_DFL;
-        libc::sigaction(signal, &action, ptr::null_mut());
+        sigaction(signal, &action, ptr::null_mut());
     }
 }
 
 fn unblock(signal: c_int) {
-    let mut set = MaybeUninit::uninit();
-    // SAFETY: `sigemptyset` initialises the set that the others read.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), signal);
-        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
-    }
+    SignalMask::current().without(signal).replace();
 }
 
 /// Ends the process by `SIGABRT`, past any handler of it.
@@ -153,15 +218,6 @@ pub(crate) fn abort() -> ! {
     restore_default(libc::SIGABRT);
     unblock(libc::SIGABRT);
     std::process::abort()
-}
-
-/// Runs `f` and puts `errno` back: a handler must not change it under the
-/// code that it interrupts.
-pub(crate) fn keep_errno<T>(f: impl FnOnce() -> T) -> T {
-    let before = errno();
-    let result = f();
-    set_errno(before);
-    result
 }
 
 /// The name of the calling thread, as the kernel knows it: 15 bytes at most.
@@ -190,7 +246,8 @@ impl SignalStack {
     pub(crate) fn current() -> io::Result<Self> {
         let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
         // SAFETY: sets nothing; the present one is written to our local.
-        check(unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) })?;
+        unsafe { sys!(SYS_sigaltstack, 0, stack.as_mut_ptr()) }
+            .map_err(io::Error::from_raw_os_error)?;
         // SAFETY: filled in by the call, and all zeros are valid anyway.
         Ok(Self(unsafe { stack.assume_init() }))
     }
@@ -203,7 +260,13 @@ impl SignalStack {
     ///   uses another signal stack or ends.
     pub(crate) unsafe fn install(&self) -> io::Result<()> {
         // SAFETY: the memory is the caller's promise.
-        check(unsafe { libc::sigaltstack(&self.0, ptr::null_mut()) })
+        let done = unsafe { sys!(SYS_sigaltstack, &raw const self.0, 0) };
+        done.map(drop).map_err(io::Error::from_raw_os_error)
+    }
+
+    /// Whether the thread runs on it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.0.ss_flags & libc::SS_ONSTACK != 0
     }
 
     /// Lowest address.
@@ -229,6 +292,13 @@ impl SignalStack {
     }
 }
 
+/// Whether a handler that runs here, on a signal stack, has so many bytes left on it.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    let here = ptr::from_ref(&bytes).addr();
+    SignalStack::current()
+        .is_ok_and(|stack| stack.is_in_use() && here.saturating_sub(stack.base().addr()) >= bytes)
+}
+
 fn check(result: c_int) -> io::Result<()> {
     if result == 0 {
         Ok(())
@@ -248,7 +318,7 @@ mod tests {
 
     unsafe extern "C" fn pass(signal: c_int, info: *mut Info, context: *mut c_void) {
         // SAFETY: the kernel's arguments; `FORMER` was installed before.
-        keep_errno(|| unsafe { FORMER.get().unwrap().hand_on(signal, info, context) });
+        unsafe { FORMER.get().unwrap().hand_on(signal, info, context) };
     }
 
     unsafe extern "C" fn exit_41(_: c_int) {

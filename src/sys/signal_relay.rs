@@ -8,11 +8,14 @@
 
 use std::ffi::{c_int, c_void};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::fd::EventFd;
-use super::signal::{Action, Info};
+use super::handlers::{self, Info};
+use super::signal::{Action, Former};
+use super::syscall::trap;
 
 /// Signals are 1 to 64.
 const SIGNALS: usize = 64;
@@ -21,8 +24,12 @@ const SIGNALS: usize = 64;
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 /// Written by the handler; one thread waits at it.
 static NOTIFIER: OnceLock<EventFd> = OnceLock::new();
+/// Its number, for the handler.
+static NUMBER: AtomicI32 = AtomicI32::new(-1);
+/// Those that are relayed.
+static RELAYED: AtomicU64 = AtomicU64::new(0);
 /// What each signal did before.
-static BEFORE: [OnceLock<Action>; SIGNALS + 1] = [const { OnceLock::new() }; SIGNALS + 1];
+static BEFORE: [Former; SIGNALS + 1] = [const { Former::none() }; SIGNALS + 1];
 
 /// The set with this signal alone.
 pub(crate) fn bit(signal: c_int) -> u64 {
@@ -36,7 +43,11 @@ pub(crate) fn bit(signal: c_int) -> u64 {
 /// No descriptor is left.
 pub(crate) fn prepare() -> io::Result<()> {
     if NOTIFIER.get().is_none() {
-        let _ = NOTIFIER.set(EventFd::new()?);
+        let notifier = {
+            let fresh = EventFd::new()?;
+            NOTIFIER.get_or_init(|| fresh)
+        };
+        NUMBER.store(notifier.as_raw_fd(), Ordering::Release);
     }
     Ok(())
 }
@@ -61,15 +72,17 @@ pub(crate) fn relay(signal: c_int) -> io::Result<()> {
             format!("signal {signal} can't be waited for"),
         ));
     }
-    let before = &BEFORE[signal as usize];
-    if before.get().is_some() {
+    if RELAYED.load(Ordering::Relaxed) & bit(signal) != 0 {
         return Ok(());
     }
     let action = Action::of(signal)?;
     let ours = action.restarting(arrived);
-    let _ = before.set(action);
+    // It may arrive at once.
+    BEFORE[signal as usize].set(action);
     // SAFETY: `arrived` does only what a handler may, and is there for ever.
-    unsafe { ours.install(signal) }
+    unsafe { ours.install(signal)? };
+    RELAYED.fetch_or(bit(signal), Ordering::Relaxed);
+    Ok(())
 }
 
 /// Waits for signals and takes them. Blocks the thread, not for a coroutine.
@@ -78,14 +91,78 @@ pub(crate) fn take() -> u64 {
     ARRIVED.swap(0, Ordering::Acquire)
 }
 
+/// It may come on a thread of std's, whose signal stack has room for little more than
+/// the processor's registers: see [`Former`].
 unsafe extern "C" fn arrived(signal: c_int, info: *mut Info, context: *mut c_void) {
-    ARRIVED.fetch_or(bit(signal), Ordering::Release);
-    if let Some(notifier) = NOTIFIER.get() {
-        notifier.signal();
+    note(signal);
+    let handler = BEFORE[signal as usize].plain_handler();
+    // SAFETY: the kernel's own arguments; it was installed before ours.
+    unsafe {
+        if handler != 0 {
+            handlers::call(handler, signal, info, context);
+        } else {
+            hand_on(signal, info, context);
+        }
     }
-    let before = BEFORE[signal as usize].get();
-    if let Some(action) = before.filter(|action| action.is_handler()) {
-        // SAFETY: the kernel's own arguments; it was installed before ours.
-        unsafe { action.hand_on(signal, info, context) };
+}
+
+fn note(signal: c_int) {
+    ARRIVED.fetch_or(bit(signal), Ordering::Release);
+    // SAFETY: a live value of eight bytes, in eventfd's own call.
+    unsafe { ring(NUMBER.load(Ordering::Acquire), &1_u64) };
+}
+
+/// To a handler that asks for more than to be called; the default is not done.
+///
+/// # Safety
+///
+/// - As [`Action::hand_on`].
+unsafe fn hand_on(signal: c_int, info: *mut Info, context: *mut c_void) {
+    let before = &BEFORE[signal as usize];
+    if before.is_handler() {
+        // SAFETY: forwarded.
+        unsafe { before.hand_on(signal, info, context) };
+    }
+}
+
+/// # Safety
+///
+/// - What is written may be written to the descriptor.
+unsafe fn ring(notifier: RawFd, one: &u64) {
+    let place = (one as *const u64).addr();
+    // SAFETY: eight bytes that live; the rest is the caller's.
+    unsafe { trap(libc::SYS_write, [notifier as usize, place, 8, 0, 0, 0]) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::testing::{LEAST_HANDLER_ROOM, handler_bytes, in_child, note_context};
+
+    fn send<const SIGNAL: c_int>() {
+        // SAFETY: a handler is there.
+        unsafe { libc::raise(SIGNAL) };
+    }
+
+    /// On whatever stack it comes, beside whatever the kernel puts there.
+    #[test]
+    fn the_handler_needs_little_stack() {
+        let name = concat!(module_path!(), "::the_handler_needs_little_stack");
+        let output = in_child(name, || {
+            prepare().unwrap();
+            let before = Action::of(libc::SIGUSR1).unwrap().replaced_by(note_context);
+            // SAFETY: it does what handlers may.
+            unsafe { before.install(libc::SIGUSR1) }.unwrap();
+            relay(libc::SIGUSR1).unwrap();
+            relay(libc::SIGUSR2).unwrap();
+            let used = handler_bytes([send::<{ libc::SIGUSR1 }>, send::<{ libc::SIGUSR2 }>]);
+            assert_eq!(take(), bit(libc::SIGUSR1) | bit(libc::SIGUSR2));
+            assert!(
+                used.iter().all(|&used| used < LEAST_HANDLER_ROOM),
+                "{used:?}"
+            );
+        });
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
     }
 }

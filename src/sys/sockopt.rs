@@ -1,10 +1,10 @@
-//! Socket options: what `getsockopt` says at level `SOL_SOCKET`.
+//! Socket options at level `SOL_SOCKET`.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_long, c_void};
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::syscall::{Errno, sys};
+use super::syscall::{Answer, Errno, sys, syscall};
 
 /// Reads an option into `value`.
 ///
@@ -26,6 +26,13 @@ pub(crate) fn number(fd: RawFd, name: c_int) -> Result<c_int, Errno> {
     unsafe { get(fd, name, 0) }
 }
 
+/// Sets a whole-number option.
+pub(crate) fn set_number(fd: RawFd, name: c_int, value: c_int) -> Answer {
+    let (level, len) = (libc::SOL_SOCKET, size_of_val(&value));
+    // SAFETY: an int, of that length.
+    unsafe { sys!(SYS_setsockopt, fd, level, name, &raw const value, len) }
+}
+
 /// A time limit (`SO_RCVTIMEO`, `SO_SNDTIMEO`), where set.
 pub(crate) fn time_limit(fd: RawFd, name: c_int) -> Option<Duration> {
     let none = libc::timeval {
@@ -39,6 +46,17 @@ pub(crate) fn time_limit(fd: RawFd, name: c_int) -> Option<Duration> {
     (!limit.is_zero()).then_some(limit)
 }
 
+/// Whether the close of the socket waits (`SO_LINGER`).
+pub(crate) fn lingers(fd: RawFd) -> bool {
+    let none = libc::linger {
+        l_onoff: 0,
+        l_linger: 0,
+    };
+    // SAFETY: any bytes are two ints.
+    let linger = unsafe { get(fd, libc::SO_LINGER, none) };
+    linger.is_ok_and(|linger| linger.l_onoff != 0 && linger.l_linger > 0)
+}
+
 /// What tells a socket from all others that ever were; `None` for other files.
 pub(crate) fn cookie(fd: RawFd) -> Option<u64> {
     // SAFETY: any bytes are a number.
@@ -47,9 +65,43 @@ pub(crate) fn cookie(fd: RawFd) -> Option<u64> {
         .filter(|&cookie| cookie != 0)
 }
 
+/// Whether the error queue of a socket may hold something: not if the socket is
+/// charged for nothing received (which time stamps are) and no options (which reports
+/// of `MSG_ZEROCOPY` are). Not a socket: no.
+pub(crate) fn may_queue_errors(fd: RawFd) -> bool {
+    /// `SK_MEMINFO_VARS` of them, in the kernel's order.
+    const SO_MEMINFO: c_int = 55;
+    const RECEIVED: usize = 0;
+    const OPTIONS: usize = 6;
+    // SAFETY: any bytes are numbers.
+    let charged = unsafe { get(fd, SO_MEMINFO, [0_u32; 9]) };
+    charged.is_ok_and(|charged| charged[RECEIVED] | charged[OPTIONS] != 0)
+}
+
 /// Whether `fd` is a socket that listens.
 pub(crate) fn listens(fd: RawFd) -> bool {
     number(fd, libc::SO_ACCEPTCONN) == Ok(1)
+}
+
+/// Whether the socket, or the one that it is connected to, has a name.
+pub(crate) fn has_name(fd: RawFd) -> bool {
+    let named = |call: c_long| {
+        let mut address = [0_u8; size_of::<libc::sockaddr_storage>()];
+        let mut len = address.len() as libc::socklen_t;
+        let args = [
+            fd as usize,
+            address.as_mut_ptr().expose_provenance(),
+            (&raw mut len).expose_provenance(),
+            0,
+            0,
+            0,
+        ];
+        // SAFETY: a place of `len` bytes.
+        let got = unsafe { syscall(call, args) };
+        // The family alone is no name.
+        got.is_ok() && len as usize > size_of::<libc::sa_family_t>()
+    };
+    named(libc::SYS_getpeername) || named(libc::SYS_getsockname)
 }
 
 /// Whether `fd` is a TCP connection (or listener). Anything else, a closed

@@ -6,6 +6,9 @@
 use std::ffi::c_int;
 use std::io;
 
+#[cfg(feature = "sim")]
+use super::simulated::{self, World};
+
 /// A positive error number of the kernel.
 pub(crate) type Errno = c_int;
 
@@ -36,14 +39,39 @@ pub(crate) fn six<const N: usize>(args: [usize; N]) -> [usize; 6] {
 /// - The arguments fulfil the contract of system call `number`.
 #[inline(always)]
 pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Answer {
+    // Not even a frame's room for it otherwise: signal handlers make system calls.
+    #[cfg(feature = "sim")]
+    if let Some(world) = simulated::world() {
+        // SAFETY: forwarded.
+        return unsafe { ask_in(world, number, args) };
+    }
     // SAFETY: forwarded.
-    let result = unsafe { trap(number, args) };
+    answer(unsafe { trap(number, args) })
+}
+
+#[inline(always)]
+fn answer(result: isize) -> Answer {
     // The kernel answers -4095 ..= -1 for errors and nothing else up there.
     if (-4095..0).contains(&result) {
         Err(-result as Errno)
     } else {
         Ok(result as usize)
     }
+}
+
+/// # Safety
+///
+/// - As for [`syscall`].
+#[cfg(feature = "sim")]
+#[inline(never)]
+unsafe fn ask_in(world: &dyn World, number: libc::c_long, args: [usize; 6]) -> Answer {
+    if let Some(answer) = world.answer(number, args) {
+        return answer;
+    }
+    // SAFETY: forwarded.
+    let answer = answer(unsafe { trap(number, args) });
+    world.answered(number, args, answer);
+    answer
 }
 
 /// Lets other threads run.
@@ -66,7 +94,7 @@ pub(crate) fn uninterrupted(mut ask: impl FnMut() -> Answer) -> Answer {
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+pub(super) unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
     let result: isize;
     // SAFETY: the kernel's calling convention: rcx and r11 are lost, the
@@ -85,7 +113,7 @@ unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
 
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
-unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+pub(super) unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
     let result: isize;
     // SAFETY: the kernel's calling convention: only x0 changes, the stack is

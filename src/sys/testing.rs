@@ -1,10 +1,15 @@
 //! What tests need of the kernel: a child process to die in the parent's
 //! place, and a thread that Rust's standard library knows nothing of.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{env, mem, process, ptr};
+
+use super::handlers::Info;
+use super::signal::SignalStack;
+use super::syscall::sys;
 
 const CHILD: &str = "CRORE_TEST_CHILD";
 
@@ -82,4 +87,51 @@ pub(crate) unsafe fn on_foreign_thread<F: FnOnce() + Send>(stack: Option<(usize,
         libc::pthread_attr_destroy(&mut attr);
         assert!(result.is_null(), "the foreign thread panicked");
     }
+}
+
+/// What std's own signal stack leaves to a handler on a processor with much state
+/// (AVX-512 and AMX), whose registers fill the rest.
+pub(crate) const LEAST_HANDLER_ROOM: usize = 448;
+
+/// Where the kernel put the context of the last signal that [`note_context`] handled.
+static CONTEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// A former handler that needs next to nothing.
+pub(crate) unsafe extern "C" fn note_context(_: c_int, _: *mut Info, context: *mut c_void) {
+    // SAFETY: an address; read after the handler.
+    unsafe { CONTEXT.as_ptr().write(context as usize) };
+}
+
+/// How many bytes of its signal stack the handler of a signal uses, below what the
+/// kernel puts there, when `send` sends it; one that ends in [`note_context`] first.
+pub(crate) fn handler_bytes(sends: [fn(); 2]) -> [usize; 2] {
+    const PAINT: u8 = 0x5a;
+    let memory = Box::leak(vec![PAINT; 1 << 16].into_boxed_slice());
+    // SAFETY: leaked, and looked at between signals only.
+    unsafe { SignalStack::new(memory.as_mut_ptr(), memory.len()).install() }.unwrap();
+    sends.map(|send| {
+        memory.fill(PAINT);
+        send();
+        let touched = memory.iter().position(|&byte| byte != PAINT).unwrap();
+        CONTEXT.load(Ordering::Relaxed) - (memory.as_ptr().addr() + touched)
+    })
+}
+
+/// Sends a fault to this thread as the kernel does, with an address: null.
+pub(crate) fn send_fault(signal: c_int) {
+    // SAFETY: our own thread, a valid info; zeros are one.
+    let sent = unsafe {
+        let mut info: libc::siginfo_t = mem::zeroed();
+        info.si_signo = signal;
+        info.si_code = 1;
+        let (process, thread) = (libc::getpid(), super::syscall::tid());
+        sys!(
+            SYS_rt_tgsigqueueinfo,
+            process,
+            thread,
+            signal,
+            &raw const info
+        )
+    };
+    assert_eq!(sent, Ok(0));
 }

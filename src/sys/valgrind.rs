@@ -42,6 +42,15 @@ pub(crate) fn undefined(at: *const u8, len: usize) {
     let _ = (at, len);
 }
 
+/// The range means what it says, wherever that came from.
+#[inline(always)]
+pub(crate) fn defined(at: *const u8, len: usize) {
+    #[cfg(feature = "valgrind")]
+    request(MAKE_MEM_UNDEFINED + 1, at.addr(), len);
+    #[cfg(not(feature = "valgrind"))]
+    let _ = (at, len);
+}
+
 #[cfg(feature = "valgrind")]
 const STACK_REGISTER: usize = 0x1501;
 #[cfg(feature = "valgrind")]

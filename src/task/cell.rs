@@ -30,9 +30,10 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::{Addr, JoinError, provisional_id};
+use super::provisional_id::{self, is_provisional};
+use super::{Addr, Coroutine, JoinError};
 use crate::shim::UnsafeCell;
-use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::shim::atomic::{AtomicU32, Ordering};
 use crate::switch::EntryPoint;
 
 pub(crate) use closure::{Closure, detach_if_unjoinable};
@@ -50,10 +51,7 @@ pub(crate) struct Header {
     entry: EntryPoint,
     vtable: &'static VTable,
     state: AtomicU32,
-    /// What the task is known by: its address once it has one; before that,
-    /// if it was asked for, a provisional id. Zero until then. Set once.
-    identity: AtomicU64,
-    name: Option<Arc<str>>,
+    coroutine: Coroutine,
     waker: UnsafeCell<Option<Waker>>,
 }
 
@@ -148,38 +146,14 @@ impl<F, T> TaskCell<F, T> {
 }
 
 impl Header {
-    /// What the task is known by. A task that has no address yet, because any
-    /// worker may still take it, gets a provisional one.
-    pub(crate) fn identity(&self) -> Addr {
-        if let Some(known) = self.known() {
-            return known;
-        }
-        let fresh = provisional_id::create();
-        self.set_identity(fresh).unwrap_or_else(|known| {
-            provisional_id::discard(fresh);
-            known
-        })
-    }
-
-    /// A worker has taken the task and put it at `addr`. `Err` with the
-    /// provisional id that it is known by already.
-    pub(crate) fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
-        let (new, relaxed) = (addr.to_bits(), Ordering::Relaxed);
-        match self.identity.compare_exchange(0, new, relaxed, relaxed) {
-            Ok(_) => Ok(addr),
-            Err(known) => Err(Addr::from_bits(known)),
-        }
+    /// What the task is known by.
+    pub(crate) fn coroutine(&self) -> &Coroutine {
+        &self.coroutine
     }
 
     /// The identity, if the task has one.
     pub(crate) fn known(&self) -> Option<Addr> {
-        let bits = self.identity.load(Ordering::Relaxed);
-        (bits != 0).then(|| Addr::from_bits(bits))
-    }
-
-    /// The name given to the builder.
-    pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.name.as_ref()
+        self.coroutine.known()
     }
 
     /// What starts the task; see [`EntryPoint`].
@@ -198,6 +172,16 @@ impl Header {
 
     fn is_done(&self) -> bool {
         self.state.load(Ordering::Acquire) & DONE != 0
+    }
+}
+
+impl Drop for Header {
+    /// Both sides have let go: a task that was not placed never will be.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(id) = self.known().filter(|&id| is_provisional(id)) {
+            provisional_id::discard_unplaced(id);
+        }
     }
 }
 
@@ -237,8 +221,7 @@ fn allocate<F, T>(
             entry,
             vtable,
             state: AtomicU32::new(TASK | HANDLE),
-            identity: AtomicU64::new(addr.map_or(0, Addr::to_bits)),
-            name,
+            coroutine: Coroutine::new(addr, name),
             waker: UnsafeCell::new(None),
         },
         stage: MaybeUninit::new(stage),
@@ -290,11 +273,6 @@ impl TaskRef {
         // SAFETY: the work is there, as the caller says, the task's side's before
         // DONE (I14); this is the only time it is dropped.
         unsafe { drop_work(header) };
-    }
-
-    /// What the task is known by, if it has an id.
-    pub(crate) fn known(&self) -> Option<Addr> {
-        self.header().known()
     }
 
     pub(super) fn header(&self) -> &Header {

@@ -7,7 +7,9 @@ use std::io;
 /// Why [`JoinHandle::join`](crate::JoinHandle::join) has no value to give.
 ///
 /// Where [`std::thread::JoinHandle::join`] has only the panic payload, a
-/// coroutine can also have been cancelled, or never have got a stack.
+/// coroutine can also have been cancelled, or never have got a stack. The payload is
+/// looked at as std's is; [`resume_unwind`](std::panic::resume_unwind) takes
+/// [`into_panic`](Self::into_panic).
 ///
 /// ```
 /// crore::run(|| {
@@ -91,14 +93,67 @@ impl JoinError {
             .unwrap_or_else(|other| panic!("not a panic: {other}"))
     }
 
+    fn payload(&self) -> Option<&(dyn Any + Send)> {
+        match &self.0 {
+            Reason::Panicked(payload) => Some(&**payload),
+            _ => None,
+        }
+    }
+
+    /// Whether the coroutine panicked with a payload of this type.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let error = crore::spawn(|| panic!("lost")).join().unwrap_err();
+    ///     assert!(error.is::<&str>() && !error.is::<String>());
+    /// }).unwrap();
+    /// ```
+    pub fn is<T: Any>(&self) -> bool {
+        self.downcast_ref::<T>().is_some()
+    }
+
+    /// The panic's payload, if there was a panic with one of this type.
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let error = crore::spawn(|| panic!("lost")).join().unwrap_err();
+    ///     assert_eq!(error.downcast_ref::<&str>(), Some(&"lost"));
+    /// }).unwrap();
+    /// ```
+    pub fn downcast_ref<T: Any>(&self) -> Option<&T> {
+        self.payload()?.downcast_ref()
+    }
+
+    /// As [`downcast_ref`](Self::downcast_ref), to be changed.
+    pub fn downcast_mut<T: Any>(&mut self) -> Option<&mut T> {
+        match &mut self.0 {
+            Reason::Panicked(payload) => payload.downcast_mut(),
+            _ => None,
+        }
+    }
+
+    /// The panic's payload, owned.
+    ///
+    /// # Errors
+    ///
+    /// Gives the error back if the coroutine did not panic, or with another type.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// crore::run(|| {
+    ///     let error = crore::spawn(|| std::panic::panic_any(7)).join().unwrap_err();
+    ///     assert_eq!(*error.downcast::<i32>().unwrap(), 7);
+    /// }).unwrap();
+    /// ```
+    pub fn downcast<T: Any>(self) -> Result<Box<T>, JoinError> {
+        let payload = self.try_into_panic()?;
+        payload.downcast().map_err(Self::panicked)
+    }
+
     fn message(&self) -> Option<&str> {
-        let Reason::Panicked(payload) = &self.0 else {
-            return None;
-        };
-        payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        let text = self.downcast_ref::<&str>().copied();
+        text.or_else(|| self.downcast_ref::<String>().map(String::as_str))
     }
 }
 

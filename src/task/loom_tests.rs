@@ -2,7 +2,7 @@
 //! woken, and the cell is freed by the last of both sides.
 
 use std::sync::Arc as StdArc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize as StdAtomicUsize;
 use std::task::{Wake, Waker};
 
 use loom::thread;
@@ -10,6 +10,7 @@ use loom::thread;
 use super::cell::{Closure, JoinRef, TaskRef, Work};
 use super::{Addr, Header, JoinError};
 use crate::shim::Arc;
+use crate::shim::atomic::{AtomicUsize, Ordering};
 
 /// Remembers that it was woken.
 #[derive(Default)]
@@ -28,7 +29,7 @@ impl Wake for Flag {
 }
 
 /// Counts its drops, outside of the model's view.
-struct Counted(StdArc<AtomicUsize>);
+struct Counted(StdArc<StdAtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -53,7 +54,7 @@ impl TaskSide {
     }
 }
 
-fn cell(drops: &StdArc<AtomicUsize>) -> (TaskSide, JoinRef) {
+fn cell(drops: &StdArc<StdAtomicUsize>) -> (TaskSide, JoinRef) {
     let counted = Counted(StdArc::clone(drops));
     let (task, join) = Closure(move || drop(counted)).into_cell(Some(Addr::new(1, 0, 0)), None);
     (TaskSide(task.as_ptr()), join)
@@ -140,14 +141,11 @@ fn loom_identity_against_placing() {
         let (task, join) = Closure(move || drop(counted)).into_cell(None, None);
         let (task, join) = (TaskSide(task.as_ptr()), Arc::new(join));
         let asker = Arc::clone(&join);
-        let asking = thread::spawn(move || asker.header().identity());
-        let placed = join.header().set_identity(Addr::new(1, 3, 5));
+        let asking = thread::spawn(move || asker.header().coroutine().identity());
+        let placed = join.header().coroutine().set_identity(Addr::new(1, 3, 5));
         let asked = asking.join().unwrap();
         assert_eq!(asked, placed.unwrap_or_else(|known| known));
         task.end();
-        if placed.is_err() {
-            super::provisional_id::discard(asked);
-        }
     });
 }
 
@@ -165,5 +163,44 @@ fn loom_catches_a_joiner_that_does_not_look_again() {
         let _ignored = join.set_waker(&Waker::from(StdArc::clone(&flag)));
         ender.join().unwrap();
         assert!(done || flag.is_set(), "the joiner sleeps for ever");
+    });
+}
+
+/// What a task did is seen by who finds it done, whether it lets go of the cell first
+/// or last.
+#[test]
+fn loom_what_a_task_did_is_seen_by_its_joiner() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, mut join) = cell(&drops);
+        let did = Arc::new(AtomicUsize::new(0));
+        let theirs = Arc::clone(&did);
+        let ender = thread::spawn(move || {
+            theirs.store(1, Ordering::Relaxed);
+            task.end();
+        });
+        if join.set_waker(Waker::noop()) {
+            assert_eq!(did.load(Ordering::Relaxed), 1, "not seen");
+        }
+        ender.join().unwrap();
+    });
+}
+
+/// The same for one that asks whether it is done.
+#[test]
+fn loom_what_a_task_did_is_seen_by_who_asks() {
+    loom::model(|| {
+        let drops = StdArc::default();
+        let (task, join) = cell(&drops);
+        let did = Arc::new(AtomicUsize::new(0));
+        let theirs = Arc::clone(&did);
+        let ender = thread::spawn(move || {
+            theirs.store(1, Ordering::Relaxed);
+            task.end();
+        });
+        if join.is_done() {
+            assert_eq!(did.load(Ordering::Relaxed), 1, "not seen");
+        }
+        ender.join().unwrap();
     });
 }

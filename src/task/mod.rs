@@ -24,6 +24,7 @@
 mod addr;
 mod cell;
 mod error;
+mod identity;
 mod promise;
 pub(crate) mod provisional_id;
 mod slot;
@@ -38,7 +39,11 @@ pub(crate) use cell::{
     Closure, Header, JoinRef, PolledFuture, TaskRef, Work, detach_if_unjoinable, poll,
 };
 pub use error::JoinError;
+pub use identity::Coroutine;
 pub(crate) use promise::promise;
-pub(crate) use slot::{Flags, RUNNING, Slot, TaskState, set_running, set_unhooked};
-pub(crate) use slots::Slots;
+pub(crate) use slot::{
+    Flags, Slot, TaskState, running, running_key, running_outside_scopes, set_running,
+    set_unhooked, unseen,
+};
+pub(crate) use slots::{Generations, Slots};
 pub(crate) use spawn_location::SpawnLocations;

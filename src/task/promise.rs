@@ -60,10 +60,6 @@ impl<T> Promise<T> {
         let Some(cell) = self.cell.take() else {
             return;
         };
-        cell.header()
-            .known()
-            .into_iter()
-            .for_each(provisional_id::discard);
         // SAFETY: `promise` made a cell of these types, whose stage is the
         // task's side's before DONE (I14). A function pointer needs no drop, so
         // the stage counts as empty, and only this fills it.

@@ -10,8 +10,6 @@
 
 use std::sync::MutexGuard;
 
-use slab::Slab;
-
 use super::Addr;
 use crate::util::no_park::{Held, NoParkMutex};
 
@@ -24,18 +22,21 @@ enum Provisional {
     Resolved(Addr),
 }
 
-#[derive(Default)]
 struct ProvisionalIds {
-    entries: Slab<(u32, Provisional)>,
-    /// Counts the ids made, so that no two of one entry are equal.
-    made: u32,
+    entries: Vec<Entry>,
+    /// Entries that are free, and have generations left.
+    free: Vec<u32>,
+}
+
+struct Entry {
+    /// Counts the ids of this entry, so that no two are equal.
+    generation: u32,
+    /// What its latest id stands for; `None` while it is free.
+    means: Option<Provisional>,
 }
 
 /// Not from the shim: a static lives longer than a loom model.
-static TABLE: NoParkMutex<ProvisionalIds> = NoParkMutex::new(ProvisionalIds {
-    entries: Slab::new(),
-    made: 0,
-});
+static TABLE: NoParkMutex<ProvisionalIds> = NoParkMutex::new(ProvisionalIds::new());
 
 fn table() -> Held<MutexGuard<'static, ProvisionalIds>> {
     TABLE.lock()
@@ -47,6 +48,12 @@ pub(crate) enum TaskRequest {
     Wake,
     Unpark,
     Cancel,
+    /// To see whether a token that it is bound to asks it to end. Only a task that
+    /// runs is bound.
+    SeeAsked,
+    /// To interrupt what it waits in, once: a signal came, or it is to end as a thread
+    /// does. Only a task that runs is interrupted.
+    Interrupt,
 }
 
 /// What was requested before the task had an address.
@@ -64,23 +71,20 @@ pub(crate) fn is_provisional(id: Addr) -> bool {
 
 /// A new one.
 pub(crate) fn create() -> Addr {
-    let mut table = table();
-    table.made = table.made.wrapping_add(1);
-    let generation = Addr::generation_bits(table.made);
-    let entry = Provisional::Waiting(EarlyRequests::default());
-    let index = table.entries.insert((generation, entry));
-    assert!(
-        index < Addr::MAX_SLOTS as usize,
-        "more provisional ids than addresses"
-    );
-    Addr::provisional(generation, index as u32)
+    table().create()
 }
 
 /// The task has ended, or never got this id.
 pub(crate) fn discard(id: Addr) {
+    table().discard(id);
+}
+
+/// [`discard`], unless the task has been placed: then its end does that.
+#[cold]
+pub(super) fn discard_unplaced(id: Addr) {
     let mut table = table();
-    if table.find(id).is_some() {
-        table.entries.remove(id.slot() as usize);
+    if let Some(Provisional::Waiting(_)) = table.find(id) {
+        table.discard(id);
     }
 }
 
@@ -116,9 +120,51 @@ pub(crate) fn is_cancelled(id: Addr) -> bool {
 }
 
 impl ProvisionalIds {
+    const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    fn create(&mut self) -> Addr {
+        let index = self.free.pop().unwrap_or_else(|| self.add_entry());
+        let entry = &mut self.entries[index as usize];
+        entry.generation += 1;
+        entry.means = Some(Provisional::Waiting(EarlyRequests::default()));
+        Addr::provisional(entry.generation, index)
+    }
+
+    #[cold]
+    fn add_entry(&mut self) -> u32 {
+        let index = self.entries.len() as u32;
+        assert!(
+            index < Addr::MAX_SLOTS,
+            "more provisional ids than addresses"
+        );
+        self.entries.push(Entry {
+            generation: 0,
+            means: None,
+        });
+        index
+    }
+
+    /// Frees the entry, unless the id is stale. One that has had all generations is not
+    /// used again.
+    fn discard(&mut self, id: Addr) {
+        if self.find(id).is_some() {
+            let entry = &mut self.entries[id.slot() as usize];
+            entry.means = None;
+            if entry.generation < Addr::LAST_GENERATION {
+                self.free.push(id.slot());
+            }
+        }
+    }
+
     fn find(&mut self, id: Addr) -> Option<&mut Provisional> {
-        let (generation, entry) = self.entries.get_mut(id.slot() as usize)?;
-        (*generation == id.generation()).then_some(entry)
+        let entry = self.entries.get_mut(id.slot() as usize)?;
+        let means = entry.means.as_mut()?;
+        (entry.generation == id.generation()).then_some(means)
     }
 }
 
@@ -150,5 +196,25 @@ mod tests {
         discard(id);
         assert_eq!(resolve(other, addr), EarlyRequests::default());
         discard(other);
+    }
+
+    #[test]
+    fn an_entry_that_has_used_up_its_generations_is_not_used_again() {
+        let mut ids = ProvisionalIds::new();
+        let first = ids.create();
+        ids.discard(first);
+        ids.entries[first.slot() as usize].generation = Addr::LAST_GENERATION - 1;
+        let last = ids.create();
+        assert_eq!(
+            (last.slot(), last.generation()),
+            (first.slot(), Addr::LAST_GENERATION)
+        );
+        ids.discard(last);
+        ids.discard(last);
+        let next = ids.create();
+        assert_ne!(next.slot(), last.slot());
+        assert!(ids.find(last).is_none() && ids.find(first).is_none());
+        ids.discard(next);
+        assert_eq!(ids.create().slot(), next.slot());
     }
 }

@@ -2,26 +2,65 @@
 
 use std::cell::Cell;
 use std::ptr;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use super::Header;
+use crate::util::gate::HOOK_GATE;
 
-thread_local! {
-    /// The slot of the coroutine that runs on this thread right now; null on
-    /// plain threads and on a worker's own stack. The hooks' gate.
-    pub(crate) static RUNNING: Cell<*const Slot> = const { Cell::new(ptr::null()) };
+/// The slot of the coroutine that runs on this thread right now; null on plain threads
+/// and on a worker's own stack. The hooks' gate.
+#[inline(always)]
+pub(crate) fn running() -> *const Slot {
+    HOOK_GATE.with(|gate| gate.running.get()).cast()
 }
 
-/// Sets [`RUNNING`]. (`LocalKey::set` is a call.)
+/// Tells the coroutine that runs on this thread from all others, also from those that have
+/// its slot later, but for one in a hundred thousand; 0 outside of coroutines.
+#[inline(always)]
+pub(crate) fn running_key() -> u64 {
+    // SAFETY: slots stay where they are (I2), and a running task's is live.
+    unsafe { running().as_ref() }.map_or(0, Slot::key)
+}
+
+/// Calls `f` as if no task were running: for changes that a signal handler must not
+/// see half made. To its hooked calls it has interrupted the worker then.
+#[inline(always)]
+pub(crate) fn unseen<R>(f: impl FnOnce() -> R) -> R {
+    HOOK_GATE.with(|gate| {
+        let running = &gate.running;
+        let slot = running.replace(ptr::null());
+        compiler_fence(Ordering::SeqCst);
+        let result = f();
+        compiler_fence(Ordering::SeqCst);
+        running.set(slot);
+        result
+    })
+}
+
+/// As [`running`], but null in a no-park scope, too.
+#[inline(always)]
+pub(crate) fn running_outside_scopes() -> *const Slot {
+    HOOK_GATE.with(|gate| {
+        let running = gate.running.get();
+        // In this order: plain threads are done after the first.
+        if running.is_null() || gate.is_scope_active() {
+            return ptr::null();
+        }
+        running.cast()
+    })
+}
+
+/// Sets what [`running`] says.
 #[inline(always)]
 pub(crate) fn set_running(slot: *const Slot) {
-    RUNNING.with(|running| running.set(slot));
+    HOOK_GATE.with(|gate| gate.running.set(slot.cast()));
 }
 
 /// Switches the running task's hooks off or on; returns whether they were off.
 /// On a plain thread there is nothing to switch: `false`.
 pub(crate) fn set_unhooked(off: bool) -> bool {
     // SAFETY: slots stay where they are (I2), and a running task's is live.
-    let Some(slot) = (unsafe { RUNNING.get().as_ref() }) else {
+    let Some(slot) = (unsafe { running().as_ref() }) else {
         return false;
     };
     let was_off = slot.take(Flags::UNHOOKED);
@@ -30,6 +69,9 @@ pub(crate) fn set_unhooked(off: bool) -> bool {
     }
     was_off
 }
+
+/// Bits of an address that a program can have.
+const ADDRESS_BITS: u32 = if cfg!(target_arch = "x86_64") { 47 } else { 48 };
 
 /// Where a task is in its life (see the module's picture).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +107,8 @@ impl Flags {
     pub(crate) const UNHOOKED: Self = Self(16);
     /// A future: has no stack, its cell is polled.
     pub(crate) const POLLED: Self = Self(32);
-    /// Runs inside a `timeout` that has not ended yet.
+    /// Runs inside a `timeout` that has not ended yet, or a token that it is bound to
+    /// may ask it to end.
     pub(crate) const LIMITED: Self = Self(64);
     /// Has thread-locals of its own ([`Slot::tls_index`]).
     pub(crate) const OWN_TLS: Self = Self(128);
@@ -155,6 +198,17 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn generation(&self) -> u32 {
         self.generation.get()
+    }
+
+    /// Its address, and above it as much of the generation as there is room for.
+    #[inline(always)]
+    pub(crate) fn key(&self) -> u64 {
+        ptr::from_ref(self).addr() as u64 | u64::from(self.generation()) << ADDRESS_BITS
+    }
+
+    /// The address in a [key](Slot::key).
+    pub(crate) fn address_in(key: u64) -> usize {
+        (key & ((1 << ADDRESS_BITS) - 1)) as usize
     }
 
     /// Bytes of stack that a new task wants, in pages.

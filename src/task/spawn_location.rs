@@ -33,6 +33,11 @@ impl SpawnLocations {
         self.all[usize::from(number)]
     }
 
+    /// As [`SpawnLocations::get`], for a number that may be none.
+    pub(crate) fn find(&self, number: u16) -> Option<&'static Location<'static>> {
+        self.all.get(usize::from(number)).copied()
+    }
+
     fn look_up(&mut self, key: usize, location: &'static Location<'static>) -> u16 {
         if self.all.len() >= Self::MOST {
             return self.index.get(&key).copied().unwrap_or(u16::MAX - 1);

@@ -16,7 +16,8 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use crate::sched::{ActiveTimeout, Cx, Late};
+use crate::sched::{ActiveTimeout, CurrentTask, Late, is_ours};
+use crate::sys::unwind;
 
 /// The time of a [`timeout`] was over before its closure was done.
 ///
@@ -143,7 +144,7 @@ pub fn timeout_at<T>(deadline: Instant, f: impl FnOnce() -> T) -> Result<T, Elap
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn deadline() -> Option<Instant> {
-    Cx::running()?.deadline()
+    CurrentTask::running()?.deadline()
 }
 
 /// Whether the coroutine that calls this has been cancelled; `false` outside a
@@ -168,11 +169,11 @@ pub fn deadline() -> Option<Instant> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn is_cancelled() -> bool {
-    Cx::running().is_some_and(Cx::is_cancelled)
+    CurrentTask::running().is_some_and(CurrentTask::is_cancelled)
 }
 
 fn limit<T>(deadline: Option<Instant>, f: impl FnOnce() -> T) -> Result<T, Elapsed> {
-    let Some(cx) = Cx::running() else {
+    let Some(cx) = CurrentTask::running() else {
         outside();
     };
     let outer = cx.timeout();
@@ -190,10 +191,11 @@ fn limit<T>(deadline: Option<Instant>, f: impl FnOnce() -> T) -> Result<T, Elaps
     match result {
         Ok(value) if !felt => Ok(value),
         Ok(_) => Err(Elapsed(())),
-        Err(payload) => match payload.downcast::<Late>() {
-            Ok(late) if late.0 == deadline => Err(Elapsed(())),
-            Ok(late) => resume_unwind(late),
-            Err(payload) => resume_unwind(payload),
+        Err(payload) => match payload.downcast_ref::<Late>() {
+            Some(late) if late.0 == deadline => Err(Elapsed(())),
+            // It was caught here, and C is next.
+            _ if is_ours(&*payload) && !unwind::is_caught() => Err(Elapsed(())),
+            _ => resume_unwind(payload),
         },
     }
 }

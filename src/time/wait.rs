@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
 
 /// Sleeps for at least `duration`, as [`std::thread::sleep`] does; other
 /// coroutines run meanwhile. A timer fires up to 66 µs late on an idle worker.
@@ -45,10 +45,13 @@ pub fn sleep(duration: Duration) {
 /// assert!(Instant::now() >= end);
 /// ```
 pub fn sleep_until(deadline: Instant) {
-    match Cx::parkable() {
+    match CurrentTask::parkable() {
         Some(cx) => {
-            if cx.sleep_until(deadline).is_err() {
-                cx.unwind_if_ending();
+            // Twice: it may be told meanwhile.
+            if cx.unwind_if_ending() || cx.sleep_until(deadline).is_err() && cx.unwind_if_ending() {
+                while !cx.is_over(Some(deadline)) {
+                    cx.park_stuck(Some(deadline));
+                }
             }
         }
         None => std::thread::sleep(deadline.saturating_duration_since(Instant::now())),
@@ -78,7 +81,7 @@ pub fn sleep_until(deadline: Instant) {
 /// ```
 #[inline(always)]
 pub fn yield_now() {
-    match Cx::parkable() {
+    match CurrentTask::parkable() {
         Some(cx) => {
             cx.yield_now();
             cx.unwind_or_return();
@@ -109,7 +112,7 @@ pub fn yield_now() {
 /// ```
 #[inline(always)]
 pub fn park() {
-    match Cx::running() {
+    match CurrentTask::running() {
         Some(cx) => cx.take_token(),
         None => std::thread::park(),
     }
@@ -129,7 +132,7 @@ pub fn park() {
 /// crore::run(|| crore::park_timeout(Duration::from_millis(1))).unwrap(); // nobody unparks it
 /// ```
 pub fn park_timeout(timeout: Duration) {
-    match Cx::running() {
+    match CurrentTask::running() {
         Some(cx) => cx.take_token_until(Instant::now().checked_add(timeout)),
         None => std::thread::park_timeout(timeout),
     }

@@ -2,9 +2,9 @@
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+pub(crate) mod gate;
 pub(crate) mod list;
 pub(crate) mod no_park;
-pub(crate) mod per_fd;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -15,20 +15,14 @@
 //! Where a type can enter a scope, no code does it by hand: [`NoParkCell`] and
 //! [`NoParkMutex`] here, the lock of the primitives in `shim.rs`.
 
-use std::cell::{BorrowError, Cell, Ref, RefCell, RefMut};
+use std::cell::{BorrowError, Ref, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{mem, ptr};
 
-thread_local! {
-    /// How many scopes this thread is in, and [`DEFERRED`].
-    static STATE: Cell<u32> = const { Cell::new(0) };
-}
-
-/// There are deferred wake-ups.
-const DEFERRED: u32 = 1 << 31;
+use super::gate::{DEFERRED, HOOK_GATE, HookGate, SCOPE};
 
 /// What flushes; null: nothing is ever deferred.
 static FLUSH: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
@@ -43,22 +37,22 @@ pub(crate) struct NoPark {
 impl NoPark {
     #[inline(always)]
     pub(crate) fn enter() -> Self {
-        STATE.with(|state| state.set(state.get() + 1));
+        HOOK_GATE.with(|gate| gate.state.set(gate.state.get() + SCOPE));
         Self { _here: PhantomData }
     }
 
     /// Whether this thread is in one.
     #[inline(always)]
     pub(crate) fn is_active() -> bool {
-        STATE.get() & !DEFERRED != 0
+        HOOK_GATE.with(HookGate::is_scope_active)
     }
 }
 
 impl Drop for NoPark {
     #[inline(always)]
     fn drop(&mut self) {
-        let left = STATE.with(|state| {
-            state.set(state.get() - 1);
+        let left = HOOK_GATE.with(|HookGate { state, .. }| {
+            state.set(state.get() - SCOPE);
             state.get()
         });
         if left == DEFERRED {
@@ -70,7 +64,7 @@ impl Drop for NoPark {
 /// Has [`flush_with`]'s function called when this thread's outermost scope ends.
 pub(crate) fn defer_wakes() {
     debug_assert!(NoPark::is_active(), "outside of a scope wake-ups are made");
-    STATE.set(STATE.get() | DEFERRED);
+    HOOK_GATE.with(|HookGate { state, .. }| state.set(state.get() | DEFERRED));
 }
 
 /// Says how deferred wake-ups are made; one function for the process.
@@ -80,7 +74,12 @@ pub(crate) fn flush_with(flush: fn()) {
 
 #[cold]
 fn flush() {
-    STATE.set(0);
+    HOOK_GATE.with(|gate| gate.state.set(0));
+    make_deferred();
+}
+
+/// Makes what wake-ups were deferred, by whomever. Not called in a scope.
+pub(crate) fn make_deferred() {
     let flush = FLUSH.load(Ordering::Acquire);
     if !flush.is_null() {
         // SAFETY: only `flush_with` stores here, and it stores this type.
@@ -207,8 +206,8 @@ mod tests {
             let _inner = NoPark::enter();
             defer_wakes();
         }
-        assert_eq!(STATE.get(), DEFERRED | 1);
+        assert_eq!(HOOK_GATE.with(|gate| gate.state.get()), DEFERRED | SCOPE);
         drop(outer);
-        assert_eq!(STATE.get(), 0);
+        assert_eq!(HOOK_GATE.with(|gate| gate.state.get()), 0);
     }
 }

@@ -16,4 +16,11 @@ fn main() {
     cc::Build::new()
         .file("c/siglongjmp.c")
         .compile("crore_cases_siglongjmp");
+    cc::Build::new()
+        .file("c/glibc-cond.c")
+        .compile("crore_cases_cond");
+    cc::Build::new()
+        .cpp(true)
+        .file("c/glibc-cond-cv.cpp")
+        .compile("crore_cases_cv");
 }

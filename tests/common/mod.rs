@@ -1,5 +1,7 @@
-//! What several promises need to be tested: a child process to die in the
-//! test's place.
+//! What several promises need to be tested: a child process to die in the test's
+//! place, limits, coroutines of each kind.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::process::{Command, Output};
 use std::{env, process};
@@ -69,4 +71,75 @@ pub(crate) fn whole_name(name: &str) -> String {
 /// What the child wrote to standard error.
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs `test` in a child, which ends well; what it wrote to standard error.
+pub(crate) fn succeeds(name: &str, test: impl FnOnce()) -> String {
+    let output = in_child(name, test);
+    let text = stderr(&output);
+    assert!(output.status.success(), "{:?} {text}", output.status);
+    text
+}
+
+/// Sets a limit of this process; what it was.
+pub(crate) fn set_limit(resource: libc::__rlimit_resource_t, now: u64) -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the struct is alive, and lowering a limit touches no memory.
+    unsafe {
+        assert_eq!(libc::getrlimit(resource, &mut limit), 0);
+        let before = std::mem::replace(&mut limit.rlim_cur, now);
+        assert_eq!(libc::setrlimit(resource, &limit), 0);
+        before
+    }
+}
+
+/// Kilobytes, of a line of `/proc/self/status`.
+pub(crate) fn kilobytes(of: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(of)).unwrap();
+    let number = line.split_whitespace().nth(1).unwrap();
+    number.parse().unwrap()
+}
+
+/// The kinds of coroutine that have a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    OwnStack,
+    SharedStack,
+    /// On a stack of its own, with thread-locals of its own.
+    OwnLocals,
+}
+
+/// Those that the system has.
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    let shared = [Kind::OwnStack, Kind::SharedStack];
+    let own = with_own_locals().any(|own| own);
+    shared.into_iter().chain(own.then_some(Kind::OwnLocals))
+}
+
+/// Without thread-locals of one's own, and with them if the system has them.
+pub(crate) fn with_own_locals() -> impl Iterator<Item = bool> {
+    let own = crore::local::own_thread_locals().is_ok();
+    [false, true].into_iter().take(1 + usize::from(own))
+}
+
+impl Kind {
+    /// A coroutine of this kind.
+    pub(crate) fn spawn<T: Send + 'static>(
+        self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> crore::JoinHandle<T> {
+        let own = match self {
+            // SAFETY: what tests run in every kind owns all that it uses (`'static`), and
+            // lends nobody what lies in its frames while it waits.
+            Self::SharedStack => return unsafe { crore::spawn_shared(f) },
+            Self::OwnStack => false,
+            Self::OwnLocals => true,
+        };
+        let builder = crore::Builder::new().own_thread_locals(own);
+        builder.spawn(f).expect("the system has this kind")
+    }
 }

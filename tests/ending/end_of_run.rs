@@ -250,7 +250,7 @@ fn one_that_ignores_everything_is_abandoned() {
         let drops = Count::default();
         let dropped = counted(&drops);
         let handle = runtime.run(|| {
-            let deaf = Builder::new().name("deaf").spawn(move || {
+            let deaf = Builder::new().name("deaf".into()).spawn(move || {
                 let _dropped = dropped;
                 loop {
                     let _ = catch_unwind(crore::park);

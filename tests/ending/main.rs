@@ -4,8 +4,13 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod asked;
+mod blockers;
+mod callbacks;
 mod cancel;
 mod end_of_run;
+mod event_loops;
+mod exit;
 mod lent_to_main;
 mod scope;
 mod shutdown;

@@ -321,12 +321,12 @@ fn a_deaf_child_takes_its_parent_along() {
         let runtime = Runtime::builder().build().unwrap();
         let parent = runtime
             .run(|| {
-                let parent = Builder::new().name("parent").spawn(|| {
+                let parent = Builder::new().name("parent".into()).spawn(|| {
                     let _never = OnDrop(|| unreachable!("its frames are left alone"));
                     let local = 1;
                     crore::scope(|s| {
                         Builder::new()
-                            .name("deaf")
+                            .name("deaf".into())
                             .spawn_scoped(s, || {
                                 while std::hint::black_box(local) == 1 {
                                     let _ = catch_unwind(crore::park);
@@ -354,4 +354,23 @@ fn a_deaf_child_takes_its_parent_along() {
         text.contains("waited for scoped coroutines of which one was abandoned"),
         "{text}"
     );
+}
+
+#[test]
+fn a_child_that_comes_after_the_cancellation_is_cancelled_too() {
+    on_workers(1, || {
+        let parent = crore::spawn(|| {
+            crore::scope(|s| {
+                s.spawn(|| {
+                    // It is told to end, and spawns another one first.
+                    let told = catch_unwind(crore::park).is_err();
+                    assert!(told);
+                    s.spawn(crore::park);
+                });
+            });
+        });
+        crore::yield_now();
+        parent.cancel();
+        assert!(parent.join().unwrap_err().is_cancelled());
+    });
 }

@@ -4,6 +4,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod child_of_fork;
+mod dumps;
+mod holds;
 mod overflow;
 mod peers_and_signals;
+mod profiles;
 mod refusals;

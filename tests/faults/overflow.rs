@@ -7,6 +7,7 @@ use std::process::Output;
 use std::thread;
 
 use crore::Builder;
+use crore::generator::Generator;
 
 use crate::common::{in_child, stderr};
 
@@ -46,7 +47,7 @@ fn a_named_coroutine() {
     let line = line!() + 4;
     let output = in_child("a_named_coroutine", || {
         crore::run(|| {
-            let builder = Builder::new().name("deep").stack_size(128 << 10);
+            let builder = Builder::new().name("deep".into()).stack_size(128 << 10);
             let deep = builder.spawn(|| recurse(0)).unwrap();
             // A line of its own: the runner may have begun one.
             println!("\nid {}", deep.coroutine().id());
@@ -122,6 +123,24 @@ fn one_on_a_shared_stack() {
 }
 
 #[test]
+fn a_generator_outside_of_coroutines() {
+    let output = in_child("a_generator_outside_of_coroutines", || {
+        let deep = || Generator::new(|out, ()| out.yield_(recurse(0))).next();
+        thread::spawn(deep).join().unwrap();
+    });
+    let text = stderr(&output);
+    assert_eq!(output.status.signal(), Some(SIGABRT), "{text}");
+    assert!(
+        text.contains("crore: stack overflow in a generator"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Generator::with_stack_size(bytes, body)"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_wild_access_still_dies_by_sigsegv() {
     let output = in_child("a_wild_access_still_dies_by_sigsegv", || {
         crore::run(|| {
@@ -157,4 +176,62 @@ fn a_plain_thread_beside_a_runtime_keeps_std_s_report() {
         "{text}"
     );
     assert!(!text.contains("crore: "), "{text}");
+}
+
+/// What a function of C does that has a large frame and was compiled without checks:
+/// nothing is touched on the way down.
+fn step_down(bytes: usize) {
+    let here = 0_u8;
+    let lowest = (&raw const here).addr() - bytes;
+    // SAFETY: none: it is in the guard, and the process ends.
+    unsafe { std::ptr::with_exposed_provenance_mut::<u8>(lowest).write_volatile(1) };
+}
+
+/// A stack of 64 KiB whose guard is stepped into, near its lower end.
+#[test]
+fn a_large_frame_of_c_meets_the_guard() {
+    let line = line!() + 3;
+    let output = in_child("a_large_frame_of_c_meets_the_guard", || {
+        crore::run(|| {
+            let large = crore::spawn(|| step_down(120 << 10));
+            let _ = large.join();
+        })
+        .unwrap();
+    });
+    reported(&output, "", line, 64 << 10);
+}
+
+#[test]
+fn a_large_frame_of_c_meets_the_guard_of_a_shared_stack() {
+    let line = line!() + 6;
+    let output = in_child(
+        "a_large_frame_of_c_meets_the_guard_of_a_shared_stack",
+        || {
+            crore::run(|| {
+                // SAFETY: nothing outside points into its frames.
+                let _ = unsafe { crore::spawn_shared(|| step_down((1 << 20) + (40 << 10))) }.join();
+            })
+            .unwrap();
+        },
+    );
+    reported(&output, "", line, 1 << 20);
+}
+
+/// Further down than the default.
+#[test]
+fn a_guard_is_as_large_as_the_runtime_wants() {
+    let line = line!() + 8;
+    let output = in_child("a_guard_is_as_large_as_the_runtime_wants", || {
+        let runtime = crore::Runtime::builder()
+            .guard_size(1 << 20)
+            .build()
+            .unwrap();
+        runtime
+            .run(|| {
+                let large = crore::spawn(|| step_down((64 << 10) + (900 << 10)));
+                let _ = large.join();
+            })
+            .unwrap();
+    });
+    reported(&output, "", line, 64 << 10);
 }

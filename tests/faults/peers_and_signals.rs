@@ -15,19 +15,9 @@ use std::time::{Duration, Instant};
 
 use crore::{CoroutineInfo, CoroutineState, JoinHandle, Runtime};
 
-use crate::common::{in_child, stderr};
+use crate::common::{set_limit, succeeds};
 
 const LONG: Duration = Duration::from_secs(3600);
-
-fn succeeds(name: &str, test: impl FnOnce()) {
-    let output = in_child(name, test);
-    assert!(
-        output.status.success(),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
-}
 
 fn code<T>(result: io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
@@ -41,12 +31,7 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 
 /// Takes all descriptors that are left but `spare`.
 fn use_up_descriptors(spare: usize) -> Vec<OwnedFd> {
-    let limit = libc::rlimit {
-        rlim_cur: 128,
-        rlim_max: 128,
-    };
-    // SAFETY: a live limit.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+    set_limit(libc::RLIMIT_NOFILE, 128);
     let mut taken = Vec::new();
     // SAFETY: no pointers; each number is new and ours.
     while let fd @ 0.. = unsafe { libc::dup(0) } {

@@ -11,22 +11,12 @@ use std::os::unix::net::UnixStream;
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
-use crate::common::{in_child, stderr};
+use crate::common::succeeds;
 use crate::hook_common;
 use crate::hook_common::{in_coroutines, said, same};
 
 /// So long does nobody wait who need not wait at all.
 const LONG: Duration = Duration::from_secs(60);
-
-fn succeeds(name: &str, test: impl FnOnce()) {
-    let output = in_child(name, test);
-    assert!(
-        output.status.success(),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
-}
 
 /// What a call says that must not wait: a coroutine gets a time limit.
 fn at_once(call: impl FnOnce() -> isize) -> Result<usize, i32> {
@@ -381,5 +371,45 @@ fn a_send_that_connects_takes_all_and_arrives() {
             sent
         };
         (sent, server.join())
+    });
+}
+
+/// More buffers than the kernel takes, on files of every kind: also where a helper would
+/// make the call.
+#[test]
+fn too_many_buffers_are_refused_on_every_file() {
+    use std::os::unix::fs::OpenOptionsExt;
+    same(|_| {
+        let mut out = Vec::new();
+        for flags in [0, libc::O_SYNC, libc::O_DSYNC, libc::O_DIRECT] {
+            let path = crate::files::path();
+            let mut options = std::fs::OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false);
+            drop(options.open(&path).unwrap());
+            let opened = options.custom_flags(flags).open(&path);
+            std::fs::remove_file(path).unwrap();
+            // Not all file systems go past the cache.
+            let Ok(file) = opened else { continue };
+            for (count, len) in [(1025, 1), (1024, 0), (-1, 1), (2, usize::MAX)] {
+                let mut byte = [7_u8; 1];
+                let one = libc::iovec {
+                    iov_base: byte.as_mut_ptr().cast(),
+                    iov_len: len,
+                };
+                let all = vec![one; 1025];
+                let (fd, first) = (file.as_raw_fd(), all.as_ptr());
+                // SAFETY: valid buffers, or such that are refused.
+                unsafe {
+                    out.push(said(libc::readv(fd, first, count)));
+                    out.push(said(libc::writev(fd, first, count)));
+                    out.push(said(libc::preadv(fd, first, count, 0)));
+                    out.push(said(libc::pwritev(fd, first, count, 0)));
+                    out.push(said(libc::preadv2(fd, first, count, -1, libc::RWF_HIPRI)));
+                    out.push(said(libc::pwritev2(fd, first, count, -1, libc::RWF_DSYNC)));
+                    out.push(said(libc::pwritev2(fd, first, count, 0, libc::RWF_SYNC)));
+                }
+            }
+        }
+        out
     });
 }

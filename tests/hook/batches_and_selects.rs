@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use crate::common::in_child;
 use crate::hook_common::{On, in_coroutines, pattern, read, said, same, tcp_pair};
 
 fn udp_pair() -> (UdpSocket, UdpSocket) {
@@ -491,6 +492,13 @@ fn a_listener_shared_with_a_thread_loses_no_race() {
 
 #[test]
 fn ranges_of_descriptors_are_closed_with_their_waiters() {
+    // Others have descriptors in the range.
+    let name = "ranges_of_descriptors_are_closed_with_their_waiters";
+    let output = in_child(name, ranges_are_closed);
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn ranges_are_closed() {
     in_coroutines(|_| {
         let (a, _b) = tcp_pair();
         // SAFETY: no pointers; the number is far above all others.

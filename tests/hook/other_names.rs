@@ -232,3 +232,112 @@ fn fortified_names_do_what_the_plain_ones_do() {
         (out, buf)
     });
 }
+
+/// glibc's own names, with underscores.
+mod underscores {
+    use super::*;
+
+    unsafe extern "C" {
+        fn __read(fd: c_int, buf: *mut c_void, n: usize) -> isize;
+        fn __write(fd: c_int, buf: *const c_void, n: usize) -> isize;
+        fn __pread64(fd: c_int, buf: *mut c_void, n: usize, at: i64) -> isize;
+        fn __pwrite64(fd: c_int, buf: *const c_void, n: usize, at: i64) -> isize;
+        fn __send(fd: c_int, buf: *const c_void, n: usize, flags: c_int) -> isize;
+        fn __connect(fd: c_int, to: *const libc::sockaddr, len: u32) -> c_int;
+        fn __open(path: *const c_char, flags: c_int, ...) -> c_int;
+        fn __open64(path: *const c_char, flags: c_int, ...) -> c_int;
+        fn __close(fd: c_int) -> c_int;
+        fn __dup2(old: c_int, new: c_int) -> c_int;
+        fn __pipe(ends: *mut c_int) -> c_int;
+        fn __fcntl(fd: c_int, what: c_int, ...) -> c_int;
+        fn __select(
+            n: c_int,
+            r: *mut libc::fd_set,
+            w: *mut libc::fd_set,
+            e: *mut libc::fd_set,
+            limit: *mut libc::timeval,
+        ) -> c_int;
+        fn __nanosleep(time: *const libc::timespec, left: *mut libc::timespec) -> c_int;
+        fn __sched_yield() -> c_int;
+        fn __sigsuspend(mask: *const libc::sigset_t) -> c_int;
+        fn __waitpid(pid: c_int, status: *mut c_int, options: c_int) -> c_int;
+        fn __wait(status: *mut c_int) -> c_int;
+        fn __vfork() -> c_int;
+    }
+
+    #[test]
+    fn descriptors_and_times() {
+        same(|on| {
+            let mut out = Vec::new();
+            let mut ends = [-1; 2];
+            let mut place = [0_u8; 4];
+            let to = place.as_mut_ptr().cast();
+            let moment = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1000,
+            };
+            // SAFETY: places, strings and bytes that live across the calls.
+            unsafe {
+                out.push(__pipe(ends.as_mut_ptr()) as isize);
+                let [from, into] = ends;
+                let writer = on.go(move || {
+                    __nanosleep(&moment, null_mut());
+                    __sched_yield();
+                    __write(into, c"ab".as_ptr().cast(), 2)
+                });
+                let mut set: libc::fd_set = std::mem::zeroed();
+                libc::FD_SET(from, &mut set);
+                let none = null_mut();
+                out.push(__select(from + 1, &mut set, none, none, null_mut()) as isize);
+                out.push(__read(from, to, 4));
+                out.push(writer.join());
+                out.push(isize::from(__fcntl(from, libc::F_GETFL) == libc::O_RDONLY));
+                out.push(isize::from(__dup2(into, from) == from));
+                out.push(__close(into) as isize);
+                out.push(__close(from) as isize);
+                out.push(__close(from) as isize);
+                let zero = __open(c"/dev/zero".as_ptr(), libc::O_RDWR);
+                out.push(__pread64(zero, to, 4, 0));
+                out.push(__pwrite64(zero, to, 4, 0));
+                out.push(__send(zero, to, 4, 0));
+                out.push(__connect(zero, std::ptr::null(), 0) as isize);
+                out.push(isize::from(
+                    __open64(c"/no/such".as_ptr(), libc::O_RDONLY) == -1,
+                ));
+                __close(zero);
+            }
+            out
+        });
+    }
+
+    #[test]
+    fn processes_and_signals() {
+        same(|_| {
+            // SAFETY: the children end at once; places and a set that live.
+            unsafe {
+                let child = |code| {
+                    let pid = __vfork();
+                    if pid == 0 {
+                        libc::_exit(code);
+                    }
+                    pid
+                };
+                let mut status = 0;
+                let pid = child(4);
+                let first = (__waitpid(pid, &mut status, 0) == pid, status);
+                let none = __waitpid(1, &mut status, 1 << 20);
+                // It may find a child of another test's, as `wait` may.
+                let _: unsafe extern "C" fn(*mut c_int) -> c_int = __wait;
+                let mut all: libc::sigset_t = std::mem::zeroed();
+                libc::sigaddset(&mut all, libc::SIGRTMAX());
+                libc::pthread_sigmask(libc::SIG_BLOCK, &all, null_mut());
+                extern "C" fn handler(_: c_int) {}
+                libc::signal(libc::SIGRTMAX(), handler as *const () as usize);
+                let thread = libc::syscall(libc::SYS_gettid);
+                libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGRTMAX());
+                let empty: libc::sigset_t = std::mem::zeroed();
+                (first, none, __sigsuspend(&empty))
+            }
+        });
+    }
+}

@@ -222,6 +222,30 @@ fn a_forked_child_has_a_runtime_of_its_own() {
     assert!(runtime_works());
 }
 
+/// What a child has of its parent's ids means none of its own tasks.
+#[test]
+fn a_parents_ids_mean_nothing_in_a_child() {
+    in_coroutines(|_| {
+        let old: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
+        crore::yield_now();
+        let in_child = || {
+            let met = crore::run(|| {
+                let new: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
+                crore::yield_now();
+                old.iter().for_each(|old| old.coroutine().unpark());
+                old.iter().for_each(crore::JoinHandle::cancel);
+                crore::sleep(Duration::from_millis(1));
+                let met = new.iter().filter(|new| new.is_finished()).count();
+                new.iter().for_each(|new| new.coroutine().unpark());
+                met
+            });
+            met.unwrap() as i32
+        };
+        assert_eq!(forked(in_child), 0);
+        old.iter().for_each(|old| old.coroutine().unpark());
+    });
+}
+
 #[test]
 fn a_child_ends_when_the_coroutine_that_forked_returns() {
     in_coroutines(|_| {

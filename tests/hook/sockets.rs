@@ -4,6 +4,7 @@ use std::io::{IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::hook_common::{
@@ -675,5 +676,52 @@ fn a_change_of_flags_that_no_hook_saw_is_found_at_the_next_event() {
         (&b).write_all(b"22").unwrap();
         readers.into_iter().for_each(|one| one.join());
         assert_eq!(told.recv().unwrap(), [Ok(1), Ok(2)]);
+    });
+}
+
+/// A limit that is set on a socket which has waited without one.
+#[test]
+fn a_limit_counts_whenever_it_is_set() {
+    same(|on| {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        let a = Arc::new(a);
+        let theirs = Arc::clone(&a);
+        let writer = on.go(move || (&*theirs).write_all(&vec![0; 1 << 20]).unwrap());
+        b.read_exact(&mut vec![0; 1 << 20]).unwrap();
+        writer.join();
+        let theirs = Arc::clone(&a);
+        let reader = on.go(move || (&*theirs).read_exact(&mut [0; 2]).unwrap());
+        std::thread::sleep(MOMENT);
+        b.write_all(b"ab").unwrap();
+        reader.join();
+        // It has waited in both directions, so that it is known to have no limits. One
+        // is set at a time: the other makes all be asked again.
+        a.set_write_timeout(Some(MOMENT)).unwrap();
+        let begin = Instant::now();
+        let written = code((&*a).write_all(&vec![0; 1 << 20]));
+        assert!(begin.elapsed() >= MOMENT);
+        a.set_read_timeout(Some(MOMENT)).unwrap();
+        let begin = Instant::now();
+        let read = code((&*a).read(&mut [0]));
+        assert!(begin.elapsed() >= MOMENT);
+        (written, read)
+    });
+}
+
+/// A large write of which the peer takes a part and resets: it ends short, and the
+/// error is the next one's.
+#[test]
+fn a_reset_in_the_midst_of_a_write_is_for_the_next_one() {
+    same(|on| {
+        let (mut a, mut b) = tcp_pair();
+        let large = 64 << 20;
+        let writer = on.go(move || {
+            let first = a.write(&vec![0; large]).unwrap();
+            (first > 0 && first < large, code(a.write(b"x")))
+        });
+        b.read_exact(&mut [0; 1 << 16]).unwrap();
+        // What lies there unread makes it a reset.
+        drop(b);
+        writer.join()
     });
 }

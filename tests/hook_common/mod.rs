@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{catch_unwind, resume_unwind};
 
 /// Who runs a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,11 @@ pub(crate) enum On {
 pub(crate) struct Started<T>(Box<dyn FnOnce() -> T>);
 
 impl<T> Started<T> {
+    /// What is done when it is joined.
+    pub(crate) fn later(f: impl FnOnce() -> T + 'static) -> Self {
+        Self(Box::new(f))
+    }
+
     pub(crate) fn join(self) -> T {
         (self.0)()
     }
@@ -51,11 +57,35 @@ pub(crate) fn same<T: Debug + PartialEq + Send + 'static>(scenario: fn(On) -> T)
     assert_eq!(ours, plain, "left: coroutines, right: threads");
 }
 
-/// Runs `scenario` in coroutines only: for what threads can't do.
+/// Runs `scenario` in coroutines only: for what threads can't do. One that fails is not
+/// waited for: others may wait for what it did not do.
 pub(crate) fn in_coroutines<T: Send + 'static>(scenario: fn(On) -> T) -> T {
-    std::thread::spawn(move || crore::run(|| scenario(On::Coroutines)).unwrap())
-        .join()
-        .unwrap()
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        crore::run(|| {
+            let result = catch_unwind(|| scenario(On::Coroutines));
+            tell.send(result).unwrap();
+        })
+        .unwrap();
+    });
+    match told.recv() {
+        Ok(Err(failure)) => resume_unwind(failure),
+        result => {
+            thread.join().unwrap();
+            result.unwrap().unwrap()
+        }
+    }
+}
+
+/// Whether a call, made again and again, parks its coroutine: a helper may be done
+/// before there is something to wait for, but not each time.
+pub(crate) fn parks(mut call: impl FnMut()) -> bool {
+    let resumed = || crore::Handle::current().unwrap().metrics().resumed;
+    (0..1000).any(|_| {
+        let before = resumed();
+        call();
+        resumed() > before
+    })
 }
 
 /// A result that can be compared: the value, or the raw error number.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::hook_common::{On, in_coroutines, said, same};
+use crate::locks_common::after;
 use libc::{c_int, timespec};
 
 const PRIVATE: c_int = libc::FUTEX_PRIVATE_FLAG;
@@ -40,20 +41,6 @@ fn wait(word: &AtomicU32, value: u32) -> Result<usize, i32> {
 
 fn wake(word: &AtomicU32, most: u32) -> Result<usize, i32> {
     futex(word, libc::FUTEX_WAKE | PRIVATE, most, null(), 0)
-}
-
-fn after(clock: libc::clockid_t, time: Duration) -> timespec {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a place for the time.
-    unsafe { libc::clock_gettime(clock, &mut now) };
-    let sum = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + time;
-    timespec {
-        tv_sec: sum.as_secs() as i64,
-        tv_nsec: sum.subsec_nanos().into(),
-    }
 }
 
 #[test]
@@ -263,28 +250,87 @@ fn shared_words_are_looked_at_again() {
     });
 }
 
-/// Thousands wait at one word, and as many at words of their own.
+/// Thousands wait at one word, and as many at words of their own. As in the kernel,
+/// whoever waits may be woken in vain, by a lock of another test: hence several tries.
 #[test]
 fn many_wait() {
+    in_coroutines(|on| assert!((0..5).any(|_| many_are_counted(on))));
+}
+
+/// Whether each of them was woken by the call that was to wake it.
+fn many_are_counted(on: On) -> bool {
     const MANY: usize = 2_000;
-    in_coroutines(|on| {
-        let one = Arc::new(AtomicU32::new(0));
-        let own: Arc<Vec<_>> = Arc::new((0..MANY).map(|_| AtomicU32::new(0)).collect());
-        let waiters: Vec<_> = (0..2 * MANY)
-            .map(|i| {
-                let (one, own) = (one.clone(), own.clone());
-                on.go(move || wait(own.get(i).unwrap_or(&one), 0))
-            })
-            .collect();
-        std::thread::yield_now();
-        assert_eq!(wake(&one, 7), Ok(7));
-        assert_eq!(wake(&one, i32::MAX as u32), Ok(MANY - 7));
-        assert!(own.iter().all(|word| wake(word, 9) == Ok(1)));
-        assert!(waiters.into_iter().all(|w| w.join() == Ok(0)));
-    });
+    // Not on the heap: who unlocks a lock of another test may wake whoever waits where
+    // the lock was, as with the kernel.
+    static ONE: AtomicU32 = AtomicU32::new(0);
+    static OWN: [AtomicU32; MANY] = [const { AtomicU32::new(0) }; MANY];
+    let waiters: Vec<_> = (0..2 * MANY)
+        .map(|i| on.go(move || wait(OWN.get(i).unwrap_or(&ONE), 0)))
+        .collect();
+    std::thread::yield_now();
+    let first = wake(&ONE, 7).unwrap();
+    let rest = wake(&ONE, i32::MAX as u32).unwrap();
+    let own: Vec<_> = OWN.iter().map(|word| wake(word, 9).unwrap()).collect();
+    assert!(waiters.into_iter().all(|w| w.join() == Ok(0)));
+    assert!(first <= 7 && rest <= MANY - first && own.iter().all(|&n| n <= 1));
+    (first, rest) == (7, MANY - 7) && own.iter().all(|&n| n == 1)
 }
 
 #[test]
 fn the_self_test_knows() {
     assert_eq!(crore::hook::status(), crore::hook::Status::Active);
+}
+
+/// One that is woken at its deadline was woken: its waker has counted it.
+#[test]
+fn woken_at_the_deadline_is_woken() {
+    in_coroutines(|on| {
+        let word = Arc::new(AtomicU32::new(0));
+        let theirs = Arc::clone(&word);
+        let waiter = on.go(move || {
+            let time = timespec {
+                tv_sec: 0,
+                tv_nsec: 20_000_000,
+            };
+            futex(&theirs, libc::FUTEX_WAIT | PRIVATE, 0, &raw const time, 0)
+        });
+        std::thread::yield_now();
+        // Nobody else runs until its time is over.
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_millis(40) {}
+        assert_eq!(wake(&word, 1), Ok(1));
+        assert_eq!(waiter.join(), Ok(0));
+    });
+}
+
+/// A coroutine and a plain thread at one word: waking one is no wake-up for the thread
+/// in place of the coroutine, since that may be what the thread's worker has to run.
+#[test]
+fn a_thread_is_not_woken_in_place_of_a_coroutine() {
+    in_coroutines(|on| {
+        let word = Arc::new(AtomicU32::new(0));
+        let theirs = Arc::clone(&word);
+        let (tid, rx) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // SAFETY: no preconditions.
+            tid.send(unsafe { libc::gettid() }).unwrap();
+            wait(&theirs, 0)
+        });
+        let tid = crore::spawn_blocking(move || rx.recv().unwrap())
+            .join()
+            .unwrap();
+        // It sleeps in the kernel.
+        let waits = format!("{} ", libc::SYS_futex);
+        let call = format!("/proc/self/task/{tid}/syscall");
+        while !std::fs::read_to_string(&call).unwrap().starts_with(&waits) {
+            std::thread::yield_now();
+        }
+        let theirs = Arc::clone(&word);
+        let coroutine = on.go(move || wait(&theirs, 0));
+        std::thread::yield_now();
+        assert_eq!(wake(&word, 1), Ok(1));
+        assert_eq!(coroutine.join(), Ok(0));
+        wake(&word, 1).unwrap();
+        assert_eq!(thread.join().unwrap(), Ok(0));
+    });
 }

@@ -24,6 +24,8 @@ fn said(name: &str, body: impl FnOnce()) -> String {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", &whole_name(name), "--nocapture"])
         .env("CRORE_TEST_CHILD", name)
+        // Whose reports these tests are not about.
+        .env("CRORE_WATCHDOG", "0")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -83,7 +85,7 @@ fn a_parked_thread_stops_and_goes_on() {
 fn a_park_that_nobody_ends_is_reported() {
     let line = said("a_park_that_nobody_ends_is_reported", || {
         on_one_worker(|| {
-            let other = crore::Builder::new().name("other");
+            let other = crore::Builder::new().name("other".into());
             let other = other.spawn(thread::park).unwrap();
             crore::spawn(thread::park);
             let _ = other.join();
@@ -268,7 +270,7 @@ fn a_cancelled_wait_without_end_is_reported() {
     let line = said("a_cancelled_wait_without_end_is_reported", || {
         on_one_worker(|| {
             let never = Arc::new((Mutex::new(()), Condvar::new()));
-            let waiter = crore::Builder::new().name("waiter");
+            let waiter = crore::Builder::new().name("waiter".into());
             let waiter = waiter.spawn(move || drop(never.1.wait(never.0.lock().unwrap())));
             crore::yield_now();
             waiter.unwrap().cancel();

@@ -8,6 +8,8 @@ mod hook_common;
 #[macro_use]
 mod locks_common;
 
+mod contention;
+mod file_locks;
 mod futex;
 mod limits;
 mod once_and_c11;

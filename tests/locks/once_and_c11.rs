@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::locks_common::{Who, others};
+use crate::locks_common::{Who, after, others, timespec as time};
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, pthread_t, timespec};
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -67,21 +67,6 @@ type Init = unsafe extern "C-unwind" fn();
 unsafe extern "C-unwind" {
     fn pthread_once(control: *mut c_int, init: Init) -> c_int;
     fn call_once(flag: *mut c_int, init: Init);
-}
-
-fn time(time: Duration) -> timespec {
-    timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: time.subsec_nanos().into(),
-    }
-}
-
-/// So long from now, by this clock.
-fn after(clock: clockid_t, wait: Duration) -> timespec {
-    let mut now = time(Duration::ZERO);
-    // SAFETY: a place for the time.
-    unsafe { libc::clock_gettime(clock, &mut now) };
-    time(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + wait)
 }
 
 /// What an init routine, which has no arguments, works with. One for each run

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::locks_common::{Who, others};
+use crate::locks_common::{Who, after, others};
 use libc::{c_int, clockid_t, timespec};
 
 const SHORT: Duration = Duration::from_millis(2);
@@ -131,20 +131,6 @@ impl Cond {
 }
 
 /// So long from now, by this clock.
-fn after(clock: clockid_t, time: Duration) -> timespec {
-    let mut now = timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a place for the time.
-    unsafe { libc::clock_gettime(clock, &mut now) };
-    let sum = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + time;
-    timespec {
-        tv_sec: sum.as_secs() as i64,
-        tv_nsec: sum.subsec_nanos().into(),
-    }
-}
-
 /// A number that only a lock protects.
 struct Number(UnsafeCell<usize>);
 
@@ -425,6 +411,69 @@ fn semaphore_bounds(who: Who) {
     });
 }
 
+/// Locks of this process alone are let go of by calls that we see, so nobody who waits for
+/// one looks at it now and then: a thousand idle threads cost nothing.
+#[test]
+fn who_waits_for_a_private_lock_is_left_alone() {
+    crore::run(|| {
+        let sem = semaphore(0);
+        // SAFETY: a place for it.
+        let lock: Arc<RwLock> = Shared::new(|at| unsafe {
+            assert_eq!(libc::pthread_rwlock_init(at, null()), 0);
+            assert_eq!(libc::pthread_rwlock_wrlock(at), 0);
+        });
+        let (their_sem, their_lock) = (sem.clone(), lock.clone());
+        // SAFETY: live locks, here and below.
+        let waits = [
+            crore::spawn(move || unsafe { libc::sem_wait(their_sem.get()) }),
+            crore::spawn(move || unsafe { libc::pthread_rwlock_rdlock(their_lock.get()) }),
+        ];
+        others();
+        let resumed = || crore::Handle::current().unwrap().metrics().resumed;
+        let before = resumed();
+        crore::sleep(Duration::from_millis(300));
+        assert!(
+            resumed() - before <= 2,
+            "resumed {} times",
+            resumed() - before
+        );
+        // SAFETY: see above.
+        unsafe {
+            assert_eq!(libc::sem_post(sem.get()), 0);
+            assert_eq!(libc::pthread_rwlock_unlock(lock.get()), 0);
+        }
+        waits
+            .into_iter()
+            .for_each(|wait| assert_eq!(wait.join().unwrap(), 0));
+    })
+    .unwrap();
+}
+
+/// Another process's post is not seen.
+#[test]
+fn another_process_posts() {
+    crore::run(|| {
+        let all = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+        let may = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a fresh page for a semaphore; the child makes two calls that handlers may.
+        unsafe {
+            let page = libc::mmap(std::ptr::null_mut(), 4096, may, all, -1, 0);
+            assert_ne!(page, libc::MAP_FAILED);
+            let sem = page.cast::<libc::sem_t>();
+            assert_eq!(libc::sem_init(sem, 1, 0), 0);
+            let child = libc::fork();
+            if child == 0 {
+                libc::usleep(50_000);
+                libc::sem_post(sem);
+                libc::_exit(0);
+            }
+            assert_eq!(libc::sem_wait(sem), 0);
+            assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child);
+        }
+    })
+    .unwrap();
+}
+
 locks!(
     normal_mutex_counts,
     adaptive_mutex_counts,
@@ -438,3 +487,79 @@ locks!(
     semaphores_take_turns,
     semaphore_bounds,
 );
+
+#[test]
+fn a_spin_lock_that_a_suspended_coroutine_holds() {
+    struct Spin(std::cell::UnsafeCell<libc::pthread_spinlock_t>);
+    // SAFETY: used by the lock's functions only.
+    unsafe impl Sync for Spin {}
+    static LOCK: Spin = Spin(std::cell::UnsafeCell::new(0));
+    crore::run(|| {
+        // SAFETY: a lock that lives for ever.
+        let lock = || unsafe { libc::pthread_spin_lock(LOCK.0.get()) };
+        // SAFETY: as above.
+        let unlock = || unsafe { libc::pthread_spin_unlock(LOCK.0.get()) };
+        // SAFETY: before it is used.
+        unsafe { libc::pthread_spin_init(LOCK.0.get(), libc::PTHREAD_PROCESS_PRIVATE) };
+        assert_eq!(lock(), 0);
+        let other = crore::spawn(move || (lock(), unlock()));
+        for _ in 0..3 {
+            crore::sleep(std::time::Duration::from_millis(1));
+        }
+        unlock();
+        assert_eq!(other.join().unwrap(), (0, 0));
+    })
+    .unwrap();
+}
+
+unsafe extern "C" {
+    fn __pthread_mutex_lock(lock: *mut libc::pthread_mutex_t) -> c_int;
+    fn __pthread_mutex_trylock(lock: *mut libc::pthread_mutex_t) -> c_int;
+    fn __pthread_mutex_unlock(lock: *mut libc::pthread_mutex_t) -> c_int;
+    fn __pthread_rwlock_rdlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn __pthread_rwlock_wrlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn __pthread_rwlock_unlock(lock: *mut libc::pthread_rwlock_t) -> c_int;
+    fn __pthread_once(once: *mut libc::pthread_once_t, init: extern "C" fn()) -> c_int;
+}
+
+#[test]
+fn the_names_that_old_programs_call() {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn count() {
+        std::thread::sleep(SHORT);
+        COUNT.fetch_add(1, Ordering::SeqCst);
+    }
+    struct Locks {
+        mutex: UnsafeCell<libc::pthread_mutex_t>,
+        rwlock: UnsafeCell<libc::pthread_rwlock_t>,
+        once: UnsafeCell<libc::pthread_once_t>,
+    }
+    // SAFETY: used by their functions only.
+    unsafe impl Sync for Locks {}
+    static LOCKS: Locks = Locks {
+        mutex: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER),
+        rwlock: UnsafeCell::new(libc::PTHREAD_RWLOCK_INITIALIZER),
+        once: UnsafeCell::new(0),
+    };
+    let user = || {
+        let (mutex, rwlock) = (LOCKS.mutex.get(), LOCKS.rwlock.get());
+        // SAFETY: locks that live for ever.
+        unsafe {
+            assert_eq!(__pthread_mutex_lock(mutex), 0);
+            assert_eq!(__pthread_mutex_trylock(mutex), libc::EBUSY);
+            assert_eq!(__pthread_rwlock_wrlock(rwlock), 0);
+            std::thread::sleep(SHORT);
+            assert_eq!(__pthread_rwlock_unlock(rwlock), 0);
+            assert_eq!(__pthread_rwlock_rdlock(rwlock), 0);
+            assert_eq!(__pthread_once(LOCKS.once.get(), count), 0);
+            assert_eq!(__pthread_rwlock_unlock(rwlock), 0);
+            assert_eq!(__pthread_mutex_unlock(mutex), 0);
+        }
+    };
+    crore::run(move || {
+        let all = [0; 5].map(|_| crore::spawn(user));
+        all.into_iter().for_each(|one| one.join().unwrap());
+    })
+    .unwrap();
+    assert_eq!(COUNT.load(Ordering::SeqCst), 1);
+}

@@ -472,7 +472,9 @@ fn an_overflow_names_the_coroutine() {
         if n == 0 { 0 } else { deep(n - 1) + frame[3] }
     }
     let output = common::in_child("an_overflow_names_the_coroutine", || {
-        let builder = Builder::new().name("deep one").own_thread_locals(true);
+        let builder = Builder::new()
+            .name("deep one".into())
+            .own_thread_locals(true);
         crore::run(|| builder.spawn(|| deep(1 << 40)).unwrap().join().unwrap()).unwrap();
     });
     let text = common::stderr(&output);
@@ -686,4 +688,100 @@ fn a_debugger_follows_it() {
         assert!(text.contains(frame), "no {frame} in {text}");
     }
     assert!(!text.contains("corrupt"), "{text}");
+}
+
+/// `fesetround` sets both the control word of the x87 and that of SSE.
+#[test]
+fn each_rounds_as_it_says_and_the_thread_as_before() {
+    unsafe extern "C" {
+        fn fesetround(mode: c_int) -> c_int;
+        fn fegetround() -> c_int;
+    }
+    const MODES: [c_int; 4] = [0, 0x400, 0x800, 0xc00];
+    // SAFETY: no preconditions.
+    let get = || unsafe { fegetround() };
+    crore::run(|| {
+        let all: Vec<_> = (0..12)
+            .map(|i| {
+                own(move || {
+                    // As the thread, whatever others do.
+                    assert_eq!(get(), 0);
+                    for turn in 0..20 {
+                        let mode = MODES[(i + turn) % 4];
+                        // SAFETY: one of its modes.
+                        assert_eq!(unsafe { fesetround(mode) }, 0);
+                        crore::yield_now();
+                        assert_eq!(get(), mode);
+                        let third = std::hint::black_box(1.0_f64) / std::hint::black_box(3.0);
+                        let up = mode == 0x800;
+                        assert_eq!(third.to_bits(), 0x3fd5_5555_5555_5555 + u64::from(up));
+                    }
+                })
+            })
+            .collect();
+        for one in all {
+            crore::yield_now();
+            assert_eq!(get(), 0);
+            one.join().unwrap();
+        }
+    })
+    .unwrap();
+}
+
+/// The x87 tells of what it has met at its next instruction, be that another coroutine's.
+#[test]
+fn a_coroutine_is_not_told_of_the_divisions_of_others() {
+    const DIVISION: u16 = 4;
+    let met = || {
+        let mut status = 0_u16;
+        // SAFETY: stores two bytes into a live place.
+        unsafe { std::arch::asm!("fnstsw [{}]", in(reg) &raw mut status) };
+        status & DIVISION != 0
+    };
+    let wait = || {
+        // SAFETY: the next instruction, which would be told.
+        unsafe { std::arch::asm!("fwait") };
+    };
+    let output = common::in_child(
+        "a_coroutine_is_not_told_of_the_divisions_of_others",
+        move || {
+            crore::run(move || {
+                let strict = own(move || {
+                    let mut control = 0_u16;
+                    // SAFETY: stores two bytes, and loads them, without the mask of divisions.
+                    unsafe { std::arch::asm!("fnstcw [{}]", in(reg) &raw mut control) };
+                    control &= !DIVISION;
+                    // SAFETY: as above.
+                    unsafe { std::arch::asm!("fldcw [{}]", in(reg) &raw const control) };
+                    for _ in 0..10 {
+                        crore::yield_now();
+                        wait();
+                        assert!(!met());
+                    }
+                });
+                let lax = own(move || {
+                    for turn in 0..10 {
+                        assert_eq!(met(), turn > 0);
+                        // SAFETY: an empty stack of registers before and after.
+                        unsafe { std::arch::asm!("fld1", "fldz", "fdivp st(1), st", "fstp st(0)") };
+                        crore::yield_now();
+                        wait();
+                        assert!(met());
+                    }
+                });
+                for one in [strict, lax] {
+                    one.join().unwrap();
+                    wait();
+                    assert!(!met());
+                }
+            })
+            .unwrap();
+        },
+    );
+    assert!(
+        output.status.success(),
+        "{:?} {}",
+        output.status,
+        common::stderr(&output)
+    );
 }

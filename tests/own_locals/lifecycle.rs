@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use crore::{Builder, JoinHandle};
 
+#[cfg(feature = "futex")]
+use crate::common;
+
 thread_local! {
     static NUMBER: Cell<u32> = const { Cell::new(0) };
     static LIST: RefCell<Vec<String>> = RefCell::new(vec!["first".into()]);
@@ -80,6 +83,96 @@ fn each_coroutine_is_a_thread_to_std() {
         assert_eq!(std::thread::current().id(), here);
     })
     .unwrap();
+}
+
+/// And the kernel's name of the worker stays.
+#[cfg(feature = "futex")]
+#[test]
+fn std_knows_each_by_its_name() {
+    fn of_worker() -> Vec<u8> {
+        std::fs::read("/proc/thread-self/comm").unwrap()
+    }
+    let is = |name: Option<&str>| assert_eq!(std::thread::current().name(), name);
+    crore::run(|| {
+        let (name, comm) = (
+            std::thread::current().name().map(str::to_owned),
+            of_worker(),
+        );
+        for round in 0..100 {
+            let all = ["one", "a name of more than fifteen bytes", ""].map(|name| {
+                let one = Builder::new().name(name.into()).own_thread_locals(true);
+                one.spawn(move || {
+                    is(Some(name));
+                    crore::yield_now();
+                    is(Some(name));
+                    thread_local!(static LAST: AtEnd = const { AtEnd(Cell::new("")) });
+                    struct AtEnd(Cell<&'static str>);
+                    impl Drop for AtEnd {
+                        fn drop(&mut self) {
+                            let here = std::thread::current();
+                            assert_eq!(here.name(), Some(self.0.get()));
+                        }
+                    }
+                    LAST.with(|last| last.0.set(name));
+                    std::thread::current()
+                })
+            });
+            own(move || is(None)).join().unwrap();
+            let ids = all.map(|one| one.unwrap().join().unwrap().id());
+            assert!(ids[0] != ids[1] && ids[1] != ids[2], "round {round}");
+            is(name.as_deref());
+            assert_eq!(of_worker(), comm);
+        }
+        // std can have no such name.
+        let odd = Builder::new().name("a\0b".into()).own_thread_locals(true);
+        odd.spawn(move || is(None)).unwrap().join().unwrap();
+    })
+    .unwrap();
+}
+
+#[cfg(feature = "futex")]
+#[test]
+fn a_named_one_is_parked_and_cancelled_as_ever() {
+    crore::run(|| {
+        let named = || Builder::new().name("n".into()).own_thread_locals(true);
+        let (say, said) = crore::sync::oneshot::channel();
+        let parks = named().spawn(move || {
+            say.send(std::thread::current()).unwrap();
+            std::thread::park();
+        });
+        let parks = parks.unwrap();
+        said.recv().unwrap().unpark();
+        parks.join().unwrap();
+        let waits = named().spawn(crore::park).unwrap();
+        crore::yield_now();
+        waits.cancel();
+        assert!(waits.join().unwrap_err().is_cancelled());
+        let early = named().spawn(|| unreachable!()).unwrap();
+        early.cancel();
+        assert!(early.join().unwrap_err().is_cancelled());
+        let panics = named().spawn(|| panic!("as expected")).unwrap();
+        assert!(panics.join().unwrap_err().is_panic());
+    })
+    .unwrap();
+}
+
+#[cfg(feature = "futex")]
+#[test]
+fn a_panic_has_the_name() {
+    let output = common::in_child("a_panic_has_the_name", || {
+        let _ = std::panic::take_hook();
+        crore::run(|| {
+            let named = Builder::new().name("mine".into());
+            let named = named
+                .own_thread_locals(true)
+                .spawn(|| panic!("as expected"));
+            assert!(named.unwrap().join().is_err());
+        })
+        .unwrap();
+    });
+    let text = common::stderr(&output);
+    assert!(text.contains("crore: coroutine 'mine' (id "), "{text}");
+    assert!(text.contains("thread 'mine' "), "{text}");
 }
 
 #[test]

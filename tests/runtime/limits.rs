@@ -17,7 +17,7 @@ use std::thread;
 use crore::sync::Semaphore;
 use crore::{Builder, CoroutineId, Handle, JoinHandle, Runtime};
 
-use crate::common::{in_child, stderr};
+use crate::common::{in_child, kilobytes, set_limit, stderr, succeeds};
 
 /// So many coroutines that only wait.
 fn parked(count: usize) -> Vec<JoinHandle<()>> {
@@ -41,10 +41,7 @@ fn max_coroutines_is_an_error_of_the_spawn() {
                 let error = Builder::new().spawn(|| ()).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
                 let text = error.to_string();
-                assert!(
-                    text.starts_with("10 coroutines are alive on this worker"),
-                    "{text}"
-                );
+                assert!(text.starts_with("this worker has 10 coroutines"), "{text}");
                 assert!(
                     text.contains("Runtime::builder().max_coroutines(n)"),
                     "{text}"
@@ -52,7 +49,10 @@ fn max_coroutines_is_an_error_of_the_spawn() {
 
                 let payload = catch_unwind(|| crore::spawn(|| ())).unwrap_err();
                 let text = payload.downcast::<String>().unwrap();
-                assert!(text.starts_with("failed to spawn: 10 coroutines"), "{text}");
+                assert!(
+                    text.starts_with("failed to spawn: this worker has 10 coroutines"),
+                    "{text}"
+                );
                 assert!(text.contains("max_coroutines"), "{text}");
 
                 release(all.split_off(8));
@@ -291,23 +291,9 @@ fn an_accept_loop_that_waits_for_room_meets_no_limit() {
     }
 }
 
-fn set_limit(resource: libc::__rlimit_resource_t, now: u64) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the struct is alive, and lowering a limit touches no memory.
-    unsafe {
-        assert_eq!(libc::getrlimit(resource, &mut limit), 0);
-        let before = std::mem::replace(&mut limit.rlim_cur, now);
-        assert_eq!(libc::setrlimit(resource, &limit), 0);
-        before
-    }
-}
-
 #[test]
 fn no_descriptors_left_is_an_error_of_the_run() {
-    let output = in_child("no_descriptors_left_is_an_error_of_the_run", || {
+    succeeds("no_descriptors_left_is_an_error_of_the_run", || {
         let runtime = Runtime::builder().build().unwrap();
         // Three are open. One short, two short, three short of a reactor.
         for most in 3..=5 {
@@ -323,12 +309,11 @@ fn no_descriptors_left_is_an_error_of_the_run() {
             );
         }
     });
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
 fn no_address_space_left_is_an_error_of_the_run() {
-    let output = in_child("no_address_space_left_is_an_error_of_the_run", || {
+    succeeds("no_address_space_left_is_an_error_of_the_run", || {
         let runtime = Runtime::builder().max_coroutines(u32::MAX).build().unwrap();
         let before = set_limit(libc::RLIMIT_AS, 4 << 30);
         let error = runtime.run(|| ()).unwrap_err();
@@ -338,12 +323,11 @@ fn no_address_space_left_is_an_error_of_the_run() {
         assert!(text.contains("address space"), "{text}");
         runtime.run(|| ()).unwrap();
     });
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
 fn a_thousand_runtimes_and_then_an_error_of_the_build() {
-    let output = in_child("a_thousand_runtimes_and_then_an_error_of_the_build", || {
+    succeeds("a_thousand_runtimes_and_then_an_error_of_the_build", || {
         for _ in 0..2 {
             let mut all = Vec::new();
             let error = loop {
@@ -362,5 +346,84 @@ fn a_thousand_runtimes_and_then_an_error_of_the_build() {
             all.push(Runtime::builder().build().unwrap());
         }
     });
-    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Coroutines of each kind, and locks that they wait for: std's, where those park.
+fn work() {
+    #[cfg(not(feature = "futex"))]
+    use crore::sync::Mutex;
+    #[cfg(feature = "futex")]
+    use std::sync::Mutex;
+    let lock = std::sync::Arc::new(Mutex::new(0));
+    let all: Vec<_> = (0..200)
+        .map(|_| {
+            let lock = lock.clone();
+            crore::spawn(move || {
+                let mut count = lock.lock().unwrap();
+                crore::yield_now();
+                *count += 1;
+            })
+        })
+        .collect();
+    // SAFETY: nothing outside points into its frames.
+    let shared = (0..200).map(|_| unsafe { crore::spawn_shared(crore::yield_now) });
+    let shared: Vec<_> = shared.collect();
+    all.into_iter().for_each(|each| each.join().unwrap());
+    shared.into_iter().for_each(|each| each.join().unwrap());
+    assert_eq!(*lock.lock().unwrap(), 200);
+}
+
+#[test]
+fn reserves_are_not_filled_where_all_memory_is_locked() {
+    succeeds("reserves_are_not_filled_where_all_memory_is_locked", || {
+        // SAFETY: no pointers.
+        let locked = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+        if locked != 0 {
+            return eprintln!("not allowed here");
+        }
+        // In case it is wrong.
+        set_limit(libc::RLIMIT_AS, 8 << 30);
+        let [resident, locked] = ["VmHWM", "VmLck"].map(kilobytes);
+        Runtime::builder()
+            .workers(2)
+            .build()
+            .unwrap()
+            .run(work)
+            .unwrap();
+        // Stacks and slots of two workers, in steps of 2 MiB, and a thread of std.
+        assert!(kilobytes("VmHWM") < resident + (120 << 10));
+        assert!(kilobytes("VmLck") < locked + (240 << 10));
+    });
+}
+
+#[test]
+fn a_limit_of_the_data_is_met_by_what_is_used_only() {
+    succeeds("a_limit_of_the_data_is_met_by_what_is_used_only", || {
+        set_limit(libc::RLIMIT_DATA, 256 << 20);
+        Runtime::builder().build().unwrap().run(work).unwrap();
+        let runtime = Runtime::builder().build().unwrap();
+        let error = runtime.run(|| {
+            // Each opens a step of its own.
+            let all: Vec<_> = (0..200)
+                .map(|_| {
+                    Builder::new()
+                        .stack_size(4 << 20)
+                        .spawn(crore::park)
+                        .unwrap()
+                })
+                .collect();
+            crore::yield_now();
+            let ends = all.into_iter().map(|each| {
+                each.coroutine().unpark();
+                each.join()
+            });
+            ends.filter_map(Result::err).next()
+        });
+        let text = error
+            .unwrap()
+            .expect("there is no memory for all")
+            .to_string();
+        assert!(text.contains("ulimit -d"), "{text}");
+        runtime.run(work).unwrap();
+    });
 }

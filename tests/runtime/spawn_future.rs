@@ -342,7 +342,7 @@ fn names_ids_and_limits_are_those_of_coroutines() {
     runtime
         .run(|| {
             let one = Builder::new()
-                .name("one")
+                .name("one".into())
                 .spawn_future(pending::<()>())
                 .unwrap();
             assert_eq!(one.coroutine().name(), Some("one"));

@@ -100,7 +100,7 @@ fn names_and_ids_tell_coroutines_apart() {
             assert_eq!(handle.join().unwrap(), (id, name.clone()));
             (id, name)
         };
-        let (first, name) = seen(Builder::new().name("conn"));
+        let (first, name) = seen(Builder::new().name("conn".into()));
         assert_eq!(name.as_deref(), Some("conn"));
         let (second, name) = seen(Builder::new());
         assert_eq!(name, None);
@@ -555,4 +555,25 @@ fn handles_are_send_and_sync_as_their_results_are() {
     both::<crore::CoroutineId>();
     both::<crore::Handle>();
     both::<Runtime>();
+}
+
+#[test]
+fn a_panic_says_which_coroutine_it_is() {
+    let output = crate::common::in_child("a_panic_says_which_coroutine_it_is", || {
+        crore::run(|| {
+            let lost = Builder::new().name("lost".into());
+            let lost = lost.spawn(|| panic!("its words")).unwrap();
+            assert!(lost.join().is_err());
+            // The thread's name says as much of this one.
+            let own = std::panic::catch_unwind(|| panic!("main's words"));
+            assert!(own.is_err());
+        })
+        .unwrap();
+    });
+    let said = crate::common::stderr(&output);
+    let (before, after) = said.split_once("its words").unwrap();
+    assert!(before.contains("crore: coroutine 'lost' (id "), "{said}");
+    assert!(before.contains("spawn_join.rs:"), "{said}");
+    assert!(after.contains("main's words"), "{said}");
+    assert_eq!(said.matches(", panics:\n").count(), 1, "{said}");
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use crore::sync::channel;
 
-use crate::common::{in_child, stderr};
+use crate::common::succeeds;
 
 struct AtEnd(Option<Box<dyn FnOnce()>>);
 
@@ -38,7 +38,7 @@ fn twice(f: fn() -> bool) -> bool {
 #[test]
 fn coroutines_run_panic_and_wait_while_their_thread_ends() {
     let name = "coroutines_run_panic_and_wait_while_their_thread_ends";
-    let output = in_child(name, || {
+    succeeds(name, || {
         let worked = twice(|| {
             crore::run(|| {
                 let bad = crore::spawn(|| resume_unwind(Box::new("quietly")));
@@ -54,14 +54,13 @@ fn coroutines_run_panic_and_wait_while_their_thread_ends() {
         });
         assert!(worked);
     });
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[cfg(feature = "hook")]
 #[test]
 fn names_are_looked_up_while_their_thread_ends() {
     let name = "names_are_looked_up_while_their_thread_ends";
-    let output = in_child(name, || {
+    succeeds(name, || {
         let worked = twice(|| {
             crore::run(|| {
                 // SAFETY: a C string; the answer is not used further.
@@ -73,7 +72,6 @@ fn names_are_looked_up_while_their_thread_ends() {
         });
         assert!(worked);
     });
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[cfg(feature = "hook")]

@@ -1,19 +1,18 @@
 //! Several workers: work spreads, wakes cross, nothing is lost.
 
 use std::cell::Cell;
-#[cfg(feature = "hook")]
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(feature = "hook")]
 use crore::sync::channel;
 use crore::{JoinHandle, Runtime};
 
-use crate::common::{in_child, stderr};
+use crate::common::{set_limit, succeeds};
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
@@ -190,6 +189,231 @@ fn a_worker_that_computes_is_relieved_of_what_has_not_started() {
             assert!(all.into_iter().all(|one| one.join().unwrap() != home));
         })
         .unwrap();
+}
+
+/// What waits to run here may compute: a task that has not started does not wait behind
+/// it, while another worker has time.
+#[test]
+fn what_has_not_started_waits_behind_nobody() {
+    for _ in 0..100 {
+        runtime(2)
+            .run(|| {
+                let started = Arc::new(AtomicBool::new(false));
+                let theirs = Arc::clone(&started);
+                let computes = crore::spawn_local(move || until(&theirs));
+                let task = crore::spawn(move || started.store(true, Relaxed));
+                computes.join().unwrap();
+                task.join().unwrap();
+            })
+            .unwrap();
+    }
+}
+
+/// A worker that was woken for a task leaves it to others, if it has more to do.
+#[test]
+fn a_worker_that_is_woken_for_two_things_leaves_one_to_others() {
+    let runtime = runtime(2);
+    let handle = runtime.handle();
+    runtime
+        .run(move || {
+            for _ in 0..100 {
+                let started = Arc::new(AtomicBool::new(false));
+                let (theirs, ours) = (Arc::clone(&started), handle.clone());
+                let computes = crore::spawn_on(1, move || {
+                    crore::park();
+                    until(&theirs);
+                });
+                let other = computes.coroutine();
+                let outside = thread::spawn(move || {
+                    // Both sleep.
+                    thread::sleep(Duration::from_millis(2));
+                    let task = ours.spawn(move || started.store(true, Relaxed));
+                    other.unpark();
+                    task
+                });
+                computes.join().unwrap();
+                outside.join().unwrap().join().unwrap();
+            }
+        })
+        .unwrap();
+}
+
+/// Computes until it is set, for as long as no machine is busy.
+fn until(set: &AtomicBool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !set.load(Relaxed) {
+        assert!(Instant::now() < end, "it waits behind this");
+        std::hint::spin_loop();
+    }
+}
+
+/// Each spawn leaves the spawner with nothing to do, so that it is the first to have
+/// time for the task: it must not keep them all.
+#[test]
+fn what_comes_one_by_one_spreads() {
+    const ALL: usize = 400;
+    let shares = runtime(2).run(|| {
+        let (done, wait) = crore::sync::channel::rendezvous::<()>();
+        let spawn = |_| {
+            let wait = wait.clone();
+            let handle = crore::spawn(move || {
+                assert!(wait.recv().is_err(), "nobody sends");
+                here()
+            });
+            crore::sleep(Duration::from_micros(200));
+            handle
+        };
+        let handles: Vec<_> = (0..ALL).map(spawn).collect();
+        drop(done);
+        let mine = |handle: JoinHandle<_>| handle.join().unwrap() == here();
+        handles.into_iter().map(mine).filter(|mine| *mine).count()
+    });
+    let mine = shares.unwrap();
+    assert!((ALL * 45 / 100..=ALL * 55 / 100).contains(&mine), "{mine}");
+}
+
+#[test]
+fn what_is_for_one_worker_runs_there() {
+    let runtime = runtime(3);
+    let handle = runtime.handle();
+    // It waits for the run, as others do.
+    let early = crore::Builder::new().worker(2).spawn_on(&handle, here);
+    runtime
+        .run(|| {
+            let first = crore::spawn_on(0, here).join().unwrap();
+            assert_eq!(first, here());
+            let last = early.unwrap().join().unwrap();
+            let others: Vec<_> = (0..300)
+                .map(|i| crore::spawn_on(1 + i % 2, move || (i, here())))
+                .collect();
+            let mut second = None;
+            for (i, thread) in others.into_iter().map(|other| other.join().unwrap()) {
+                if i % 2 == 1 {
+                    assert_eq!(thread, last);
+                } else {
+                    assert_eq!(*second.get_or_insert(thread), thread);
+                }
+            }
+            assert!(![first, last].contains(&second.unwrap()));
+            let nobody = crore::Builder::new().worker(3).spawn(|| ());
+            assert_eq!(nobody.unwrap_err().kind(), ErrorKind::InvalidInput);
+            let local = crore::Builder::new().worker(1).spawn_local(|| ());
+            assert_eq!(local.unwrap_err().kind(), ErrorKind::InvalidInput);
+            let outside = crore::Builder::new().worker(3).spawn_on(&handle, || ());
+            assert_eq!(outside.unwrap_err().kind(), ErrorKind::InvalidInput);
+        })
+        .unwrap();
+}
+
+/// Those that come while their worker ends, or after: they are cancelled, and who
+/// waits for them goes on.
+#[test]
+fn what_is_for_a_worker_that_ends_is_cancelled() {
+    fn spawns_for_all(started: &AtomicBool) {
+        started.store(true, Relaxed);
+        // Its worker does not hear of the end, and the others are gone.
+        crore::unhooked(|| thread::sleep(Duration::from_millis(5)));
+        crore::scope(|scope| {
+            for worker in [0, 1, 2] {
+                let late = crore::Builder::new().worker(worker);
+                late.spawn_scoped(scope, crore::park).unwrap();
+            }
+        });
+    }
+    for worker in [0, 1, 2].repeat(5) {
+        runtime(3)
+            .run(|| {
+                let started = Arc::new(AtomicBool::new(false));
+                let theirs = Arc::clone(&started);
+                crore::spawn_on(worker, move || spawns_for_all(&theirs));
+                while !started.load(Relaxed) {
+                    crore::yield_now();
+                }
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn a_worker_that_is_full_takes_no_more_and_says_so() {
+    let builder = Runtime::builder().workers(3).max_coroutines(4);
+    let runtime = builder.build().unwrap();
+    let handle = runtime.handle();
+    runtime
+        .run(|| {
+            let pinned = || crore::Builder::new().worker(1);
+            let placed = Arc::new(AtomicUsize::new(0));
+            let park = |placed: Arc<AtomicUsize>| {
+                move || {
+                    placed.fetch_add(1, Relaxed);
+                    crore::park();
+                }
+            };
+            // One that is on its way to a worker is nowhere.
+            let are_placed = |count: usize| {
+                while placed.load(Relaxed) < count {
+                    crore::sleep(Duration::from_millis(1));
+                }
+            };
+            let parked: Vec<_> = (0..4)
+                .map(|_| pinned().spawn(park(Arc::clone(&placed))).unwrap())
+                .collect();
+            are_placed(4);
+            let refused = [
+                pinned().spawn(|| ()).unwrap_err(),
+                pinned().spawn_on(&handle, || ()).unwrap_err(),
+            ];
+            for error in refused {
+                assert_eq!(error.kind(), ErrorKind::QuotaExceeded);
+                let text = error.to_string();
+                assert!(text.starts_with("worker 1 has 4 coroutines"), "{text}");
+            }
+            // Others are not placed there, and the two others have room for seven.
+            let others: Vec<_> = (0..7)
+                .map(|_| crore::spawn(park(Arc::clone(&placed))))
+                .collect();
+            are_placed(11);
+            let all = crore::Builder::new().spawn(|| ()).unwrap_err();
+            assert!(all.to_string().starts_with("each worker has 4"), "{all}");
+            for one in parked.into_iter().chain(others) {
+                one.coroutine().unpark();
+                one.join().unwrap();
+            }
+            pinned().spawn(|| ()).unwrap().join().unwrap();
+        })
+        .unwrap();
+}
+
+/// One more than there is room for waits until there is.
+#[test]
+fn what_finds_no_room_waits_for_it() {
+    for workers in [1, 2] {
+        let runtime = Runtime::builder()
+            .workers(workers)
+            .max_coroutines(8)
+            .build()
+            .unwrap();
+        let handle = runtime.handle();
+        let early: Vec<_> = (0..8 * workers)
+            .map(|i| handle.spawn(move || crore::sleep(Duration::from_millis(i as u64 % 4))))
+            .collect();
+        runtime
+            .run(|| early.into_iter().for_each(|one| one.join().unwrap()))
+            .unwrap();
+    }
+}
+
+#[test]
+fn pinned_workers_have_a_processor_each() {
+    let usable = || thread::available_parallelism().unwrap().get();
+    let all = usable();
+    let runtime = Runtime::builder().workers(2).pin_workers(true);
+    let runtime = runtime.build().unwrap();
+    for _ in 0..2 {
+        let each = runtime.run(|| [0, 1].map(|i| crore::spawn_on(i, usable).join().unwrap()));
+        assert_eq!(each.unwrap(), [1, 1]);
+        assert_eq!(usable(), all);
+    }
 }
 
 #[test]
@@ -493,7 +717,7 @@ mod descriptors {
         // In a process of its own: the reader may be about to wait only, and
         // then nobody else may have taken the number.
         let name = "descriptors::closing_on_one_worker_wakes_those_who_wait_on_another";
-        let output = in_child(name, || {
+        succeeds(name, || {
             let close_under_readers = || {
                 for _ in 0..20 {
                     let (one, peer) = pair();
@@ -514,21 +738,6 @@ mod descriptors {
             };
             runtime(2).run(close_under_readers).unwrap();
         });
-        assert!(output.status.success(), "{}", stderr(&output));
-    }
-}
-
-fn set_limit(resource: libc::__rlimit_resource_t, now: u64) -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: the struct is alive, and lowering a limit touches no memory.
-    unsafe {
-        assert_eq!(libc::getrlimit(resource, &mut limit), 0);
-        let before = std::mem::replace(&mut limit.rlim_cur, now);
-        assert_eq!(libc::setrlimit(resource, &limit), 0);
-        before
     }
 }
 
@@ -546,6 +755,8 @@ fn failures_until_it_runs(
     limits: impl Iterator<Item = u64>,
     words: &[&str],
 ) -> usize {
+    // What a process has once is there.
+    crore::run(|| ()).unwrap();
     let runtime = runtime(4);
     let waiting = runtime.handle().spawn(|| 7);
     let (descriptors, threads) = (count("fd"), count("task"));
@@ -578,20 +789,19 @@ fn failures_until_it_runs(
 
 #[test]
 fn a_worker_without_descriptors_is_an_error_of_the_run() {
-    let output = in_child(
+    succeeds(
         "a_worker_without_descriptors_is_an_error_of_the_run",
         || {
-            // Three are open, and each worker needs some.
+            // Four are open, and each worker needs some.
             let failures = failures_until_it_runs(libc::RLIMIT_NOFILE, 3..100, &["ulimit -n"]);
             assert!(failures >= 8, "{failures}");
         },
     );
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
 fn a_worker_without_memory_is_an_error_of_the_run() {
-    let output = in_child("a_worker_without_memory_is_an_error_of_the_run", || {
+    succeeds("a_worker_without_memory_is_an_error_of_the_run", || {
         let limits = (1..).map(|step| step * (48 << 20));
         let words = [
             "address space",
@@ -601,7 +811,6 @@ fn a_worker_without_memory_is_an_error_of_the_run() {
         let failures = failures_until_it_runs(libc::RLIMIT_AS, limits, &words);
         assert!(failures >= 4, "{failures}");
     });
-    assert!(output.status.success(), "{}", stderr(&output));
 }
 
 #[test]
@@ -683,8 +892,8 @@ fn a_worker_s_limit_counts_what_has_not_started() {
                 spawned.ok()
             })
             .collect();
-            // And main, which is alive.
-            assert_eq!(unstarted.len(), 3);
+            // And main, and the other's, which are alive.
+            assert_eq!(unstarted.len(), 6);
             done.store(true, Relaxed);
             unstarted.into_iter().for_each(|one| one.join().unwrap());
             busy.join().unwrap();

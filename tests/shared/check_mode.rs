@@ -28,7 +28,7 @@ fn checked<T>(f: impl FnOnce() -> T) -> T {
 fn shared(name: &str, f: impl FnOnce() + 'static) -> JoinHandle<()> {
     // SAFETY: most of the callers break the contract, and only in the child
     // process that is to be stopped for it.
-    unsafe { Builder::new().name(name).spawn_shared(f) }.unwrap()
+    unsafe { Builder::new().name(name.into()).spawn_shared(f) }.unwrap()
 }
 
 /// The report names offender, victim, their spawn places and the address.
@@ -130,7 +130,7 @@ fn a_rendezvous_packet_on_the_senders_stack() {
                     crore::park();
                 }
             });
-            let receiver = crore::Builder::new().name("receiver").spawn(|| {
+            let receiver = crore::Builder::new().name("receiver".into()).spawn(|| {
                 // SAFETY: as above.
                 let packet = unsafe { &*LEFT.get().cast::<Packet>() };
                 packet.value.take().unwrap()

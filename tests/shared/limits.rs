@@ -1,9 +1,9 @@
 //! Shared stacks: what is counted, what is limited, what is given back.
 
+use std::hint;
 use std::os::unix::process::ExitStatusExt;
-use std::{fs, hint};
 
-use crate::common::{in_child, stderr as text};
+use crate::common::{in_child, kilobytes, set_limit, stderr as text};
 use crore::{JoinHandle, Metrics, Runtime, RuntimeBuilder};
 
 const SIGABRT: i32 = 6;
@@ -112,8 +112,7 @@ fn above_the_limit_of_saved_bytes_none_starts() {
 }
 
 fn resident() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    kilobytes("VmRSS") << 10
 }
 
 #[test]
@@ -159,12 +158,7 @@ fn spikes() {
 fn a_limit_of_address_space_leaves_room_for_shared_stacks() {
     let name = "a_limit_of_address_space_leaves_room_for_shared_stacks";
     let output = in_child(name, || {
-        let limit = libc::rlimit {
-            rlim_cur: 8 << 30,
-            rlim_max: 8 << 30,
-        };
-        // SAFETY: the struct is alive, and lowering a limit touches no memory.
-        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+        set_limit(libc::RLIMIT_AS, 8 << 30);
         let builder = Runtime::builder().shared_stacks(1, 1 << 20);
         let metrics = counted(builder, || {
             let all = [(); 100].map(|()| shared(park_with::<1000>));
@@ -203,7 +197,7 @@ fn an_overflow_of_a_shared_stack_is_reported() {
     let output = in_child("an_overflow_of_a_shared_stack_is_reported", || {
         let runtime = Runtime::builder().shared_stacks(2, 256 * 1024).build();
         let report = || {
-            let builder = crore::Builder::new().name("deep");
+            let builder = crore::Builder::new().name("deep".into());
             // SAFETY: as for `shared`.
             unsafe { builder.spawn_shared(|| recurse(0)) }
                 .unwrap()

@@ -151,7 +151,7 @@ fn block_on_pins_its_future_on_the_heap() {
 #[test]
 fn names_and_ids_are_as_for_others() {
     run(|| {
-        let builder = Builder::new().name("one of many");
+        let builder = Builder::new().name("one of many".into());
         // SAFETY: as for `shared`.
         let named = unsafe {
             builder.spawn_shared(|| {

@@ -10,19 +10,9 @@ use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::common::{in_child, stderr};
+pub(crate) use crate::common::succeeds;
 
-fn succeeds(name: &str, test: impl FnOnce()) {
-    let output = in_child(name, test);
-    assert!(
-        output.status.success(),
-        "{:?} {}",
-        output.status,
-        stderr(&output)
-    );
-}
-
-fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
+pub(crate) fn handle(signal: c_int, handler: extern "C" fn(c_int), flags: c_int) {
     // SAFETY: a handler that does what handlers may; zeros are valid.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -51,10 +41,10 @@ extern "C" fn ring(_: c_int) {
     INSIDE.fetch_sub(1, Relaxed);
 }
 
-fn handlers_are_not_suspended(flags: c_int) {
+fn handlers_are_not_suspended(install: impl FnOnce()) {
     let (_bell, far) = UnixStream::pair().unwrap();
     BELL.store(far.as_raw_fd(), Relaxed);
-    handle(libc::SIGUSR1, ring, flags);
+    install();
     crore::run(|| {
         let all: Vec<_> = (0..10)
             .map(|_| {
@@ -73,8 +63,45 @@ fn handlers_are_not_suspended(flags: c_int) {
 #[test]
 fn a_handler_on_the_signal_stack_is_not_suspended() {
     succeeds("a_handler_on_the_signal_stack_is_not_suspended", || {
-        handlers_are_not_suspended(libc::SA_ONSTACK | libc::SA_NODEFER);
+        handlers_are_not_suspended(|| handle(libc::SIGUSR1, ring, ON_SIGNAL_STACK));
     });
+}
+
+const ON_SIGNAL_STACK: c_int = libc::SA_ONSTACK | libc::SA_NODEFER;
+
+#[test]
+fn a_handler_on_the_stack_that_it_interrupts_is_not_suspended() {
+    let name = "a_handler_on_the_stack_that_it_interrupts_is_not_suspended";
+    succeeds(name, || {
+        handlers_are_not_suspended(|| handle(libc::SIGUSR1, ring, libc::SA_NODEFER));
+    });
+}
+
+/// It is told by its stack.
+#[test]
+fn a_handler_that_was_installed_past_libc_is_not_suspended() {
+    /// As the kernel has it: handler, flags, what returns from it, mask.
+    type Action = [usize; 4];
+    fn install() {
+        let signal = libc::SIGUSR1;
+        handle(signal, ring, ON_SIGNAL_STACK);
+        let mut action: Action = [0; 4];
+        // SAFETY: libc's own action but for the handler, of the same type; live places.
+        unsafe {
+            let (call, none) = (libc::SYS_rt_sigaction, null::<Action>());
+            assert_eq!(
+                libc::syscall(call, signal, none, &raw mut action, 8_usize),
+                0
+            );
+            action[0] = ring as *const () as usize;
+            assert_eq!(
+                libc::syscall(call, signal, &raw const action, none, 8_usize),
+                0
+            );
+        }
+    }
+    let name = "a_handler_that_was_installed_past_libc_is_not_suspended";
+    succeeds(name, || handlers_are_not_suspended(install));
 }
 
 extern "C" fn note(_: c_int) {

@@ -3,5 +3,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod actions;
+mod anything;
+mod catching;
+mod dumps;
+mod ends;
+mod forks;
 mod handlers;
+mod jump;
+mod probes;
+mod reports;
+mod storms;
 mod wait;

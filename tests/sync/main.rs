@@ -4,6 +4,9 @@
 #[macro_use]
 mod suite;
 
+// Statics want constructors that are const, and those of loom are not.
+#[cfg(not(loom))]
+mod as_std;
 mod coroutines;
 mod futures;
 mod handed;

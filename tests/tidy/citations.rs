@@ -10,14 +10,18 @@ fn cited_invariants_exist() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
-/// Citations of nothing, and invariants that nothing cites.
-fn loose_ends(files: &[(String, String)], architecture: &str) -> Vec<String> {
-    let defined: Vec<_> = architecture
+/// The numbers of the page's invariants.
+pub(crate) fn defined(architecture: &str) -> impl Iterator<Item = &str> {
+    architecture
         .lines()
         .filter_map(|line| line.strip_prefix("**")?.split_once(". "))
         .map(|(number, _)| number)
         .filter(|number| is_number(number))
-        .collect();
+}
+
+/// Citations of nothing, and invariants that nothing cites.
+fn loose_ends(files: &[(String, String)], architecture: &str) -> Vec<String> {
+    let defined: Vec<_> = defined(architecture).collect();
     let mut uncited = defined.clone();
     let mut found = Vec::new();
     for (path, text) in files {

@@ -36,7 +36,8 @@ fn without_example(path: &str, text: &str) -> Vec<String> {
         };
         let hidden = tests.iter().any(|item| item.contains(&at))
             || SEALED.contains(&name)
-            || name.starts_with("__");
+            || name.starts_with("__")
+            || lines[..number].last() == Some(&"#[doc(hidden)]");
         let above = lines[..number].iter().rev();
         // Attributes may stand between an item and its documentation.
         let mut docs = above.take_while(|line| !line.is_empty() && !line.starts_with('}'));

@@ -9,8 +9,10 @@
 mod binaries;
 mod circles;
 mod citations;
+mod commands;
 mod examples;
 mod hooks;
+mod mutants;
 mod names;
 mod pages;
 mod rooms;
@@ -24,7 +26,7 @@ use text::{blank, first_names, test_items, words};
 
 /// The rooms under `src/` from the lowest floor up. A file imports from its own room
 /// and from the floors below; from `lib`, where the re-exports are, nobody.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["util", "supported"],
     &["sys"],
     &["shim"],
@@ -34,16 +36,17 @@ const FLOORS: [&[&str]; 13] = [
     &["driver"],
     &["sched"],
     &["block_on", "helpers"],
-    &["hook", "time", "io", "local", "sync", "signal"],
+    &["hook", "time", "io", "local", "sync", "signal", "generator"],
     &["runtime"],
-    &["scope", "blocking"],
+    &["scope", "blocking", "select", "test_run"],
+    &["sim"],
     &["lib", "guide"],
 ];
 
 /// A crate and the rooms, or files, under `src/` that may name it.
 const IMPORTERS: [(&str, &[&str]); 3] = [
     ("corosensei", &["switch"]),
-    ("libc", &["sys", "hook"]),
+    ("libc", &["sys", "hook", "sim"]),
     ("mio", &["driver/poller.rs"]),
 ];
 

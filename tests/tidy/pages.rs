@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every page of the repository and the READMEs beside the sources, but not the
 /// changelog, which may name what is gone.
-fn pages() -> Vec<(PathBuf, String)> {
+pub(crate) fn pages() -> Vec<(PathBuf, String)> {
     fn collect(dir: &Path, pages: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -104,6 +104,27 @@ fn files(text: &str) -> impl Iterator<Item = &str> {
 fn the_readme_quotes_what_was_measured() {
     let text = |name: &str| fs::read_to_string(root().join(name)).unwrap();
     let wrong = misquoted(&text("README.md"), &text("docs/MEASURED.md"));
+    assert!(
+        wrong.is_empty(),
+        "not in docs/MEASURED.md:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_readmes_rows_of_programs_are_those_that_were_measured() {
+    let text = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let (readme, measured) = (text("README.md"), text("docs/MEASURED.md"));
+    let (_, part) = readme
+        .split_once("## Threads of programs")
+        .expect("it has this part");
+    let (part, _) = part.split_once("\n## ").expect("and others after it");
+    let rows: Vec<_> = part.lines().filter(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() > 3, "{rows:?}");
+    let wrong: Vec<_> = rows
+        .into_iter()
+        .filter(|row| !measured.contains(row))
+        .collect();
     assert!(
         wrong.is_empty(),
         "not in docs/MEASURED.md:\n{}",

@@ -57,6 +57,11 @@ impl Gate {
         }
     }
 
+    /// How many there are.
+    pub fn tasks(&self) -> u64 {
+        self.tasks
+    }
+
     /// One more has begun. It yields until [`is_open`](Self::is_open), then so
     /// many times, less the one in which it saw that.
     pub fn begin(&self) {

@@ -33,3 +33,8 @@ pub const NEVER: Duration = Duration::from_secs(3600);
 pub fn deadline(begin: Instant, i: u64) -> Instant {
     begin + Duration::from_millis(10 + i * 7 % 20)
 }
+
+/// When all of `n` that sleep have gone to sleep, on a machine that has other work too.
+pub fn late(begin: Instant, n: u64) -> Instant {
+    begin + Duration::from_millis(50) + Duration::from_micros(4) * n as u32
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use tokio::task::yield_now;
 use tokio::{spawn, time};
 
@@ -14,7 +14,7 @@ use crate::clock::{Gate, now, processor_time};
 use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages};
+use crate::{NEVER, deadline, late, messages};
 
 fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 'static) -> T {
     use tokio::runtime::Builder;
@@ -189,6 +189,56 @@ pub fn sleepers(workers: usize, n: u64) -> Duration {
         let start = processor_time();
         once(n).await;
         processor_time() - start
+    })
+}
+
+/// `n` that go to sleep at one time, until later than all have.
+pub fn timers_set(workers: usize, n: u64) -> Duration {
+    run(workers, async move {
+        let gate = Arc::new(Gate::new(n));
+        let begin = Instant::now();
+        let all: Vec<_> = (0..n)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                spawn(async move {
+                    gate.begin();
+                    while !gate.is_open() {
+                        yield_now().await;
+                    }
+                    gate.end();
+                    time::sleep_until(late(begin, gate.tasks()).into()).await;
+                })
+            })
+            .collect();
+        for task in all {
+            task.await.unwrap();
+        }
+        gate.time()
+    })
+}
+
+/// A lock that `tasks` take `n` times in all, and hold across a wait.
+pub fn mutex(workers: usize, tasks: u64, n: u64) -> Duration {
+    run(workers, async move {
+        let lock = Arc::new(Mutex::new(0_u64));
+        let start = now();
+        let all: Vec<_> = (0..tasks)
+            .map(|_| {
+                let lock = Arc::clone(&lock);
+                spawn(async move {
+                    for _ in 0..n / tasks {
+                        let mut held = lock.lock().await;
+                        *held += 1;
+                        yield_now().await;
+                    }
+                })
+            })
+            .collect();
+        for task in all {
+            task.await.unwrap();
+        }
+        assert_eq!(*lock.lock().await, n / tasks * tasks);
+        now() - start
     })
 }
 

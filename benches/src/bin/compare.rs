@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crore_benches::on_crore::{self, Own};
-use crore_peers::{on_tokio, raw};
+use crore_peers::{clock, on_tokio, raw};
 
 struct Pair {
     name: &'static str,
@@ -15,7 +15,7 @@ struct Pair {
     theirs: fn() -> Duration,
 }
 
-const PAIRS: [Pair; 10] = [
+const PAIRS: [Pair; 15] = [
     Pair {
         name: "yield, 2 runnable",
         operations: 2_000_000,
@@ -76,16 +76,49 @@ const PAIRS: [Pair; 10] = [
         ours: || on_crore::sleepers::<Own>(4_000),
         theirs: || on_tokio::sleepers(1, 4_000),
     },
+    Pair {
+        name: "the same, burst of 10 000",
+        operations: 10_000,
+        ours: || on_crore::sleepers::<Own>(10_000),
+        theirs: || on_tokio::sleepers(1, 10_000),
+    },
+    Pair {
+        name: "the same, burst of 100 000",
+        operations: 100_000,
+        ours: || on_crore::sleepers::<Own>(100_000),
+        theirs: || on_tokio::sleepers(1, 100_000),
+    },
+    Pair {
+        name: "timer, set, 100 000",
+        operations: 100_000,
+        ours: || on_crore::timers_set::<Own>(100_000),
+        theirs: || on_tokio::timers_set(1, 100_000),
+    },
+    Pair {
+        name: "timer, set, 1 000 000",
+        operations: 1_000_000,
+        ours: || on_crore::timers_set::<Own>(1_000_000),
+        theirs: || on_tokio::timers_set(1, 1_000_000),
+    },
+    Pair {
+        name: "std Mutex held across a wait, 8",
+        operations: 200_000,
+        ours: || on_crore::std_mutex::<Own>(8, 200_000),
+        theirs: || on_tokio::mutex(1, 8, 200_000),
+    },
 ];
 
 fn main() {
+    clock::use_processor_time();
     let mut arguments = std::env::args().skip(1);
     let repetitions = arguments.next().map_or(11, |text| {
         text.parse()
             .expect("the first argument is a number of repetitions")
     });
     let wanted = arguments.next().unwrap_or_default();
-    println!("ns for one operation: least (median) of {repetitions} repetitions\n");
+    println!(
+        "ns of processor time for one operation: least (median) of {repetitions} repetitions\n"
+    );
     println!(
         "{:<34}{:>16}{:>18}   ratio: median (least to most)",
         "", "crore", "tokio 1 thread"

@@ -8,6 +8,7 @@
 //! tenths, without that of the runtime around them. Each ends with a call of
 //! [`crore_count`], where callgrind writes what it has counted since the last.
 
+use std::ffi::{CStr, c_int, c_void};
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,7 +20,7 @@ use crore::sync::channel::bounded;
 use crore_benches::on_crore::{Kind, Own, Shared};
 
 /// What is counted, and how often it is done.
-const OPERATIONS: [(&str, u64, fn(u64)); 16] = [
+const OPERATIONS: [(&str, u64, fn(u64)); 22] = [
     ("yield, 2 runnable", 40_000, |n| yields::<Own>(2, n)),
     ("yield, 1000 runnable", 40_000, |n| yields::<Own>(1_000, n)),
     ("spawn and join, one by one", 10_000, spawn_join),
@@ -32,6 +33,31 @@ const OPERATIONS: [(&str, u64, fn(u64)); 16] = [
     }),
     ("message there and back", 10_000, messages),
     ("lock and unlock", 40_000, locks),
+    ("mutex of C, lock and unlock by libc alone", 10_000, |n| {
+        c_mutex(
+            n,
+            next(c"pthread_mutex_lock"),
+            next(c"pthread_mutex_unlock"),
+        );
+    }),
+    ("the same on a plain thread", 10_000, |n| {
+        c_mutex(n, libc::pthread_mutex_lock, libc::pthread_mutex_unlock);
+    }),
+    ("the same in a coroutine", 10_000, |n| {
+        inside(|| c_mutex(n, libc::pthread_mutex_lock, libc::pthread_mutex_unlock));
+    }),
+    ("byte of a FILE, by libc alone", 20_000, |n| {
+        // SAFETY: a valid name; the function that is asked for has this type.
+        bytes(n, unsafe {
+            std::mem::transmute::<*mut c_void, Get>(libc::dlsym(libc::RTLD_NEXT, c"fgetc".as_ptr()))
+        });
+    }),
+    ("byte of a FILE on a plain thread", 20_000, |n| {
+        bytes(n, libc::fgetc)
+    }),
+    ("byte of a FILE in a coroutine", 20_000, |n| {
+        inside(move || bytes(n, libc::fgetc));
+    }),
     ("std Mutex handed over, two yields", 10_000, hand_overs),
     ("timer, set and fired", 1_000, timers),
     ("resume on a shared stack, displaced", 40_000, |n| {
@@ -151,6 +177,37 @@ fn locks(n: u64) {
         (0..n).for_each(|_| *mutex.lock().unwrap() += 1);
         assert_eq!(mutex.into_inner().unwrap(), n);
     });
+}
+
+type MutexCall = unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int;
+
+/// libc's function behind the hook.
+fn next(name: &CStr) -> MutexCall {
+    // SAFETY: a valid name; the functions that are asked for have this type.
+    unsafe { std::mem::transmute(libc::dlsym(libc::RTLD_NEXT, name.as_ptr())) }
+}
+
+fn c_mutex(n: u64, lock: MutexCall, unlock: MutexCall) {
+    let mut mutex = libc::PTHREAD_MUTEX_INITIALIZER;
+    let mutex = &raw mut mutex;
+    for _ in 0..n {
+        // SAFETY: a mutex that stays where it is; each locking is undone.
+        let answers = unsafe { (lock(mutex), unlock(mutex)) };
+        assert_eq!(answers, (0, 0));
+    }
+}
+
+type Get = unsafe extern "C" fn(*mut libc::FILE) -> c_int;
+
+fn bytes(n: u64, get: Get) {
+    // SAFETY: C strings; a file of ours, which is used here for the last time.
+    unsafe {
+        let file = libc::fopen(c"/dev/zero".as_ptr(), c"r".as_ptr());
+        for _ in 0..n {
+            assert_eq!(get(file), 0);
+        }
+        libc::fclose(file);
+    }
 }
 
 /// Each of two takes the lock while the other holds it, as in benches/locks.rs:

@@ -6,7 +6,8 @@
 //! checks:
 //!
 //! - A waiter's outcome is the one that calls and events give it, and its waker
-//!   was woken once if it has one.
+//!   was woken once if it has one. An event wakes one waiter, whose end wakes the next
+//!   as long as nothing says that the direction is not ready any more.
 //! - A direction said not to be ready is not, or an event is under way, or the
 //!   number changed unseen.
 //! - When nothing is due any more ([`ReactorBed::settle`]) nobody waits for what is
@@ -25,7 +26,7 @@ use crate::driver::fd_table::Hint;
 use crate::driver::memory::{FileKind, MemoryBackend, PollerCall};
 use crate::driver::poller::{Backend, Readiness, ReadyEvent, WatchError};
 use crate::driver::reactor::{REVALIDATE_AFTER, Reactor};
-use crate::driver::wait_queue::{Direction, Outcome, WaitKey};
+use crate::driver::wait_queue::{Condition, Direction, Outcome, WaitKey};
 use crate::sys::fd::table;
 use crate::util::fuzz::{Op, ops};
 
@@ -70,13 +71,15 @@ struct ModelRegistration {
     generation: u32,
     /// The number changed unseen since.
     changed: bool,
+    /// An event has told of an end.
+    ended: bool,
 }
 
 struct ModelWait {
     key: WaitKey,
     bell: Arc<Bell>,
     fd: usize,
-    direction: Direction,
+    condition: Condition,
     generation: u32,
     since: u64,
     outcome: Outcome,
@@ -111,11 +114,12 @@ impl ModelFd {
     }
 }
 
-/// Whether something in this direction would not wait.
-fn is_ready(ready: Readiness, direction: Direction) -> bool {
-    match direction {
-        Direction::Read => ready.read | ready.read_closed,
-        Direction::Write => ready.write | ready.write_closed,
+/// Whether who waits for this would not wait.
+fn is_ready(ready: Readiness, condition: impl Into<Condition>) -> bool {
+    match condition.into() {
+        Condition::Read | Condition::PollRead => ready.read | ready.read_closed,
+        Condition::Write | Condition::PollWrite => ready.write | ready.write_closed,
+        Condition::Exception => ready.urgent | ready.read_closed | ready.write_closed,
     }
 }
 
@@ -145,14 +149,32 @@ impl ReactorBed {
         self.first + fd as RawFd
     }
 
-    /// All pending waits on a number, perhaps of one direction, end.
-    fn resolve(&mut self, fd: usize, direction: Option<Direction>, outcome: Outcome, late: bool) {
+    /// All pending waits on a number, perhaps for one condition, end.
+    fn resolve(&mut self, fd: usize, condition: Option<Condition>, outcome: Outcome, late: bool) {
         for wait in self.waits.iter_mut().filter(|wait| wait.fd == fd) {
-            let concerned = direction.is_none_or(|direction| wait.direction == direction);
+            let concerned = condition.is_none_or(|condition| wait.condition == condition);
             if concerned && wait.outcome == Outcome::Pending {
                 (wait.outcome, wait.late) = (outcome, late);
             }
         }
+    }
+
+    /// Of the pending waits for a condition as many end as there are turns. Which ones
+    /// is the reactor's choice.
+    fn resolve_some(&mut self, fd: usize, condition: Condition, turns: usize) {
+        let pending = |wait: &&mut ModelWait| {
+            (wait.fd, wait.condition, wait.outcome) == (fd, condition, Outcome::Pending)
+        };
+        let mut waiting = 0;
+        let mut ended = 0;
+        for wait in self.waits.iter_mut().filter(pending) {
+            waiting += 1;
+            if !self.reactor.is_pending(&wait.key) {
+                ended += 1;
+                wait.outcome = Outcome::Ready;
+            }
+        }
+        assert_eq!(ended, turns.min(waiting), "as many as have a turn");
     }
 
     /// The reactor gave a registration up.
@@ -169,20 +191,21 @@ impl ReactorBed {
             serial,
             generation,
             changed: false,
+            ended: false,
         }));
         for wait in self.waits.iter_mut().filter(|wait| wait.fd == fd) {
             (wait.validated, wait.excused) = (true, false);
         }
     }
 
-    fn wait(&mut self, fd: usize, direction: Direction, again: bool) {
+    fn wait(&mut self, fd: usize, condition: Condition, again: bool) {
         let number = self.number(fd);
         let (current, stale) = (self.fds[fd].is_current(), self.fds[fd].is_stale());
         let (bell, waker) = bell();
         let waited = if again {
-            self.reactor.wait_again(number, direction, waker)
+            self.reactor.wait_again(number, condition, waker)
         } else {
-            self.reactor.wait(number, direction, waker)
+            self.reactor.wait(number, condition, waker)
         };
         let calls = self.memory.take_calls();
         if current || (again && stale) {
@@ -203,7 +226,7 @@ impl ReactorBed {
             }
         }
         if let Ok(key) = waited {
-            self.add_wait(key, bell, fd, direction);
+            self.add_wait(key, bell, fd, condition);
         }
     }
 
@@ -215,16 +238,16 @@ impl ReactorBed {
         assert_eq!(key.is_some(), not_ready);
         assert_eq!(self.memory.take_calls(), []);
         if let Some(key) = key {
-            self.add_wait(key, bell, fd, direction);
+            self.add_wait(key, bell, fd, direction.into());
         }
     }
 
-    fn add_wait(&mut self, key: WaitKey, bell: Arc<Bell>, fd: usize, direction: Direction) {
+    fn add_wait(&mut self, key: WaitKey, bell: Arc<Bell>, fd: usize, condition: Condition) {
         self.waits.push(ModelWait {
             key,
             bell,
             fd,
-            direction,
+            condition,
             generation: self.fds[fd].generation,
             since: self.now,
             outcome: Outcome::Pending,
@@ -246,6 +269,29 @@ impl ReactorBed {
             wait.outcome
         };
         assert_eq!(self.reactor.table.finish(wait.key), expected);
+        let next = self.reactor.table.take_next();
+        let fd = wait.fd;
+        let in_turns = wait.condition != Condition::Exception;
+        let may_be_ready = in_turns && self.may_be_ready(fd, wait.condition);
+        let passes_on = expected == Outcome::Ready && may_be_ready;
+        self.resolve_some(fd, wait.condition, usize::from(passes_on));
+        self.woken.extend(next);
+    }
+
+    fn may_be_ready(&self, fd: usize, condition: Condition) -> bool {
+        let hint = self.reactor.table.hint(self.number(fd), condition);
+        let ended = self.fds[fd].registration.is_some_and(|of| of.ended);
+        self.fds[fd].is_current() && !ended && hint == Hint::Try
+    }
+
+    /// A `poll` of the descriptor, which takes nothing.
+    fn poll(&mut self, fd: usize, direction: Direction) {
+        let number = self.number(fd);
+        let file = self.memory.file(number);
+        if file.is_some_and(|(_, file)| !is_ready(file.ready, direction)) {
+            let polled = Condition::polled(direction);
+            self.reactor.table.clear_readiness(number, polled);
+        }
     }
 
     /// A call on the descriptor, which takes what is ready, all of it or less
@@ -368,7 +414,7 @@ impl ReactorBed {
             | PollerCall::Deregister(number)) = call;
             let fd = (number - self.first) as usize;
             let registration = self.fds[fd].registration.expect("it is registered");
-            let mut made = (registration.serial, Ok(()));
+            let (mut made, mut another) = ((registration.serial, Ok(())), false);
             match call {
                 PollerCall::Deregister(_) => {
                     assert!(self.fds[fd].is_stale());
@@ -382,6 +428,7 @@ impl ReactorBed {
                     };
                     assert_eq!(of, number);
                     made = (serial, result);
+                    another = true;
                 }
                 PollerCall::Reregister(_, serial, result) => {
                     assert_eq!(serial, registration.serial);
@@ -395,6 +442,9 @@ impl ReactorBed {
                 wait.fd == fd && wait.outcome == Outcome::Pending && !wait.validated && parked
             };
             assert!(self.waits.iter().any(due), "once a park, and not at once");
+            if another {
+                self.release(fd, Outcome::Ready, false);
+            }
             match made {
                 (serial, Ok(())) => self.validated(fd, serial, registration.generation),
                 (_, Err(WatchError::NotOpen)) => self.release(fd, Outcome::Closed, false),
@@ -406,16 +456,29 @@ impl ReactorBed {
     fn dispatch(&mut self, most: usize) {
         let most = most.min(self.events.len());
         self.reactor.dispatch(most, &mut self.woken);
+        let mut turns = [[0; Condition::ALL.len()]; FDS];
         for event in self.events.drain(..most).collect::<Vec<_>>() {
             let fd = (event.fd - self.first) as usize;
-            let of = self.fds[fd].registration;
-            if !self.fds[fd].is_current() || of.is_none_or(|of| of.serial != event.serial) {
+            let Some(of) = self.fds[fd].registration else {
+                continue;
+            };
+            if !self.fds[fd].is_current() || of.serial != event.serial {
                 continue;
             }
-            for direction in Direction::ALL {
-                if is_ready(event.ready, direction) {
-                    self.resolve(fd, Some(direction), Outcome::Ready, false);
+            let ready = event.ready;
+            let closed = ready.read_closed || ready.write_closed;
+            let registration = self.fds[fd].registration.as_mut().expect("it is there");
+            registration.ended |= closed;
+            let for_all = registration.ended || ready.urgent;
+            for condition in Condition::ALL {
+                if is_ready(ready, condition) {
+                    turns[fd][condition as usize] += if for_all { 1 << 16 } else { 1 };
                 }
+            }
+        }
+        for (fd, turns) in turns.iter().enumerate() {
+            for condition in Condition::ALL {
+                self.resolve_some(fd, condition, turns[condition as usize]);
             }
         }
     }
@@ -437,15 +500,24 @@ impl ReactorBed {
             assert!(round < 100, "it never comes to rest");
         }
         self.check();
+        // Those who were woken look, and pass on what is left.
+        while let Some(nth) = self
+            .waits
+            .iter()
+            .position(|wait| wait.outcome != Outcome::Pending)
+        {
+            self.finish(nth);
+            self.check();
+        }
         for wait in &self.waits {
-            if wait.outcome != Outcome::Pending || wait.excused {
+            if wait.excused {
                 continue;
             }
             let (_, file) = self
                 .memory
                 .file(self.number(wait.fd))
                 .expect("nobody waits for what is closed");
-            assert!(!is_ready(file.ready, wait.direction), "a lost wake-up");
+            assert!(!is_ready(file.ready, wait.condition), "a lost wake-up");
         }
     }
 
@@ -457,16 +529,15 @@ impl ReactorBed {
             assert_eq!(self.reactor.is_pending(&wait.key), !resolved);
         }
         for fd in 0..FDS {
-            for direction in Direction::ALL {
-                self.check_hint(fd, direction);
-            }
+            let hinted = Condition::ALL.iter().take(4);
+            hinted.for_each(|&condition| self.check_hint(fd, condition));
         }
         assert_eq!(self.reactor.table.is_idle(), self.waits.is_empty());
     }
 
-    fn check_hint(&self, fd: usize, direction: Direction) {
+    fn check_hint(&self, fd: usize, condition: Condition) {
         let number = self.number(fd);
-        if self.reactor.table.hint(number, direction) == Hint::Try {
+        if self.reactor.table.hint(number, condition) == Hint::Try {
             return;
         }
         assert!(self.fds[fd].is_current(), "a hint without a registration");
@@ -476,9 +547,9 @@ impl ReactorBed {
         };
         let under_way = self.memory.has_edge(number, file)
             || self.events.iter().any(|event| {
-                (event.fd, event.serial) == (number, of.serial) && is_ready(event.ready, direction)
+                (event.fd, event.serial) == (number, of.serial) && is_ready(event.ready, condition)
             });
-        assert!(under_way || !is_ready(now.ready, direction), "a false hint");
+        assert!(under_way || !is_ready(now.ready, condition), "a false hint");
     }
 }
 
@@ -487,12 +558,18 @@ pub(crate) fn run(input: &[u8]) {
     let mut bed = ReactorBed::new();
     for op in ops(input) {
         let fd = op.large % FDS;
-        let direction = Direction::ALL[usize::from(op.small >> 7)];
+        let direction = [Direction::Read, Direction::Write][usize::from(op.small >> 7)];
+        let condition = match op.small >> 5 & 3 {
+            3 => Condition::Exception,
+            2 => Condition::polled(direction),
+            _ => direction.into(),
+        };
         match op.what % 32 {
-            0..=4 if bed.waits.len() < 32 => bed.wait(fd, direction, false),
-            5 => bed.wait(fd, direction, true),
+            0..=4 if bed.waits.len() < 32 => bed.wait(fd, condition, false),
+            5 => bed.wait(fd, condition, true),
             6..=7 => bed.wait_if_not_ready(fd, direction),
             0..=10 => bed.finish(op.large),
+            11 if op.small % 2 == 0 => bed.poll(fd, direction),
             11..=14 => bed.call(fd, direction, op.small % 2 == 0),
             15..=18 => bed.arrive(fd, op.small),
             19..=21 => bed.look(bed.now + u64::from(op.small % 8)),

@@ -72,7 +72,7 @@ fn a_waiter_is_woken_by_its_file_and_knows_how_long_it_waited() {
         .waits()
         .map(|(_, target, since)| (target, since))
         .collect();
-    let [(WaitTarget::Descriptor(FD, R), Some(since))] = waits[..] else {
+    let [(WaitTarget::Descriptor(FD, Condition::Read), Some(since))] = waits[..] else {
         panic!("{waits:?}");
     };
     assert!(since >= minute && since < minute * 2, "{since:?}");
@@ -128,4 +128,18 @@ fn each_reason_not_to_watch_is_told() {
     memory.set_exhausted(false);
     let key = wait(FD + 2).unwrap();
     assert_eq!(driver.reactor.table.finish(key), Outcome::Pending);
+}
+
+#[test]
+fn a_close_between_registering_and_the_wait_is_one_of_the_number_that_waits() {
+    let (memory, mut driver) = on_memory();
+    memory.open(FD + 3, FileKind::Other);
+    memory.close_when_registered();
+    let (rung, waker) = bell();
+    let key = driver.reactor.wait(FD + 3, R, waker).unwrap();
+    let mut woken = Vec::new();
+    driver.reactor.fd_gone(FD + 3, &mut woken);
+    woken.into_iter().for_each(Waker::wake);
+    assert_eq!(rung.rung(), 1);
+    assert_eq!(driver.reactor.table.finish(key), Outcome::Closed);
 }

@@ -26,14 +26,14 @@ fn look(driver: &mut Driver, look: impl FnOnce(&mut Driver, &mut Vec<Waker>)) ->
 /// Never blocks.
 fn poll(driver: &mut Driver) -> usize {
     look(driver, |driver, woken| {
-        driver.poll(driver.clock().now(), woken).unwrap()
+        driver.poll(driver.clock().moment(), woken).unwrap()
     })
 }
 
 /// Blocks until something happens.
 fn park(driver: &mut Driver) -> usize {
     look(driver, |driver, woken| {
-        driver.park(driver.clock().now(), woken).unwrap();
+        driver.park(driver.clock().moment(), woken).unwrap();
     })
 }
 

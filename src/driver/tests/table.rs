@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::super::fd_table::FdTable;
 use super::super::poller::Readiness;
-use super::super::{Direction, Hint, Outcome, WaitKey};
+use super::super::{Condition, Hint, Outcome, WaitKey};
 use super::{Bell, R, W, bell};
 use crate::sys::fd::table;
 use crate::util::fuzz::Random;
@@ -21,7 +21,7 @@ struct PairFd {
     renewals: u32,
     /// Serial number, and `renewals` at that time.
     registration: Option<(u32, u32)>,
-    not_ready: [bool; 2],
+    not_ready: [bool; Condition::ALL.len()],
     latched: [bool; 2],
 }
 
@@ -29,7 +29,7 @@ struct PairWait {
     key: WaitKey,
     bell: Arc<Bell>,
     fd: usize,
-    direction: Direction,
+    condition: Condition,
     renewals: u32,
     outcome: Outcome,
 }
@@ -75,15 +75,31 @@ impl TablePair {
         self.table
             .release(Self::number(fd), outcome, &mut self.woken);
         self.files[fd].registration = None;
-        self.resolve(fd, &[R, W], outcome);
+        self.resolve(fd, &Condition::ALL, outcome);
     }
 
-    fn resolve(&mut self, fd: usize, directions: &[Direction], outcome: Outcome) {
+    fn resolve(&mut self, fd: usize, conditions: &[Condition], outcome: Outcome) {
         for wait in self.waits.iter_mut().filter(|wait| wait.fd == fd) {
-            if wait.outcome == Outcome::Pending && directions.contains(&wait.direction) {
+            if wait.outcome == Outcome::Pending && conditions.contains(&wait.condition) {
                 wait.outcome = outcome;
             }
         }
+    }
+
+    /// One of the pending waits for a condition ends, if there are any; which one is the
+    /// table's choice.
+    fn resolve_one(&mut self, fd: usize, condition: Condition) {
+        let table = &self.table;
+        let mut pending: Vec<_> = self.waits.iter_mut().collect();
+        pending.retain(|wait| {
+            (wait.fd, wait.condition, wait.outcome) == (fd, condition, Outcome::Pending)
+        });
+        let any = !pending.is_empty();
+        pending.retain(|wait| table.pending(&wait.key).is_none());
+        assert_eq!(pending.len(), usize::from(any));
+        pending
+            .iter_mut()
+            .for_each(|wait| wait.outcome = Outcome::Ready);
     }
 
     fn event(&mut self, fd: usize, serial: u32, bits: u64) {
@@ -106,27 +122,38 @@ impl TablePair {
             (W, ready.write, ready.write_closed),
         ] {
             if open || closed {
-                file.not_ready[direction as usize] = false;
-                happened.push(direction);
+                for condition in [direction.into(), Condition::polled(direction)] {
+                    file.not_ready[condition as usize] = false;
+                    happened.push(condition);
+                }
             }
             file.latched[direction as usize] |= closed;
         }
-        self.resolve(fd, &happened, Outcome::Ready);
+        if ready.urgent || ready.read_closed || ready.write_closed {
+            happened.push(Condition::Exception);
+        }
+        if ready.urgent || file.latched.contains(&true) {
+            self.resolve(fd, &happened, Outcome::Ready);
+        } else {
+            happened
+                .into_iter()
+                .for_each(|condition| self.resolve_one(fd, condition));
+        }
     }
 
-    fn wait(&mut self, fd: usize, direction: Direction) {
+    fn wait(&mut self, fd: usize, condition: Condition) {
         if !self.files[fd].current() {
             self.register(fd);
         }
         let (bell, waker) = bell();
-        let waited = self.table.wait(Self::number(fd), direction, waker, 0);
+        let waited = self.table.wait(Self::number(fd), condition, waker, 0);
         let (key, _) = waited.expect("registered above");
         let (renewals, outcome) = (self.files[fd].renewals, Outcome::Pending);
         self.waits.push(PairWait {
             key,
             bell,
             fd,
-            direction,
+            condition,
             renewals,
             outcome,
         });
@@ -141,6 +168,13 @@ impl TablePair {
             wait.outcome
         };
         assert_eq!(self.table.finish(wait.key), expected);
+        self.woken.extend(self.table.take_next());
+        let file = &self.files[wait.fd];
+        let in_turns = wait.condition != Condition::Exception && file.latched == [false; 2];
+        let ready = in_turns && file.current() && !file.not_ready[wait.condition as usize];
+        if ready && expected == Outcome::Ready {
+            self.resolve_one(wait.fd, wait.condition);
+        }
     }
 
     fn check(&mut self) {
@@ -153,9 +187,11 @@ impl TablePair {
         }
         for (fd, file) in self.files.iter().enumerate() {
             for direction in [R, W] {
-                let not_ready = file.current() && file.not_ready[direction as usize];
-                let expected = if not_ready { Hint::NotReady } else { Hint::Try };
-                assert_eq!(self.table.hint(Self::number(fd), direction), expected);
+                for condition in [direction.into(), Condition::polled(direction)] {
+                    let not_ready = file.current() && file.not_ready[condition as usize];
+                    let expected = if not_ready { Hint::NotReady } else { Hint::Try };
+                    assert_eq!(self.table.hint(Self::number(fd), condition), expected);
+                }
             }
             assert_eq!(self.table.is_current(Self::number(fd)), file.current());
             let stale = file.registration.is_some() && !file.current();
@@ -179,12 +215,18 @@ fn the_table_agrees_with_a_naive_model() {
         let fd = rng.below(FDS as u64) as usize;
         let direction = if rng.below(2) == 0 { R } else { W };
         match rng.below(32) {
-            0..=9 if pair.waits.len() < 40 => pair.wait(fd, direction),
+            0..=4 if pair.waits.len() < 40 => pair.wait(fd, direction.into()),
+            5..=7 if pair.waits.len() < 40 => pair.wait(fd, Condition::polled(direction)),
+            8..=9 if pair.waits.len() < 40 => pair.wait(fd, Condition::Exception),
             0..=13 => {
-                pair.table.clear_readiness(TablePair::number(fd), direction);
+                let condition = match rng.below(2) {
+                    0 => direction.into(),
+                    _ => Condition::polled(direction),
+                };
+                pair.table.clear_readiness(TablePair::number(fd), condition);
                 let file = &mut pair.files[fd];
                 let holds = file.current() && !file.latched[direction as usize];
-                file.not_ready[direction as usize] |= holds;
+                file.not_ready[condition as usize] |= holds;
             }
             14..=20 => {
                 // Mostly the present registration, sometimes one before it.

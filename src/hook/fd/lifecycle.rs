@@ -3,14 +3,19 @@
 //!
 //! Before a number ends, its waiters are woken with `EBADF` and its registration is
 //! dropped; when one begins, nothing is known of it (`sys/fd/table.rs`). A forked
-//! child wakes nobody: what is registered belongs to its parent.
+//! child wakes nobody: what is registered belongs to its parent. The runtime's own
+//! numbers are unused to programs, and stay open (`sys/fd/own.rs`).
 
 use std::ffi::{c_int, c_uint};
 use std::os::fd::RawFd;
 
+use crate::hook::fd::lingering::Lingering;
 use crate::hook::libc::{bound, hook, next};
 use crate::sched;
-use crate::sys::syscall::sys;
+use crate::sys::fd::own;
+#[cfg(not(target_feature = "crt-static"))]
+use crate::sys::fork;
+use crate::sys::syscall::{set_errno, sys};
 
 /// Passes a fresh descriptor (or an error) through.
 pub(crate) fn opened(fd: RawFd) -> RawFd {
@@ -29,8 +34,11 @@ pub(crate) fn duplicated(old: RawFd, new: RawFd) -> RawFd {
 hook!(
     next_or(SYS_close),
     unsafe extern "C" fn close(fd: c_int) -> c_int {
-        if fd == bound::PROBE_FD {
-            bound::CLOSE.arrived();
+        if bound::closes_are_watched() {
+            return watched_close(fd);
+        }
+        if own::is_own(fd) {
+            return unused();
         }
         sched::renew_fd(fd);
         // SAFETY: no pointers.
@@ -38,16 +46,49 @@ hook!(
     }
 );
 
+/// What is said of the runtime's own numbers: to the program they are unused.
+#[cold]
+fn unused() -> c_int {
+    set_errno(libc::EBADF);
+    -1
+}
+
+/// A function of its own: what it does afterwards would be paid for by each `close`.
+#[cold]
+#[inline(never)]
+fn watched_close(fd: RawFd) -> c_int {
+    if fd == bound::PROBE_FD {
+        bound::CLOSE.arrived();
+    }
+    if own::is_own(fd) {
+        return unused();
+    }
+    let lingering = Lingering::of(fd);
+    sched::renew_fd(fd);
+    // SAFETY: no pointers.
+    let result = unsafe { close::next(fd) };
+    lingering.into_iter().for_each(Lingering::close);
+    result
+}
+
 hook!(
     next_or(SYS_close_range),
     unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
         const UNSHARE: c_int = 1 << 1;
         // Other flags close nothing, or are refused.
-        if flags & !UNSHARE == 0 {
-            sched::renew_fds(first, last);
+        if flags & !UNSHARE != 0 || first > last {
+            // SAFETY: no pointers.
+            return unsafe { close_range::next(first, last, flags) };
         }
-        // SAFETY: no pointers.
-        unsafe { close_range::next(first, last, flags) }
+        let closed = own::between(first, last, |first, last| {
+            sched::renew_fds(first, last);
+            // SAFETY: no pointers.
+            match unsafe { close_range::next(first, last, flags) } {
+                0 => Ok(()),
+                _ => Err(()),
+            }
+        });
+        if closed.is_ok() { 0 } else { -1 }
     }
 );
 
@@ -56,10 +97,17 @@ hook!(
         let _ = sys!(SYS_close_range, first, c_uint::MAX, 0);
     }),
     unsafe extern "C" fn closefrom(first: c_int) {
-        let first = first.max(0);
-        sched::renew_fds(first as c_uint, c_uint::MAX);
-        // SAFETY: no pointers.
-        unsafe { closefrom::next(first) }
+        let first = first.max(0) as c_uint;
+        let closed = own::between(first, c_uint::MAX, |first, last| {
+            sched::renew_fds(first, last);
+            // SAFETY: no pointers.
+            unsafe { sys!(SYS_close_range, first, last, 0) }.map(drop)
+        });
+        // An old kernel: libc does it otherwise, and closes all.
+        if closed.is_err() {
+            // SAFETY: no pointers.
+            unsafe { closefrom::next(first as c_int) }
+        }
     }
 );
 
@@ -70,8 +118,15 @@ fn replaced(old: RawFd, new: RawFd, flags: c_int, replace: impl FnOnce() -> c_in
     if !valid || unsafe { sys!(SYS_fcntl, old, libc::F_GETFD) }.is_err() {
         return replace();
     }
+    if own::is_own(new) {
+        set_errno(libc::EBUSY);
+        return -1;
+    }
+    let lingering = Lingering::of(new);
     sched::renew_fd(new);
-    duplicated(old, replace())
+    let result = duplicated(old, replace());
+    lingering.into_iter().for_each(Lingering::close);
+    result
 }
 
 /// `dup2` without libc.
@@ -116,6 +171,25 @@ hook!(
     unsafe extern "C" fn vfork() -> libc::pid_t {
         // SAFETY: as the caller's vfork, with fewer limits.
         unsafe { libc::fork() }
+    }
+);
+
+hook!(
+    /// glibc's other name for `vfork`.
+    unsafe extern "C" fn __vfork() -> libc::pid_t {
+        // SAFETY: as above.
+        unsafe { libc::fork() }
+    }
+);
+
+#[cfg(not(target_feature = "crt-static"))]
+hook!(
+    // SAFETY: as the caller's.
+    next_or(unsafe { libc::fork() }),
+    /// What signal handlers fork by: libc tells nobody of it.
+    unsafe extern "C" fn _Fork() -> libc::pid_t {
+        // SAFETY: no arguments.
+        fork::around(|| unsafe { _Fork::next() })
     }
 );
 

@@ -9,15 +9,17 @@ use std::os::fd::RawFd;
 
 use crate::hook::fd::lifecycle::duplicated;
 use crate::hook::files::locks::{lock_record, without_waiting};
+#[cfg(not(target_feature = "crt-static"))]
+use crate::hook::files::terminal;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::in_coroutine;
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
 use crate::sys::fd::nonblocking::status_flags_changed;
 use crate::sys::fd::shared_listener;
 
 hook!(
     next_variadic_or(SYS_fcntl),
-    unsafe extern "C" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
+    unsafe extern "C-unwind" fn fcntl(fd: c_int, what: c_int, arg: usize) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe {
             match waits(what) {
@@ -31,7 +33,7 @@ hook!(
 hook!(
     next_variadic_or(SYS_fcntl),
     /// The name that C programs with 64-bit file offsets use.
-    unsafe extern "C" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
+    unsafe extern "C-unwind" fn fcntl64(fd: c_int, what: c_int, arg: usize) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe {
             match waits(what) {
@@ -43,8 +45,13 @@ hook!(
 );
 
 /// The coroutine, if this is a command that waits for a lock.
-fn waits(what: c_int) -> Option<Cx> {
-    without_waiting(what).and_then(|_| in_coroutine())
+fn waits(what: c_int) -> Option<CurrentTask> {
+    #[cold]
+    #[inline(never)]
+    fn which() -> Option<CurrentTask> {
+        in_coroutine()
+    }
+    without_waiting(what).and_then(|_| which())
 }
 
 fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {
@@ -61,9 +68,14 @@ fn noted(fd: RawFd, what: c_int, result: c_int) -> c_int {
 
 hook!(
     next_variadic_or(SYS_ioctl),
-    unsafe extern "C" fn ioctl(fd: c_int, what: c_ulong, arg: usize) -> c_int {
+    unsafe extern "C-unwind" fn ioctl(fd: c_int, what: c_ulong, arg: usize) -> c_int {
         // SAFETY: the caller's arguments.
-        let result = unsafe { ioctl::next(fd, what, arg) };
+        let call = move || unsafe { ioctl::next(fd, what, arg) };
+        #[cfg(not(target_feature = "crt-static"))]
+        if let Some(cx) = in_coroutine().filter(|_| terminal::waits(what)) {
+            return terminal::on_device(cx, fd, call);
+        }
+        let result = call();
         if what == libc::FIONBIO {
             status_flags_changed(fd);
         }

@@ -6,37 +6,30 @@
 //! kernel does not see who waits for whom, so no call fails with `EDEADLK`.
 
 use std::ffi::c_int;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use libc::off_t;
 
-use crate::hook::fd::lifecycle;
 use crate::hook::libc::{hook, next};
 use crate::hook::wait::backoff::Backoff;
-use crate::hook::wait::call::{cancellable, in_coroutine};
-use crate::sched::Cx;
+use crate::hook::wait::call::{cancellable, in_coroutine, uncancellable};
+use crate::sched::CurrentTask;
+use crate::sys::fd::table::Meaning;
 use crate::sys::stat::identity;
-use crate::sys::syscall::sys;
+use crate::sys::syscall::{Answer, sys};
 
 hook!(
     next_or(SYS_flock),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn flock(fd: c_int, operation: c_int) -> c_int {
+    unsafe extern "C-unwind" fn flock(fd: c_int, operation: c_int) -> c_int {
         // SAFETY: no pointers.
         let lock = |fd: RawFd| unsafe { sys!(SYS_flock, fd, operation | libc::LOCK_NB) };
+        if operation & (libc::LOCK_NB | libc::LOCK_UN) != 0 {
+            cx.spend();
+            return uncancellable(|| lock(fd));
+        }
         cancellable(cx, || match lock(fd) {
-            Err(libc::EWOULDBLOCK) if operation & libc::LOCK_NB == 0 => {
-                // These locks belong to the open file: a number of our own keeps
-                // it, whatever becomes of the caller's.
-                // SAFETY: no pointers.
-                let ours = unsafe { sys!(SYS_fcntl, fd, libc::F_DUPFD_CLOEXEC, 0) }?;
-                // SAFETY: made just now.
-                let ours = unsafe { OwnedFd::from_raw_fd(lifecycle::opened(ours as RawFd)) };
-                Backoff::new().until(cx, || match lock(ours.as_raw_fd()) {
-                    Err(libc::EWOULDBLOCK) => Ok(None),
-                    answer => answer.map(Some),
-                })
-            }
+            Err(libc::EWOULDBLOCK) => until_locked(cx, fd, || lock(fd)),
             answer => answer,
         })
     }
@@ -76,7 +69,7 @@ fn from_here(kind: c_int, len: off_t) -> libc::flock {
 hook!(
     next_or(lockf_without_libc(fd, command, len)),
     Some(cx) = in_coroutine().filter(|_| command == libc::F_LOCK),
-    unsafe extern "C" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
+    unsafe extern "C-unwind" fn lockf(fd: c_int, command: c_int, len: off_t) -> c_int {
         let range = from_here(libc::F_WRLCK, len);
         // SAFETY: a valid range.
         unsafe { lock_record(cx, fd, libc::F_SETLKW, &range) }
@@ -85,7 +78,7 @@ hook!(
 
 hook!(
     /// The same function where `off_t` has 64 bits.
-    unsafe extern "C" fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int {
+    unsafe extern "C-unwind" fn lockf64(fd: c_int, command: c_int, len: off_t) -> c_int {
         // SAFETY: forwarded.
         unsafe { lockf(fd, command, len) }
     }
@@ -106,7 +99,7 @@ pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
 ///
 /// - As for that `fcntl`.
 pub(crate) unsafe fn lock_record(
-    cx: Cx,
+    cx: CurrentTask,
     fd: RawFd,
     command: c_int,
     range: *const libc::flock,
@@ -115,20 +108,25 @@ pub(crate) unsafe fn lock_record(
     // SAFETY: the caller's range; the kernel only reads it.
     let lock = || unsafe { sys!(SYS_fcntl, fd, command, range) };
     cancellable(cx, || match lock() {
-        Err(libc::EAGAIN | libc::EACCES) => {
-            // Closing any number of the file would end the process's locks on
-            // it, so none of our own keeps it: we look that it is the same.
-            let file = identity(fd)?;
-            Backoff::new().until(cx, || {
-                if identity(fd)? != file {
-                    return Err(libc::EBADF);
-                }
-                match lock() {
-                    Err(libc::EAGAIN | libc::EACCES) => Ok(None),
-                    answer => answer.map(Some),
-                }
-            })
-        }
+        Err(libc::EAGAIN | libc::EACCES) => until_locked(cx, fd, lock),
         answer => answer,
+    })
+}
+
+/// Tries to lock until nobody else has the file locked.
+///
+/// No duplicate keeps the file: to close any number of it would end the process's
+/// record locks on it. So it is `EBADF` once the number is closed, and the file behind it
+/// is looked at where no hook saw that.
+fn until_locked(cx: CurrentTask, fd: RawFd, lock: impl Fn() -> Answer) -> Answer {
+    let (meaning, file) = (Meaning::of(fd), identity(fd)?);
+    Backoff::new().until(cx, || {
+        if !meaning.holds() || identity(fd)? != file {
+            return Err(libc::EBADF);
+        }
+        match lock() {
+            Err(libc::EAGAIN | libc::EACCES) => Ok(None),
+            answer => answer.map(Some),
+        }
     })
 }

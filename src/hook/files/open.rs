@@ -3,8 +3,8 @@
 //!
 //! Where a FIFO is opened for writing, the kernel says `ENXIO` to a call that
 //! does not wait, until there is a reader. Opened for reading, it is given out
-//! at once; whether a writer has come is then told by `poll` (bytes, or a
-//! writer that has gone again) and by `tee` (a writer that is silent).
+//! at once; whether a writer has come is then told by a read without a place for
+//! the bytes, and by `poll` (a writer that has gone again).
 
 use std::ffi::{c_char, c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -14,14 +14,14 @@ use crate::hook::fd::lifecycle;
 use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::{cancellable, in_coroutine};
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
 use crate::sys::fcntl::{set_status_flags, status_flags};
 use crate::sys::ready::poll_now;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 hook!(
     next_variadic_or(sys!(SYS_openat, libc::AT_FDCWD, path, flags, mode)),
-    unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
         // SAFETY: the caller's path.
         unsafe {
             match waits(libc::AT_FDCWD, path, flags) {
@@ -34,7 +34,7 @@ hook!(
 
 hook!(
     next_variadic_or(SYS_openat),
-    unsafe extern "C" fn openat(
+    unsafe extern "C-unwind" fn openat(
         dir: c_int,
         path: *const c_char,
         flags: c_int,
@@ -52,14 +52,14 @@ hook!(
 
 hook!(
     /// The name where `off_t` has 64 bits.
-    unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+    unsafe extern "C-unwind" fn open64(path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
         // SAFETY: forwarded; all that it adds is a flag of no meaning here.
         unsafe { open(path, flags | libc::O_LARGEFILE, mode) }
     }
 );
 
 hook!(
-    unsafe extern "C" fn openat64(
+    unsafe extern "C-unwind" fn openat64(
         dir: c_int,
         path: *const c_char,
         flags: c_int,
@@ -71,7 +71,7 @@ hook!(
 );
 
 hook!(
-    unsafe extern "C" fn creat(path: *const c_char, mode: c_uint) -> c_int {
+    unsafe extern "C-unwind" fn creat(path: *const c_char, mode: c_uint) -> c_int {
         const CREATE: c_int = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
         // SAFETY: forwarded.
         unsafe { open(path, CREATE, mode) }
@@ -79,7 +79,7 @@ hook!(
 );
 
 hook!(
-    unsafe extern "C" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
+    unsafe extern "C-unwind" fn creat64(path: *const c_char, mode: c_uint) -> c_int {
         // SAFETY: forwarded.
         unsafe { creat(path, mode) }
     }
@@ -91,7 +91,7 @@ hook!(
 ///
 /// - `path` is null or a path.
 #[inline]
-unsafe fn waits(dir: RawFd, path: *const c_char, flags: c_int) -> Option<Cx> {
+unsafe fn waits(dir: RawFd, path: *const c_char, flags: c_int) -> Option<CurrentTask> {
     let cx = in_coroutine()?;
     const NEVER: c_int = libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY | libc::O_EXCL;
     let read_write = flags & libc::O_ACCMODE == libc::O_RDWR;
@@ -119,7 +119,13 @@ unsafe fn is_fifo(dir: RawFd, path: *const c_char, flags: c_int) -> bool {
 /// # Safety
 ///
 /// - As for `openat`.
-unsafe fn open_fifo(cx: Cx, dir: RawFd, path: *const c_char, flags: c_int, mode: c_uint) -> c_int {
+unsafe fn open_fifo(
+    cx: CurrentTask,
+    dir: RawFd,
+    path: *const c_char,
+    flags: c_int,
+    mode: c_uint,
+) -> c_int {
     cancellable(cx, || {
         let mut backoff = Backoff::new();
         let fifo = backoff.until(cx, || {
@@ -136,42 +142,23 @@ unsafe fn open_fifo(cx: Cx, dir: RawFd, path: *const c_char, flags: c_int, mode:
             }
         })?;
         if flags & libc::O_ACCMODE == libc::O_RDONLY {
-            let mut scratch = None;
-            backoff.until(cx, || {
-                let there = has_writer(fifo.as_raw_fd(), &mut scratch)?;
-                Ok(there.then_some(()))
-            })?;
+            backoff.until(cx, || Ok(has_writer(fifo.as_raw_fd())?.then_some(())))?;
         }
         blocking_again(fifo)
     })
 }
 
 /// Whether a writer is there, or was.
-fn has_writer(fifo: RawFd, scratch: &mut Option<[OwnedFd; 2]>) -> Result<bool, Errno> {
-    if poll_now(fifo, libc::POLLIN) != 0 {
-        return Ok(true);
+fn has_writer(fifo: RawFd) -> Result<bool, Errno> {
+    // Takes nothing out: there is no place for a byte. With none there: 0 without a
+    // writer, else EAGAIN.
+    // SAFETY: the kernel writes nothing to a place that is none.
+    match unsafe { sys!(SYS_read, fifo, std::ptr::null_mut::<u8>(), 1) } {
+        // One that has gone again.
+        Ok(0) => Ok(poll_now(fifo, libc::POLLIN) != 0),
+        Err(libc::EAGAIN | libc::EFAULT) => Ok(true),
+        answer => answer.map(|_| true),
     }
-    let [_, into] = match scratch {
-        Some(pipe) => pipe,
-        None => scratch.insert(pipe()?),
-    };
-    let (to, one) = (into.as_raw_fd(), 1);
-    // Takes nothing out. With no byte there: 0 without a writer, else EAGAIN.
-    // SAFETY: no pointers.
-    match unsafe { sys!(SYS_tee, fifo, to, one, libc::SPLICE_F_NONBLOCK) } {
-        Ok(0) => Ok(false),
-        Ok(_) | Err(libc::EAGAIN) => Ok(true),
-        Err(code) => Err(code),
-    }
-}
-
-/// A pipe of our own.
-pub(crate) fn pipe() -> Result<[OwnedFd; 2], Errno> {
-    let mut ends: [RawFd; 2] = [-1; 2];
-    // SAFETY: a place for two descriptors.
-    unsafe { sys!(SYS_pipe2, ends.as_mut_ptr(), libc::O_CLOEXEC) }?;
-    // SAFETY: made just now.
-    Ok(ends.map(|fd| unsafe { OwnedFd::from_raw_fd(lifecycle::opened(fd)) }))
 }
 
 /// The descriptor is not given out yet: the flag can go.

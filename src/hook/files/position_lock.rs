@@ -17,9 +17,10 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
-use crate::sched::Cx;
-use crate::sys::fd::table;
+use crate::sched::CurrentTask;
+use crate::sys::fd::table::{self, Meaning};
 use crate::sys::fork::PerProcess;
+use crate::sys::syscall::Errno;
 use crate::util::no_park::{NoPark, NoParkMutex};
 
 /// A forked child's readers are not its parent's.
@@ -42,25 +43,35 @@ struct HeldPosition {
 pub(crate) struct PositionGuard(RawFd);
 
 /// Waits until no other read is in the middle.
+///
+/// # Errors
+///
+/// `EBADF` if the number was closed meanwhile.
 #[inline]
-pub(crate) fn wait_while_held(cx: Cx, fd: RawFd) {
-    if HELD.get().count.load(Ordering::Relaxed) != 0 {
-        wait(cx, fd, false);
+pub(crate) fn wait_while_held(cx: CurrentTask, fd: RawFd) -> Result<(), Errno> {
+    if HELD.get().count.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    let meaning = Meaning::of(fd);
+    wait(cx, fd, false);
+    match meaning.holds() {
+        true => Ok(()),
+        false => Err(libc::EBADF),
     }
 }
 
 /// Locks the position, after those that hold it. None if this can't park.
 #[cold]
-pub(crate) fn lock(cx: Cx, fd: RawFd) -> Option<PositionGuard> {
+pub(crate) fn lock(cx: CurrentTask, fd: RawFd) -> Option<PositionGuard> {
     wait(cx, fd, true).then_some(PositionGuard(fd))
 }
 
 /// Waits until no other holds the position, then locks it if `lock`. False if this
 /// can't park.
 #[cold]
-fn wait(cx: Cx, fd: RawFd, lock: bool) -> bool {
+fn wait(cx: CurrentTask, fd: RawFd, lock: bool) -> bool {
     // A handler may have interrupted the code that has the mutex below.
-    if NoPark::is_active() || Cx::parkable().is_none() || !cx.is_at_home() {
+    if NoPark::is_active() || CurrentTask::parkable().is_none() || !cx.on_own_stack() {
         return false;
     }
     let positions = HELD.get();
@@ -97,5 +108,33 @@ impl Drop for PositionGuard {
         positions.count.store(held.len(), Ordering::Relaxed);
         drop(held);
         ended.waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_read_is_told_to_all_that_wait() {
+        let entered = Cell::new(0);
+        let enter = || {
+            let cx = CurrentTask::current().expect("a coroutine");
+            // A number that nobody has.
+            let _held = lock(cx, 8_200).expect("it may park");
+            entered.set(entered.get() + 1);
+            crate::yield_now();
+        };
+        crate::run(|| {
+            crate::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn_local(enter);
+                }
+            });
+        })
+        .unwrap();
+        assert_eq!(entered.get(), 4);
     }
 }

@@ -1,15 +1,17 @@
 //! Positioned I/O: `pread`, `pwrite` and their relatives, `fsync`, and what `read`
-//! and `write` do on a regular file.
+//! and `write` do on a regular file. Calls with flags are in `with_flags.rs`.
 //!
 //! - Reading takes what is in memory without waiting (`RWF_NOWAIT`, at the
-//!   price of the plain call). What is not is read by a helper thread into a
-//!   buffer of its own and copied: a few µs on top of what the disk takes.
+//!   price of the plain call). What is not is read by a helper thread, all of it by one
+//!   call, into the caller's own memory where it may (`wait/lent.rs`): a few µs on top
+//!   of what the disk takes.
 //! - A read that takes several pieces is not mixed with others (`position_lock.rs`).
 //! - Writing goes to the page cache and is done here: a helper would cost ten
 //!   times the call, and loggers write under locks that they count on no other
 //!   coroutine asking for. Only a `pwrite` of which the kernel says that it would
 //!   wait is made by a helper.
-//! - File systems that can't tell are taken to be fast.
+//! - File systems that can't tell are taken to be fast. Where the kernel, or a filter,
+//!   does not let us ask (`ENOSYS`, `EPERM`), helpers do it all.
 //! - `fsync` and its like are made by helpers.
 //!
 //! None of them fails by cancellation: what is cancelled may still save its
@@ -24,26 +26,15 @@ use crate::driver::Direction;
 use crate::hook::files::position_lock;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{in_coroutine, on_helper, uncancellable};
+use crate::hook::wait::lent::Lent;
 use crate::hook::wait::transfer::{Buffers, no_buffer};
-use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, sys, syscall};
+use crate::sched::CurrentTask;
+use crate::sys::fcntl::status_flags;
+use crate::sys::fd::table::Meaning;
+use crate::sys::syscall::{Answer, sys, syscall};
 
 /// The file's own position, in calls that take an offset.
-pub(crate) const HERE: off_t = -1;
-
-/// The most that a helper moves at a time.
-const MOST: usize = 256 << 10;
-
-/// What a piece says of the rest.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Piece {
-    /// Nothing: more may have to be waited for.
-    InMemory,
-    /// Nothing: it was as large as it could be.
-    Full,
-    /// The kernel would have waited for more: there is none.
-    LastWord,
-}
+pub(super) const HERE: off_t = -1;
 
 /// One call on a file, by file, place and flags of `preadv2`.
 #[derive(Clone, Copy)]
@@ -55,15 +46,31 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// At the file's own position.
+    pub(crate) fn here(fd: RawFd, dir: Direction) -> Self {
+        Self {
+            fd,
+            dir,
+            at: HERE,
+            flags: 0,
+        }
+    }
+
     /// Makes the call.
     ///
     /// # Safety
     ///
     /// - `buffers` are valid for the direction.
-    unsafe fn call(self, done: usize, buffers: Buffers, more: c_int) -> Answer {
-        let number: c_long = match self.dir {
-            Direction::Read => libc::SYS_preadv2,
-            Direction::Write => libc::SYS_pwritev2,
+    pub(super) unsafe fn call(self, done: usize, buffers: Buffers, more: c_int) -> Answer {
+        let flags = self.flags | more;
+        // Old kernels and filters have no calls with flags: those are used for flags only.
+        let number: c_long = match (self.dir, flags, self.at) {
+            (Direction::Read, 0, HERE) => libc::SYS_readv,
+            (Direction::Read, 0, _) => libc::SYS_preadv,
+            (Direction::Read, ..) => libc::SYS_preadv2,
+            (Direction::Write, 0, HERE) => libc::SYS_writev,
+            (Direction::Write, 0, _) => libc::SYS_pwritev,
+            (Direction::Write, ..) => libc::SYS_pwritev2,
         };
         // The kernel takes two halves of an offset; on 64 bits the second is
         // not looked at.
@@ -73,10 +80,14 @@ impl Access {
             buffers.count,
             self.place(done) as usize,
             0,
-            (self.flags | more) as usize,
+            flags as usize,
         ];
         // SAFETY: forwarded.
-        unsafe { syscall(number, args) }
+        match unsafe { syscall(number, args) } {
+            // As libc says it.
+            Err(libc::ENOSYS) if self.flags != 0 => Err(libc::EOPNOTSUPP),
+            answer => answer,
+        }
     }
 
     /// Where the byte after `done` is.
@@ -94,89 +105,110 @@ impl Access {
     /// # Safety
     ///
     /// - `buffers` are valid for the direction.
-    pub(crate) unsafe fn run(self, cx: Cx, buffers: Buffers, mut done: usize) -> Answer {
+    pub(crate) unsafe fn run(self, cx: CurrentTask, buffers: Buffers, mut done: usize) -> Answer {
         // SAFETY: the caller's buffers, for this and all below.
         let total = unsafe { buffers.total() };
-        let mut held = None;
         loop {
             let mut scratch = no_buffer();
             // SAFETY: as above.
             let moved = unsafe {
                 let rest = buffers.after(done, &mut scratch);
                 match self.call(done, rest, libc::RWF_NOWAIT) {
-                    Err(libc::EAGAIN) => {
-                        if held.is_none() && self.at == HERE {
-                            held = position_lock::lock(cx, self.fd);
-                        }
-                        self.helped(cx, buffers, done, total)
+                    Err(libc::EAGAIN | libc::ENOSYS | libc::EPERM) => {
+                        return short(done, self.helped(cx, buffers, done));
                     }
-                    Err(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => self
-                        .call(done, rest, 0)
-                        .map(|moved| (moved, Piece::LastWord)),
-                    answer => answer.map(|moved| (moved, Piece::InMemory)),
+                    Err(libc::EOPNOTSUPP | libc::EINVAL) => {
+                        return short(done, self.without_nowait(cx, buffers, done, rest));
+                    }
+                    answer => answer,
                 }
             };
-            let (moved, piece) = match moved {
-                Err(_) if done > 0 => return Ok(done),
-                Err(code) => return Err(code),
-                Ok(moved) => moved,
-            };
-            done += moved;
-            if moved == 0 || done >= total || piece == Piece::LastWord {
-                return Ok(done);
+            match moved {
+                Ok(moved) if moved > 0 && done + moved < total => done += moved,
+                last => return short(done, last),
             }
         }
     }
 
-    /// A helper moves some, by way of a buffer of its own.
+    /// The call where it can't be asked not to wait: `rest` is what comes after `done`.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`run`](Self::run).
+    unsafe fn without_nowait(
+        self,
+        cx: CurrentTask,
+        buffers: Buffers,
+        done: usize,
+        rest: Buffers,
+    ) -> Answer {
+        // SAFETY: forwarded, in both.
+        unsafe {
+            match self.goes_to_disk() {
+                true => self.helped(cx, buffers, done),
+                false => self.call(done, rest, 0),
+            }
+        }
+    }
+
+    /// Whether the bytes come from the disk, or are on it when the call returns, also
+    /// where they could be in memory.
+    pub(crate) fn goes_to_disk(self) -> bool {
+        let (of_file, of_call) = match self.dir {
+            Direction::Read => (libc::O_DIRECT, 0),
+            Direction::Write => (
+                libc::O_DIRECT | libc::O_DSYNC | libc::O_SYNC,
+                libc::RWF_DSYNC | libc::RWF_SYNC,
+            ),
+        };
+        self.flags & of_call != 0 || status_flags(self.fd).is_ok_and(|flags| flags & of_file != 0)
+    }
+
+    /// A helper moves the rest, by one call, and waits in our place. What it does not
+    /// move is not there.
     ///
     /// # Safety
     ///
     /// - As for [`run`](Self::run).
     #[cold]
-    unsafe fn helped(
-        self,
-        cx: Cx,
-        buffers: Buffers,
-        done: usize,
-        total: usize,
-    ) -> Result<(usize, Piece), Errno> {
-        let len = (total - done).min(MOST);
-        let bytes = match self.dir {
-            Direction::Read => vec![0; len],
-            // SAFETY: the caller's buffers.
-            Direction::Write => unsafe { buffers.gather(done, len) },
-        };
-        let (moved, bytes) = on_helper(cx, move || self.bounce(bytes, done))?;
-        if self.dir == Direction::Read {
-            // SAFETY: the caller's buffers, which have room for `len`.
-            unsafe { buffers.scatter(done, &bytes[..moved]) };
+    pub(crate) unsafe fn helped(self, cx: CurrentTask, buffers: Buffers, done: usize) -> Answer {
+        // SAFETY: as above.
+        if unsafe { buffers.refused() } {
+            // None of it is lent: the kernel says so at once.
+            // SAFETY: forwarded.
+            return unsafe { self.call(done, buffers, 0) };
         }
-        let piece = match moved == len {
-            true => Piece::Full,
-            false => Piece::LastWord,
-        };
-        Ok((moved, piece))
-    }
-
-    fn bounce(self, mut bytes: Vec<u8>, done: usize) -> Result<(usize, Vec<u8>), Errno> {
-        let all = iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        };
-        // SAFETY: our own buffer.
-        let moved = unsafe { self.call(done, Buffers::new(&all, 1), 0) }?;
-        Ok((moved, bytes))
+        let meaning = Meaning::of(self.fd);
+        let _held = (self.at == HERE).then(|| position_lock::lock(cx, self.fd));
+        // SAFETY: the caller's buffers; this waits for the helper, which ends first.
+        let lent = unsafe { Lent::new(cx, self.dir, buffers, done) };
+        let (moved, lent) = on_helper(cx, [meaning], move || {
+            // SAFETY: lent to this call.
+            let moved = unsafe { self.call(done, lent.buffers(), 0) }?;
+            Ok((moved, lent))
+        })?;
+        if self.dir == Direction::Read {
+            // SAFETY: so many were read there.
+            unsafe { lent.give_back(moved) };
+        }
+        Ok(moved)
     }
 }
 
-/// A coroutine's `pread` or `pwrite` in any form. A negative offset is refused
-/// by the calls with one, and is the file's own position in those with flags.
+/// The answer to a call of which `done` bytes were moved before `last` was said.
+fn short(done: usize, last: Answer) -> Answer {
+    match last {
+        Err(_) if done > 0 => Ok(done),
+        last => last.map(|moved| done + moved),
+    }
+}
+
+/// A coroutine's `pread` or `pwrite` in any form.
 ///
 /// # Safety
 ///
 /// - `buffers` are valid for the direction.
-unsafe fn positioned(cx: Cx, access: Access, buffers: Buffers) -> ssize_t {
+pub(super) unsafe fn positioned(cx: CurrentTask, access: Access, buffers: Buffers) -> ssize_t {
     // SAFETY: forwarded.
     uncancellable(|| unsafe { access.run(cx, buffers, 0) })
 }
@@ -199,7 +231,7 @@ macro_rules! positioned {
             hook!(
                 next_or($number),
                 Some(cx) = in_coroutine().filter(|_| !refused(at)),
-                unsafe extern "C" fn $name(fd: c_int, buf: $ptr, n: size_t, at: off_t) -> ssize_t {
+                unsafe extern "C-unwind" fn $name(fd: c_int, buf: $ptr, n: size_t, at: off_t) -> ssize_t {
                     let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
                     // SAFETY: the caller's buffer of `n` bytes.
                     unsafe { positioned(cx, access, Buffers::new(&one(buf.cast_mut(), n), 1)) }
@@ -209,7 +241,7 @@ macro_rules! positioned {
             hook!(
                 next_or($vectors_number),
                 Some(cx) = in_coroutine().filter(|_| !refused(at)),
-                unsafe extern "C" fn $vectors(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t {
+                unsafe extern "C-unwind" fn $vectors(fd: c_int, iov: *const iovec, count: c_int, at: off_t) -> ssize_t {
                     let access = Access { fd, dir: Direction::$dir, at, flags: 0 };
                     // SAFETY: the caller's buffers.
                     unsafe { positioned(cx, access, Buffers::new(iov, count as usize)) }
@@ -226,42 +258,14 @@ positioned! {
     fn pwrite64, fn pwritev64: Write, *const c_void, SYS_pwrite64, SYS_pwritev;
 }
 
-macro_rules! with_flags {
-    ($(fn $name:ident: $dir:ident, $plain:ident, $number:ident;)*) => {
-        $(hook!(
-            next_or(sys!($number, fd, iov, count, at, 0, flags)),
-            Some(cx) = in_coroutine().filter(|_| flags & libc::RWF_NOWAIT == 0),
-            /// At the file's own position it is the call without an offset,
-            /// as long as there are no flags.
-            unsafe extern "C" fn $name(fd: c_int, iov: *const iovec, count: c_int, at: off_t, flags: c_int) -> ssize_t {
-                // SAFETY: the caller's buffers.
-                unsafe {
-                    if at == HERE && flags == 0 {
-                        return libc::$plain(fd, iov, count);
-                    }
-                    let access = Access { fd, dir: Direction::$dir, at, flags };
-                    positioned(cx, access, Buffers::new(iov, count as usize))
-                }
-            }
-        );)*
-    };
-}
-
-with_flags! {
-    fn preadv2: Read, readv, SYS_preadv2;
-    fn preadv64v2: Read, readv, SYS_preadv2;
-    fn pwritev2: Write, writev, SYS_pwritev2;
-    fn pwritev64v2: Write, writev, SYS_pwritev2;
-}
-
 macro_rules! synced {
     ($(fn $name:ident: $number:ident;)*) => {
         $(hook!(
             next_or($number),
             Some(cx) = in_coroutine(),
-            unsafe extern "C" fn $name(fd: c_int) -> c_int {
+            unsafe extern "C-unwind" fn $name(fd: c_int) -> c_int {
                 // SAFETY: no pointers.
-                uncancellable(|| on_helper(cx, move || unsafe { sys!($number, fd) }))
+                uncancellable(|| on_helper(cx, [Meaning::of(fd)], move || unsafe { sys!($number, fd) }))
             }
         );)*
     };

@@ -1,43 +1,25 @@
-//! Copies from one descriptor to another: `sendfile`, `splice`, `copy_file_range`.
+//! Copies between files, and from a file to anything: `sendfile`, `copy_file_range`.
 //!
-//! The kernel has no non-blocking form of the first two that sockets obey.
-//! So in a coroutine:
-//!
-//! - between files a helper thread makes the call;
-//! - into a pipe, `splice` is made with `SPLICE_F_NONBLOCK` once the source
-//!   has something and the pipe has room;
-//! - everything else goes through a buffer of at most 64 KiB: a read that
-//!   parks, and writes that park until all of it is taken. Costs a copy.
-//!
-//! A destination that the user made non-blocking gets the plain call.
+//! - Between files a helper thread makes the call.
+//! - To a pipe, a socket or a terminal, which the kernel can't be asked not to wait
+//!   for, it goes through a buffer, unless the user made that non-blocking.
+//! - To a pipe from what is no file it is a `splice`, as in the kernel.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint};
 use std::os::fd::RawFd;
 
 use libc::{size_t, ssize_t};
 
 use crate::driver::Direction;
+use crate::hook::files::splice::{has_room, wait};
+use crate::hook::files::through_buffer::{Source, through_buffer};
 use crate::hook::libc::hook;
-use crate::hook::wait::call::{
-    cancellable, in_coroutine, on_helper, park_until_ready, uncancellable,
-};
-use crate::hook::wait::retry::{WaitContext, until_done};
-use crate::sched::Cx;
+use crate::hook::wait::call::{On, cancellable_on, in_coroutine, on_helper, uncancellable};
 use crate::sys::fd::nonblocking::is_nonblocking;
-use crate::sys::ready::poll_now;
-use crate::sys::stat::kind;
-use crate::sys::syscall::{Answer, Errno, errno, sys};
-
-/// Bytes that are on their way at one time: what a pipe holds.
-const CHUNK: usize = 64 << 10;
-
-fn is_socket(fd: RawFd) -> bool {
-    kind(fd) == libc::S_IFSOCK
-}
-
-fn is_pipe(fd: RawFd) -> bool {
-    kind(fd) == libc::S_IFIFO
-}
+use crate::sys::fd::table::Meaning;
+use crate::sys::stat::{is_pipe, kind};
+use crate::sys::syscall::sys;
+use crate::sys::terminal::is_terminal;
 
 /// A file or a disk: nothing that another process has to do is waited for.
 fn is_file(fd: RawFd) -> bool {
@@ -47,12 +29,18 @@ fn is_file(fd: RawFd) -> bool {
 hook!(
     next_or(SYS_sendfile),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn sendfile(out: c_int, from: c_int, offset: *mut i64, n: size_t) -> ssize_t {
+    unsafe extern "C-unwind" fn sendfile(
+        out: c_int,
+        from: c_int,
+        offset: *mut i64,
+        n: size_t,
+    ) -> ssize_t {
         if is_file(from) && is_file(out) {
             // SAFETY: the caller's place.
             let mut at = unsafe { offset.as_ref() }.copied();
             return uncancellable(|| {
-                let (moved, to) = on_helper(cx, move || {
+                let meant = [from, out].map(Meaning::of);
+                let (moved, to) = on_helper(cx, meant, move || {
                     let place = at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut);
                     // SAFETY: our own place, or none.
                     let moved = unsafe { sys!(SYS_sendfile, out, from, place, n) }?;
@@ -63,19 +51,45 @@ hook!(
                 Ok(moved)
             });
         }
-        let waits = n > 0 && is_file(from) && (is_socket(out) || is_pipe(out));
-        if !waits || is_nonblocking(out) != Ok(false) {
-            // Waits for the disk at most, or is refused.
-            // SAFETY: the caller's arguments.
-            return cancellable(cx, || unsafe { sys!(SYS_sendfile, out, from, offset, n) });
+        let pipes = (is_pipe(from), is_pipe(out));
+        if pipes == (false, true) && !seeks(from) && offset.is_null() {
+            let none = std::ptr::null_mut;
+            // SAFETY: no pointers.
+            return unsafe { libc::splice(from, none(), out, none(), n, 0) };
         }
-        // SAFETY: the caller's place.
-        cancellable(cx, || unsafe { through_buffer(from, offset, out, n) })
+        let may_be_full = pipes.1 || kind(out) == libc::S_IFSOCK || is_terminal(out);
+        let waits = n > 0 && may_be_full && seeks(from);
+        cancellable_on(cx, On::Fd(out, Direction::Write), || {
+            let blocks = is_nonblocking(out) == Ok(false);
+            if n > 0 && blocks && pipes == (true, true) {
+                // As the kernel says once there is room.
+                return Err(libc::EINVAL);
+            }
+            while n == 0 && blocks && pipes.1 && !has_room(out) {
+                // It waits for room also where nothing is to be moved.
+                wait(cx, out, Direction::Write)?;
+            }
+            if !waits || !blocks {
+                // Waits for the disk at most, or is refused.
+                // SAFETY: the caller's arguments.
+                return unsafe { sys!(SYS_sendfile, out, from, offset, n) };
+            }
+            // SAFETY: the caller's place.
+            let at = unsafe { offset.as_mut() };
+            through_buffer(Source::from(from, at), out, n, 0)
+        })
     }
 );
 
+/// Whether it has a position: a file, a disk, a device of memory. The kernel sends no
+/// others.
+fn seeks(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { sys!(SYS_lseek, fd, 0, libc::SEEK_CUR) }.is_ok()
+}
+
 hook!(
-    unsafe extern "C" fn sendfile64(
+    unsafe extern "C-unwind" fn sendfile64(
         out: c_int,
         from: c_int,
         offset: *mut i64,
@@ -98,146 +112,10 @@ unsafe fn put(place: *mut i64, value: Option<i64>) {
     }
 }
 
-/// Moves up to `n` bytes by reading and writing. What was read is written
-/// whole, or lost with the connection that it was for; of a file, only what
-/// was written counts as read.
-///
-/// # Safety
-///
-/// - `offset` is null or valid.
-unsafe fn through_buffer(from: RawFd, offset: *mut i64, out: RawFd, n: usize) -> Answer {
-    let mut chunk = vec![0u8; n.min(CHUNK)];
-    let mut done = 0;
-    while done < n {
-        let want = (n - done).min(chunk.len());
-        let place: *mut c_void = chunk.as_mut_ptr().cast();
-        // SAFETY: our own buffer; the calls are the hooked ones, which park.
-        let got = said(unsafe {
-            match offset.as_ref() {
-                Some(&at) => libc::pread(from, place, want, at),
-                None => libc::read(from, place, want),
-            }
-        });
-        let sent = match got {
-            Ok(0) => return Ok(done),
-            // SAFETY: as above.
-            Ok(got) => said(unsafe { libc::write(out, place, got) }).map(|sent| (sent, got - sent)),
-            Err(code) => Err(code),
-        };
-        match sent {
-            Ok((sent, left)) => {
-                done += sent;
-                // SAFETY: the caller's place. Seeking back what was not sent
-                // fails on pipes, as it may.
-                unsafe {
-                    match offset.as_mut() {
-                        Some(at) => *at += sent as i64,
-                        None if left > 0 => unread(from, left),
-                        None => {}
-                    }
-                }
-                // A pipe gives what it has; a file all that was asked for.
-                if left > 0 || is_pipe(from) {
-                    return Ok(done);
-                }
-            }
-            Err(_) if done > 0 => return Ok(done),
-            Err(code) => {
-                if offset.is_null() {
-                    got.into_iter().for_each(|got| unread(from, got));
-                }
-                return Err(code);
-            }
-        }
-    }
-    Ok(done)
-}
-
-/// A file goes back by what could not be passed on.
-fn unread(from: RawFd, bytes: usize) {
-    // SAFETY: no pointers.
-    let _ = unsafe { sys!(SYS_lseek, from, -(bytes as i64), libc::SEEK_CUR) };
-}
-
-/// What a call of libc that was just made said.
-fn said(result: ssize_t) -> Answer {
-    usize::try_from(result).map_err(|_| errno())
-}
-
-hook!(
-    next_or(SYS_splice),
-    Some(cx) = in_coroutine(),
-    unsafe extern "C" fn splice(
-        from: c_int,
-        from_at: *mut i64,
-        to: c_int,
-        to_at: *mut i64,
-        n: size_t,
-        flags: c_uint,
-    ) -> ssize_t {
-        let try_now = |more: c_uint| {
-            // SAFETY: the caller's arguments.
-            unsafe { sys!(SYS_splice, from, from_at, to, to_at, n, flags | more) }
-        };
-        let waits = flags & libc::SPLICE_F_NONBLOCK == 0 && n > 0;
-        cancellable(cx, || {
-            if is_pipe(to) && (is_pipe(from) || is_socket(from) || is_file(from)) && waits {
-                into_pipe(cx, from, to, || try_now(libc::SPLICE_F_NONBLOCK))
-            } else if is_pipe(from)
-                && is_socket(to)
-                && to_at.is_null()
-                && from_at.is_null()
-                && n > 0
-            {
-                match is_nonblocking(to) {
-                    // SAFETY: no offset.
-                    Ok(false) => unsafe {
-                        through_buffer(from, std::ptr::null_mut(), to, n.min(CHUNK))
-                    },
-                    _ => try_now(0),
-                }
-            } else if is_pipe(from) && waits {
-                // To a file, which takes it at once: wait for the source only.
-                let mut context = WaitContext::new(from, Direction::Read);
-                until_done(cx, &mut context, true, |_| try_now(libc::SPLICE_F_NONBLOCK))
-            } else {
-                try_now(0)
-            }
-        })
-    }
-);
-
-/// Waits for the source, then for room, then for whichever it was.
-fn into_pipe(cx: Cx, from: RawFd, to: RawFd, mut call: impl FnMut() -> Answer) -> Answer {
-    loop {
-        let source_ready = is_file(from) || poll_now(from, libc::POLLIN) != 0;
-        if !source_ready {
-            wait(cx, from, Direction::Read)?;
-        } else if poll_now(to, libc::POLLOUT) == 0 {
-            wait(cx, to, Direction::Write)?;
-        } else {
-            match call() {
-                // Another thread was faster.
-                Err(libc::EAGAIN) => cx.spend(),
-                answer => return answer,
-            }
-        }
-    }
-}
-
-/// Parks until ready; the user's own non-blocking descriptor says `EAGAIN`.
-fn wait(cx: Cx, fd: RawFd, dir: Direction) -> Result<(), Errno> {
-    let deadline = WaitContext::new(fd, dir).deadline()?;
-    match park_until_ready(cx, fd, dir, deadline) {
-        Err(libc::ETIMEDOUT) => Err(libc::EAGAIN),
-        waited => waited,
-    }
-}
-
 hook!(
     next_or(SYS_copy_file_range),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn copy_file_range(
+    unsafe extern "C-unwind" fn copy_file_range(
         from: c_int,
         from_at: *mut i64,
         to: c_int,
@@ -248,7 +126,8 @@ hook!(
         // SAFETY: the caller's places.
         let mut places = unsafe { [from_at.as_ref().copied(), to_at.as_ref().copied()] };
         uncancellable(|| {
-            let (moved, [read, written]) = on_helper(cx, move || {
+            let meant = [from, to].map(Meaning::of);
+            let (moved, [read, written]) = on_helper(cx, meant, move || {
                 let [a, b] = places
                     .each_mut()
                     .map(|at| at.as_mut().map_or(std::ptr::null_mut(), std::ptr::from_mut));

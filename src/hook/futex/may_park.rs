@@ -25,7 +25,7 @@ use std::{ptr, thread};
 
 use super::table::{Left, Place, Table};
 use super::{ALL_BITS, table};
-use crate::sched::{Cx, Worker};
+use crate::sched::{CurrentTask, Worker};
 use crate::sys::syscall::sys;
 use crate::task::Addr;
 use crate::util::no_park::NoPark;
@@ -45,6 +45,8 @@ pub(super) enum BlockReason {
     Worker,
     /// The coroutine is `unhooked`.
     Unhooked,
+    /// The thread becomes a worker: it does not block, but learns of its parker.
+    Learning,
 }
 
 impl BlockReason {
@@ -62,17 +64,18 @@ impl BlockReason {
 /// The coroutine that parks in a wait at this word, or why the thread has to be
 /// blocked although it has coroutines. `None`: a plain thread.
 #[inline]
-pub(super) fn decide(word: usize, value: u32) -> Option<Result<Cx, BlockReason>> {
-    let Some(cx) = Cx::running() else {
+pub(super) fn decide(word: usize, value: u32) -> Option<Result<CurrentTask, BlockReason>> {
+    let Some(cx) = CurrentTask::running() else {
         if PARKER.get() == LEARNING {
             learn(word, value);
+            return Some(Err(BlockReason::Learning));
         }
         return Worker::current().map(|_| Err(BlockReason::Worker));
     };
     Some(match () {
-        () if Cx::current().is_none() => Err(BlockReason::Unhooked),
+        () if CurrentTask::current().is_none() => Err(BlockReason::Unhooked),
         () if NoPark::is_active() => Err(BlockReason::NoPark),
-        () if Cx::parkable().is_none() => Err(BlockReason::Unwinding),
+        () if CurrentTask::parkable().is_none() => Err(BlockReason::Unwinding),
         () if has_own_thread_locals(cx) => Ok(cx),
         () if PARKER.get() == word => Err(BlockReason::Parker),
         () if is_in_own_tls(word) => Err(BlockReason::ThreadLocal),
@@ -81,14 +84,14 @@ pub(super) fn decide(word: usize, value: u32) -> Option<Result<Cx, BlockReason>>
 }
 
 /// The running coroutine, if it may park here and now, at whatever word.
-pub(super) fn coroutine() -> Option<Cx> {
-    Cx::current().filter(|_| Cx::parkable().is_some() && !NoPark::is_active())
+pub(super) fn coroutine() -> Option<CurrentTask> {
+    CurrentTask::current().filter(|_| CurrentTask::parkable().is_some() && !NoPark::is_active())
 }
 
 /// Whether the coroutine has thread-locals of its own, so that what is one per
 /// thread is one per coroutine.
 #[inline(always)]
-pub(super) fn has_own_thread_locals(cx: Cx) -> bool {
+pub(super) fn has_own_thread_locals(cx: CurrentTask) -> bool {
     cx.has_own_tls()
 }
 
@@ -99,7 +102,9 @@ thread_local! {
     static PLACE: Cell<Option<Place>> = const { Cell::new(None) };
     /// The thread's number, as glibc's mutexes note it.
     static THREAD: Cell<c_int> = const { Cell::new(0) };
-    static RANGES: RefCell<TlsRanges> = const { RefCell::new(TlsRanges::UNKNOWN) };
+    /// Of a worker. Coroutines with thread-locals of their own never look: each would have
+    /// one.
+    static RANGES: RefCell<Option<Box<TlsRanges>>> = const { RefCell::new(None) };
 }
 
 /// No address of a word.
@@ -110,8 +115,8 @@ const NOBODY: Addr = Addr::from_bits(0);
 
 /// This thread becomes a worker: learns what is one per thread.
 pub(super) fn worker_begins(table: &Table) {
-    // SAFETY: no preconditions.
-    THREAD.set(unsafe { libc::gettid() });
+    // SAFETY: no arguments.
+    THREAD.set(unsafe { sys!(SYS_gettid) }.unwrap_or(0) as c_int);
     PARKER.set(LEARNING);
     let mut unparked = false;
     // It waits at the parker's word, unless there is a token: then again.
@@ -152,7 +157,7 @@ fn learn(word: usize, value: u32) {
 }
 
 /// The number of this worker's thread, as the coroutine sees it.
-pub(super) fn thread_id(cx: Cx) -> c_int {
+pub(super) fn thread_id(cx: CurrentTask) -> c_int {
     if has_own_thread_locals(cx) {
         // What is remembered is among the thread's own.
         // SAFETY: no arguments.
@@ -167,10 +172,15 @@ fn is_in_own_tls(at: usize) -> bool {
     RANGES
         .try_with(|blocks| match blocks.try_borrow_mut() {
             Ok(mut blocks) => {
-                if !blocks.are_all() {
-                    *blocks = TlsRanges::look();
+                match &mut *blocks {
+                    Some(blocks) if blocks.are_all() => blocks.contain(at),
+                    Some(blocks) => {
+                        **blocks = TlsRanges::look();
+                        blocks.contain(at)
+                    }
+                    // When it becomes a worker.
+                    None => blocks.insert(Box::new(TlsRanges::look())).contain(at),
                 }
-                blocks.contain(at)
             }
             Err(_) => TlsRanges::look().contain(at),
         })

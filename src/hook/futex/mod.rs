@@ -29,8 +29,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use libc::timespec;
 
 use crate::hook::libc::{bound, hook};
+use crate::hook::wait::interrupt;
 use crate::sched;
 use crate::sys::fork;
+use crate::sys::simulated;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno, syscall as bare_call};
 use crate::util::no_park::{self, NoPark};
 use table::{Batch, Table};
@@ -96,11 +98,13 @@ fn make_table() {
     }
 }
 
-/// Makes the wake-ups that were deferred when this thread's no-park scope ended.
+/// Makes the wake-ups that were deferred when this thread's no-park scope ended, and those
+/// that signals ask for.
 fn flush() {
     if let Some(table) = table() {
         table.flush(deliver);
     }
+    interrupt::pass_signals();
 }
 
 #[inline(always)]
@@ -130,6 +134,10 @@ hook!(
                     bound::SYSCALL.arrived();
                     long(Err(libc::ENOSYS))
                 }
+                libc::SYS_gettid => match interrupt::number() {
+                    Some(number) => number.into(),
+                    None => long(bare_call(number, [0; 6])),
+                },
                 _ => long(bare_call(number, [a, b, c, d, e, f])),
             }
         }
@@ -157,6 +165,8 @@ struct Call {
     fourth: usize,
     second_word: usize,
     third_value: u32,
+    /// A cancellation of the thread ends the wait, which callers of libc's don't expect.
+    cancellable: bool,
 }
 
 impl Call {
@@ -171,6 +181,7 @@ impl Call {
             fourth,
             second_word,
             third_value,
+            ..
         } = self;
         let args = [
             word,
@@ -226,6 +237,7 @@ unsafe fn futex(
         fourth,
         second_word,
         third_value,
+        cancellable: false,
     };
     // SAFETY: the caller's arguments.
     unsafe {
@@ -253,9 +265,42 @@ fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32) {
     unsafe { futex(address, op, value, 0, 0, 0) };
 }
 
+/// As [`futex_wait`], until a time if there is one, or until the thread is cancelled.
+#[cfg(all(
+    target_arch = "x86_64",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+pub(super) fn futex_wait_until(
+    word: &std::sync::atomic::AtomicU32,
+    value: u32,
+    until: Option<std::time::Instant>,
+) {
+    let time = until.map(|until| {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        timespec {
+            tv_sec: left.as_secs() as libc::time_t,
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    let call = Call {
+        word: word.as_ptr().expose_provenance(),
+        op: WAIT | libc::FUTEX_PRIVATE_FLAG,
+        value,
+        fourth: time
+            .as_ref()
+            .map_or(0, |time| ptr::from_ref(time).expose_provenance()),
+        second_word: 0,
+        third_value: 0,
+        cancellable: true,
+    };
+    // SAFETY: a word and a time that live.
+    unsafe { wait::wait(call) };
+}
+
 /// Wakes all that wait at this word, which may be gone.
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
-fn futex_wake_all<T>(word: *const T) {
+pub(super) fn futex_wake_all<T>(word: *const T) {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     // SAFETY: waking touches no memory.
     unsafe { futex(word.addr(), op, c_int::MAX as u32, 0, 0, 0) };
@@ -321,13 +366,13 @@ struct Waking<'a, const ROOM: usize> {
 struct Woken {
     count: usize,
     /// They had better run now.
-    unfair: bool,
+    to_run: bool,
 }
 
 impl Woken {
     const NONE: Self = Self {
         count: 0,
-        unfair: false,
+        to_run: false,
     };
 }
 
@@ -374,7 +419,7 @@ impl<'a, const ROOM: usize> Waking<'a, ROOM> {
         loop {
             deliver(&self.batch);
             woken.count += self.so_far();
-            woken.unfair |= self.batch.is_unfair();
+            woken.to_run |= self.batch.is_to_run();
             let more = self.most - woken.count;
             if more == 0 || !self.batch.is_full() {
                 return woken;
@@ -393,11 +438,16 @@ fn wake_at(table: &Table, address: usize, most: usize) -> Woken {
 
 /// A coroutine that lets go of a lock may take it again before the one that it
 /// has woken runs. Between threads that is a matter of luck; between coroutines of
-/// one thread it could go on for ever. So when it has happened often, the waker
-/// yields.
+/// one thread it could go on for ever, and each that was woken in vain spins before it
+/// waits again. So when it has happened some times, the wakers yield for a while.
 #[inline(always)]
 fn give_way(woken: &Woken) {
-    if woken.unfair {
+    let yields = match simulated::world() {
+        None => woken.to_run,
+        // How often it has happened to others is not the seed's.
+        Some(world) => woken.count > 0 && world.tosses(),
+    };
+    if yields {
         yield_to_woken();
     }
 }

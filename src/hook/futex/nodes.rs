@@ -75,7 +75,7 @@ impl Nodes {
     /// There is not so much.
     pub(super) fn new(count: u32) -> io::Result<Self> {
         Ok(Self {
-            memory: Reserve::new(count as usize * size_of::<Node>())?,
+            memory: Reserve::closed(count as usize * size_of::<Node>())?,
             fresh: AtomicU32::new(NONE + 1),
             count,
         })
@@ -97,13 +97,19 @@ impl Nodes {
     }
 
     fn fresh(&self) -> Option<Number> {
-        let number = self.fresh.fetch_add(1, Ordering::Relaxed);
-        if number < self.count {
-            return Some(number);
-        }
-        // Not beyond the end, however often it is asked for.
-        self.fresh.fetch_sub(1, Ordering::Relaxed);
-        None
+        self.fresh_if(|end| self.memory.try_open(end))
+    }
+
+    /// A node that was never used; `None` if `open` can't open the memory up to its end.
+    /// Then it stays what it was: others may be at it, under locks of other buckets.
+    #[inline]
+    fn fresh_if(&self, open: impl Fn(usize) -> bool) -> Option<Number> {
+        let opened = |number: Number| {
+            let end = (number as usize + 1) * size_of::<Node>();
+            (number < self.count && open(end)).then_some(number + 1)
+        };
+        let relaxed = Ordering::Relaxed;
+        self.fresh.fetch_update(relaxed, relaxed, opened).ok()
     }
 }
 
@@ -119,10 +125,15 @@ pub(super) struct Chain {
     /// How often that one came back at once: the coroutine that let go of a lock
     /// has taken it again before.
     in_vain: u32,
+    /// For so many wake-ups the waker lets those run that it wakes.
+    fair: u32,
 }
 
-/// So often waiters are woken in vain before their waker lets them run.
-const MAX_IN_VAIN: u32 = 64;
+/// So often waiters are woken in vain before their wakers let them run.
+const MAX_IN_VAIN: u32 = 3;
+
+/// And then so often.
+const FAIR_FOR: u32 = 128;
 
 impl Chain {
     /// A free node; `None` if there is no more.
@@ -155,7 +166,7 @@ impl Chain {
         to_front: bool,
     ) -> Option<(Number, Stamp)> {
         let number = self.make(nodes)?;
-        self.in_vain += u32::from(waiter.to_bits() == self.last);
+        self.note_return(waiter);
         let node = nodes.node(number);
         let stamp = node.stamp.load(Ordering::Relaxed) + 1;
         debug_assert!(stamp % 2 == 1);
@@ -218,15 +229,21 @@ impl Chain {
         Addr::from_bits(waiter)
     }
 
-    /// Whether waiters were woken in vain so often that the waker should let the
-    /// next one run; starts to count anew.
     #[inline]
-    pub(super) fn is_unfair(&mut self) -> bool {
-        let unfair = self.in_vain >= MAX_IN_VAIN;
-        if unfair {
-            self.in_vain = 0;
+    fn note_return(&mut self, waiter: Addr) {
+        self.in_vain += u32::from(waiter.to_bits() == self.last);
+        if self.in_vain >= MAX_IN_VAIN {
+            (self.in_vain, self.fair) = (0, FAIR_FOR);
         }
-        unfair
+    }
+
+    /// Whether waiters were woken in vain so often that the waker, who has just taken
+    /// some off, should let them run.
+    #[inline]
+    pub(super) fn lets_run(&mut self) -> bool {
+        let fair = self.fair > 0;
+        self.fair -= u32::from(fair);
+        fair
     }
 
     #[inline]
@@ -345,6 +362,20 @@ mod tests {
         }
         assert_eq!(done[3], left);
         assert!(done[..3].iter().all(|&n| n > 1_000), "{done:?}");
+    }
+
+    /// Another bucket takes a node while this one finds that it can't open its own.
+    #[test]
+    fn what_cannot_be_opened_gives_no_node_out_twice() {
+        let nodes = Nodes::new(8).unwrap();
+        let others = Cell::new(None);
+        let refused = nodes.fresh_if(|_| {
+            others.set(nodes.fresh());
+            false
+        });
+        assert!(refused.is_none() && others.get().is_some());
+        let next = nodes.fresh();
+        assert!(next.is_some() && next != others.get());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::may_park::BlockReason;
-use crate::sched::{Cx, describe_running};
+use crate::sched::{CurrentTask, describe_running};
 use crate::stack::report::SignalWriter;
 
 /// One bit for each reason that was reported.
@@ -18,7 +18,7 @@ fn first(bit: u8) -> bool {
 /// Reports, once for each reason, that a wait blocks the thread.
 pub(super) fn blocked(reason: BlockReason, word: usize) {
     // A coroutine that is alone keeps no other from running.
-    if Cx::running().is_some_and(Cx::is_alone) || !first(reason as u8) {
+    if CurrentTask::running().is_some_and(CurrentTask::is_alone) || !first(reason as u8) {
         return;
     }
     let (what, instead) = match reason {
@@ -39,14 +39,14 @@ pub(super) fn blocked(reason: BlockReason, word: usize) {
             "for a lock that the runtime's own code came to, in the global allocator for one",
             "build the allocator with spinning locks",
         ),
-        BlockReason::Worker | BlockReason::Unhooked => (
+        BlockReason::Worker | BlockReason::Unhooked | BlockReason::Learning => (
             "for a lock in code that is no coroutine's, such as a future that is polled",
             "hold no lock of std across a wait that a future may meet; use crore::sync",
         ),
     };
     say(|out| {
         let _ = out.write_str("crore: ");
-        if !describe_running(out) {
+        if !describe_running(out, None) {
             let _ = out.write_str("a worker");
         }
         let _ = writeln!(
@@ -54,21 +54,6 @@ pub(super) fn blocked(reason: BlockReason, word: usize) {
             " waits {what} (at {word:#x}), and its thread with all its other coroutines waits, \
              too: if one of them is to end the wait, that is a deadlock; {instead}, or have such \
              code run in crore::spawn_blocking. (Said once.)"
-        );
-    });
-}
-
-/// Reports that a coroutine which is to end waits for something that it can't be
-/// unwound out of.
-pub(super) fn uncancellable(cx: Cx, word: usize) {
-    debug_assert!(cx.is_ending());
-    say(|out| {
-        let _ = out.write_str("crore: ");
-        describe_running(out);
-        let _ = writeln!(
-            out,
-            " is cancelled and waits for a lock of std or of C (at {word:#x}), which can't be \
-             told; it ends when the wait does. Use crore::sync for waits that must end early."
         );
     });
 }

@@ -76,8 +76,8 @@ pub(super) enum Left {
 pub(super) struct Batch<const ROOM: usize = 16> {
     waiters: [Addr; ROOM],
     len: usize,
-    /// The waker had better let these run, see [`Chain::is_unfair`].
-    unfair: bool,
+    /// The waker had better let these run, see [`Chain::lets_run`].
+    to_run: bool,
 }
 
 impl<const ROOM: usize> Batch<ROOM> {
@@ -85,7 +85,7 @@ impl<const ROOM: usize> Batch<ROOM> {
         Self {
             waiters: [Addr::from_bits(0); ROOM],
             len: 0,
-            unfair: false,
+            to_run: false,
         }
     }
 
@@ -108,8 +108,8 @@ impl<const ROOM: usize> Batch<ROOM> {
         self.len == ROOM
     }
 
-    pub(super) fn is_unfair(&self) -> bool {
-        self.unfair
+    pub(super) fn is_to_run(&self) -> bool {
+        self.to_run
     }
 }
 
@@ -263,7 +263,7 @@ impl Table {
             bucket.count_out();
             Some(waiter)
         });
-        batch.unfair = queues.is_unfair();
+        batch.to_run = batch.len > 0 && queues.lets_run();
         there
     }
 

@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 use super::may_park::{self, BlockReason};
 use super::table::{Left, Table};
 use super::{AGAIN, Call, WAIT_BITSET, long, report, table, time_at};
-use crate::hook::wait::clock::{after, duration, now};
-use crate::sched::Cx;
+use crate::hook::wait::clock::{after, duration, kernels_now, now};
+use crate::hook::wait::interrupt::{self, Verdict};
+use crate::hook::wait::slow_wait::{Lasting, SlowWait};
+use crate::sched::{CurrentTask, WARN_AFTER, contended};
 use crate::sys::syscall::{Answer, Errno, answer_c, errno};
 
 /// How long a coroutine waits at a word that other processes may know. They
@@ -22,42 +24,6 @@ const RECHECK: Duration = Duration::from_millis(10);
 
 /// How long the thread waits in place of a coroutine that polls a future.
 const BLOCK_IN_POLL: Duration = Duration::from_millis(1);
-
-/// How long a wait that nothing can end goes on before a report says so.
-const WARN_AFTER: Duration = Duration::from_secs(1);
-
-/// Reports, once, a coroutine that is to end and goes on waiting for long.
-pub(super) struct SlowWait {
-    /// When to report it.
-    warn_at: Option<Instant>,
-    reported: bool,
-}
-
-impl SlowWait {
-    pub(super) fn new() -> Self {
-        Self {
-            warn_at: None,
-            reported: false,
-        }
-    }
-
-    /// When to check next.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.warn_at.filter(|_| !self.reported)
-    }
-
-    /// After each wake-up.
-    pub(super) fn check(&mut self, cx: Cx, address: usize) {
-        match self.warn_at {
-            None if cx.is_ending() => self.warn_at = Some(after(WARN_AFTER)),
-            Some(warn_at) if !self.reported && Instant::now() >= warn_at => {
-                self.reported = true;
-                report::uncancellable(cx, address);
-            }
-            _ => {}
-        }
-    }
-}
 
 /// A wait of the caller's: parks the coroutine or blocks the thread.
 ///
@@ -71,6 +37,8 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
         let well_formed = call.word != 0 && call.word % 4 == 0 && call.bits() != 0;
         match may_park::decide(call.word, call.value).filter(|_| well_formed) {
             None => block(call),
+            // It waits for no time, on whatever clock.
+            Some(Err(BlockReason::Learning)) => long(Err(libc::ETIMEDOUT)),
             Some(Err(reason)) => block_worker(call, reason),
             Some(Ok(cx)) => match (limit(call), table()) {
                 (Ok(limit), Some(table)) => {
@@ -89,16 +57,16 @@ pub(super) unsafe fn wait(call: Call) -> c_long {
 }
 
 /// In the middle of a poll the thread waits first, and `ETIMEDOUT` if that does
-/// not help: threads hold locks for a moment only. See [`Cx::poll`].
+/// not help: threads hold locks for a moment only. See [`CurrentTask::poll`].
 ///
 /// # Safety
 ///
 /// - As for the system call.
-unsafe fn block_in_poll(cx: Cx, call: Call, limit: Option<Duration>) -> Answer {
+unsafe fn block_in_poll(cx: CurrentTask, call: Call, limit: Option<Duration>) -> Answer {
     if !cx.is_polling() || limit.is_some_and(|limit| limit < BLOCK_IN_POLL) {
         return Err(libc::ETIMEDOUT);
     }
-    let until = now(libc::CLOCK_MONOTONIC) + BLOCK_IN_POLL;
+    let until = kernels_now(libc::CLOCK_MONOTONIC) + BLOCK_IN_POLL;
     // SAFETY: the caller's promise.
     unsafe { until_monotonic(call, Some(until)) }
 }
@@ -137,7 +105,7 @@ unsafe fn limit(call: Call) -> Result<Option<Duration>, Errno> {
 ///
 /// - The word can be read.
 #[inline(never)]
-unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> Answer {
+unsafe fn park(cx: CurrentTask, table: &Table, call: Call, deadline: Option<Instant>) -> Answer {
     let word = std::ptr::with_exposed_provenance_mut(call.word);
     // SAFETY: a readable, aligned word, which others change atomically.
     let still = || unsafe { AtomicU32::from_ptr(word) }.load(Ordering::Relaxed) == call.value;
@@ -146,25 +114,44 @@ unsafe fn park(cx: Cx, table: &Table, call: Call, deadline: Option<Instant>) -> 
         cx.spend();
         return Err(AGAIN);
     };
+    let _measured = contended();
     let recheck = call.is_shared().then(|| after(RECHECK));
     let first = earlier(deadline, recheck);
-    let mut slow_wait = SlowWait::new();
-    loop {
-        cx.park_regardless_until(earlier(first, slow_wait.next()));
+    let mut slow_wait = SlowWait::new(Lasting::Lock(call.word));
+    // No cancellation point: the next one is to find it.
+    let mut cancelled = false;
+    let answer = loop {
+        match interrupt::taken(cx) {
+            Some(verdict)
+                if verdict == Verdict::Fail || call.cancellable && verdict == Verdict::Cancel =>
+            {
+                cancelled |= verdict == Verdict::Cancel;
+                break match table.leave(place, true) {
+                    Some(Left::Woken) => Ok(0),
+                    _ => Err(libc::EINTR),
+                };
+            }
+            verdict => cancelled |= verdict == Some(Verdict::Cancel),
+        }
+        cx.park_regardless_until(earlier(first, slow_wait.next(cx)));
         if table.leave(place, false).is_some() {
-            return Ok(0);
+            break Ok(0);
         }
         // A time is over, or the coroutine is to end.
         let now = Instant::now();
         let over = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if over(deadline) || over(recheck) {
-            return match table.leave(place, true) {
+            break match table.leave(place, true) {
                 Some(Left::Queued) if over(deadline) => Err(libc::ETIMEDOUT),
                 _ => Ok(0),
             };
         }
-        slow_wait.check(cx, call.word);
+        slow_wait.check(cx);
+    };
+    if cancelled {
+        cx.interrupt();
     }
+    answer
 }
 
 #[inline(always)]
@@ -222,7 +209,7 @@ unsafe fn block_worker(call: Call, reason: BlockReason) -> c_long {
 ///
 /// - As for the system call.
 unsafe fn until_warning(call: Call) -> Answer {
-    let until = now(libc::CLOCK_MONOTONIC) + WARN_AFTER;
+    let until = kernels_now(libc::CLOCK_MONOTONIC) + WARN_AFTER;
     // SAFETY: the caller's promise.
     unsafe { until_monotonic(call, Some(until)) }
 }
@@ -233,7 +220,7 @@ unsafe fn until_warning(call: Call) -> Answer {
 ///
 /// - As for the system call.
 unsafe fn for_the_rest(call: Call, left: Option<Duration>) -> c_long {
-    let until = left.map(|left| now(libc::CLOCK_MONOTONIC).saturating_add(left));
+    let until = left.map(|left| kernels_now(libc::CLOCK_MONOTONIC).saturating_add(left));
     // SAFETY: the caller's promise.
     long(unsafe { until_monotonic(call, until) })
 }

@@ -12,7 +12,7 @@ unsafe extern "C" {
     fn __chk_fail() -> !;
 }
 
-fn check(holds: bool) {
+pub(crate) fn check(holds: bool) {
     if !holds {
         // SAFETY: no preconditions; does not return.
         unsafe { __chk_fail() }

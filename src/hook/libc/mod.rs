@@ -5,9 +5,17 @@
 //! definition of the same name, [`bound`] tells whether a program's calls reach
 //! ours, and [`fortify`] is what C code compiled with `_FORTIFY_SOURCE` calls.
 
+#[cfg(not(target_feature = "crt-static"))]
+pub(crate) mod aliases;
 pub(crate) mod bound;
 pub(crate) mod fortify;
 pub(crate) mod next;
+#[cfg(all(
+    feature = "futex",
+    target_env = "gnu",
+    not(target_feature = "crt-static")
+))]
+pub(crate) mod variadic;
 
 /// Declares a hook: crore's definition of a function of libc's.
 ///
@@ -79,6 +87,7 @@ macro_rules! hook {
             /// - As for the C function.
             #[inline(always)]
             pub(crate) unsafe fn next($($arg: $ty),*) $(-> $ret)? {
+                $crate::hook::libc::hook!(@simulated $name $($ret)?; $($($or)*)?; $($arg)*);
                 type Function =
                     $crate::hook::libc::hook!(@type $next $abi ($($ty),*) $($ret)?);
                 // SAFETY: `without_next`, or what the dynamic linker says is the
@@ -90,7 +99,11 @@ macro_rules! hook {
 
             /// What is called before libc's own is looked up, and where there is none.
             #[cold]
-            #[allow(unused_unsafe, unused_variables, reason = "there may be little to do")]
+            #[allow(
+                unreachable_code, unused_unsafe, unused_variables,
+                clippy::diverging_sub_expression,
+                reason = "there may be little to do, and nothing to return to"
+            )]
             unsafe extern $abi fn without_next($($arg: $ty),*) $(-> $ret)? {
                 if Self::definition().look_up_early() {
                     // SAFETY: forwarded.
@@ -141,6 +154,27 @@ macro_rules! hook {
     (@type $next:ident $abi:literal ($($ty:ty),*) $($ret:ty)?) => {
         unsafe extern $abi fn($($ty),*) $(-> $ret)?
     };
+
+    // Where a simulation answers system calls, libc must not make them past it.
+    (@simulated $name:ident $ret:ty; $number:ident; $($arg:ident)*) => {
+        #[cfg(feature = "sim")]
+        if $crate::sys::simulated::world().is_some() {
+            // SAFETY: the caller's arguments.
+            return unsafe {
+                $crate::hook::libc::hook!(@or $name $ret; $number; $($arg)*)
+            };
+        }
+    };
+    (@simulated $name:ident $ret:ty; sys!(SYS_openat, $($call:tt)*); $($arg:ident)*) => {
+        #[cfg(feature = "sim")]
+        if $crate::sys::simulated::world().is_some() {
+            // SAFETY: the caller's arguments.
+            return unsafe {
+                $crate::hook::libc::hook!(@or $name $ret; sys!(SYS_openat, $($call)*); $($arg)*)
+            };
+        }
+    };
+    (@simulated $($rest:tt)*) => {};
 
     (@or $name:ident $($ret:ty)?; ; $($arg:ident)*) => {
         panic!(concat!("libc has no ", stringify!($name)))

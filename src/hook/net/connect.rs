@@ -7,13 +7,13 @@ use std::time::Instant;
 use libc::{sockaddr, socklen_t};
 
 use crate::driver::Direction;
-use crate::hook::fd::lifecycle;
+use crate::hook::fd::{lifecycle, lingering};
 use crate::hook::libc::hook;
 use crate::hook::poll::poll;
 use crate::hook::wait::backoff::Backoff;
-use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
+use crate::hook::wait::call::{On, cancellable_on, in_coroutine, park_until_ready};
 use crate::hook::wait::retry::{Mode, WaitContext, time_limit, until_done};
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
 use crate::sys::fcntl::{set_status_flags, status_flags};
 use crate::sys::fd::{shared_listener, table};
 use crate::sys::ready::poll_now;
@@ -22,7 +22,11 @@ use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
 
 hook!(
     next_or(SYS_accept4),
-    unsafe extern "C" fn accept(fd: c_int, addr: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    unsafe extern "C-unwind" fn accept(
+        fd: c_int,
+        addr: *mut sockaddr,
+        len: *mut socklen_t,
+    ) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe {
             match in_coroutine() {
@@ -35,7 +39,7 @@ hook!(
 
 hook!(
     next_or(SYS_accept4),
-    unsafe extern "C" fn accept4(
+    unsafe extern "C-unwind" fn accept4(
         fd: c_int,
         addr: *mut sockaddr,
         len: *mut socklen_t,
@@ -87,7 +91,7 @@ fn on_thread(fd: RawFd, accept: impl Fn() -> c_int) -> c_int {
 ///
 /// - As for `accept4`.
 unsafe fn accept_in_coroutine(
-    cx: Cx,
+    cx: CurrentTask,
     fd: c_int,
     addr: *mut sockaddr,
     len: *mut socklen_t,
@@ -95,7 +99,7 @@ unsafe fn accept_in_coroutine(
 ) -> c_int {
     shared_listener::about_to_accept(fd, true);
     let mut context = WaitContext::new(fd, Direction::Read);
-    let accepted = cancellable(cx, || {
+    let accepted = cancellable_on(cx, On::Fd(fd, Direction::Read), || {
         until_done(cx, &mut context, true, |mode| {
             // What does not listen is left to `accept4`, which refuses it at once.
             if mode == Mode::NoWait && poll_now(fd, libc::POLLIN) == 0 && listens(fd) {
@@ -111,24 +115,31 @@ unsafe fn accept_in_coroutine(
 hook!(
     next_or(SYS_connect),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
+    unsafe extern "C-unwind" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
         // SAFETY: the caller's arguments.
-        cancellable(cx, || unsafe { connect_in_coroutine(cx, fd, addr, len) })
+        cancellable_on(cx, On::Fd(fd, Direction::Write), || unsafe {
+            connect_in_coroutine(cx, fd, addr, len)
+        })
     }
 );
 
 /// # Safety
 ///
 /// - As for `connect`.
-unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: socklen_t) -> Answer {
+unsafe fn connect_in_coroutine(
+    cx: CurrentTask,
+    fd: RawFd,
+    addr: *const sockaddr,
+    len: socklen_t,
+) -> Answer {
     let flags = status_flags(fd)?;
     // SAFETY: the caller's address, for every call of this.
     let plain = || unsafe { sys!(SYS_connect, fd, addr, len) };
-    if flags & libc::O_NONBLOCK != 0 {
+    if flags & libc::O_NONBLOCK != 0 || !has_connections(fd) {
         return plain();
     }
     cx.spend_for(AS_LONG_AS);
-    let started = without_waiting(fd, flags, plain);
+    let started = without_waiting(fd, plain);
     let mut context = WaitContext::new(fd, Direction::Write);
     match started {
         Err(code @ (libc::EINPROGRESS | libc::EALREADY)) => {
@@ -144,31 +155,43 @@ unsafe fn connect_in_coroutine(cx: Cx, fd: RawFd, addr: *const sockaddr, len: so
             if family == libc::AF_INET || family == libc::AF_INET6 {
                 // Once settled, connecting again does not wait: it fetches the
                 // result and moves the socket's state as a blocking call would.
-                return without_waiting(fd, flags, plain);
+                return plain();
             }
             match sockopt::number(fd, libc::SO_ERROR)? {
                 0 => Ok(0),
                 code => Err(code),
             }
         }
-        Err(libc::EAGAIN) => full_backlog(cx, context.deadline()?, || {
-            without_waiting(fd, flags, plain)
-        }),
+        Err(libc::EAGAIN) => full_backlog(cx, context.deadline()?, || without_waiting(fd, plain)),
         answer => answer,
     }
 }
 
-/// Runs `call` with `O_NONBLOCK`: for this one call, never while parked.
-fn without_waiting(fd: RawFd, flags: c_int, call: impl FnOnce() -> Answer) -> Answer {
+/// Whether to connect it may take time: a socket of datagrams only notes the address.
+fn has_connections(fd: RawFd) -> bool {
+    let kind = sockopt::number(fd, libc::SO_TYPE);
+    matches!(
+        kind,
+        Ok(libc::SOCK_STREAM | libc::SOCK_SEQPACKET | libc::SOCK_DCCP)
+    )
+}
+
+/// Runs `call` with `O_NONBLOCK`: for this one call, never while parked. Other flags are
+/// as another thread may have set them since.
+fn without_waiting(fd: RawFd, call: impl FnOnce() -> Answer) -> Answer {
+    let flags = status_flags(fd)?;
+    if flags & libc::O_NONBLOCK != 0 {
+        return call();
+    }
     set_status_flags(fd, flags | libc::O_NONBLOCK)?;
     let answer = call();
-    // They were valid before, so they are now.
-    let _ = set_status_flags(fd, flags);
+    // They are valid.
+    let _ = set_status_flags(fd, status_flags(fd)? & !libc::O_NONBLOCK);
     answer
 }
 
 /// Parks until the connection is made or has failed.
-fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
+fn settled(cx: CurrentTask, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
     loop {
         if poll_now(fd, libc::POLLOUT) != 0 {
             return Ok(());
@@ -181,7 +204,11 @@ fn settled(cx: Cx, fd: RawFd, deadline: Option<Instant>) -> Result<(), Errno> {
 }
 
 /// A Unix listener whose backlog is full gives no sign of room.
-fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Answer) -> Answer {
+fn full_backlog(
+    cx: CurrentTask,
+    deadline: Option<Instant>,
+    mut call: impl FnMut() -> Answer,
+) -> Answer {
     let mut backoff = Backoff::new();
     loop {
         match backoff.pause(cx, deadline) {
@@ -197,7 +224,7 @@ fn full_backlog(cx: Cx, deadline: Option<Instant>, mut call: impl FnMut() -> Ans
 
 hook!(
     next_or(SYS_setsockopt),
-    unsafe extern "C" fn setsockopt(
+    unsafe extern "C-unwind" fn setsockopt(
         fd: c_int,
         level: c_int,
         name: c_int,
@@ -208,6 +235,9 @@ hook!(
         let result = unsafe { setsockopt::next(fd, level, name, value, len) };
         if level == libc::SOL_SOCKET && TIME_LIMITS.contains(&name) {
             table::invalidate(fd);
+        }
+        if result == 0 && level == libc::SOL_SOCKET && name == libc::SO_LINGER {
+            lingering::was_set(fd);
         }
         result
     }

@@ -5,17 +5,18 @@ use std::ffi::{c_int, c_void};
 
 use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
+use crate::driver::Direction;
 use crate::hook::libc::hook;
-use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::wait::call::{On, cancellable_on, in_coroutine};
 use crate::hook::wait::retry::Mode;
 use crate::hook::wait::shallow;
-use crate::hook::wait::transfer::{Buffers, Transfer, no_buffer};
-use crate::sched::Cx;
+use crate::hook::wait::transfer::{Buffers, Transfer, broken, no_buffer};
+use crate::sched::CurrentTask;
 use crate::sys::fd::nonblocking::is_nonblocking;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 /// The flags of one try.
-fn with(flags: c_int, mode: Mode) -> c_int {
+pub(crate) fn with(flags: c_int, mode: Mode) -> c_int {
     match mode {
         Mode::NoWait => flags | libc::MSG_DONTWAIT,
         Mode::Plain => flags,
@@ -25,17 +26,40 @@ fn with(flags: c_int, mode: Mode) -> c_int {
 hook!(
     next_or(SYS_recvfrom),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, n: size_t, flags: c_int) -> ssize_t {
+    unsafe extern "C-unwind" fn recv(
+        fd: c_int,
+        buf: *mut c_void,
+        n: size_t,
+        flags: c_int,
+    ) -> ssize_t {
         // SAFETY: the caller's buffer of `n` bytes.
         unsafe {
             if n == 0 || flags & !libc::MSG_PEEK != 0 {
-                receive(cx, fd, buf, n, flags, None)
+                receive_specially(cx, fd, buf, n, flags)
             } else {
                 receive_waiting(fd, buf, n, flags)
             }
         }
     }
 );
+
+/// `recv` of nothing, or with flags.
+///
+/// # Safety
+///
+/// - As for `recv`.
+#[cold]
+#[inline(never)]
+unsafe fn receive_specially(
+    cx: CurrentTask,
+    fd: c_int,
+    buf: *mut c_void,
+    n: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the caller's buffer.
+    unsafe { receive(cx, fd, buf, n, flags, None) }
+}
 
 /// `recv` of some bytes without flags, or of what stays there. Its frame is all
 /// of ours that the coroutine keeps while it waits.
@@ -66,7 +90,7 @@ unsafe fn receive_or_wait(
     saved: Errno,
     woken: bool,
 ) -> ssize_t {
-    shallow::attempt(saved, move |cx| {
+    shallow::attempt(saved, On::Socket(fd, Direction::Read, flags), move |cx| {
         Transfer::shallow(fd, n, flags, woken).run(cx, move |_, mode| {
             // SAFETY: the caller's buffer.
             unsafe { sys!(SYS_recvfrom, fd, buf, n, with(flags, mode), 0, 0) }
@@ -77,7 +101,7 @@ unsafe fn receive_or_wait(
 hook!(
     next_or(SYS_recvfrom),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn recvfrom(
+    unsafe extern "C-unwind" fn recvfrom(
         fd: c_int,
         buf: *mut c_void,
         n: size_t,
@@ -96,7 +120,7 @@ struct Peer<A, L> {
     len: L,
 }
 
-/// Six arguments, so that `recv` ends with a jump here: its frame is none of
+/// Six arguments, so that its callers end with a jump here: their frames are none of
 /// the parked coroutine's.
 ///
 /// # Safety
@@ -104,14 +128,14 @@ struct Peer<A, L> {
 /// - As for `recvfrom`.
 #[inline(never)]
 unsafe fn receive(
-    cx: Cx,
+    cx: CurrentTask,
     fd: c_int,
     buf: *mut c_void,
     n: size_t,
     flags: c_int,
     peer: Option<&Peer<*mut sockaddr, *mut socklen_t>>,
 ) -> ssize_t {
-    cancellable(cx, move || {
+    cancellable_on(cx, On::Socket(fd, Direction::Read, flags), move || {
         Transfer::incoming(fd, n, flags, false).run(cx, move |done, mode| {
             let none = (std::ptr::null_mut(), std::ptr::null_mut());
             let (addr, len) = peer.map_or(none, |peer| (peer.addr, peer.len));
@@ -135,7 +159,12 @@ unsafe fn receive(
 hook!(
     next_or(SYS_sendto),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn send(fd: c_int, buf: *const c_void, n: size_t, flags: c_int) -> ssize_t {
+    unsafe extern "C-unwind" fn send(
+        fd: c_int,
+        buf: *const c_void,
+        n: size_t,
+        flags: c_int,
+    ) -> ssize_t {
         // SAFETY: the caller's buffer of `n` bytes.
         unsafe { transmit(cx, fd, buf, n, flags, None) }
     }
@@ -144,7 +173,7 @@ hook!(
 hook!(
     next_or(SYS_sendto),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn sendto(
+    unsafe extern "C-unwind" fn sendto(
         fd: c_int,
         buf: *const c_void,
         n: size_t,
@@ -177,14 +206,14 @@ fn started(sent: Answer, fd: c_int, flags: &mut c_int, mode: Mode) -> Answer {
 /// - As for `sendto`.
 #[inline(never)]
 unsafe fn transmit(
-    cx: Cx,
+    cx: CurrentTask,
     fd: c_int,
     buf: *const c_void,
     n: size_t,
     flags: c_int,
     peer: Option<&Peer<*const sockaddr, socklen_t>>,
 ) -> ssize_t {
-    cancellable(cx, move || {
+    cancellable_on(cx, On::Socket(fd, Direction::Write, flags), move || {
         let mut flags = flags;
         Transfer::outgoing(fd, n, flags).run(cx, move |done, mode| {
             let none = (std::ptr::null(), 0);
@@ -202,10 +231,10 @@ hook!(
     next_or(SYS_recvmsg),
     // SAFETY: the caller's header, if it is one.
     Some((cx, header)) = in_coroutine().zip(unsafe { msg.as_ref() }),
-    unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+    unsafe extern "C-unwind" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
         let buffers = Buffers::new(header.msg_iov, header.msg_iovlen);
         let control = header.msg_controllen > 0;
-        cancellable(cx, || {
+        cancellable_on(cx, On::Socket(fd, Direction::Read, flags), || {
             // SAFETY: the header's buffers, for the closure too.
             let total = unsafe { buffers.total() };
             Transfer::incoming(fd, total, flags, control).run(cx, move |done, mode| {
@@ -228,9 +257,11 @@ hook!(
     next_or(SYS_sendmsg),
     // SAFETY: the caller's header, if it is one.
     Some((cx, header)) = in_coroutine().zip(unsafe { msg.as_ref() }),
-    unsafe extern "C" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
+    unsafe extern "C-unwind" fn sendmsg(fd: c_int, msg: *const msghdr, flags: c_int) -> ssize_t {
         // SAFETY: the caller's message.
-        cancellable(cx, || unsafe { finish(cx, fd, header, 0, flags) })
+        cancellable_on(cx, On::Socket(fd, Direction::Write, flags), || unsafe {
+            finish(cx, fd, header, 0, flags)
+        })
     }
 );
 
@@ -241,7 +272,7 @@ hook!(
 ///
 /// - As for `sendmsg`.
 pub(crate) unsafe fn finish(
-    cx: Cx,
+    cx: CurrentTask,
     fd: c_int,
     header: &msghdr,
     before: usize,
@@ -264,6 +295,9 @@ pub(crate) unsafe fn finish(
                 )
             };
             return started(sent, fd, &mut flags, mode);
+        }
+        if done == 0 && broken(fd) {
+            return Ok(0);
         }
         // Descriptors and credentials went with the first piece.
         let mut scratch = no_buffer();

@@ -7,12 +7,13 @@ use libc::{mmsghdr, timespec};
 
 use crate::driver::Direction;
 use crate::hook::libc::hook;
-use crate::hook::net::message::finish;
-use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::net::message::{finish, with};
+use crate::hook::wait::call::{On, cancellable_on, in_coroutine};
 use crate::hook::wait::clock::{self, after};
-use crate::hook::wait::retry::{WaitContext, until_done};
-use crate::hook::wait::transfer::{Buffers, broken};
-use crate::sched::Cx;
+use crate::hook::wait::retry::{Mode, WaitContext, until_done};
+use crate::hook::wait::transfer::Buffers;
+use crate::sched::CurrentTask;
+use crate::sys::ready::error_waits;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 /// Not a flag of the kernel's: messages after the first need not be there.
@@ -21,14 +22,14 @@ const WAITFORONE: c_int = libc::MSG_WAITFORONE;
 hook!(
     next_or(SYS_recvmmsg),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn recvmmsg(
+    unsafe extern "C-unwind" fn recvmmsg(
         fd: c_int,
         messages: *mut mmsghdr,
         count: c_uint,
         flags: c_int,
         limit: *mut timespec,
     ) -> c_int {
-        cancellable(cx, || {
+        cancellable_on(cx, On::Socket(fd, Direction::Read, flags), || {
             // SAFETY: null or the caller's time.
             let deadline = unsafe { clock::limit(limit) }?.map(after);
             // SAFETY: the caller's messages.
@@ -52,7 +53,7 @@ hook!(
 ///
 /// - `messages` points at `count` messages.
 unsafe fn receive(
-    cx: Cx,
+    cx: CurrentTask,
     fd: c_int,
     messages: *mut mmsghdr,
     count: c_uint,
@@ -60,24 +61,24 @@ unsafe fn receive(
     deadline: Option<Instant>,
 ) -> Answer {
     let none = std::ptr::null_mut::<timespec>();
-    let now = |done: usize| {
+    let now = |done: usize, mode| {
         let (rest, left) = (messages.wrapping_add(done), count as usize - done);
-        let flags = flags & !WAITFORONE | libc::MSG_DONTWAIT;
+        let flags = with(flags & !WAITFORONE, mode);
         // SAFETY: the caller's messages from `done` on.
         unsafe { sys!(SYS_recvmmsg, fd, rest, left, flags, none) }
     };
     if flags & libc::MSG_DONTWAIT != 0 || count == 0 {
-        return now(0);
+        return now(0, Mode::NoWait);
     }
     let mut context = WaitContext::new(fd, Direction::Read);
     let mut done = 0;
     loop {
-        match until_done(cx, &mut context, true, |_| {
-            if done > 0 && broken(fd) {
+        match until_done(cx, &mut context, true, |mode| {
+            if done > 0 && error_waits(fd) {
                 // Stays there for the next call.
                 return Ok(0);
             }
-            now(done)
+            now(done, mode)
         }) {
             Ok(0) => return Ok(done),
             Ok(more) => done += more,
@@ -94,21 +95,29 @@ unsafe fn receive(
 hook!(
     next_or(SYS_sendmmsg),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn sendmmsg(
+    unsafe extern "C-unwind" fn sendmmsg(
         fd: c_int,
         messages: *mut mmsghdr,
         count: c_uint,
         flags: c_int,
     ) -> c_int {
         // SAFETY: the caller's messages.
-        cancellable(cx, || unsafe { send(cx, fd, messages, count, flags) })
+        cancellable_on(cx, On::Socket(fd, Direction::Write, flags), || unsafe {
+            send(cx, fd, messages, count, flags)
+        })
     }
 );
 
 /// # Safety
 ///
 /// - `messages` points at `count` messages.
-unsafe fn send(cx: Cx, fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> Answer {
+unsafe fn send(
+    cx: CurrentTask,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> Answer {
     let now = |done: usize| {
         let (rest, left) = (messages.wrapping_add(done), count as usize - done);
         // SAFETY: the caller's messages from `done` on.
@@ -120,12 +129,8 @@ unsafe fn send(cx: Cx, fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: 
     let mut context = WaitContext::new(fd, Direction::Write);
     let mut done = 0;
     while done < count as usize {
-        match until_done(cx, &mut context, true, |_| {
-            if done > 0 && broken(fd) {
-                return Ok(0);
-            }
-            now(done)
-        }) {
+        // An error after some is nobody's, as the kernel has it.
+        match until_done(cx, &mut context, true, |_| now(done)) {
             Ok(0) => break,
             Ok(more) => done += more,
             Err(_) if done > 0 => break,

@@ -1,5 +1,5 @@
-//! The resolver: `getaddrinfo`, `getnameinfo`, `gethostby…`. Users and groups, which
-//! are looked up in the same way, are in `passwd.rs`.
+//! The resolver: `getaddrinfo`, `getnameinfo`, `gethostby…`. Users, groups and services,
+//! which are looked up in the same way, are in `databases.rs`.
 //!
 //! libc makes these calls with sockets and files of its own, which no hook sees,
 //! so a helper thread makes them. The job owns its questions and a buffer for the
@@ -16,19 +16,31 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 
 use libc::{addrinfo, hostent, size_t, sockaddr, socklen_t};
 
-use self::answer::{BufferLayout, Found, Latest, ReentrantArgs, find, find_growing, keep};
+use self::answer::{BufferLayout, Found, ReentrantArgs, find, find_growing, keep};
 use crate::helpers;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::in_coroutine;
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
+use crate::sys::simulated;
 use crate::sys::syscall::{Errno, errno, set_errno};
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
 }
 
+/// What the last look-up of the thread said.
+pub(crate) fn h_errno() -> c_int {
+    // SAFETY: libc's own thread-local.
+    unsafe { *__h_errno_location() }
+}
+
+pub(crate) fn set_h_errno(code: c_int) {
+    // SAFETY: libc's own thread-local.
+    unsafe { __h_errno_location().write(code) }
+}
+
 /// `netdb.h`'s.
-const TRY_AGAIN: c_int = 2;
+pub(crate) const TRY_AGAIN: c_int = 2;
 const NETDB_INTERNAL: c_int = -1;
 
 /// A copy of the caller's string, or of its null.
@@ -47,7 +59,7 @@ pub(crate) fn pointer(text: &Option<CString>) -> *const c_char {
 
 /// Runs a look-up on a helper thread; errno is the helper's if it says so.
 pub(crate) fn look_up<T: Send + 'static>(
-    cx: Cx,
+    cx: CurrentTask,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Errno> {
     let saved = errno();
@@ -103,6 +115,10 @@ hook!(
                 .map(|h| [h.ai_flags, h.ai_family, h.ai_socktype, h.ai_protocol]);
             (owned(node), owned(service), hints)
         };
+        let node = node.map(|name| {
+            let world = simulated::world();
+            world.and_then(|world| world.resolve(&name)).unwrap_or(name)
+        });
         let found = look_up(cx, move || {
             let hints = hints.map(|[flags, family, kind, protocol]| {
                 // SAFETY: zeros are a valid one.
@@ -181,7 +197,7 @@ hook!(
 /// # Safety
 ///
 /// - `from` points at `len` bytes (or `len` is 0).
-unsafe fn bytes(from: *const u8, len: usize) -> Vec<u8> {
+pub(crate) unsafe fn bytes(from: *const u8, len: usize) -> Vec<u8> {
     if len == 0 || from.is_null() {
         return Vec::new();
     }
@@ -221,7 +237,7 @@ impl HostQuery {
     /// # Safety
     ///
     /// - The places are the caller's of that call.
-    unsafe fn answer_to(self, cx: Cx, place: ReentrantArgs<hostent>) -> c_int {
+    unsafe fn answer_to(self, cx: CurrentTask, place: ReentrantArgs<hostent>) -> c_int {
         let (entry, buf, len, out, h_errno) = place;
         let layout = BufferLayout::of(buf, len);
         match look_up(cx, move || self.find(layout)) {
@@ -243,10 +259,7 @@ impl HostQuery {
 
     /// The form that answers in memory of libc's: here of the thread's, good
     /// until its next such call.
-    fn answer(self, cx: Cx) -> *mut hostent {
-        thread_local! {
-            static LATEST: Latest<hostent> = const { Latest::none() };
-        }
+    fn answer(self, cx: CurrentTask) -> *mut hostent {
         let found = look_up(cx, move || find_growing(|layout| self.find(layout)));
         let (found, h_errno) = match found {
             Ok(found) => {
@@ -255,12 +268,11 @@ impl HostQuery {
             }
             Err(_) => (None, NETDB_INTERNAL),
         };
-        // SAFETY: libc's own thread-local.
-        unsafe { __h_errno_location().write(h_errno) };
+        set_h_errno(h_errno);
         let Some(found) = found else {
             return std::ptr::null_mut();
         };
-        keep(&LATEST, found)
+        keep("gethostby…", found)
     }
 }
 

@@ -6,17 +6,20 @@
 //! worker's stack, where no coroutine runs, and so passes straight through.
 
 use std::ffi::c_int;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libc::{epoll_event, sigset_t, timespec};
 
-use crate::driver::Direction;
+use crate::driver::Condition;
 use crate::hook::libc::hook;
-use crate::hook::poll::{few_millis, let_signals_in, lets_signals_in};
-use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
-use crate::hook::wait::clock::{self, after};
-use crate::sched::Cx;
-use crate::sys::syscall::{Answer, Errno, KERNEL_SIGSET_BYTES, sys};
+use crate::hook::poll::event_loop::{EventLoop, in_coroutine, is_connection};
+use crate::hook::poll::wait_set::WaitSet;
+use crate::hook::poll::{let_signals_in, lets_signals_in};
+use crate::hook::wait::call::uncancellable;
+use crate::hook::wait::clock;
+use crate::hook::wait::interrupt::with_mask;
+use crate::sys::epoll_interest;
+use crate::sys::syscall::{Answer, KERNEL_SIGSET_BYTES, sys};
 
 hook!(
     next_or(sys!(
@@ -29,7 +32,7 @@ hook!(
         KERNEL_SIGSET_BYTES
     )),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn epoll_wait(
+    unsafe extern "C-unwind" fn epoll_wait(
         epoll: c_int,
         events: *mut epoll_event,
         most: c_int,
@@ -37,8 +40,15 @@ hook!(
     ) -> c_int {
         let (limit, no_mask) = (millis(timeout), std::ptr::null());
         // SAFETY: the caller's place for events.
-        cancellable(cx, || unsafe {
-            wait_in_coroutine(cx, epoll, events, most, limit, no_mask)
+        uncancellable(|| unsafe {
+            wait_in_coroutine(
+                EventLoop::new(cx, "epoll_wait"),
+                epoll,
+                events,
+                most,
+                limit,
+                no_mask,
+            )
         })
     }
 );
@@ -55,7 +65,7 @@ hook!(
     )),
     Some(cx) = in_coroutine(),
     /// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
-    unsafe extern "C" fn epoll_pwait(
+    unsafe extern "C-unwind" fn epoll_pwait(
         epoll: c_int,
         events: *mut epoll_event,
         most: c_int,
@@ -64,8 +74,11 @@ hook!(
     ) -> c_int {
         let limit = millis(timeout);
         // SAFETY: the caller's place for events, and mask.
-        cancellable(cx, || unsafe {
-            wait_in_coroutine(cx, epoll, events, most, limit, mask)
+        uncancellable(|| unsafe {
+            with_mask(mask, |mask| {
+                let event_loop = EventLoop::new(cx, "epoll_pwait");
+                wait_in_coroutine(event_loop, epoll, events, most, limit, mask)
+            })
         })
     }
 );
@@ -82,7 +95,7 @@ hook!(
     )),
     Some(cx) = in_coroutine(),
     /// As [`epoll_pwait`].
-    unsafe extern "C" fn epoll_pwait2(
+    unsafe extern "C-unwind" fn epoll_pwait2(
         epoll: c_int,
         events: *mut epoll_event,
         most: c_int,
@@ -90,8 +103,12 @@ hook!(
         mask: *const sigset_t,
     ) -> c_int {
         // SAFETY: the caller's time, place for events, and mask.
-        cancellable(cx, || unsafe {
-            wait_in_coroutine(cx, epoll, events, most, clock::limit(limit)?, mask)
+        uncancellable(|| unsafe {
+            let limit = clock::limit(limit)?;
+            with_mask(mask, |mask| {
+                let event_loop = EventLoop::new(cx, "epoll_pwait2");
+                wait_in_coroutine(event_loop, epoll, events, most, limit, mask)
+            })
         })
     }
 );
@@ -105,7 +122,7 @@ fn millis(timeout: c_int) -> Option<Duration> {
 ///
 /// - As for `epoll_pwait`.
 unsafe fn wait_in_coroutine(
-    cx: Cx,
+    event_loop: EventLoop,
     epoll: c_int,
     events: *mut epoll_event,
     most: c_int,
@@ -124,36 +141,41 @@ unsafe fn wait_in_coroutine(
             KERNEL_SIGSET_BYTES
         )
     };
-    let deadline = limit.map(after);
+    let deadline = match event_loop.first(limit, &mut { ask }) {
+        Ok(deadline) => deadline,
+        Err(answer) => return answer,
+    };
     // SAFETY: the caller's mask.
     let signals = unsafe { lets_signals_in(mask) };
-    loop {
-        let answer = ask();
-        if answer != Ok(0) || limit == Some(Duration::ZERO) {
-            return answer;
-        }
+    let ask_again = || {
         if signals {
             // `epoll_pwait` itself does not, when it may not wait.
             // SAFETY: the caller's mask.
             unsafe { let_signals_in(mask) }?;
         }
-        match park(cx, epoll, deadline, signals) {
-            Ok(()) => cx.spend(),
-            Err(libc::ETIMEDOUT) => return ask(),
-            Err(code) => return Err(code),
+        ask()
+    };
+    let waits = match signals {
+        true => WaitSet::Special,
+        false => WaitSet::One([(epoll, Condition::PollRead)]),
+    };
+    event_loop.wait(&waits, deadline, ask_again, || {
+        let interest = epoll_interest::read(epoll);
+        let mut broken = 0;
+        for mut event in interest
+            .filter(|one| is_connection(one.fd))
+            .map(|one| one.event)
+        {
+            event.events &= WANTED;
+            if event.events != 0 && broken < most as usize {
+                // SAFETY: one of the caller's `most` places.
+                unsafe { events.add(broken).write(event) };
+                broken += 1;
+            }
         }
-    }
+        broken
+    })
 }
 
-/// Parks until the epoll may have something; with `signals`, for a few
-/// milliseconds only: see [`lets_signals_in`].
-fn park(cx: Cx, epoll: c_int, deadline: Option<Instant>, signals: bool) -> Result<(), Errno> {
-    if signals {
-        return few_millis(cx, deadline);
-    }
-    match park_until_ready(cx, epoll, Direction::Read, deadline) {
-        // Epolls can be nested five deep; this one is the sixth.
-        Err(libc::EINVAL | libc::ELOOP) => few_millis(cx, deadline),
-        parked => parked,
-    }
-}
+/// What a connection that ends is said to be ready for.
+const WANTED: u32 = (libc::EPOLLIN | libc::EPOLLRDNORM | libc::EPOLLOUT | libc::EPOLLWRNORM) as u32;

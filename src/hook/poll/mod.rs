@@ -1,41 +1,49 @@
 //! Waiting for several descriptors: `poll` and `ppoll` here, and the calls that
 //! are made like them. They ask the kernel without waiting, park on all, ask again.
+//!
+//! They are what other libraries' event loops wait in, which take an error for a
+//! bug. `event_loop.rs` has what that means for a coroutine that is to end.
 
 pub(crate) mod epoll;
+mod event_loop;
 pub(crate) mod select;
+mod wait_set;
 
 use std::ffi::c_int;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libc::{c_short, nfds_t, pollfd, timespec};
 
-use crate::driver::Direction;
 use crate::hook::libc::{hook, next};
-use crate::hook::wait::backoff::{sleep_for, sleep_until};
-use crate::hook::wait::call::{cancellable, code, in_coroutine, park_until_ready};
-use crate::hook::wait::clock::{self, after};
-use crate::sched::Cx;
+use crate::hook::poll::event_loop::{EventLoop, in_coroutine, is_connection};
+use crate::hook::poll::wait_set::WaitSet;
+use crate::hook::wait::call::uncancellable;
+use crate::hook::wait::clock::{self};
+use crate::hook::wait::interrupt::with_mask;
+use crate::sched::CurrentTask;
+use crate::sys::signal_mask::SignalMask;
+use crate::sys::stat::tells_once;
 use crate::sys::syscall::{Answer, Errno, KERNEL_SIGSET_BYTES, sys, uninterrupted};
 
-const READ: c_short = libc::POLLIN | libc::POLLRDNORM | libc::POLLRDHUP | libc::POLLRDBAND;
+const READ: c_short = libc::POLLIN | libc::POLLRDNORM;
 const WRITE: c_short = libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND;
 
 hook!(
     next_or(poll_without_libc(fds, n, timeout)),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    unsafe extern "C-unwind" fn poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
         let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
         // SAFETY: the caller's entries.
-        cancellable(cx, || unsafe {
-            poll_in_coroutine(cx, fds, n, limit, std::ptr::null())
+        uncancellable(|| unsafe {
+            poll_in_coroutine(EventLoop::new(cx, "poll"), fds, n, limit, std::ptr::null())
         })
     }
 );
 
 hook!(
     /// glibc's other name for `poll`.
-    unsafe extern "C" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
+    unsafe extern "C-unwind" fn __poll(fds: *mut pollfd, n: nfds_t, timeout: c_int) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe { poll(fds, n, timeout) }
     }
@@ -46,16 +54,20 @@ hook!(
     Some(cx) = in_coroutine(),
     /// The signal mask holds while the kernel is asked, not while parked: signals
     /// are the thread's, and other coroutines run there meanwhile. One that lets
-    /// signals in is asked with every few milliseconds.
-    unsafe extern "C" fn ppoll(
+    /// signals in is asked with every few milliseconds. (A thread that is a coroutine has
+    /// a mask of its own.)
+    unsafe extern "C-unwind" fn ppoll(
         fds: *mut pollfd,
         n: nfds_t,
         limit: *const timespec,
         mask: *const libc::sigset_t,
     ) -> c_int {
         // SAFETY: the caller's time, entries and mask.
-        cancellable(cx, || unsafe {
-            poll_in_coroutine(cx, fds, n, clock::limit(limit)?, mask)
+        uncancellable(|| unsafe {
+            let limit = clock::limit(limit)?;
+            with_mask(mask, |mask| {
+                poll_in_coroutine(EventLoop::new(cx, "ppoll"), fds, n, limit, mask)
+            })
         })
     }
 );
@@ -105,7 +117,7 @@ unsafe fn ppoll_without_libc(
 ///
 /// - `fds` points at `n` entries; `mask` is null or valid.
 unsafe fn poll_in_coroutine(
-    cx: Cx,
+    event_loop: EventLoop,
     fds: *mut pollfd,
     n: nfds_t,
     limit: Option<Duration>,
@@ -122,24 +134,62 @@ unsafe fn poll_in_coroutine(
             KERNEL_SIGSET_BYTES
         )
     };
-    let ask = || ask_now(mask, ask);
-    let first = ask();
-    if first != Ok(0) || limit == Some(Duration::ZERO) {
-        return first;
-    }
-    let deadline = limit.map(after);
-    // The kernel took the entries, so they can be read (there may be none).
-    let entries = match n {
-        0 => &[],
-        // SAFETY: `n` entries of the caller, which stay as they are while we look.
-        n => unsafe { std::slice::from_raw_parts(fds, n as usize) },
+    // Where the kernel took the entries they can be read (there may be none).
+    let entries = || match n {
+        0 => &mut [],
+        // SAFETY: `n` entries of the caller, which are his alone while he waits.
+        n => unsafe { std::slice::from_raw_parts_mut(fds, n as usize) },
+    };
+    let ask = || match ask_now(mask, ask) {
+        Ok(0) => Ok(exceptions(event_loop.cx(), entries())),
+        answer => answer,
+    };
+    let deadline = match event_loop.first(limit, &mut { ask }) {
+        Ok(deadline) => deadline,
+        Err(answer) => return answer,
     };
     // SAFETY: the caller's mask.
     let waits = match unsafe { lets_signals_in(mask) } {
         true => WaitSet::Special,
-        false => WaitSet::of_entries(entries),
+        false => wait_set(entries()),
     };
-    waits.wait(cx, deadline, ask)
+    event_loop.wait(&waits, deadline, ask, || {
+        let mut broken = 0;
+        for entry in entries() {
+            let wanted = entry.events & (READ | WRITE | libc::POLLRDHUP);
+            if entry.fd >= 0 && wanted != 0 && is_connection(entry.fd) {
+                entry.revents = wanted;
+                broken += 1;
+            }
+        }
+        broken
+    })
+}
+
+/// Marks the entries of files whose exceptions the kernel told us instead: how many.
+fn exceptions(cx: CurrentTask, entries: &mut [pollfd]) -> usize {
+    let mut marked = 0;
+    for entry in entries {
+        if entry.events & libc::POLLPRI != 0 {
+            entry.revents = exception(cx, entry.fd);
+            marked += usize::from(entry.revents != 0);
+        }
+    }
+    marked
+}
+
+/// What is known of exceptions at a file that the kernel has just said to have none.
+///
+/// Some files tell of each change once: the table of mounts, other files of `/proc`,
+/// triggers of pressure. A reactor that watches one hears it in the caller's place.
+fn exception(cx: CurrentTask, fd: RawFd) -> c_short {
+    match cx.take_exception(fd) {
+        Some(error) if tells_once(fd) => match error {
+            true => libc::POLLPRI | libc::POLLERR,
+            false => libc::POLLPRI,
+        },
+        _ => 0,
+    }
 }
 
 /// Asks the kernel. A caller that lets signals in by a mask wants to hear of them.
@@ -162,20 +212,9 @@ pub(crate) unsafe fn lets_signals_in(mask: *const libc::sigset_t) -> bool {
     if mask.is_null() {
         return false;
     }
-    let mut blocked = 0_u64;
-    let none = std::ptr::null::<u64>();
-    // SAFETY: no new mask, a place for the present one.
-    let asked = unsafe {
-        sys!(
-            SYS_rt_sigprocmask,
-            libc::SIG_BLOCK,
-            none,
-            &raw mut blocked,
-            KERNEL_SIGSET_BYTES
-        )
-    };
+    let SignalMask(blocked) = SignalMask::current();
     // SAFETY: the caller's mask, which begins with the kernel's 64 bits.
-    asked.is_ok() && blocked & !unsafe { mask.cast::<u64>().read_unaligned() } != 0
+    blocked & !unsafe { mask.cast::<u64>().read_unaligned() } != 0
 }
 
 /// Lets the signals in that `mask` does and that have come: `EINTR` then.
@@ -199,103 +238,25 @@ pub(crate) unsafe fn let_signals_in(mask: *const libc::sigset_t) -> Result<(), E
     .map(drop)
 }
 
-/// What a `poll` waits for: one pair without allocation, several on the heap,
-/// never in the frame.
-pub(crate) enum WaitSet {
-    One(RawFd, Direction),
-    Many(Vec<(RawFd, Direction)>),
-    /// No entries: just the time.
-    Nothing,
-    /// Some entry waits for what readiness does not tell apart (urgent data,
-    /// errors only), or a mask lets signals in: asked again every few
-    /// milliseconds.
-    Special,
+/// What a `poll` of these entries waits for.
+fn wait_set(entries: &[pollfd]) -> WaitSet {
+    let entries = entries.iter().filter(|entry| entry.fd >= 0);
+    let wanting = |wants: fn(c_short) -> bool| {
+        let entries = entries.clone();
+        entries
+            .filter(move |entry| wants(entry.events))
+            .map(|entry| entry.fd)
+    };
+    WaitSet::of(
+        wanting(|events| events & READ != 0),
+        wanting(|events| events & WRITE != 0),
+        wanting(wants_exceptions),
+    )
 }
 
-impl WaitSet {
-    fn of_entries(entries: &[pollfd]) -> Self {
-        let entries = entries.iter().filter(|entry| entry.fd >= 0);
-        let special = |entry: &pollfd| {
-            entry.events & (READ | WRITE) == 0 || entry.events & libc::POLLPRI != 0
-        };
-        if entries.clone().any(special) {
-            return Self::Special;
-        }
-        let wanting = |events: c_short| {
-            let entries = entries.clone();
-            entries
-                .filter(move |entry| entry.events & events != 0)
-                .map(|entry| entry.fd)
-        };
-        Self::of(wanting(READ), wanting(WRITE))
-    }
-
-    /// Waits for some to be readable, or some to be writable.
-    pub(crate) fn of(
-        readable: impl Iterator<Item = RawFd>,
-        writable: impl Iterator<Item = RawFd>,
-    ) -> Self {
-        let readable = readable.map(|fd| (fd, Direction::Read));
-        let mut all = readable.chain(writable.map(|fd| (fd, Direction::Write)));
-        match (all.next(), all.next()) {
-            (None, _) => Self::Nothing,
-            (Some((fd, dir)), None) => Self::One(fd, dir),
-            (Some(first), Some(second)) => {
-                Self::Many([first, second].into_iter().chain(all).collect())
-            }
-        }
-    }
-
-    /// Parks and asks until there is an answer.
-    pub(crate) fn wait(
-        &self,
-        cx: Cx,
-        deadline: Option<Instant>,
-        mut ask: impl FnMut() -> Answer,
-    ) -> Answer {
-        loop {
-            let parked = self.park(cx, deadline);
-            match (ask(), parked) {
-                // Closed meanwhile: `ask` has said so, if it still is.
-                (Ok(0), Ok(()) | Err(libc::EBADF)) => cx.spend(),
-                (Ok(0), Err(libc::ETIMEDOUT)) => return Ok(0),
-                (_, Err(libc::ECANCELED)) => return Err(libc::ECANCELED),
-                (Ok(0), Err(code)) => return Err(code),
-                (answer, _) => return answer,
-            }
-        }
-    }
-
-    /// Parks until something may have changed.
-    fn park(&self, cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
-        let parked = match self {
-            // The kernel has just said that none is ready.
-            Self::One(fd, dir) => park_until_ready(cx, *fd, *dir, deadline),
-            Self::Many(many) => {
-                for (fd, dir) in many {
-                    cx.clear_readiness(*fd, *dir);
-                }
-                cx.wait_any(many, deadline).map_err(code)
-            }
-            Self::Nothing => {
-                sleep_until(cx, deadline.unwrap_or_else(|| after(Duration::MAX)))?;
-                return if deadline.is_some() {
-                    Err(libc::ETIMEDOUT)
-                } else {
-                    Ok(())
-                };
-            }
-            Self::Special => return few_millis(cx, deadline),
-        };
-        match parked {
-            // Something that epoll does not take, but that poll waits for.
-            Err(libc::EPERM) => few_millis(cx, deadline),
-            parked => parked,
-        }
-    }
-}
-
-/// Sleeps until the next look at what no event tells.
-pub(crate) fn few_millis(cx: Cx, deadline: Option<Instant>) -> Result<(), Errno> {
-    sleep_for(cx, Duration::from_millis(5), deadline)
+/// Whether the other two conditions do not say all: who waits to read hears of
+/// exceptions, too, who waits to write of errors.
+fn wants_exceptions(events: c_short) -> bool {
+    let of_write = WRITE | libc::POLLERR | libc::POLLHUP;
+    events & READ == 0 && (events & WRITE == 0 || events & !of_write != 0)
 }

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use libc::{fd_set, sigset_t, timespec, timeval};
 
 use crate::hook::libc::{hook, next};
-use crate::hook::poll::{WaitSet, ask_now, lets_signals_in};
-use crate::hook::wait::call::{cancellable, in_coroutine};
+use crate::hook::poll::event_loop::{EventLoop, in_coroutine, is_connection};
+use crate::hook::poll::wait_set::WaitSet;
+use crate::hook::poll::{ask_now, exception, lets_signals_in};
+use crate::hook::wait::call::uncancellable;
 use crate::hook::wait::clock::{self, after};
-use crate::sched::Cx;
+use crate::hook::wait::interrupt::with_mask;
 use crate::sys::syscall::{Answer, KERNEL_SIGSET_BYTES, sys};
 
 const BITS: usize = c_ulong::BITS as usize;
@@ -19,14 +21,14 @@ const BITS: usize = c_ulong::BITS as usize;
 hook!(
     next_or(select_without_libc(n, read, write, except, limit)),
     Some((cx, n)) = in_coroutine().zip(capped(n)),
-    unsafe extern "C" fn select(
+    unsafe extern "C-unwind" fn select(
         n: c_int,
         read: *mut fd_set,
         write: *mut fd_set,
         except: *mut fd_set,
         limit: *mut timeval,
     ) -> c_int {
-        cancellable(cx, || {
+        uncancellable(|| {
             // SAFETY: null or the caller's time.
             let time = match unsafe { limit.as_ref() } {
                 None => None,
@@ -35,7 +37,15 @@ hook!(
             let deadline = time.map(after);
             let sets = [read, write, except].map(<*mut fd_set>::cast);
             // SAFETY: the caller's sets.
-            let answer = unsafe { select_in_coroutine(cx, n, sets, time, std::ptr::null()) };
+            let answer = unsafe {
+                select_in_coroutine(
+                    EventLoop::new(cx, "select"),
+                    n,
+                    sets,
+                    time,
+                    std::ptr::null(),
+                )
+            };
             // As Linux does: what is left of the time.
             if let Some(at) = deadline {
                 let left = at.saturating_duration_since(Instant::now());
@@ -54,7 +64,7 @@ hook!(
     next_or(pselect_without_libc(n, [read, write, except], limit, mask)),
     Some((cx, n)) = in_coroutine().zip(capped(n)),
     /// The mask holds while the kernel is asked, not while parked; as for `ppoll`.
-    unsafe extern "C" fn pselect(
+    unsafe extern "C-unwind" fn pselect(
         n: c_int,
         read: *mut fd_set,
         write: *mut fd_set,
@@ -62,10 +72,15 @@ hook!(
         limit: *const timespec,
         mask: *const sigset_t,
     ) -> c_int {
-        cancellable(cx, || {
+        uncancellable(|| {
             let sets = [read, write, except].map(<*mut fd_set>::cast);
             // SAFETY: the caller's time, sets and mask.
-            unsafe { select_in_coroutine(cx, n, sets, clock::limit(limit)?, mask) }
+            unsafe {
+                let limit = clock::limit(limit)?;
+                with_mask(mask, |mask| {
+                    select_in_coroutine(EventLoop::new(cx, "pselect"), n, sets, limit, mask)
+                })
+            }
         })
     }
 );
@@ -83,7 +98,25 @@ fn capped(n: c_int) -> Option<c_int> {
     if n <= libc::FD_SETSIZE as c_int {
         return Some(n);
     }
-    table_size().map(|size| n.min(size))
+    table_size()
+        .or_else(limit_of_full_table)
+        .map(|size| n.min(size))
+}
+
+/// The limit of numbers, where none is left below it: so many places there are.
+#[cold]
+fn limit_of_full_table() -> Option<c_int> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    let (us, what, none) = (0, libc::RLIMIT_NOFILE, 0);
+    // SAFETY: a place for the limit.
+    unsafe { sys!(SYS_prlimit64, us, what, none, &raw mut limit) }.ok()?;
+    let places = c_int::try_from(limit.rlim_cur).ok()?;
+    // SAFETY: no pointers.
+    let last = unsafe { sys!(SYS_fcntl, places - 1, libc::F_GETFD) };
+    last.is_ok().then_some(places)
 }
 
 /// `FDSize` of the thread.
@@ -175,7 +208,7 @@ type Sets = [*mut c_ulong; 3];
 ///
 /// - As for `pselect`.
 unsafe fn select_in_coroutine(
-    cx: Cx,
+    event_loop: EventLoop,
     n: c_int,
     sets: Sets,
     limit: Option<Duration>,
@@ -188,27 +221,47 @@ unsafe fn select_in_coroutine(
         // SAFETY: as just said.
         false => unsafe { std::slice::from_raw_parts(set, words) }.to_vec(),
     });
-    // SAFETY: the caller's sets and mask.
-    let ask = || ask_now(mask, || unsafe { select_now(n, sets, mask) });
-    let first = ask();
-    if first != Ok(0) || limit == Some(Duration::ZERO) {
-        return first;
-    }
-    let deadline = limit.map(after);
     let [read, write, except] = &asked;
     let members = |set| members(set).filter(|&fd| fd < n);
-    // SAFETY: the caller's mask.
-    let waits = if members(except).next().is_some() || unsafe { lets_signals_in(mask) } {
-        WaitSet::Special
-    } else {
-        WaitSet::of(members(read), members(write))
+    let mark = |set: *mut c_ulong, fd: RawFd| {
+        let at = fd as usize;
+        // SAFETY: the set holds the bit, which was read from it.
+        unsafe { *set.add(at / BITS) |= 1 << (at % BITS) };
     };
-    waits.wait(cx, deadline, || {
+    // SAFETY: the caller's sets and mask.
+    let ask = || match ask_now(mask, || unsafe { select_now(n, sets, mask) }) {
+        Ok(0) => {
+            let told = members(except).filter(|&fd| exception(event_loop.cx(), fd) != 0);
+            Ok(told.map(|fd| mark(sets[2], fd)).count())
+        }
+        answer => answer,
+    };
+    let deadline = match event_loop.first(limit, &mut { ask }) {
+        Ok(deadline) => deadline,
+        Err(answer) => return answer,
+    };
+    // SAFETY: the caller's mask.
+    let waits = match unsafe { lets_signals_in(mask) } {
+        true => WaitSet::Special,
+        false => WaitSet::of(members(read), members(write), members(except)),
+    };
+    let ask_again = || {
         for (set, asked) in sets.iter().zip(&asked).filter(|(set, _)| !set.is_null()) {
             // SAFETY: as many words as were read from it.
             unsafe { std::ptr::copy_nonoverlapping(asked.as_ptr(), *set, asked.len()) };
         }
         ask()
+    };
+    event_loop.wait(&waits, deadline, ask_again, || {
+        // The kernel has just said that there is none, so all are empty.
+        let mut broken = 0;
+        for (set, asked) in sets.iter().zip([read, write]) {
+            for fd in members(asked).filter(|&fd| is_connection(fd)) {
+                mark(*set, fd);
+                broken += 1;
+            }
+        }
+        broken
     })
 }
 

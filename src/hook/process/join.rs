@@ -10,6 +10,9 @@ use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::may_park;
 use crate::hook::wait::clock::moment;
+#[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+use crate::hook::wait::interrupt;
+use crate::hook::wait::slow_wait::{Lasting, SlowWait};
 use crate::sys::syscall::{errno, set_errno};
 
 /// A thread's end gives no sign that can be watched: asked for up to every
@@ -25,6 +28,24 @@ unsafe fn join(
     deadline: Option<Instant>,
     real: impl Fn() -> c_int,
 ) -> c_int {
+    #[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+    if let Some(mut ours) = crate::hook::threads::Thread::find(thread) {
+        loop {
+            // SAFETY: the caller's place.
+            match unsafe { ours.join(value, deadline) } {
+                // Cancelled in its wait, if it still may be.
+                libc::EINTR => {
+                    drop(ours);
+                    interrupt::end_if_cancelled();
+                }
+                code => return code,
+            }
+            match crate::hook::threads::Thread::find(thread) {
+                Some(again) => ours = again,
+                None => return libc::ESRCH,
+            }
+        }
+    }
     // SAFETY: no preconditions.
     let this = unsafe { libc::pthread_self() };
     let Some(cx) = may_park().filter(|_| thread != this) else {
@@ -32,7 +53,7 @@ unsafe fn join(
         return real();
     };
     let saved = errno();
-    let mut backoff = Backoff::new();
+    let (mut backoff, mut slow_wait) = (Backoff::new(), SlowWait::new(Lasting::Thread));
     // `pthread_tryjoin_np` would not refuse a detached thread while it runs, and
     // then we would look at what has gone with it.
     let long_ago = timespec {
@@ -49,6 +70,7 @@ unsafe fn join(
             result => break result,
         }
         backoff.pause_regardless(cx, deadline);
+        slow_wait.check(cx);
     };
     set_errno(saved);
     result
@@ -56,7 +78,7 @@ unsafe fn join(
 
 hook!(
     next,
-    unsafe extern "C" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+    unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe { join(thread, value, None, || pthread_join::next(thread, value)) }
     }
@@ -85,7 +107,7 @@ unsafe fn join_until(
 
 hook!(
     next,
-    unsafe extern "C" fn pthread_timedjoin_np(
+    unsafe extern "C-unwind" fn pthread_timedjoin_np(
         thread: pthread_t,
         value: *mut *mut c_void,
         time: *const timespec,
@@ -100,7 +122,7 @@ hook!(
 
 hook!(
     next,
-    unsafe extern "C" fn pthread_clockjoin_np(
+    unsafe extern "C-unwind" fn pthread_clockjoin_np(
         thread: pthread_t,
         value: *mut *mut c_void,
         clock: clockid_t,

@@ -1,27 +1,59 @@
 //! Sleeps and yields: `nanosleep` and its like, `sched_yield`.
 
 use std::ffi::{c_int, c_uint};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libc::{clockid_t, timespec};
 
 use crate::hook::libc::{hook, next};
-use crate::hook::wait::call::may_park;
+use crate::hook::wait::call::{code, may_park};
 use crate::hook::wait::clock::{after, duration, now};
-use crate::sched::Cx;
+use crate::hook::wait::interrupt::{self, Verdict};
+use crate::sched::CurrentTask;
 use crate::sys::syscall::{Errno, errno, set_errno, sys};
 
 /// Parks for `time`. A cancelled coroutine returns early: callers of sleep do
 /// not expect errors (std asserts that there is none but `EINTR`), and the
 /// next call that can fail tells them.
-fn park_for(cx: Cx, time: Duration) {
+///
+/// # Errors
+///
+/// What is left, if a signal to a thread that is a coroutine has interrupted it.
+fn park_for(cx: CurrentTask, time: Duration) -> Result<(), Duration> {
+    if cx.may_be_ending() {
+        interrupt::before(cx);
+    }
     let saved = errno();
+    let until = after(time);
+    let mut slept = Ok(());
     if time.is_zero() {
         cx.spend();
     } else {
-        let _ = cx.sleep_until(after(time));
+        while let Err(libc::EINTR) = cx.sleep_until(until).map_err(code) {
+            if interrupt::settle() != Verdict::Nothing {
+                slept = Err(until.saturating_duration_since(Instant::now()));
+                break;
+            }
+        }
     }
     set_errno(saved);
+    if slept.is_err() {
+        interrupt::end_if_cancelled();
+    }
+    slept
+}
+
+/// A sleep was interrupted with this much left of it.
+///
+/// # Safety
+///
+/// - `place` is null or valid.
+unsafe fn leave_rest(place: *mut timespec, left: Duration) {
+    // SAFETY: the caller's promise.
+    if let Some(place) = unsafe { place.as_mut() } {
+        place.tv_sec = left.as_secs() as libc::time_t;
+        place.tv_nsec = left.subsec_nanos().into();
+    }
 }
 
 /// What is to be slept, or the error number.
@@ -38,13 +70,18 @@ unsafe fn checked(time: *const timespec) -> Result<Duration, Errno> {
 hook!(
     next_or(SYS_nanosleep),
     Some(cx) = may_park(),
-    unsafe extern "C" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
+    unsafe extern "C-unwind" fn nanosleep(time: *const timespec, left: *mut timespec) -> c_int {
         // SAFETY: the caller's time.
         match unsafe { checked(time) } {
-            Ok(time) => {
-                park_for(cx, time);
-                0
-            }
+            Ok(time) => match park_for(cx, time) {
+                Ok(()) => 0,
+                Err(rest) => {
+                    // SAFETY: the caller's place.
+                    unsafe { leave_rest(left, rest) };
+                    set_errno(libc::EINTR);
+                    -1
+                }
+            },
             Err(code) => {
                 set_errno(code);
                 -1
@@ -70,7 +107,7 @@ hook!(
     Some(cx) = may_park().filter(|_| is_told(clock)),
     /// The realtime clock is read once: a clock that is set meanwhile does not
     /// move the end.
-    unsafe extern "C" fn clock_nanosleep(
+    unsafe extern "C-unwind" fn clock_nanosleep(
         clock: clockid_t,
         flags: c_int,
         time: *const timespec,
@@ -83,8 +120,16 @@ hook!(
         };
         let absolute = flags & libc::TIMER_ABSTIME != 0;
         let passed = if absolute { now(clock) } else { Duration::ZERO };
-        park_for(cx, time.saturating_sub(passed));
-        0
+        match park_for(cx, time.saturating_sub(passed)) {
+            Ok(()) => 0,
+            Err(rest) => {
+                if !absolute {
+                    // SAFETY: the caller's place.
+                    unsafe { leave_rest(left, rest) };
+                }
+                libc::EINTR
+            }
+        }
     }
 );
 
@@ -101,9 +146,14 @@ fn usleep_without_libc(micros: c_uint) -> c_int {
 hook!(
     next_or(usleep_without_libc(micros)),
     Some(cx) = may_park(),
-    unsafe extern "C" fn usleep(micros: c_uint) -> c_int {
-        park_for(cx, Duration::from_micros(micros.into()));
-        0
+    unsafe extern "C-unwind" fn usleep(micros: c_uint) -> c_int {
+        match park_for(cx, Duration::from_micros(micros.into())) {
+            Ok(()) => 0,
+            Err(_) => {
+                set_errno(libc::EINTR);
+                -1
+            }
+        }
     }
 );
 
@@ -123,16 +173,22 @@ fn sleep_without_libc(seconds: c_uint) -> c_uint {
 hook!(
     next_or(sleep_without_libc(seconds)),
     Some(cx) = may_park(),
-    unsafe extern "C" fn sleep(seconds: c_uint) -> c_uint {
-        park_for(cx, Duration::from_secs(seconds.into()));
-        0
+    unsafe extern "C-unwind" fn sleep(seconds: c_uint) -> c_uint {
+        match park_for(cx, Duration::from_secs(seconds.into())) {
+            Ok(()) => 0,
+            // As libc rounds it.
+            Err(left) => {
+                set_errno(libc::EINTR);
+                left.as_secs() as c_uint
+            }
+        }
     }
 );
 
 hook!(
     next_or(SYS_sched_yield),
     Some(cx) = may_park(),
-    unsafe extern "C" fn sched_yield() -> c_int {
+    unsafe extern "C-unwind" fn sched_yield() -> c_int {
         let saved = errno();
         // A cancelled coroutine yields in the refusal.
         if cx.check().is_ok() {

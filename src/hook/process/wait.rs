@@ -14,12 +14,12 @@ use crate::driver::Direction;
 use crate::hook::fd::lifecycle;
 use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
-use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready};
-use crate::sched::Cx;
+use crate::hook::wait::call::{cancellable, in_coroutine, park_until_ready, uncancellable};
+use crate::sched::CurrentTask;
 use crate::sys::syscall::{Answer, Errno, sys};
 
 hook!(
-    unsafe extern "C" fn wait(status: *mut c_int) -> pid_t {
+    unsafe extern "C-unwind" fn wait(status: *mut c_int) -> pid_t {
         // SAFETY: the caller's place.
         unsafe { waitpid(-1, status, 0) }
     }
@@ -28,14 +28,18 @@ hook!(
 hook!(
     next_or(SYS_wait4),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
+    unsafe extern "C-unwind" fn waitpid(pid: pid_t, status: *mut c_int, options: c_int) -> pid_t {
         // SAFETY: the caller's place.
         unsafe { wait4_in_coroutine(cx, pid, status, options, std::ptr::null_mut()) }
     }
 );
 
 hook!(
-    unsafe extern "C" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
+    unsafe extern "C-unwind" fn wait3(
+        status: *mut c_int,
+        options: c_int,
+        usage: *mut rusage,
+    ) -> pid_t {
         // SAFETY: the caller's places.
         unsafe { wait4(-1, status, options, usage) }
     }
@@ -44,7 +48,7 @@ hook!(
 hook!(
     next_or(SYS_wait4),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn wait4(
+    unsafe extern "C-unwind" fn wait4(
         pid: pid_t,
         status: *mut c_int,
         options: c_int,
@@ -59,7 +63,7 @@ hook!(
 ///
 /// - As for `wait4`.
 unsafe fn wait4_in_coroutine(
-    cx: Cx,
+    cx: CurrentTask,
     pid: pid_t,
     status: *mut c_int,
     options: c_int,
@@ -67,10 +71,11 @@ unsafe fn wait4_in_coroutine(
 ) -> pid_t {
     // SAFETY: the caller's places, for every call.
     let ask = || unsafe { sys!(SYS_wait4, pid, status, options | libc::WNOHANG, usage) };
+    if options & libc::WNOHANG != 0 {
+        cx.spend();
+        return uncancellable(ask);
+    }
     cancellable(cx, || {
-        if options & libc::WNOHANG != 0 {
-            return ask();
-        }
         let one = pid > 0 && options & (libc::WUNTRACED | libc::WCONTINUED) == 0;
         until_some(
             cx,
@@ -87,17 +92,18 @@ unsafe fn wait4_in_coroutine(
 hook!(
     next_or(SYS_waitid),
     Some(cx) = in_coroutine(),
-    unsafe extern "C" fn waitid(
+    unsafe extern "C-unwind" fn waitid(
         kind: idtype_t,
         id: id_t,
         info: *mut siginfo_t,
         options: c_int,
     ) -> c_int {
+        if options & libc::WNOHANG != 0 {
+            cx.spend();
+            // SAFETY: the caller's place.
+            return uncancellable(|| unsafe { sys!(SYS_waitid, kind, id, info, options, 0) });
+        }
         cancellable(cx, || {
-            if options & libc::WNOHANG != 0 {
-                // SAFETY: the caller's place.
-                return unsafe { sys!(SYS_waitid, kind, id, info, options, 0) };
-            }
             // SAFETY: zeros are a valid one, and mean "no child".
             let mut ours: siginfo_t = unsafe { std::mem::zeroed() };
             let child = match kind {
@@ -140,7 +146,7 @@ enum AwaitedChild {
 
 /// Asks until there is a child to report.
 fn until_some(
-    cx: Cx,
+    cx: CurrentTask,
     child: AwaitedChild,
     mut ask: impl FnMut() -> Result<Option<usize>, Errno>,
 ) -> Answer {
@@ -158,8 +164,8 @@ fn until_some(
     };
     if let Some(fd) = pidfd {
         let parked = park_until_ready(cx, fd, Direction::Read, None);
-        if parked == Err(libc::ECANCELED) {
-            return Err(libc::ECANCELED);
+        if let Err(code @ (libc::ECANCELED | libc::EINTR)) = parked {
+            return Err(code);
         }
         // It has ended; or it can't be watched, so it is asked for.
     }

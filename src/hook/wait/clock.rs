@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use libc::{clockid_t, timespec};
 
+use crate::sys;
 use crate::sys::syscall::{Errno, sys};
 
 /// No time at all: for a call that is not to wait. (The kernel, which writes back what
@@ -45,10 +46,16 @@ pub(crate) unsafe fn limit(time: *const timespec) -> Result<Option<Duration>, Er
     }
 }
 
-/// What the clock says; zero for one that there is not.
+/// What the clock says to the program, which makes its times from that; zero for one
+/// that there is not.
 pub(crate) fn now(clock: clockid_t) -> Duration {
+    duration(&sys::clock::now(clock)).unwrap_or_default()
+}
+
+/// What it says to the kernel: for times that go there.
+pub(crate) fn kernels_now(clock: clockid_t) -> Duration {
     let mut now = ZERO;
-    // SAFETY: a valid clock and a place for its time.
+    // SAFETY: a place for the time.
     let _ = unsafe { sys!(SYS_clock_gettime, clock, &raw mut now) };
     duration(&now).unwrap_or_default()
 }

@@ -22,9 +22,11 @@ use crate::driver::Direction;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::code;
 use crate::hook::wait::clock::after;
-use crate::sched::Cx;
+use crate::hook::wait::interrupt;
+use crate::sched::CurrentTask;
 use crate::sys::fd::nonblocking::is_nonblocking;
 use crate::sys::fd::table::{self, Probe};
+use crate::sys::ready::poll_now;
 use crate::sys::sockopt;
 use crate::sys::syscall::{Answer, Errno};
 
@@ -180,7 +182,7 @@ enum Parked {
 /// bytes asked for), so it is always tried.
 #[inline(always)]
 pub(crate) fn until_done(
-    cx: Cx,
+    cx: CurrentTask,
     context: &mut WaitContext,
     hint: bool,
     mut call: impl FnMut(Mode) -> Answer,
@@ -188,14 +190,15 @@ pub(crate) fn until_done(
     let (fd, dir) = (context.fd, context.dir);
     // A descriptor that is not ready is not tried, but only where we know that the user
     // wants to wait: otherwise the answer is to be EAGAIN.
-    if !hint || cx.worth_trying(fd, dir) || !table::known(fd, table::BLOCKING) || eventless(fd, dir)
-    {
+    if !hint || cx.worth_trying(fd, dir) || !table::known(fd, table::BLOCKING) {
         match call(Mode::NoWait) {
             Err(libc::EAGAIN) => {}
             answer => return answer,
         }
         context.deadline()?;
-        cx.clear_readiness(fd, dir);
+        if cx.clear_readiness(fd, dir) && dir == Direction::Read && shut(fd) {
+            return call(Mode::Plain);
+        }
     }
     if context.shallow && cx.waits_without_limit() && context.deadline()?.is_none() {
         return Err(WOULD_PARK);
@@ -217,21 +220,30 @@ pub(crate) fn until_done(
             Err(libc::EAGAIN) if parked == Parked::Woken => context.confirm()?,
             answer => return answer,
         }
-        cx.clear_readiness(fd, dir);
+        if cx.clear_readiness(fd, dir) && dir == Direction::Read && shut(fd) {
+            return call(Mode::Plain);
+        }
     }
+}
+
+/// Nothing more will be read: of a socket of messages only a call that waits says so,
+/// at once, where one that may not says `EAGAIN` for ever.
+#[cold]
+fn shut(fd: RawFd) -> bool {
+    poll_now(fd, libc::POLLIN | libc::POLLRDHUP) & libc::POLLRDHUP != 0
 }
 
 /// Parks until the descriptor may be ready. Everything but this frame and the
 /// call's own is gone from the stack while the coroutine is parked.
 #[inline(never)]
-fn park(cx: Cx, context: &mut WaitContext) -> Result<Parked, Errno> {
+fn park(cx: CurrentTask, context: &mut WaitContext) -> Result<Parked, Errno> {
     let known = table::cached(context.fd);
     let deadline = context.deadline_with(known)?;
     let again = std::mem::replace(&mut context.parked, true);
     match cx.wait_or_again(context.fd, context.dir, deadline, again) {
         Ok(()) => {
             // What epoll takes is no regular file.
-            if known & table::NOT_A_FILE == 0 {
+            if known & (table::NOT_A_FILE | table::TERMINAL) == 0 {
                 note_pollable(context.fd);
             }
             Ok(Parked::Woken)
@@ -242,7 +254,11 @@ fn park(cx: Cx, context: &mut WaitContext) -> Result<Parked, Errno> {
 
 /// Waits a little where no event will tell.
 #[cold]
-fn pause(cx: Cx, context: &mut WaitContext, backoff: &mut Backoff) -> Result<Parked, Errno> {
+fn pause(
+    cx: CurrentTask,
+    context: &mut WaitContext,
+    backoff: &mut Backoff,
+) -> Result<Parked, Errno> {
     match backoff.pause(cx, context.deadline()?) {
         Ok(()) => Ok(Parked::Woken),
         Err(libc::ETIMEDOUT) => Ok(Parked::Late),
@@ -260,6 +276,7 @@ fn not_woken(error: io::Error) -> Result<Parked, Errno> {
     match code(error) {
         libc::ETIMEDOUT => Ok(Parked::Late),
         libc::EPERM => Ok(Parked::CannotWait),
+        libc::EINTR => interrupt::go_on().map(|()| Parked::Woken),
         code => Err(code),
     }
 }

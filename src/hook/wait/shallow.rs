@@ -19,9 +19,10 @@
 use std::os::fd::RawFd;
 
 use crate::driver::{Direction, Outcome, WaitKey, WatchError};
-use crate::hook::wait::call::{checked, finish};
+use crate::hook::wait::call::{On, checked, finish};
+use crate::hook::wait::interrupt::{self, Verdict};
 use crate::hook::wait::retry::{WOULD_PARK, note_pollable};
-use crate::sched::Cx;
+use crate::sched::CurrentTask;
 use crate::sys::fd::nonblocking::is_nonblocking;
 use crate::sys::fd::table;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno};
@@ -32,9 +33,9 @@ const WOULD_PARK_C: isize = -2;
 /// [`cancellable`](crate::hook::wait::call::cancellable) for a call that may answer
 /// [`WOULD_PARK`]. `saved` is errno as the user knows it: others may have run since.
 #[inline(always)]
-pub(crate) fn attempt(saved: Errno, call: impl FnOnce(Cx) -> Answer) -> isize {
+pub(crate) fn attempt(saved: Errno, on: On, call: impl FnOnce(CurrentTask) -> Answer) -> isize {
     let cx = cx();
-    match checked(cx, || call(cx)) {
+    match checked(cx, on, || call(cx)) {
         Err(WOULD_PARK) => WOULD_PARK_C,
         answer => finish(answer, saved),
     }
@@ -45,12 +46,12 @@ pub(crate) fn attempt(saved: Errno, call: impl FnOnce(Cx) -> Answer) -> isize {
 /// same call that parks where it stands.
 ///
 /// What is needed now and then only is in functions of their own, and the
-/// [`Cx`] is asked for again: whatever this keeps, a parked coroutine keeps.
+/// [`CurrentTask`] is asked for again: whatever this keeps, a parked coroutine keeps.
 #[inline(always)]
 pub(crate) fn wait(
     fd: RawFd,
     call: impl Fn(Errno, bool) -> isize,
-    usual: impl FnOnce(Cx) -> isize,
+    usual: impl FnOnce(CurrentTask) -> isize,
 ) -> isize {
     let saved = errno();
     let mut begun = begin_if_not_ready(fd);
@@ -59,10 +60,11 @@ pub(crate) fn wait(
         let mut woken = false;
         match begun {
             Ok(key) => {
-                Cx::suspend_until_woken();
+                CurrentTask::suspend_until_woken();
                 parked = true;
                 match end(key) {
                     Outcome::Closed => return closed(saved),
+                    Outcome::Pending if interrupted() => return interrupted_call(saved),
                     outcome => woken = outcome == Outcome::Ready,
                 }
             }
@@ -79,8 +81,8 @@ pub(crate) fn wait(
 
 /// The coroutine that this is called in.
 #[inline(always)]
-fn cx() -> Cx {
-    Cx::running().expect("called inside a coroutine")
+fn cx() -> CurrentTask {
+    CurrentTask::running().expect("called inside a coroutine")
 }
 
 /// Begins to wait where the retry loop would, without a try and without a limit;
@@ -125,7 +127,7 @@ fn end(key: WaitKey) -> Outcome {
 /// The coroutine, with errno as the user knows it.
 #[cold]
 #[inline(never)]
-fn with_errno(saved: Errno) -> Cx {
+fn with_errno(saved: Errno) -> CurrentTask {
     set_errno(saved);
     cx()
 }
@@ -134,4 +136,25 @@ fn with_errno(saved: Errno) -> Cx {
 #[inline(never)]
 fn closed(saved: Errno) -> isize {
     answer_c(Err(libc::EBADF), saved)
+}
+
+/// Whether the wait that a wake-up has ended without its event is to fail.
+#[inline(always)]
+fn interrupted() -> bool {
+    cx().may_be_ending() && interrupted_closely()
+}
+
+#[cold]
+#[inline(never)]
+fn interrupted_closely() -> bool {
+    matches!(
+        interrupt::taken(cx()),
+        Some(Verdict::Fail | Verdict::Cancel)
+    )
+}
+
+#[cold]
+#[inline(never)]
+fn interrupted_call(saved: Errno) -> isize {
+    finish(Err(libc::EINTR), saved)
 }

@@ -20,13 +20,17 @@ use libc::iovec;
 
 use crate::driver::Direction;
 use crate::hook::wait::retry::{Mode, WaitContext, until_done};
-use crate::sched::Cx;
-use crate::sys::ready::poll_now;
+use crate::sched::CurrentTask;
+use crate::sys::ready::{error_waits, poll_now};
 use crate::sys::sockopt;
 use crate::sys::syscall::Answer;
 
 /// The most buffers that the kernel takes in one call (`UIO_MAXIOV`).
 const MOST_BUFFERS: usize = 1024;
+
+/// The most bytes that it moves by one call (`MAX_RW_COUNT`): the last whole page that an
+/// `int` can count. What is asked for beyond is another call's.
+const MOST_BYTES: usize = 0x7fff_f000;
 
 /// A call that moves bytes, as the retry loop has to know it.
 #[derive(Clone, Copy)]
@@ -55,7 +59,7 @@ impl Transfer {
         Self {
             fd,
             dir: Direction::Read,
-            total,
+            total: total.min(MOST_BYTES),
             flags,
             whole: collect,
             shallow: false,
@@ -83,7 +87,7 @@ impl Transfer {
         Self {
             fd,
             dir: Direction::Write,
-            total,
+            total: total.min(MOST_BYTES),
             flags,
             whole: true,
             shallow: false,
@@ -93,7 +97,11 @@ impl Transfer {
 
     /// Moves the bytes; `piece(done, mode)` moves what comes after `done`.
     #[inline(always)]
-    pub(crate) fn run(self, cx: Cx, mut piece: impl FnMut(usize, Mode) -> Answer) -> Answer {
+    pub(crate) fn run(
+        self,
+        cx: CurrentTask,
+        mut piece: impl FnMut(usize, Mode) -> Answer,
+    ) -> Answer {
         // These answer at once, whatever is or isn't there.
         let at_once = match self.dir {
             Direction::Read => libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB,
@@ -113,7 +121,7 @@ impl Transfer {
     /// Notes what a piece shows; whether the call is complete. `done` counts
     /// all pieces, `moved` the last.
     #[inline(always)]
-    fn settle(self, cx: Cx, done: usize, moved: usize) -> bool {
+    fn settle(self, cx: CurrentTask, done: usize, moved: usize) -> bool {
         let short = done < self.total;
         if short && moved > 0 && self.flags & libc::MSG_PEEK == 0 {
             cx.moved_short(self.fd, self.dir);
@@ -126,7 +134,7 @@ impl Transfer {
     #[cold]
     fn go_on(
         self,
-        cx: Cx,
+        cx: CurrentTask,
         context: &mut WaitContext,
         mut done: usize,
         mut piece: impl FnMut(usize, Mode) -> Answer,
@@ -148,11 +156,11 @@ impl Transfer {
     }
 }
 
-/// An error waits at `fd`. After a partial send it must stay there for the
-/// next call: trying would consume it, and raise SIGPIPE now.
+/// An error waits at `fd`, or nobody reads any more. After a partial send it must
+/// stay there for the next call: trying would consume it, and raise SIGPIPE now.
 #[cold]
 pub(crate) fn broken(fd: RawFd) -> bool {
-    poll_now(fd, libc::POLLOUT) & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0
+    poll_now(fd, 0) & (libc::POLLHUP | libc::POLLNVAL) != 0 || error_waits(fd)
 }
 
 /// The buffers of a vectored call.
@@ -175,9 +183,9 @@ impl Buffers {
     /// - As for [`all`](Self::all).
     #[cold]
     pub(crate) unsafe fn refused(&self) -> bool {
+        let too_long = |one: &iovec| isize::try_from(one.iov_len).is_err();
         // SAFETY: forwarded.
-        let total = unsafe { self.total() };
-        self.count > MOST_BUFFERS || isize::try_from(total).is_err()
+        self.count > MOST_BUFFERS || unsafe { self.all() }.iter().any(too_long)
     }
 
     /// # Safety
@@ -191,6 +199,8 @@ impl Buffers {
         unsafe { std::slice::from_raw_parts(self.first, self.count) }
     }
 
+    /// The bytes that one call moves at most.
+    ///
     /// # Safety
     ///
     /// - As for [`all`](Self::all).
@@ -198,57 +208,43 @@ impl Buffers {
         // SAFETY: forwarded.
         unsafe { self.all() }
             .iter()
-            .fold(0, |sum, one| sum.saturating_add(one.iov_len))
+            .fold(0, |sum: usize, one| sum.saturating_add(one.iov_len))
+            .min(MOST_BYTES)
     }
 
-    /// Copies `bytes` to where the byte at `done` belongs, and on.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`all`](Self::all); the buffers can be written, and have room.
-    pub(crate) unsafe fn scatter(&self, done: usize, bytes: &[u8]) {
-        // SAFETY: forwarded.
-        unsafe {
-            self.pieces(done, bytes.len(), |at, place, len| {
-                place.copy_from_nonoverlapping(bytes[at..].as_ptr(), len);
-            });
-        }
-    }
-
-    /// Copies `len` bytes from the one at `done` on.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`all`](Self::all); the buffers hold as much.
-    pub(crate) unsafe fn gather(&self, done: usize, len: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len);
-        // SAFETY: forwarded.
-        unsafe {
-            self.pieces(done, len, |_, place, len| {
-                bytes.extend_from_slice(std::slice::from_raw_parts(place, len));
-            });
-        }
-        bytes
-    }
-
-    /// Calls `f` with each stretch of `len` bytes from `done` on: how many
-    /// came before it, where it is, and its length.
+    /// The first `most` bytes.
     ///
     /// # Safety
     ///
     /// - As for [`all`](Self::all).
-    unsafe fn pieces(&self, mut done: usize, len: usize, mut f: impl FnMut(usize, *mut u8, usize)) {
-        let mut at = 0;
+    pub(crate) unsafe fn first_bytes(&self, mut most: usize) -> Vec<iovec> {
         // SAFETY: forwarded.
-        for one in unsafe { self.all() } {
+        let mut all = unsafe { self.rest(0) };
+        for one in &mut all {
+            one.iov_len = one.iov_len.min(most);
+            most -= one.iov_len;
+        }
+        all
+    }
+
+    /// What comes after `done` bytes, without the empty ones.
+    ///
+    /// # Safety
+    ///
+    /// - As for [`all`](Self::all).
+    pub(crate) unsafe fn rest(&self, mut done: usize) -> Vec<iovec> {
+        // SAFETY: forwarded.
+        let all = unsafe { self.all() }.iter();
+        all.filter_map(|one| {
             let skipped = done.min(one.iov_len);
             done -= skipped;
-            let piece = (one.iov_len - skipped).min(len - at);
-            if piece > 0 {
-                f(at, one.iov_base.cast::<u8>().wrapping_add(skipped), piece);
-                at += piece;
-            }
-        }
+            let rest = iovec {
+                iov_base: one.iov_base.wrapping_byte_add(skipped),
+                iov_len: one.iov_len - skipped,
+            };
+            (rest.iov_len > 0).then_some(rest)
+        })
+        .collect()
     }
 
     /// What comes after `done` bytes: the rest of a buffer (kept in `scratch`),

@@ -21,6 +21,48 @@ fn small(keep_warm: usize) -> Arena {
     })
 }
 
+/// The lowest byte of a stack's guard.
+fn guard_of(bounds: StackBounds) -> usize {
+    guard::find_stack(bounds.limit.get()).unwrap().guard
+}
+
+#[test]
+fn a_guard_is_as_large_as_is_wanted_and_the_tops_spread_over_the_pages() {
+    for (asked, least) in [
+        (1, PAGE),
+        (3 * PAGE, 3 * PAGE),
+        (KIB_64, KIB_64),
+        (1 << 20, 1 << 20),
+    ] {
+        let mut arena = Arena::new(ArenaConfig {
+            max_stacks: 100,
+            guard_bytes: asked,
+            ..ArenaConfig::default()
+        });
+        for size in [MIN_SIZE, MIN_SIZE + PAGE, KIB_64] {
+            let [one, next] = [0; 2].map(|_| arena.take(size).unwrap().0);
+            let [one, next] = [one, next].map(|id| arena.bounds(id).limit.get());
+            let guard = guard::find(next - 1).unwrap();
+            assert!((least..=least + PAGE).contains(&(next - guard.guard)));
+            assert_eq!(guard, guard::find(guard.guard).unwrap());
+            assert!(guard::find(guard.guard - 1).is_none(), "the lower stack");
+            assert_eq!((next - one) / PAGE % 2, 1);
+        }
+    }
+}
+
+#[test]
+fn the_least_stack_has_room_for_the_registers_of_a_signal() {
+    // As kernels say here, without vectors, and with AVX-512 and AMX.
+    for (signal_bytes, least) in [
+        (3_632, MIN_SIZE),
+        (2_048, MIN_SIZE),
+        (11_952, MIN_SIZE + 2 * PAGE),
+    ] {
+        assert_eq!(least_size(signal_bytes), least);
+    }
+}
+
 #[test]
 fn headroom_lies_above_the_stack_and_belongs_to_the_same_page() {
     let mut arena = Arena::new(ArenaConfig {
@@ -49,14 +91,14 @@ fn a_poisoned_stack_keeps_its_bytes_and_its_guard() {
         arena.set_accessible(id, false).unwrap();
         assert_eq!(
             guard::find_stack(bounds.base.get() - 1).map(|place| place.guard),
-            Some(bounds.guard())
+            Some(guard_of(bounds))
         );
         arena.set_accessible(id, true).unwrap();
         assert_eq!(word.read(), 77);
         let _ = arena.give(id);
     }
     assert_eq!(
-        guard::find(bounds.guard()).map(|hit| hit.size),
+        guard::find(guard_of(bounds)).map(|hit| hit.size),
         Some(KIB_64)
     );
 }
@@ -114,6 +156,52 @@ fn a_spike_is_given_back() {
     let resident: Vec<usize> = ids.iter().map(|id| arena.resident_pages(*id)).collect();
     assert_eq!(resident, [16, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     assert_eq!((arena.counts().warm, arena.counts().cold), (1, 9));
+}
+
+#[test]
+fn a_tended_burst_stays_warm_until_nobody_has_needed_it_for_a_period() {
+    let mut arena = Arena::new(ArenaConfig {
+        max_stacks: 2_000,
+        keep_warm: 2,
+        tended: true,
+        ..ArenaConfig::default()
+    });
+    let burst = |arena: &mut Arena, size: usize| {
+        let ids: Vec<StackId> = (0..size).map(|_| arena.take(KIB_64).unwrap().0).collect();
+        for id in &ids {
+            write(arena.bounds(*id).limit.get(), 1);
+        }
+        ids.iter()
+            .for_each(|&id| assert_eq!(give(arena, id), Kept::Warm));
+        ids
+    };
+    let counts = |arena: &Arena| (arena.counts().warm, arena.counts().cold);
+    let tend = |arena: &mut Arena| while arena.tend() {};
+    assert!(!arena.has_spare());
+    let ids = burst(&mut arena, 1_500);
+    tend(&mut arena);
+    assert_eq!(
+        counts(&arena),
+        (1_500, 0),
+        "they were needed in this period"
+    );
+    for (needed, left) in [(1_500, 1_500), (1_490, 1_490), (5, 5), (0, 2), (0, 2)] {
+        assert!(arena.has_spare() || left == 2);
+        burst(&mut arena, needed);
+        tend(&mut arena);
+        assert_eq!(counts(&arena), (left, 1_500 - left));
+    }
+    let resident = |id: &&StackId| arena.resident_pages(**id) > 0;
+    assert_eq!(ids.iter().filter(resident).count(), 2);
+    // While it goes back, in pieces, it is still there to be had.
+    burst(&mut arena, 1_500);
+    arena.tend();
+    assert!(arena.tend() && arena.tend());
+    let (warm, cold) = counts(&arena);
+    assert!(warm + cold == 1_500 && cold > 0 && warm > 2);
+    let warmth = (0..warm).map(|_| arena.take(KIB_64).unwrap().1);
+    assert!(warmth.into_iter().all(|reuse| reuse == Reuse::Warm));
+    assert_eq!(arena.take(KIB_64).unwrap().1, Reuse::Fresh);
 }
 
 #[test]
@@ -203,13 +291,13 @@ fn random_operations_agree_with_a_naive_model() {
     assert!(
         ranges
             .windows(2)
-            .all(|pair| pair[0].base.get() <= pair[1].guard())
+            .all(|pair| pair[0].base.get() <= guard_of(pair[1]))
     );
     for bounds in ranges {
-        for inside in [bounds.guard(), bounds.limit.get() - 1] {
+        for inside in [guard_of(bounds), bounds.limit.get() - 1] {
             assert_eq!(
                 guard::find(inside).map(|hit| hit.guard),
-                Some(bounds.guard())
+                Some(guard_of(bounds))
             );
         }
         assert_eq!(guard::find(bounds.limit.get()), None);
@@ -228,7 +316,7 @@ fn memory_outlives_the_arena_only_where_a_stack_is_still_out() {
         end(&mut arena, id);
         drop(arena);
         assert_eq!(
-            guard::find(bounds.guard()).map(|hit| hit.size),
+            guard::find(guard_of(bounds)).map(|hit| hit.size),
             Some(KIB_64)
         );
         assert_eq!(read(bounds.limit.get()), 9);
@@ -247,8 +335,9 @@ fn dropped_with_all_stacks_back_it_leaves_nothing() {
         let (id, _) = arena.take(KIB_64).unwrap();
         let bounds = arena.bounds(id);
         let _ = give(&mut arena, id);
+        let guard = guard_of(bounds);
         drop(arena);
-        assert_eq!(guard::find(bounds.guard()), None);
+        assert_eq!(guard::find(guard), None);
         eprintln!("forgotten");
         write(bounds.limit.get(), 1);
     });
@@ -262,21 +351,29 @@ fn dies_in_the_guard(guard: GuardChoice, cold: bool) {
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 4,
         keep_warm: 0,
+        tended: true,
         guard,
         ..ArenaConfig::default()
     });
-    let below = arena.take(KIB_64).unwrap().0;
+    let mut below = arena.take(KIB_64).unwrap().0;
     let (mut id, _) = arena.take(KIB_64).unwrap();
     if cold {
-        assert_eq!(give(&mut arena, id), Kept::Cold);
-        id = arena.take(KIB_64).unwrap().0;
+        // Both together, with the guard between them.
+        let _ = (give(&mut arena, id), give(&mut arena, below));
+        while arena.counts().cold < 2 {
+            arena.tend();
+        }
+        (id, below) = (arena.take(KIB_64).unwrap().0, arena.take(KIB_64).unwrap().0);
+        if arena.bounds(id).limit < arena.bounds(below).limit {
+            (id, below) = (below, id);
+        }
     }
     let bounds = arena.bounds(id);
     write(bounds.limit.get(), 1);
     // The next lower stack ends right below the guard.
-    write(bounds.guard() - 1, 1);
+    write(guard_of(bounds) - 1, 1);
     assert_eq!(
-        bounds.guard() - 1,
+        guard_of(bounds) - 1,
         arena.bounds(below).limit.get() + KIB_64 - 1
     );
     eprintln!("writable around it");

@@ -123,11 +123,11 @@ impl Chunks {
         let mut limit = config.reserve_bytes.clamp(2 * chunk, MAX_RESERVE) / chunk;
         let reserve = loop {
             // One chunk more, to align the base.
-            match Reserve::new((limit + 1) * chunk) {
+            match Reserve::closed((limit + 1) * chunk) {
                 Ok(reserve) => break reserve,
                 Err(error) if limit <= FEWEST_CHUNKS => return Err(error),
                 // As many as the system lets us, as with stacks.
-                Err(_) => limit /= 2,
+                Err(_) => limit /= 4,
             }
         };
         // Where huge pages are the system's default, a class with one small
@@ -308,6 +308,7 @@ impl Chunks {
                 ),
             ));
         }
+        self.reserve.open(self.offset((first + count) as u32))?;
         self.table.resize(first + count, Chunk::default());
         Ok(first as u32)
     }

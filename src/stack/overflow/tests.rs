@@ -8,7 +8,9 @@ use super::*;
 use crate::stack::ArenaConfig;
 use crate::stack::arena::Arena;
 use crate::stack::report::set_describer;
-use crate::sys::testing::{in_child, on_foreign_thread};
+use crate::sys::testing::{
+    LEAST_HANDLER_ROOM, handler_bytes, in_child, note_context, on_foreign_thread, send_fault,
+};
 
 const SIGABRT: i32 = 6;
 const SIGSEGV: i32 = 11;
@@ -64,10 +66,13 @@ fn an_overflow_is_reported_without_a_describer() {
     let text = text(&output);
     assert_eq!(output.status.signal(), Some(SIGABRT), "{text}");
     assert!(
-        text.contains("crore: stack overflow in a coroutine (guard page at 0x"),
+        text.contains("crore: stack overflow in a generator (guard at 0x"),
         "{text}"
     );
-    assert!(text.contains(ADVICE), "{text}");
+    assert!(
+        text.contains("Generator::with_stack_size(bytes, body)"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn an_overflow_is_reported_with_the_describers_words() {
         "::an_overflow_is_reported_with_the_describers_words"
     );
     let output = in_child(name, || {
-        set_describer(|out| {
+        set_describer(|out, _| {
             let (id, line) = (hint::black_box((1, 42, 7)), hint::black_box(10));
             // Longer than the buffer, to see that nothing is lost.
             let name = "conn".repeat(200);
@@ -212,15 +217,48 @@ fn a_std_thread_gets_its_own_signal_stack_back() {
 
 #[test]
 fn a_signal_stack_that_somebody_else_set_is_left_alone() {
-    thread::spawn(|| {
-        let guard = ensure_alt_stack().unwrap();
-        let others = Box::leak(vec![0u8; 1 << 16].into_boxed_slice());
-        let others = SignalStack::new(others.as_mut_ptr(), others.len());
-        // SAFETY: leaked.
-        unsafe { others.install() }.unwrap();
-        drop(guard);
-        assert_eq!(SignalStack::current().unwrap().base(), others.base());
-    })
-    .join()
-    .unwrap();
+    let mut memory = vec![0u8; 1 << 16];
+    thread::scope(|scope| {
+        let lent = &mut memory;
+        let seen = scope.spawn(move || {
+            let others = SignalStack::new(lent.as_mut_ptr(), lent.len());
+            let guard = ensure_alt_stack().unwrap();
+            // SAFETY: the memory outlives the thread.
+            unsafe { others.install() }.unwrap();
+            drop(guard);
+            assert_eq!(SignalStack::current().unwrap().base(), others.base());
+        });
+        seen.join().unwrap();
+    });
+}
+
+/// A fault that is not of a coroutine's stack: the former handler gets it with about as
+/// much room as it would have had.
+#[test]
+fn a_fault_of_others_is_handed_on_with_little_stack() {
+    let name = concat!(
+        module_path!(),
+        "::a_fault_of_others_is_handed_on_with_little_stack"
+    );
+    let output = in_child(name, || {
+        // A range that is looked at on the way.
+        let mut arena = Arena::new(ArenaConfig::default());
+        arena.take(64 * 1024).unwrap();
+        for signal in signal::FAULTS {
+            let former = Action::of(signal).unwrap().replaced_by(note_context);
+            // SAFETY: it does what handlers may.
+            unsafe { former.install(signal) }.unwrap();
+        }
+        install().unwrap();
+        let sends: [fn(); 2] = [
+            || send_fault(signal::FAULTS[0]),
+            || send_fault(signal::FAULTS[1]),
+        ];
+        let used = handler_bytes(sends);
+        assert!(
+            used.iter().all(|&used| used < LEAST_HANDLER_ROOM),
+            "{used:?}"
+        );
+    });
+    assert!(output.status.success(), "{}", text(&output));
 }

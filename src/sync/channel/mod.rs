@@ -33,7 +33,8 @@
 //! std::thread::spawn(move || rx.recv());
 //! ```
 
-mod macros;
+mod iter;
+mod ready;
 mod select;
 mod select_token;
 mod state;
@@ -42,6 +43,8 @@ mod wait;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+pub use iter::{IntoIter, Iter, TryIter};
+pub use ready::{Ready, ReadyCase};
 pub use select::{
     Case, RecvCase, Select, SendCase, select, select_async, select_timeout, try_select,
 };
@@ -49,6 +52,7 @@ pub use std::sync::mpsc::{RecvError, RecvTimeoutError, SendError, TryRecvError, 
 pub use wait::{RecvFuture, SendFuture};
 
 use crate::block_on::{block_on, block_on_deadline, wait, waits_freely};
+use crate::sched::{Blocker, WaitsFor, waiting};
 use crate::shim::{Arc, Lock};
 use crate::sync::waiters::WakeList;
 use state::{ChannelState, Stop, Want};
@@ -173,7 +177,7 @@ impl<T> Sender<T> {
     #[inline(always)]
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
         if waits_freely() {
-            wait(self.send_async(value))
+            wait(self.send_async(value), self.awaited())
         } else {
             self.send_on_thread(value)
         }
@@ -236,7 +240,8 @@ impl<T> Sender<T> {
             Err(TrySendError::Full(value)) => value,
         };
         let mut future = self.send_async(value);
-        match block_on_deadline(&mut future, Instant::now().checked_add(timeout)) {
+        let deadline = Instant::now().checked_add(timeout);
+        match waiting(self.awaited(), || block_on_deadline(&mut future, deadline)) {
             Some(done) => done.map_err(|SendError(value)| SendTimeoutError::Disconnected(value)),
             None => future
                 .withdraw()
@@ -269,6 +274,14 @@ impl<T> Sender<T> {
     /// ```
     pub fn case(&self, value: T) -> SendCase<'_, T> {
         SendCase::new(self, value)
+    }
+
+    /// What a dump says of who waits to send.
+    #[inline(always)]
+    fn awaited(&self) -> WaitsFor<'_> {
+        WaitsFor::object(&*self.channel, |channel| Blocker::Send {
+            receivers: channel.lock().receivers,
+        })
     }
 
     /// How many values are in the channel.
@@ -311,7 +324,7 @@ impl<T> Receiver<T> {
     #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
         if waits_freely() {
-            wait(self.recv_async())
+            wait(self.recv_async(), self.awaited())
         } else {
             self.recv_on_thread()
         }
@@ -369,7 +382,8 @@ impl<T> Receiver<T> {
             Err(TryRecvError::Empty) => {}
         }
         let mut future = self.recv_async();
-        if let Some(done) = block_on_deadline(&mut future, Instant::now().checked_add(timeout)) {
+        let deadline = Instant::now().checked_add(timeout);
+        if let Some(done) = waiting(self.awaited(), || block_on_deadline(&mut future, deadline)) {
             return done.map_err(|RecvError| RecvTimeoutError::Disconnected);
         }
         match future.withdraw(true) {
@@ -416,7 +430,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(rx.iter().sum::<i32>(), 3);
     /// ```
     pub fn iter(&self) -> Iter<'_, T> {
-        Iter { receiver: self }
+        Iter::new(self)
     }
 
     /// The values that are there, without waiting.
@@ -426,8 +440,16 @@ impl<T> Receiver<T> {
     /// (0..3).for_each(|i| tx.send(i).unwrap());
     /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [0, 1, 2]); // does not wait for more
     /// ```
-    pub fn try_iter(&self) -> impl Iterator<Item = T> {
-        std::iter::from_fn(|| self.try_recv().ok())
+    pub fn try_iter(&self) -> TryIter<'_, T> {
+        TryIter::new(self)
+    }
+
+    /// What a dump says of who waits to receive.
+    #[inline(always)]
+    fn awaited(&self) -> WaitsFor<'_> {
+        WaitsFor::object(&*self.channel, |channel| Blocker::Receive {
+            senders: channel.lock().senders,
+        })
     }
 
     /// How many values are in the channel.
@@ -500,69 +522,6 @@ impl<T> fmt::Debug for Receiver<T> {
         f.debug_struct("Receiver")
             .field("len", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-/// See [`Receiver::iter`].
-///
-/// ```
-/// let (tx, rx) = crore::sync::channel::unbounded();
-/// tx.send(7).unwrap();
-/// drop(tx);
-/// let iter: crore::sync::channel::Iter<'_, i32> = rx.iter();
-/// assert_eq!(iter.collect::<Vec<_>>(), [7]);
-/// ```
-#[derive(Debug)]
-pub struct Iter<'a, T> {
-    receiver: &'a Receiver<T>,
-}
-
-/// The values of a receiver that is owned.
-///
-/// ```
-/// let (tx, rx) = crore::sync::channel::unbounded();
-/// tx.send(7).unwrap();
-/// drop(tx);
-/// for value in rx {
-///     assert_eq!(value, 7);
-/// }
-/// ```
-#[derive(Debug)]
-pub struct IntoIter<T> {
-    receiver: Receiver<T>,
-}
-
-impl<T> Iterator for Iter<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Receiver<T> {
-    type Item = T;
-    type IntoIter = Iter<'a, T>;
-
-    fn into_iter(self) -> Iter<'a, T> {
-        self.iter()
-    }
-}
-
-impl<T> IntoIterator for Receiver<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-
-    fn into_iter(self) -> IntoIter<T> {
-        IntoIter { receiver: self }
     }
 }
 

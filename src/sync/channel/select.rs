@@ -11,10 +11,11 @@ use std::sync::mpsc::{RecvError, SendError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::select_token::{SelectToken, SelectWaiter};
+use super::select_token::{Claim, SelectToken, SelectWaiter, claim};
 use super::state::{ChannelState, ChannelWaiter, Offer, Stop, Want};
 use super::{Receiver, Sender};
-use crate::block_on::{block_on, block_on_deadline};
+use crate::block_on::wait_until;
+use crate::sched::CurrentTask;
 use crate::shim::{Arc, Lock, pick};
 use crate::sync::waiters::{WaiterKey, WakeList};
 
@@ -38,6 +39,25 @@ pub trait Operation {
     #[doc(hidden)]
     fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool;
 
+    /// The select was woken, and no partner has done any of its cases: as `attempt`, for
+    /// a case that is nobody else's.
+    #[doc(hidden)]
+    fn look_again(&mut self, _context: &SelectContext<'_>) -> bool {
+        false
+    }
+
+    /// Whether it is looked at before the others.
+    #[doc(hidden)]
+    fn goes_first(&self) -> bool {
+        false
+    }
+
+    /// When it is to be looked at again without a wake-up.
+    #[doc(hidden)]
+    fn ask_again(&self) -> Option<Instant> {
+        None
+    }
+
     /// Sets whom to wake, if it is queued.
     #[doc(hidden)]
     fn set_waker(&mut self, waker: &Waker);
@@ -51,7 +71,14 @@ pub trait Operation {
 /// What a `select` queues with at each channel; not for callers.
 pub struct SelectContext<'a> {
     waiter: SelectWaiter,
-    waker: &'a Waker,
+    pub(super) waker: &'a Waker,
+}
+
+impl SelectContext<'_> {
+    /// Claims the select for the case that asks.
+    pub(super) fn claim(&self) -> bool {
+        claim(Some(&self.waiter), None) == Claim::Won
+    }
 }
 
 /// Waits until one of `cases` is done, and says which. Parks the coroutine it
@@ -79,12 +106,9 @@ pub struct SelectContext<'a> {
 /// }
 /// ```
 pub fn select(cases: &mut [&mut dyn Case]) -> usize {
-    match try_select(cases) {
+    match select_until(cases, None) {
         Some(done) => done,
-        None => block_on(Select {
-            cases,
-            queued: None,
-        }),
+        None => unreachable!("there is no limit"),
     }
 }
 
@@ -96,14 +120,17 @@ pub fn select(cases: &mut [&mut dyn Case]) -> usize {
 /// assert_eq!(try_select(&mut [&mut rx.case()]), None);
 /// ```
 pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
+    order(cases).find(|&case| cases[case].attempt(None))
+}
+
+/// In which order the cases are looked at: another one each time.
+fn order<C: Case + ?Sized>(cases: &[&mut C]) -> impl Iterator<Item = usize> + use<C> {
     let n = cases.len();
-    if n == 0 {
-        return None;
-    }
-    let start = pick(n);
-    (0..n)
-        .map(|i| (start + i) % n)
-        .find(|&i| cases[i].attempt(None))
+    let first = cases.iter().position(|case| case.goes_first());
+    let start = if n == 0 { 0 } else { pick(n) };
+    let others = (0..n).map(move |i| (start + i) % n);
+    let others = others.filter(move |&case| first != Some(case));
+    first.into_iter().chain(others)
 }
 
 /// As [`select`], for at most `timeout`.
@@ -115,19 +142,26 @@ pub fn try_select(cases: &mut [&mut dyn Case]) -> Option<usize> {
 /// assert_eq!(late, None);
 /// ```
 pub fn select_timeout(cases: &mut [&mut dyn Case], timeout: Duration) -> Option<usize> {
-    let deadline = Instant::now().checked_add(timeout);
-    try_select(cases).or_else(|| {
-        let mut future = Select {
-            cases,
-            queued: None,
-        };
-        block_on_deadline(&mut future, deadline).or_else(|| future.withdraw(true))
-    })
+    select_until(cases, Instant::now().checked_add(timeout))
+}
+
+fn select_until(cases: &mut [&mut dyn Case], limit: Option<Instant>) -> Option<usize> {
+    if let Some(done) = try_select(cases) {
+        // Whose selects never wait is to give way now and then.
+        CurrentTask::running().inspect(|cx| cx.spend());
+        return Some(done);
+    }
+    let mut future = Select {
+        cases,
+        queued: None,
+    };
+    wait_until(&mut future, limit, Select::ask_again).or_else(|| future.withdraw(true))
 }
 
 /// As [`select`], as a future. When it is dropped before it has ended, a value
 /// that had just been received goes back, but one that had just been sent stays
-/// so: the case says it.
+/// so: the case says it. When it is forgotten ([`std::mem::forget`]), its cases
+/// go on waiting until they are asked for their results, used again or dropped.
 ///
 /// # Panics
 ///
@@ -174,17 +208,16 @@ impl<C: Case + ?Sized> Select<'_, '_, C> {
         for case in self.cases.iter_mut() {
             case.settle(keep);
         }
+        SelectToken::give(token);
         winner
     }
 
     /// Queues the cases one after the other, until one of them has won.
     fn enter(&mut self, waker: &Waker) {
-        let token = Arc::new(SelectToken::new());
+        let token = SelectToken::take();
         // From here on `withdraw` cleans up.
         self.queued = Some((token.clone(), waker.clone()));
-        let start = pick(self.cases.len());
-        for i in 0..self.cases.len() {
-            let case = (start + i) % self.cases.len();
+        for case in order(self.cases) {
             let waiter = SelectWaiter {
                 token: token.clone(),
                 case,
@@ -193,6 +226,30 @@ impl<C: Case + ?Sized> Select<'_, '_, C> {
                 return;
             }
         }
+    }
+
+    /// After a wake-up that may have been for a case that nobody else completes.
+    fn look_again(&mut self, waker: &Waker) {
+        let Some((token, _)) = &self.queued else {
+            return;
+        };
+        if token.winner().is_some() {
+            return;
+        }
+        for case in order(self.cases) {
+            let waiter = SelectWaiter {
+                token: token.clone(),
+                case,
+            };
+            if self.cases[case].look_again(&SelectContext { waiter, waker }) {
+                return;
+            }
+        }
+    }
+
+    /// When to poll without having been woken.
+    fn ask_again(&self) -> Option<Instant> {
+        self.cases.iter().filter_map(|case| case.ask_again()).min()
     }
 
     /// Makes all queues wake `waker`.
@@ -221,6 +278,7 @@ impl<C: Case + ?Sized> Future for Select<'_, '_, C> {
             self.enter(cx.waker());
         } else {
             self.move_to(cx.waker());
+            self.look_again(cx.waker());
         }
         // Only now: a claim before the wakers were set woke another.
         if self
@@ -277,7 +335,16 @@ impl<'a, T> RecvCase<'a, T> {
 
     /// What was received, if this case was done.
     pub fn take(&mut self) -> Option<Result<T, RecvError>> {
+        self.leave_forgotten();
         self.result.take()
+    }
+
+    /// A `select` that was forgotten did not settle its cases.
+    #[inline]
+    fn leave_forgotten(&mut self) {
+        if self.key.is_some() {
+            self.settle(true);
+        }
     }
 }
 
@@ -285,6 +352,7 @@ impl<T> Case for RecvCase<'_, T> {}
 
 impl<T> Operation for RecvCase<'_, T> {
     fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool {
+        self.leave_forgotten();
         if self.result.is_some() {
             self.return_untaken();
         }
@@ -344,6 +412,7 @@ impl<T> RecvCase<'_, T> {
 
 impl<T> Drop for RecvCase<'_, T> {
     fn drop(&mut self) {
+        self.leave_forgotten();
         self.return_untaken();
     }
 }
@@ -385,6 +454,7 @@ impl<'a, T> SendCase<'a, T> {
 
     /// The result, if this case was done.
     pub fn take(&mut self) -> Option<Result<(), SendError<T>>> {
+        self.leave_forgotten();
         if !std::mem::take(&mut self.done) {
             return None;
         }
@@ -397,7 +467,16 @@ impl<'a, T> SendCase<'a, T> {
 
     /// The value, if it was not sent.
     pub fn into_value(mut self) -> Option<T> {
+        self.leave_forgotten();
         self.value.take()
+    }
+
+    /// A `select` that was forgotten did not settle its cases.
+    #[inline]
+    fn leave_forgotten(&mut self) {
+        if self.key.is_some() {
+            self.settle(true);
+        }
     }
 }
 
@@ -405,6 +484,7 @@ impl<T> Case for SendCase<'_, T> {}
 
 impl<T> Operation for SendCase<'_, T> {
     fn attempt(&mut self, context: Option<SelectContext<'_>>) -> bool {
+        self.leave_forgotten();
         assert!(
             self.value.is_some(),
             "the value of this case was sent already: make another case"
@@ -451,6 +531,12 @@ impl<T> Operation for SendCase<'_, T> {
             self.done = !matches!(offer, Offer::Waiting(_));
             self.value = offer.into_value();
         }
+    }
+}
+
+impl<T> Drop for SendCase<'_, T> {
+    fn drop(&mut self) {
+        self.leave_forgotten();
     }
 }
 

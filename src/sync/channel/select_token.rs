@@ -10,9 +10,10 @@
 //!
 //! Locks nest in one direction: a channel's, then tokens'.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::shim::{Arc, Lock};
+use crate::shim::{Arc, Lock, SPARES};
 
 /// One `select`'s token: which of its cases has won.
 pub(super) struct SelectToken {
@@ -43,13 +44,41 @@ pub(super) enum Claim {
     Same,
 }
 
+thread_local! {
+    /// Tokens of selects that are over.
+    static SPARE: RefCell<Vec<Arc<SelectToken>>> = const { RefCell::new(Vec::new()) };
+}
+
 impl SelectToken {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             winner: Lock::new(None),
         }
+    }
+
+    /// One that no case has won: a spare one, if there is any.
+    pub(super) fn take() -> Arc<Self> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
+        let spare = spare.ok().flatten();
+        spare.unwrap_or_else(|| Arc::new(Self::new()))
+    }
+
+    /// Keeps the token of a select that has left all its queues.
+    pub(super) fn give(mut token: Arc<Self>) {
+        if Arc::get_mut(&mut token).is_none() {
+            return;
+        }
+        *token.winner.lock() = None;
+        // What is too much is dropped when no borrow is left.
+        let mut token = Some(token);
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARES {
+                spare.extend(token.take());
+            }
+        });
     }
 
     pub(super) fn winner(&self) -> Option<usize> {

@@ -199,6 +199,35 @@ fn selects_meet_in_opposite_order() {
     meet(true);
 }
 
+/// One of two selects that could meet is claimed by a third party.
+#[test]
+fn selects_meet_or_leave_who_has_another_partner() {
+    bounded(|| {
+        let (a_tx, a_rx) = channel::rendezvous::<u32>();
+        let (b_tx, b_rx) = channel::bounded(1);
+        let (_keep, never) = channel::rendezvous::<u32>();
+        // Refused if the other has met us, and has ended.
+        let third = thread::spawn(move || b_tx.send(2).is_ok());
+        let other = thread::spawn(move || {
+            let (mut a, mut b) = (a_rx.case(), b_rx.case());
+            block_on(select_async(&mut [&mut a, &mut b]));
+            let (from_a, from_b) = (a.take(), b.take());
+            assert!(from_a.is_some() != from_b.is_some());
+            from_a == Some(Ok(1))
+        });
+        let (mut send, mut recv) = (a_tx.case(1), never.case());
+        {
+            let mut cases: [&mut (dyn Case + Send); 2] = [&mut send, &mut recv];
+            let _ = poll(&mut select_async(&mut cases), &Flag::new());
+        }
+        let sent = send.take().is_some_and(|sent| sent.is_ok());
+        drop((send, recv));
+        drop(a_tx);
+        third.join().unwrap();
+        assert_eq!(other.join().unwrap(), sent);
+    });
+}
+
 #[test]
 fn select_dropped_half_way_keeps_the_value() {
     loom::model(|| {

@@ -1,7 +1,9 @@
-//! Descriptors: what the process knows of their numbers ([`table`]), and the timer
-//! and the counter that are some.
+//! Descriptors: what the process knows of their numbers ([`table`]), which are the
+//! runtime's ([`own`]), and the timer and the counter that are some.
 
+pub(crate) mod bell;
 pub(crate) mod nonblocking;
+pub(crate) mod own;
 pub(crate) mod shared_listener;
 pub(crate) mod table;
 
@@ -10,6 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
+use self::own::OwnFd;
 use super::syscall::{sys, to_io};
 
 /// A one-shot timer on the monotonic clock that epoll can watch.
@@ -18,7 +21,7 @@ use super::syscall::{sys, to_io};
 /// poll reports each expiry once.
 #[derive(Debug)]
 pub(crate) struct TimerFd {
-    fd: OwnedFd,
+    fd: OwnFd,
 }
 
 impl TimerFd {
@@ -30,7 +33,7 @@ impl TimerFd {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: a descriptor that was made above and that nobody else has.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = OwnFd::new(unsafe { OwnedFd::from_raw_fd(fd) });
         Ok(Self { fd })
     }
 
@@ -73,7 +76,7 @@ impl AsRawFd for TimerFd {
 /// machine lives to see it full.
 #[derive(Debug)]
 pub(crate) struct EventFd {
-    fd: OwnedFd,
+    fd: OwnFd,
 }
 
 impl EventFd {
@@ -81,7 +84,7 @@ impl EventFd {
         // SAFETY: no pointers.
         let fd = to_io(unsafe { sys!(SYS_eventfd2, 0, libc::EFD_CLOEXEC) })?;
         // SAFETY: made just now, and nobody else's.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+        let fd = OwnFd::new(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
         Ok(Self { fd })
     }
 
@@ -107,6 +110,19 @@ impl AsRawFd for EventFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+impl EventFd {
+    /// It stays open for ever.
+    pub(crate) fn leak(self) -> RawFd {
+        self.fd.leak()
+    }
+}
+
+/// An epoll does not watch the number any more, if it did. May be called anywhere.
+pub(crate) fn unwatch(epoll: RawFd, fd: RawFd) {
+    // SAFETY: no pointer is read: this operation takes no event.
+    let _ = unsafe { sys!(SYS_epoll_ctl, epoll, libc::EPOLL_CTL_DEL, fd, 0) };
 }
 
 /// Descriptors behind the back of every hook, for tests.

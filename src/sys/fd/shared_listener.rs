@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::table;
 use crate::sys::fcntl::{set_status_flags, status_flags};
+use crate::sys::per_fd::PerFd;
 use crate::sys::sockopt::{cookie, listens};
 use crate::sys::syscall::tid;
-use crate::util::per_fd::PerFd;
 
 const MOST: usize = 256;
 

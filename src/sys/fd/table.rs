@@ -2,7 +2,7 @@
 //! everybody: reactors, and hooks on any thread.
 //!
 //! ```text
-//!  word:  stamp 24 │ cached flags 8 ║ generation 31 │ registered 1
+//!  word:  stamp 22 │ cached flags 10 ║ generation 31 │ registered 1
 //! ```
 //!
 //! - **generation**: which file the number means. Every begin and end of a number that
@@ -30,7 +30,7 @@
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::util::per_fd::{Cell, PerFd};
+use crate::sys::per_fd::{Cell, PerFd};
 
 /// `F_GETFL` had no `O_NONBLOCK`.
 pub(crate) const BLOCKING: u32 = 1;
@@ -50,8 +50,15 @@ pub(crate) const POLL_FIRST_TO_WRITE: u32 = 1 << 6;
 /// has room, at least not when the two are connected to each other.
 pub(crate) const PEER_QUEUE: u32 = 1 << 7;
 
-const FLAGS: u32 = 0xff;
-const STAMP_ONE: u32 = 1 << 8;
+/// A terminal: it has its own ways to read.
+pub(crate) const TERMINAL: u32 = 1 << 8;
+
+/// A regular file or a disk, when it was asked last. What depends on it asks again: a
+/// number may have begun anew unseen.
+pub(crate) const A_FILE: u32 = 1 << 9;
+
+const FLAGS: u32 = 0x3ff;
+const STAMP_ONE: u32 = 1 << 10;
 const REGISTERED: u32 = 1;
 const GENERATION_ONE: u32 = 2;
 
@@ -155,7 +162,9 @@ impl Record {
     /// registered the number.
     #[inline(always)]
     fn renew(&self) -> bool {
-        let before = self.change(|word| (word != Word::UNUSED).then(|| word.next_generation()));
+        // As one number: the halves would be compared one by one.
+        let used = |word: &Word| word.bits() != Word::UNUSED.bits();
+        let before = self.change(|word| used(&word).then(|| word.next_generation()));
         before.generation & REGISTERED != 0
     }
 }
@@ -292,10 +301,35 @@ pub(super) fn sharing(fd: RawFd) -> Option<(bool, u32)> {
     Some((word.is_shared(), word.generation / GENERATION_ONE))
 }
 
+/// What a number means now, for a later step of the same call: a helper thread's, or
+/// one after a wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meaning {
+    record: Option<&'static Record>,
+    generation: u32,
+}
+
+impl Meaning {
+    pub(crate) fn of(fd: RawFd) -> Self {
+        let record = TABLE.get_or_grow(fd);
+        Self {
+            record,
+            generation: record.map_or(0, |record| used(record).generation & !REGISTERED),
+        }
+    }
+
+    /// Whether the number has neither ended nor begun since, as far as was seen.
+    pub(crate) fn holds(self) -> bool {
+        let now = |record: &Record| record.generation() & !REGISTERED;
+        self.record
+            .is_none_or(|record| now(record) == self.generation)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::util::per_fd::CHUNK;
+    use crate::sys::per_fd::CHUNK;
     use std::collections::HashMap;
     use std::sync::{Mutex, MutexGuard};
 
@@ -401,6 +435,20 @@ mod tests {
         record.0.store(last.bits(), Ordering::SeqCst);
         assert!(renew(fd));
         assert!(record.word() == Word::UNUSED);
+    }
+
+    #[test]
+    fn a_meaning_ends_with_the_number_and_with_nothing_else() {
+        let _turn = turn();
+        let fd = BASE + 30;
+        let meaning = Meaning::of(fd);
+        learn(fd, BLOCKING);
+        invalidate(fd);
+        assert!(register(fd).is_some() && meaning.holds());
+        assert!(renew(fd) && !meaning.holds());
+        let meaning = Meaning::of(fd);
+        assert!(!renew_as_duplicate(BASE + 31, fd) && !meaning.holds());
+        assert!(Meaning::of(-1).holds(), "the call will say what is wrong");
     }
 
     #[test]

@@ -39,6 +39,10 @@ impl TlsBlock {
         match self.0 {}
     }
 
+    pub(crate) fn address(&self) -> usize {
+        match self.0 {}
+    }
+
     pub(crate) fn pointer(&self) -> ThreadPointer {
         match self.0 {}
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Header, JoinRef, TaskCell, TaskRef, VTable, Work, allocate};
 use crate::switch::EntryPoint;
 use crate::sys::fork;
-use crate::task::{Addr, JoinError, RUNNING, Slot};
+use crate::task::{Addr, JoinError, Slot, running};
 
 /// A closure that is run as a coroutine.
 pub(crate) struct Closure<F>(pub(crate) F);
@@ -38,7 +38,7 @@ impl<F: FnOnce() -> T, T> TaskCell<F, T> {
     /// The end of a task that returned: the result goes to the joiner.
     #[inline(never)]
     fn deliver(value: T) {
-        if RUNNING.get().is_null() {
+        if running().is_null() {
             fork::end_child(0);
         }
         let cell = running_slot().cell.replace(ptr::null());
@@ -73,7 +73,7 @@ pub(crate) unsafe fn detach_if_unjoinable(slot: &Slot) {
 }
 
 fn running_slot() -> &'static Slot {
-    // SAFETY: an entry point runs only while its worker has set RUNNING to its
-    // slot, and slots stay where they are (I2).
-    unsafe { &*RUNNING.get() }
+    // SAFETY: an entry point runs only while its worker has set its slot as what
+    // is running, and slots stay where they are (I2).
+    unsafe { &*running() }
 }

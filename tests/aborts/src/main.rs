@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crore::generator::{self, Generator};
 use crore::sync::{Mutex, Notify, channel};
 use crore::{JoinHandle, timeout};
 
@@ -25,7 +26,7 @@ fn main() {
     if !cfg!(panic = "abort") {
         panic!("this is to be built with CARGO_PROFILE_DEV_PANIC=abort");
     }
-    let checks: [(&str, fn()); 5] = [
+    let checks: [(&str, fn()); 6] = [
         (
             "cancelled waits are abandoned",
             cancelled_waits_are_abandoned,
@@ -34,6 +35,7 @@ fn main() {
         ("late waits return", late_waits_return),
         ("late waits for a value go on", late_waits_for_a_value_go_on),
         ("ignored deadlines cancel", ignored_deadlines_cancel),
+        ("generators are left alone", generators_are_left_alone),
     ];
     for (name, check) in checks {
         crore::run(check).unwrap();
@@ -206,4 +208,26 @@ fn ignored_deadlines_cancel() {
         });
     });
     assert!(is_abandoned(child));
+}
+
+/// One that is dropped before its end keeps its stack; one that borrows may end.
+fn generators_are_left_alone() {
+    struct Never;
+    impl Drop for Never {
+        fn drop(&mut self) {
+            panic!("nothing unwinds");
+        }
+    }
+    let mut one = Generator::new(|out, ()| {
+        let _never = Never;
+        out.yield_(1);
+    });
+    assert_eq!(one.next(), Some(1));
+    drop(one);
+    let words = ["a", "b"];
+    let all = generator::scope(
+        |out, ()| words.iter().for_each(|word| out.yield_(*word)),
+        |words| words.collect::<String>(),
+    );
+    assert_eq!(all, "ab");
 }

@@ -89,6 +89,27 @@ fn number(text: &str, label: &str) -> f64 {
     digits[..end].parse().unwrap()
 }
 
+/// The first time behind `label`, as `Duration` prints itself.
+fn millis(text: &str, label: &str) -> f64 {
+    let number = number(text, label);
+    let (_, rest) = text.split_once(label).unwrap();
+    let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let units = [("ns", 1e-6), ("µs", 1e-3), ("ms", 1.0), ("s", 1e3)];
+    let (_, each) = units
+        .iter()
+        .find(|(name, _)| unit.starts_with(name))
+        .unwrap_or_else(|| panic!("no time behind {label:?} in\n{text}"));
+    number * each
+}
+
+#[test]
+fn times_are_read_with_their_units() {
+    let text = "a 1.5s b 2ms, c 30.25µs; d 7ns";
+    for (label, expected) in [("a ", 1500.0), ("b ", 2.0), ("c ", 0.03025), ("d ", 7e-6)] {
+        assert_eq!(millis(text, label), expected, "{label}");
+    }
+}
+
 #[test]
 fn a_cancellation_below_a_c_callback_does_not_abort() {
     says("cancel-c-callback", &[], &["OK"]);
@@ -104,6 +125,19 @@ fn a_foreign_event_loop_waits_on() {
     ] {
         says("cancel-foreign-loop", how, &["run: Ok"]);
     }
+}
+
+#[test]
+fn a_goodbye_arrives_and_a_drain_ends_with_the_connections() {
+    let text = fine("cancel-goodbye", &[]);
+    let (cancelled, asked) = text.split_once("token: ").unwrap();
+    // The hard way: what waits fails.
+    assert!(cancelled.contains("peer got \"\""), "{text}");
+    assert!(
+        asked.contains("goodbye Ok(())") && asked.contains("peer got \"BYE\""),
+        "{text}"
+    );
+    assert_eq!(text.matches("no grace").count(), 2, "{text}");
 }
 
 #[test]
@@ -132,18 +166,14 @@ fn the_second_exit_waits_for_the_first() {
 
 #[test]
 fn direct_io_takes_the_callers_buffer() {
-    let all = "[Ok(1048576), Ok(1048576), Ok(1048576)]";
     let text = fine("files-o-direct", &[]);
-    // Where the file system has no O_DIRECT the thread says so, too.
     let of = |who: &str| {
         text.lines()
             .find_map(|line| line.strip_prefix(who).map(str::trim))
+            .unwrap_or_else(|| panic!("no {who} in\n{text}"))
     };
-    assert_eq!(
-        of("thread:"),
-        of("coroutine:"),
-        "{all} expected of both\n{text}"
-    );
+    // Where the file system has no O_DIRECT the thread says so, too.
+    assert_eq!(of("thread:"), of("coroutine:"), "{text}");
 }
 
 #[test]
@@ -156,21 +186,20 @@ fn the_lock_of_a_file_excludes_coroutines() {
 #[test]
 fn rounding_is_a_coroutines_own() {
     let text = fine("fpu-control", &[]);
-    for line in text.lines() {
-        let kept = line.contains("has 4000 after a sleep")
-            && line.contains("has 0, 1/3 = 3fd5555555555555");
-        assert!(
-            kept || line.starts_with("own thread-locals false"),
-            "{text}"
-        );
-    }
+    let own = text
+        .lines()
+        .find(|line| line.starts_with("own thread-locals true"))
+        .unwrap_or_else(|| panic!("{text}"));
+    assert!(own.contains("has 4000 after a sleep"), "{text}");
+    assert!(own.contains("has 0, 1/3 = 3fd5555555555555"), "{text}");
 }
 
 #[test]
 fn unparking_ten_million_times_takes_no_memory() {
     let text = fine("grow-unpark", &[]);
     let [before, after] = ["before VmRSS:", "long after VmRSS:"].map(|label| number(&text, label));
-    assert!(after < before + 2_000.0, "{text}");
+    // The watchdog reads symbols to say who computes; messages were hundreds of megabytes.
+    assert!(after < before + 30_000.0, "{text}");
 }
 
 #[test]
@@ -196,23 +225,16 @@ fn a_nap_beside_calls_that_are_always_ready_is_not_late() {
     let text = fine("latency-always-ready", &[]);
     assert_eq!(text.lines().count(), 4, "{text}");
     for line in text.lines() {
-        let (_, nap) = line.split_once("a nap of 1 ms takes ").unwrap();
-        let median = nap.split(' ').next().unwrap();
-        let millis: f64 = median.strip_suffix("ms").unwrap_or("0").parse().unwrap();
         // Processor time, so that load does not matter.
-        assert!(millis <= 2.0 && !median.ends_with("0s"), "{text}");
+        assert!(millis(line, "a nap of 1 ms takes ") <= 2.0, "{text}");
     }
 }
 
 #[test]
 fn a_close_that_lingers_stops_nobody() {
     let text = fine("linger-close", &[]);
-    let (_, time) = text.split_once("stopped for ").unwrap();
-    assert!(
-        !time.split(' ').next().unwrap().ends_with("5s") || time.contains("ms"),
-        "{text}"
-    );
-    assert!(time.split(' ').next().unwrap().ends_with("ms"), "{text}");
+    // It lingers for two seconds.
+    assert!(millis(&text, "stopped for ") < 1000.0, "{text}");
 }
 
 #[test]
@@ -223,6 +245,13 @@ fn locked_memory_is_not_filled() {
 }
 
 #[test]
+fn who_was_deep_and_waits_keeps_a_page() {
+    let text = fine("stack-stays-deep", &[]);
+    assert!(number(&text, "at first:") > 40_000.0, "{text}");
+    assert!(number(&text, "at last:") < 9_000.0, "{text}");
+}
+
+#[test]
 fn nothing_is_known_of_a_number_that_begins_unseen() {
     says("number-reused", &[], &["WouldBlock", "Ok((8, 7,"]);
 }
@@ -230,8 +259,8 @@ fn nothing_is_known_of_a_number_that_begins_unseen() {
 #[test]
 fn urgent_data_is_waited_for_without_ticks() {
     let text = fine("poll-pri-idle", &[]);
-    let (_, spent) = text.split_once("POLLIN | POLLPRI: ").unwrap();
-    assert!(spent.split(' ').next().unwrap().ends_with("µs"), "{text}");
+    // Processor time; ticks every 5 ms took most of the three seconds.
+    assert!(millis(&text, "POLLIN | POLLPRI: ") < 10.0, "{text}");
 }
 
 #[test]
@@ -239,14 +268,34 @@ fn second_stacks_wait_as_elsewhere() {
     says("second-stack-stacker", &[], &["got 7"]);
     let text = fine("second-stack", &[]);
     assert_eq!(text.matches("Ok(5) (want").count(), 2, "{text}");
-    for line in text.lines().filter(|line| line.contains("stopped another")) {
-        let (_, time) = line.split_once("for ").unwrap();
-        assert!(line.ends_with("ms"), "{text}");
+    let stopped: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("stopped another"))
+        .collect();
+    assert_eq!(stopped.len(), 2, "{text}");
+    for line in stopped {
+        // The other one sleeps for 300 ms.
         assert!(
-            number(&time[time.rfind("for ").map_or(0, |at| at + 4)..], "") < 150.0,
+            millis(line, "stopped another coroutine for ") < 250.0,
             "{text}"
         );
     }
+}
+
+/// 67 million spawns.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes minutes")]
+fn an_id_never_comes_back() {
+    let text = fine("ids-stale-handle", &[]);
+    assert!(text.is_empty(), "{text}");
+}
+
+#[test]
+fn slots_do_not_come_and_go_at_a_border() {
+    let text = fine("scale-slot-border", &[]);
+    let [inside, border] = ["inside:", "at the border:"].map(|label| number(&text, label));
+    // Processor time; a segment that comes and goes takes 80 µs.
+    assert!(border < inside + 40.0, "{text}");
 }
 
 #[test]
@@ -294,12 +343,14 @@ fn raw_terminals_are_read_as_by_a_thread() {
     assert!(!text.contains("Elapsed"), "{text}");
     assert_eq!(text.matches("coroutine: Ok(\"Ok(0)").count(), 2, "{text}");
     assert_eq!(text.matches("coroutine: Ok(\"Ok(1)").count(), 1, "{text}");
-    for line in text
+    let stopped: Vec<_> = text
         .lines()
         .filter(|line| line.contains("were stopped for"))
-    {
-        assert!(line.ends_with("ms"), "{text}");
-        assert!(number(line, "were stopped for ") < 200.0, "{text}");
+        .collect();
+    assert_eq!(stopped.len(), 3, "{text}");
+    for line in stopped {
+        // The last read waits for a second.
+        assert!(millis(line, "were stopped for ") < 500.0, "{text}");
     }
 }
 
@@ -318,4 +369,29 @@ fn a_jump_out_of_a_handler_returns_or_is_refused() {
         && said.text.contains("ends");
     let refused = said.status != Some(0) && said.text.contains("siglongjmp");
     assert!(returned || refused, "{:?}\n{}", said.status, said.text);
+}
+
+#[test]
+fn plain_threads_have_the_condition_variables_that_they_are_linked_with() {
+    let text = fine("glibc-cond", &[]);
+    // The functions of another version return at once, or never.
+    for (label, least) in [
+        ("after 200 ms: notified after ", 200.0),
+        ("300 ms: Connection timed out after ", 300.0),
+        ("flag 1 Success after ", 200.0),
+    ] {
+        // They count whole milliseconds.
+        assert!(number(&text, label) >= least - 1.0, "{label} in\n{text}");
+    }
+}
+
+#[test]
+fn the_child_of_a_fork_needs_no_memory_for_dup2() {
+    says("fork-child-alloc", &[], &["ended"]);
+    says("fork-child-alloc", &["after a run"], &["ended"]);
+}
+
+#[test]
+fn a_builder_is_written_as_stds() {
+    says("thread-builder-name", &[], &["OK"]);
 }

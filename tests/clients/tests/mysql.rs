@@ -28,13 +28,17 @@ fn mariadb() -> Server {
         "--auth-root-authentication-method=normal",
     ]);
     install.args(["--skip-test-db", "--skip-name-resolve"]);
+    // A server that starts clears its temporary folder of every other's tables.
+    install.env("TMPDIR", home.path());
     set_up(install);
     let port = free_port();
     let socket = format!("--socket={}", home.path().join("socket").display());
+    let temporary = format!("--tmpdir={}", home.path().display());
     let args = [
         "--no-defaults",
         &data,
         &socket,
+        &temporary,
         &format!("--port={port}"),
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",

@@ -8,7 +8,7 @@ use super::seccomp::{Rule, When, always, refuse};
 use super::succeeds;
 
 /// A file that is gone when it is closed.
-fn file() -> File {
+pub(super) fn file() -> File {
     let path = std::env::temp_dir().join(format!("crore-refusals-{}", std::process::id()));
     let file = OpenOptions::new()
         .read(true)

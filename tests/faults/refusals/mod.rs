@@ -5,7 +5,9 @@
 // Much of it waits in std::net and std::thread::sleep.
 #![cfg(feature = "hook")]
 
+mod absent;
 mod files;
+mod numbers_and_threads;
 mod seccomp;
 mod waits;
 
@@ -16,17 +18,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{in_child, stderr};
+use crate::common::succeeds;
 use crore::{Builder, Runtime};
 use seccomp::{Rule, When, always, no_reserves, refuse};
-
-/// Runs `test` in a child; what it wrote to standard error.
-fn succeeds(name: &str, test: impl FnOnce()) -> String {
-    let output = in_child(name, test);
-    let text = stderr(&output);
-    assert!(output.status.success(), "{:?} {text}", output.status);
-    text
-}
 
 fn code<T>(result: io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
@@ -148,7 +142,7 @@ fn no_memory_for_stacks_is_an_error_of_the_join() {
 }
 
 /// Stacks and saved frames ask for room for as many as there may be, and take
-/// half, and half of that.
+/// a quarter, and a quarter of that.
 #[test]
 fn little_address_space_is_made_do_with() {
     succeeds("little_address_space_is_made_do_with", || {
@@ -197,6 +191,41 @@ fn no_memory_for_saved_frames_is_an_error_of_the_join() {
         };
         runtime.run(body).unwrap();
     });
+}
+
+/// As many coroutines as there are slots for, and no more.
+#[test]
+fn no_memory_for_more_slots_is_an_error_of_the_spawn() {
+    let said = succeeds("no_memory_for_more_slots_is_an_error_of_the_spawn", || {
+        let runtime = Runtime::builder().build().unwrap();
+        let body = || {
+            crore::spawn(|| ()).join().unwrap();
+            refuse(&[Rule {
+                call: libc::SYS_mprotect,
+                when: When::AtLeast(1, 2 << 20),
+                error: libc::ENOMEM,
+            }]);
+            let mut all = Vec::new();
+            let error = loop {
+                match Builder::new().spawn_future(async {}) {
+                    Ok(one) => all.push(one),
+                    Err(error) => break error,
+                }
+            };
+            let text = error.to_string();
+            assert!(text.contains("coroutines, the most it may have"), "{text}");
+            // All but our own.
+            assert_eq!(all.len(), (1 << 16) - 1);
+            all.into_iter().for_each(|each| each.join().unwrap());
+            crore::spawn(|| ()).join().unwrap();
+        };
+        runtime.run(body).unwrap();
+    });
+    assert!(
+        said.contains("no room for more than 65536 coroutines"),
+        "{said}"
+    );
+    assert!(said.contains("ulimit -d"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Who runs the bodies of the lock suites: coroutines of one worker and of
 //! several, on stacks of their own and on shared ones, threads among them.
 
+use std::time::Duration;
+
+use crate::common::{Kind, kinds};
+
 /// Who runs the bodies.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -36,15 +40,11 @@ impl Who {
     ) -> Handle<T> {
         match self {
             Self::Mixed if i % 2 == 1 => Handle::Thread(std::thread::spawn(f)),
-            // SAFETY: the bodies own all they use (`'static`), and what they
-            // lend out lies on the heap.
-            Self::Shared => Handle::Coroutine(unsafe { crore::spawn_shared(f) }),
-            Self::Own => {
-                let own = i % 2 == 1 && crore::local::own_thread_locals().is_ok();
-                let builder = crore::Builder::new().own_thread_locals(own);
-                Handle::Coroutine(builder.spawn(f).unwrap())
+            Self::Shared => Handle::Coroutine(Kind::SharedStack.spawn(f)),
+            Self::Own if i % 2 == 1 && kinds().any(|kind| kind == Kind::OwnLocals) => {
+                Handle::Coroutine(Kind::OwnLocals.spawn(f))
             }
-            _ => Handle::Coroutine(crore::spawn(f)),
+            _ => Handle::Coroutine(Kind::OwnStack.spawn(f)),
         }
     }
 
@@ -61,6 +61,22 @@ impl Who {
         let handles: Vec<_> = (0..n).map(start).collect();
         handles.into_iter().map(|h| h.join().unwrap()).collect()
     }
+}
+
+/// As C has it.
+pub(crate) fn timespec(time: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// So long from now, by this clock.
+pub(crate) fn after(clock: libc::clockid_t, wait: Duration) -> libc::timespec {
+    let mut now = timespec(Duration::ZERO);
+    // SAFETY: a place for the time.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    timespec(Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + wait)
 }
 
 /// Lets others run, on a plain thread too.

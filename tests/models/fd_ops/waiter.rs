@@ -91,9 +91,9 @@ impl Waiter {
     }
 
     /// Whether it may not wait any longer, whatever the number means now. (A
-    /// `poll` looks at that again.)
+    /// `poll` looks at that again, and no cancellation ends it.)
     pub(crate) fn must_end(&self) -> bool {
-        self.cancelled || (self.closed && !self.polls)
+        (self.cancelled || self.closed) && !self.polls
     }
 
     /// Says what is wrong with an answer; the file that a byte was taken from.

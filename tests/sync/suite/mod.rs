@@ -8,6 +8,7 @@
 
 pub(crate) mod channels;
 pub(crate) mod locks;
+pub(crate) mod news;
 pub(crate) mod selects;
 
 /// What runs the bodies: threads, or coroutines of some kind.
@@ -68,6 +69,10 @@ macro_rules! suite {
             waiting_receivers_learn_of_the_last_sender, waiting_senders_get_their_values_back,
             values_are_dropped_once, timeouts_return_what_they_had, iterators_end,
             a_stream_through_stages, mixed_forms_agree);
+        $crate::suite!(@ $with, news:
+            oneshot_gives_one_value, broadcast_tells_all, broadcast_says_what_was_missed,
+            watch_shows_the_last, watch_waits_for_what_is_wanted, owned_guards_keep_their_locks,
+            owned_guards_poison);
         $crate::suite!(@ $with, selects:
             two_selects_meet, several_selects_balance, ready_cases_are_all_chosen,
             merging_ends_when_all_are_closed, select_sends_and_receives_on_one_channel,

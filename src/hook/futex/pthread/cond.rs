@@ -7,15 +7,16 @@
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use libc::{clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 
-use super::{ALL_BITS, Here, parkable, parkable_until, wake};
+use super::note::Note;
+use super::{ALL_BITS, Here, Waiting, parkable, parkable_until, wake};
 use crate::hook::futex::table::Left;
-use crate::hook::futex::wait::SlowWait;
 use crate::hook::libc::hook;
+use crate::hook::wait::interrupt::{self, Verdict};
+use crate::hook::wait::slow_wait::{Lasting, SlowWait};
 use crate::sys::syscall::{errno, set_errno};
 
 /// Waits, with the mutex let go of meanwhile.
@@ -31,6 +32,7 @@ unsafe fn wait(
 ) -> c_int {
     let saved = errno();
     let address = cond.addr();
+    let _waiting = Waiting::begin();
     let Some(place) = table.queue(address, ALL_BITS, cx.addr(), || true) else {
         // No room to wait: as if woken.
         cx.yield_now();
@@ -44,21 +46,33 @@ unsafe fn wait(
         }
         return unlocked;
     }
-    let mut slow_wait = SlowWait::new();
+    let mut slow_wait = SlowWait::new(Lasting::Lock(address));
+    let mut cancelled = false;
     let left = loop {
+        cancelled |= interrupt::taken(cx) == Some(Verdict::Cancel);
+        if cancelled {
+            // A wake-up is for another then.
+            if table.leave(place, true) == Some(Left::Woken) {
+                wake(address, 1);
+            }
+            break Left::Woken;
+        }
         if let Some(left) = table.leave(place, false) {
             break left;
         }
         if cx.is_over(deadline) {
             break table.leave(place, true).unwrap_or(Left::Queued);
         }
-        let next = deadline.into_iter().chain(slow_wait.next()).min();
+        let next = deadline.into_iter().chain(slow_wait.next(cx)).min();
         cx.park_regardless_until(next);
-        slow_wait.check(cx, address);
+        slow_wait.check(cx);
     };
     // SAFETY: the caller's mutex.
     let locked = unsafe { libc::pthread_mutex_lock(mutex) };
     set_errno(saved);
+    if cancelled {
+        interrupt::end_if_cancelled();
+    }
     match left {
         _ if locked != 0 => locked,
         Left::Woken => 0,
@@ -69,7 +83,7 @@ unsafe fn wait(
 hook!(
     next,
     Some(here) = parkable(),
-    unsafe extern "C" fn pthread_cond_wait(
+    unsafe extern "C-unwind" fn pthread_cond_wait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,
     ) -> c_int {
@@ -82,7 +96,7 @@ hook!(
     next,
     // SAFETY: the caller's condition variable, and time.
     Some((here, deadline)) = (unsafe { parkable_until(|| clock_of(cond), time) }),
-    unsafe extern "C" fn pthread_cond_timedwait(
+    unsafe extern "C-unwind" fn pthread_cond_timedwait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,
         time: *const timespec,
@@ -96,7 +110,7 @@ hook!(
     next,
     // SAFETY: the caller's time.
     Some((here, deadline)) = (unsafe { parkable_until(|| Some(clock), time) }),
-    unsafe extern "C" fn pthread_cond_clockwait(
+    unsafe extern "C-unwind" fn pthread_cond_clockwait(
         cond: *mut pthread_cond_t,
         mutex: *mut pthread_mutex_t,
         clock: clockid_t,
@@ -109,7 +123,7 @@ hook!(
 
 hook!(
     next,
-    unsafe extern "C" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
+    unsafe extern "C-unwind" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
         // SAFETY: the caller's condition variable.
         let answer = unsafe { pthread_cond_signal::next(cond) };
         wake(cond.addr(), 1);
@@ -119,7 +133,7 @@ hook!(
 
 hook!(
     next,
-    unsafe extern "C" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
+    unsafe extern "C-unwind" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
         // SAFETY: the caller's condition variable.
         let answer = unsafe { pthread_cond_broadcast::next(cond) };
         wake(cond.addr(), usize::MAX);
@@ -127,23 +141,15 @@ hook!(
     }
 );
 
-/// Where a condition variable says that its clock is the monotonic one: the
-/// offset of a word, and the bit in it; 0 before it was learnt.
-static CLOCK_WORD: AtomicUsize = AtomicUsize::new(0);
-static CLOCK_BIT: AtomicUsize = AtomicUsize::new(0);
+/// That a condition variable's clock is the monotonic one.
+static IS_MONOTONIC: Note = Note::new();
 
 const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
 
-/// Finds out how glibc notes the clock of a condition variable (it may move
-/// from version to version): what differs between one of each kind.
-pub(super) fn learn_clock() {
+/// Learns how glibc notes the clock of a condition variable.
+pub(super) fn learn() {
     let [plain, monotonic] = [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC].map(words);
-    let mut differing = (0..WORDS).filter(|&i| plain[i] != monotonic[i]);
-    if let (Some(word), None) = (differing.next(), differing.next()) {
-        let bit = plain[word] ^ monotonic[word];
-        CLOCK_WORD.store(word, Ordering::Relaxed);
-        CLOCK_BIT.store(bit as usize, Ordering::Release);
-    }
+    IS_MONOTONIC.learn(&plain, &monotonic);
 }
 
 /// A fresh condition variable of this clock.
@@ -166,17 +172,12 @@ fn words(clock: clockid_t) -> [u32; WORDS] {
 ///
 /// - A valid condition variable.
 unsafe fn clock_of(cond: *const pthread_cond_t) -> Option<clockid_t> {
-    let bit = CLOCK_BIT.load(Ordering::Acquire) as u32;
-    if bit == 0 {
-        return None;
-    }
-    let word = CLOCK_WORD.load(Ordering::Relaxed);
-    // SAFETY: in the caller's condition variable.
-    let word = unsafe { cond.cast::<u32>().add(word).read_volatile() };
-    Some(if word & bit == 0 {
-        libc::CLOCK_REALTIME
-    } else {
+    // SAFETY: the caller's condition variable.
+    let is_monotonic = unsafe { IS_MONOTONIC.is_on(cond) }?;
+    Some(if is_monotonic {
         libc::CLOCK_MONOTONIC
+    } else {
+        libc::CLOCK_REALTIME
     })
 }
 
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn clocks_are_told_apart() {
-        learn_clock();
+        learn();
         for clock in [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC] {
             let cond = words(clock);
             // SAFETY: a fresh one.

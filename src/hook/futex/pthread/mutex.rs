@@ -19,10 +19,12 @@ use std::time::{Duration, Instant};
 
 use libc::{clockid_t, pthread_mutex_t, timespec};
 
-use super::{Here, acquire, give_way, holders, locks, may_park, parkable, parkable_until, wake};
+use super::{
+    Here, Manner, acquire, give_way, holders, locks, may_park, parkable, parkable_until, wake,
+};
 use crate::hook::libc::hook;
-use crate::hook::wait::clock::now;
-use crate::sched::{self, Cx};
+use crate::hook::wait::clock::kernels_now;
+use crate::sched::{self, CurrentTask, WaitsFor, number_at, waiting};
 
 /// What glibc keeps at a fixed place, for the sake of static initialisers and
 /// debuggers.
@@ -64,7 +66,7 @@ unsafe fn knows_its_holder(mutex: *mut pthread_mutex_t) -> bool {
 /// # Safety
 ///
 /// - A valid mutex.
-unsafe fn is_held_by_suspended(mutex: *mut pthread_mutex_t, cx: Cx) -> bool {
+unsafe fn is_held_by_suspended(mutex: *mut pthread_mutex_t, cx: CurrentTask) -> bool {
     // SAFETY: the caller's promise.
     let owner = unsafe { part!(mutex, owner) };
     // As the caller runs on this thread, no other coroutine does.
@@ -97,7 +99,9 @@ unsafe fn lock(here: Here, mutex: *mut pthread_mutex_t, deadline: Option<Instant
         if us.is_some_and(|us| part!(mutex, owner) == us as c_int) {
             return pthread_mutex_lock::next(mutex);
         }
-        contend(here, mutex, deadline, &attempt)
+        let owner = number_at(&raw const (*mutex.cast::<Parts>()).owner);
+        let contend = || contend(here, mutex, deadline, &attempt);
+        waiting(WaitsFor::Numbered(owner), contend)
     }
 }
 
@@ -127,11 +131,18 @@ unsafe fn contend(
     };
     let mut slice = SLICE;
     loop {
-        let answer = acquire(here, mutex.addr(), deadline, &mut || attempt(), &mut look);
+        let answer = acquire(
+            here,
+            mutex.addr(),
+            deadline,
+            &mut || attempt(),
+            &mut look,
+            Manner::USUAL,
+        );
         if answer != RUNS {
             return answer;
         }
-        let until = now(libc::CLOCK_REALTIME) + slice;
+        let until = kernels_now(libc::CLOCK_REALTIME) + slice;
         let time = timespec {
             tv_sec: until.as_secs() as libc::time_t,
             tv_nsec: until.subsec_nanos().into(),
@@ -179,8 +190,38 @@ unsafe fn lock_for_one_of_many(
     answer
 }
 
-locks! { pthread_mutex_t, lock():
-    pthread_mutex_lock pthread_mutex_timedlock pthread_mutex_clocklock
+locks! { pthread_mutex_t, lock(): pthread_mutex_timedlock pthread_mutex_clocklock }
+
+hook!(
+    next,
+    Some(_) = CurrentTask::running(),
+    unsafe extern "C" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
+        // SAFETY: the caller's mutex.
+        unsafe { lock_in_coroutine(mutex) }
+    }
+);
+
+/// (`extern "C"`, which does not unwind: so the hook only jumps here.)
+///
+/// # Safety
+///
+/// - A valid mutex.
+#[inline(never)]
+unsafe extern "C" fn lock_in_coroutine(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's mutex.
+    unsafe {
+        if !knows_its_holder(mutex) {
+            // Mostly that is all; whether it may park matters afterwards.
+            let answer = pthread_mutex_trylock::next(mutex);
+            if answer != libc::EBUSY {
+                return answer;
+            }
+        }
+        match parkable() {
+            Some(here) => lock(here, mutex, None),
+            None => pthread_mutex_lock::next(mutex),
+        }
+    }
 }
 
 hook!(
@@ -214,12 +255,8 @@ hook!(
         // SAFETY: the caller's mutex, which may be gone once it is unlocked: from
         // there on it is an address.
         unsafe {
-            let running = Cx::running().filter(|&cx| !may_park::has_own_thread_locals(cx));
-            if let Some(cx) = running.filter(|_| knows_its_holder(mutex)) {
-                let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
-                if last && part!(mutex, owner) == may_park::thread_id(cx) {
-                    holders::remove(mutex.addr());
-                }
+            if knows_its_holder(mutex) {
+                forget_holder(mutex);
             }
             let address = mutex.addr();
             let answer = pthread_mutex_unlock::next(mutex);
@@ -228,3 +265,21 @@ hook!(
         }
     }
 );
+
+/// Somebody is about to unlock a mutex that knows its holder.
+///
+/// # Safety
+///
+/// - A valid mutex.
+#[cold]
+unsafe extern "C" fn forget_holder(mutex: *mut pthread_mutex_t) {
+    let running = CurrentTask::running().filter(|&cx| !may_park::has_own_thread_locals(cx));
+    let Some(cx) = running else { return };
+    // SAFETY: the caller's mutex.
+    unsafe {
+        let last = part!(mutex, kind) & KIND == ERROR_CHECKING || part!(mutex, count) == 1;
+        if last && part!(mutex, owner) == may_park::thread_id(cx) {
+            holders::remove(mutex.addr());
+        }
+    }
+}

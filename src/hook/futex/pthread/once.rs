@@ -20,9 +20,10 @@ use std::sync::atomic::{AtomicI32, Ordering, fence};
 
 use libc::pthread_once_t;
 
-use super::{Here, acquire, parkable, wake};
+use super::{Here, Manner, acquire, parkable, wake};
 use crate::hook::futex::futex_wake_all;
 use crate::hook::libc::hook;
+use crate::hook::libc::next::all_are_looked_up;
 
 /// As C and C++ write them: they may throw.
 pub(super) type Init = unsafe extern "C-unwind" fn();
@@ -82,9 +83,14 @@ unsafe fn once(here: Here, word: &AtomicI32, running: c_int, init: Init) {
         if seen == running {
             let over = || (word.load(Ordering::Acquire) != running).then_some(0);
             let mut attempt = || over().unwrap_or(libc::EBUSY);
-            acquire(here, word.as_ptr().addr(), None, &mut attempt, &mut {
-                over
-            });
+            acquire(
+                here,
+                word.as_ptr().addr(),
+                None,
+                &mut attempt,
+                &mut { over },
+                Manner::USUAL,
+            );
             continue;
         }
         let taken = word.compare_exchange(seen, running, Ordering::Acquire, Ordering::Relaxed);
@@ -102,6 +108,14 @@ unsafe fn once(here: Here, word: &AtomicI32, running: c_int, init: Init) {
 hook!(
     next,
     unsafe extern "C-unwind" fn pthread_once(control: *mut pthread_once_t, init: Init) -> c_int {
+        // SAFETY: the caller's arguments.
+        unsafe { run_once(control, init) }
+    }
+);
+
+hook!(
+    /// glibc's other name for `pthread_once`, which old programs call.
+    unsafe extern "C-unwind" fn __pthread_once(control: *mut pthread_once_t, init: Init) -> c_int {
         // SAFETY: the caller's arguments.
         unsafe { run_once(control, init) }
     }
@@ -125,6 +139,7 @@ pub(super) unsafe fn run_once(control: *mut pthread_once_t, init: Init) -> c_int
                 }
                 0
             }
+            _ if !all_are_looked_up() => early(AtomicI32::from_ptr(control), init),
             _ => {
                 let answer = pthread_once::next(control, init);
                 // That was a plain store of glibc's.
@@ -132,6 +147,28 @@ pub(super) unsafe fn run_once(control: *mut pthread_once_t, init: Init) -> c_int
                 wake(control.addr(), usize::MAX);
                 answer
             }
+        }
+    }
+}
+
+/// A call before libc's own has been looked up: before glibc 2.34 `dlsym` makes one
+/// itself. There is hardly another thread.
+///
+/// # Safety
+///
+/// - `init` may be called.
+#[cold]
+unsafe fn early(word: &AtomicI32, init: Init) -> c_int {
+    loop {
+        match word.compare_exchange(0, RUNNING, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => {
+                // SAFETY: the caller's promise.
+                unsafe { init() };
+                word.store(DONE, Ordering::Release);
+                return 0;
+            }
+            Err(state) if state & DONE != 0 => return 0,
+            Err(_) => crate::sys::syscall::sched_yield(),
         }
     }
 }

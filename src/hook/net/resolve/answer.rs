@@ -4,12 +4,14 @@
 //! libc fills in a buffer of our own, which is copied to the caller's, and
 //! every pointer is moved along ([`Relocate`]).
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::RefCell;
 use std::ffi::{c_char, c_int};
-use std::mem::MaybeUninit;
-use std::thread::LocalKey;
+use std::mem::{ManuallyDrop, MaybeUninit};
 
-use libc::{group, hostent, passwd, size_t};
+use libc::{group, hostent, passwd, protoent, servent, size_t, spwd};
+
+use crate::util::no_park::NoPark;
 
 /// A struct of libc's whose pointers lead into a buffer beside it.
 pub(crate) trait Relocate: Copy {
@@ -81,6 +83,30 @@ impl Relocate for group {
         by.one(&mut self.gr_passwd);
         // SAFETY: forwarded.
         unsafe { by.list(&mut self.gr_mem) };
+    }
+}
+
+impl Relocate for spwd {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.sp_namp);
+        by.one(&mut self.sp_pwdp);
+    }
+}
+
+impl Relocate for servent {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.s_name);
+        by.one(&mut self.s_proto);
+        // SAFETY: forwarded.
+        unsafe { by.list(&mut self.s_aliases) };
+    }
+}
+
+impl Relocate for protoent {
+    unsafe fn relocate(&mut self, by: Move) {
+        by.one(&mut self.p_name);
+        // SAFETY: forwarded.
+        unsafe { by.list(&mut self.p_aliases) };
     }
 }
 
@@ -213,32 +239,46 @@ impl<E: Relocate> Found<E> {
     }
 }
 
-/// The answer to a call without a place of the caller's: the thread's, until
-/// its next call of the kind. Null for none.
-pub(crate) struct Latest<E>(Cell<*mut Found<E>>);
-
-impl<E> Latest<E> {
-    pub(crate) const fn none() -> Self {
-        Self(Cell::new(std::ptr::null_mut()))
-    }
+/// The answer to a call without a place of the caller's: the thread's, until its next call
+/// of the kind.
+struct Latest {
+    call: &'static str,
+    answer: *mut dyn Any,
 }
 
-impl<E> Drop for Latest<E> {
+impl Drop for Latest {
     fn drop(&mut self) {
-        if !self.0.get().is_null() {
-            // SAFETY: of a box, which only this frees.
-            drop(unsafe { Box::from_raw(self.0.get()) });
-        }
+        // SAFETY: of a box, which only this frees.
+        drop(unsafe { Box::from_raw(self.answer) });
     }
 }
 
-/// Keeps an answer in place of the one before, and says where its entry is.
-pub(crate) fn keep<E>(place: &'static LocalKey<Latest<E>>, found: Found<E>) -> *mut E {
-    let latest = Box::into_raw(Box::new(found));
+thread_local! {
+    /// By call. One list, and not a place for each: a coroutine with thread-locals of its own
+    /// has them all.
+    static LATEST: RefCell<Vec<Latest>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps an answer in place of the one that `call` gave before, and says where its entry
+/// is.
+pub(crate) fn keep<E: 'static>(call: &'static str, found: Found<E>) -> *mut E {
+    let answer = Box::into_raw(Box::new(found));
+    let latest = Latest { call, answer };
     // While the thread's locals end, the place may be gone: then the answer
     // stays for ever.
-    let _ = place.try_with(|place| drop(Latest(Cell::new(place.0.replace(latest)))));
+    let mut latest = ManuallyDrop::new(latest);
+    // An allocator may lock.
+    let _no_park = NoPark::enter();
+    let _ = LATEST.try_with(|all| {
+        // SAFETY: once, as it is not used again.
+        let latest = unsafe { ManuallyDrop::take(&mut latest) };
+        let mut all = all.borrow_mut();
+        match all.iter_mut().find(|one| one.call == call) {
+            Some(before) => *before = latest,
+            None => all.push(latest),
+        }
+    });
     // SAFETY: made just now, and freed by a later call at the earliest.
-    let entry = unsafe { (*latest).entry.as_mut() };
+    let entry = unsafe { (*answer).entry.as_mut() };
     entry.map_or(std::ptr::null_mut(), std::ptr::from_mut)
 }

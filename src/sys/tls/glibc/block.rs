@@ -142,6 +142,11 @@ impl TlsBlock {
         self.tid
     }
 
+    /// What libc knows the thread by: `pthread_t`.
+    pub(crate) fn address(&self) -> usize {
+        self.pointer.address()
+    }
+
     /// Its thread pointer.
     pub(crate) fn pointer(&self) -> ThreadPointer {
         self.pointer

@@ -38,7 +38,7 @@ fn explain(why: Refusal) -> Refusal {
 
 fn find() -> Result<&'static Glibc, Refusal> {
     let _no_park = NoPark::enter();
-    if cfg!(feature = "sanitizer") || cfg!(asan) {
+    if cfg!(feature = "sanitizer") {
         return Err("a sanitizer keeps track of threads in its own way".into());
     }
     // SAFETY: no preconditions.

@@ -5,12 +5,13 @@
 //! each a description of one field. What they describe is found there and
 //! nowhere else; the [probe](super::probe) learns the rest.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_void};
 use std::mem::{transmute, transmute_copy};
 use std::ptr;
 
 use super::Refusal;
 use super::thread_pointer::{Offset, thread_pointer};
+use crate::sys::library;
 
 /// A destructor of a pthread key.
 pub(super) type KeyDestructor = unsafe extern "C" fn(*mut c_void);
@@ -166,7 +167,7 @@ fn symbol(name: &CStr) -> Result<usize, Refusal> {
 /// # Safety
 ///
 /// - A function of this name has this type.
-unsafe fn function<F: Copy>(name: &CStr) -> Result<F, Refusal> {
+pub(super) unsafe fn function<F: Copy>(name: &CStr) -> Result<F, Refusal> {
     const { assert!(size_of::<F>() == size_of::<usize>()) };
     // SAFETY: the caller's word.
     symbol(name).map(|at| unsafe { transmute_copy::<usize, F>(&at) })
@@ -183,38 +184,8 @@ unsafe fn read<T: Copy>(at: usize) -> T {
 /// Where the static TLS of the library that has `inside` begins, and how long
 /// it is.
 fn libc_tls(inside: usize, pointer: usize) -> Result<(Offset, usize), Refusal> {
-    struct Search {
-        inside: usize,
-        found: Option<(usize, usize)>,
-    }
-    unsafe extern "C" fn look(
-        info: *mut libc::dl_phdr_info,
-        _: usize,
-        search: *mut c_void,
-    ) -> c_int {
-        // SAFETY: the linker's description of one library; our own `Search`.
-        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
-        // SAFETY: the library's program headers, as many as it says.
-        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
-        let holds = headers.iter().any(|header| {
-            let begin = (info.dlpi_addr + header.p_vaddr) as usize;
-            header.p_type == libc::PT_LOAD
-                && (begin..begin + header.p_memsz as usize).contains(&search.inside)
-        });
-        let tls = headers.iter().find(|header| header.p_type == libc::PT_TLS);
-        if let (true, Some(tls)) = (holds, tls) {
-            search.found = Some((info.dlpi_tls_data.addr(), tls.p_memsz as usize));
-        }
-        c_int::from(holds)
-    }
-    let mut search = Search {
-        inside,
-        found: None,
-    };
-    // SAFETY: `look` has the type that is wanted, `search` outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
-    match search.found {
-        Some((at, len)) if at != 0 && at < pointer => Ok((at.wrapping_sub(pointer) as Offset, len)),
+    match library::thread_locals_around(inside) {
+        Some((at, len)) if at < pointer => Ok((at.wrapping_sub(pointer) as Offset, len)),
         _ => Err("libc's own thread-locals are not where they are expected".into()),
     }
 }

@@ -18,10 +18,11 @@ use std::{mem, ptr};
 
 use super::Refusal;
 use super::futex::Latch;
-use super::layout::GlibcLayout;
+use super::layout::{GlibcLayout, function};
 use super::list::ThreadLists;
 use super::thread_pointer::thread_pointer;
 use crate::sys::mem::{PAGE, Reserve};
+use crate::sys::signal_mask::SignalMask;
 use crate::sys::syscall::{self, sched_yield};
 
 /// What one of the two saw of itself.
@@ -70,11 +71,29 @@ struct ProbeRun {
     results: [AtomicPtr<ProbeThread>; 2],
 }
 
+/// Looks at the lists until they are not just being changed: where threads begin and end
+/// all the time, that takes some.
+const LOOKS: u32 = 20_000;
+
+/// Tries to prove the lock, in which other threads may come between.
+const TRIES: u32 = 5;
+
 /// Makes the two threads. The lists' lock is proven by the way.
 pub(super) fn look(
     layout: &'static GlibcLayout,
     lists: &'static ThreadLists,
 ) -> Result<ProbePair, Refusal> {
+    let unproven = || Err("the lock of its list of threads is not where it is expected".into());
+    (0..TRIES)
+        .find_map(|_| look_once(layout, lists).transpose())
+        .unwrap_or_else(unproven)
+}
+
+/// As [`look`]; nothing if the lock was not proven.
+fn look_once(
+    layout: &'static GlibcLayout,
+    lists: &'static ThreadLists,
+) -> Result<Option<ProbePair>, Refusal> {
     // SAFETY: a null attribute stands for the defaults.
     let least = unsafe { (layout.min_stack)(ptr::null()) };
     let stack_len = (least + 64 * 1024).next_multiple_of(PAGE);
@@ -104,20 +123,20 @@ pub(super) fn look(
     }));
     let proven = with_signals_blocked(|| shared.run())?;
     if !proven {
-        return Err("the lock of its list of threads is not where it is expected".into());
+        return Ok(None);
     }
     // SAFETY: `done` is up: nobody else uses the boxes any more.
     let take = |at: &AtomicPtr<ProbeThread>| *unsafe { Box::from_raw(at.load(Ordering::Acquire)) };
-    Ok(ProbePair {
+    Ok(Some(ProbePair {
         seen: [take(&shared.results[0]), take(&shared.results[1])],
         stack_len,
-    })
+    }))
 }
 
 impl ProbeRun {
     /// Whether the lock is the lock.
     fn run(&'static self) -> Result<bool, Refusal> {
-        let looks_right = (0..1000).any(|_| {
+        let looks_right = (0..LOOKS).any(|_| {
             sched_yield();
             self.lists.look_right()
         });
@@ -245,23 +264,33 @@ unsafe fn spawn(
             libc::pthread_attr_setstack(&mut attr, base.cast(), len);
         }
         let mut thread = mem::zeroed();
-        let code = libc::pthread_create(&mut thread, &attr, body, argument);
+        let code = create_thread()(&mut thread, &attr, body, argument);
         libc::pthread_attr_destroy(&mut attr);
         code
     };
     if code == 0 { Ok(()) } else { Err(code) }
 }
 
+/// glibc's `pthread_create`, looked up as all of its functions here. (A hook of that name
+/// that is found instead hands it on: this is a no-park scope.)
+fn create_thread() -> CreateThread {
+    // SAFETY: the function has this type.
+    let found = unsafe { function(c"pthread_create") };
+    found.unwrap_or_else(|why| unreachable!("glibc without threads: {why}"))
+}
+
+type CreateThread = unsafe extern "C" fn(
+    *mut libc::pthread_t,
+    *const libc::pthread_attr_t,
+    extern "C" fn(*mut c_void) -> *mut c_void,
+    *mut c_void,
+) -> c_int;
+
 /// Runs `f` while no signal handler can come between, here and in the threads
 /// that it starts: they inherit it.
 fn with_signals_blocked<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: sets of our own, initialised by the calls.
-    unsafe {
-        let (mut all, mut former) = (mem::zeroed(), mem::zeroed());
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut former);
-        let result = f();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &former, ptr::null_mut());
-        result
-    }
+    let former = SignalMask(u64::MAX).without_libcs().replace();
+    let result = f();
+    former.replace();
+    result
 }

@@ -176,7 +176,9 @@ fn is_kernels(layout: &GlibcLayout, at: usize) -> bool {
 
 /// The words that the first use of the heap has changed.
 fn malloc_words(layout: &GlibcLayout, pair: &ProbePair) -> Result<Vec<Offset>, Refusal> {
-    let words = changed(layout, pair, 0, 1)?;
+    let mut words = changed(layout, pair, 0, 1)?;
+    // In `struct pthread` they are of a key that another malloc uses: the block's own.
+    words.retain(|word| word.at < 0);
     // The cache and the arena. None, if malloc is not libc's.
     if words.len() > 2 {
         return Err(format!(

@@ -108,3 +108,12 @@ fn a_thread_that_is_not_as_expected_is_refused() {
     });
     assert!(why.unwrap().contains("names"));
 }
+
+/// glibc's own threads of `aio` and timers have such; it keeps their stacks for the next.
+#[test]
+fn a_stack_of_broken_pages_is_no_reason_to_refuse() {
+    let glibc = glibc().unwrap();
+    let odd = std::thread::Builder::new().stack_size((256 << 10) + 192);
+    odd.spawn(|| {}).unwrap().join().unwrap();
+    assert!(super::probe::look(glibc.layout, glibc.lists).is_ok());
+}

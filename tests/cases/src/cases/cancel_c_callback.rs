@@ -1,5 +1,5 @@
-//! Cancelling a coroutine that waits (crore's own wait) inside a callback that C calls aborts the
-//! whole process: the unwind meets extern "C". A lock of std in the same place is safe.
+//! A coroutine that waits, by crore's own wait, inside of a callback that C calls, and is
+//! cancelled. The unwind met `extern "C"` and the process aborted. Right: it waits on.
 
 pub(crate) fn main() {
     extern "C" fn cmp(a: *const libc::c_void, b: *const libc::c_void) -> i32 {

@@ -1,7 +1,8 @@
-//! A time limit or a cancellation around anything with tokio's I/O driver inside (postgres, reqwest::blocking, …):
-//! the hooked epoll_wait says ETIMEDOUT/ECANCELED, which tokio's driver takes for a bug and panics.
-//! With `guard` (what postgres::Client's Drop does: block_on once more) the second panic aborts the process.
-//! Cargo.toml: crore (path), tokio = { version = "1", features = ["rt", "net", "time"] }. Args: timeout|cancel [guard]
+//! A time limit or a cancellation around what has tokio's I/O driver inside (postgres,
+//! reqwest::blocking). The hooked `epoll_wait` said `ETIMEDOUT` or `ECANCELED`, which the
+//! driver takes for a bug: it panicked, and with `guard` (a destructor that calls `block_on`
+//! once more, as `postgres::Client`'s does) the second panic aborted the process. Right: the
+//! loop waits on, and its connections break. Arguments: `timeout` or `cancel`, then `guard`.
 
 use std::time::Duration;
 struct Guard(tokio::runtime::Runtime);

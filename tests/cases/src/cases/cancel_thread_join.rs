@@ -1,7 +1,5 @@
-//! A cancelled coroutine in std's JoinHandle::join does not park any more: the hook falls back to
-//! the real pthread_join and blocks the worker's thread (hook/thread.rs:56). If the joined thread
-//! needs anything of that worker, that is a deadlock, with no report. Should go on parking, as
-//! the docs say of locks ("wait for real"), so that the others run.
+//! A cancelled coroutine in the `join` of std's `JoinHandle`. It blocked the worker's thread,
+//! which was a deadlock if the joined thread needed that worker. Right: it parks on.
 
 use std::{sync::mpsc, time::Duration};
 pub(crate) fn main() {

@@ -1,6 +1,6 @@
-//! Handlers of C++ exceptions that wait (retry with a pause, log to a socket): libstdc++'s stack of caught
-//! exceptions is a thread-local, so `throw;` throws another coroutine's, and the end of one handler destroys
-//! the exception that another still uses. Own thread-locals are right. deps: crore, libc, cxx-exceptions.cc
+//! Handlers of C++ exceptions that wait. libstdc++'s stack of caught exceptions is a
+//! thread-local, so `throw;` threw another coroutine's, and the end of one handler destroyed
+//! the exception that another still used. Right with own thread-locals.
 
 use std::{ffi::*, time::Duration};
 unsafe extern "C" {

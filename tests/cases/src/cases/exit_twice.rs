@@ -1,5 +1,6 @@
-//! process::exit in two coroutines while a handler of atexit waits. Threads: the second waits, status 5. Coroutines:
-//! std takes both for one thread and aborts; with own thread-locals (arg tls) it pauses the thread: a hang. deps: crore, libc
+//! `process::exit` in two coroutines while a handler of `atexit` waits. std took both for one
+//! thread and aborted; with own thread-locals (`tls`) the thread stopped. Right, as with
+//! threads (`thread`): the second waits, and the status is 5.
 
 use std::time::Duration;
 extern "C" fn flush() {

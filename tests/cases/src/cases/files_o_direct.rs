@@ -1,7 +1,6 @@
-//! O_DIRECT I/O in a coroutine fails with EINVAL although the caller's buffer is aligned:
-//! where RWF_NOWAIT says EAGAIN (pages in the cache) the helper uses a `vec![0; len]`,
-//! which is aligned to 16 bytes only (src/hook/file.rs `helped`/`bounce`).
-//! Cargo: crore (path), libc. Run on ext4. Thread: Ok(1048576) x3; coroutine: EINVAL x3.
+//! Reads with `O_DIRECT` in a coroutine, while pages are in the cache. They failed with
+//! `EINVAL`, since the helper read into a buffer of its own that was not aligned as the
+//! caller's. Right: what a thread gets.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};

@@ -1,5 +1,6 @@
-//! flockfile(): two coroutines of a thread are inside at one time (the lock of a FILE is recursive by
-//! thread). With own thread-locals (argument `own`) the thread stops for ever, without a report.
+//! `flockfile` in two coroutines of a thread. Both were inside at one time (the lock is
+//! recursive by thread); with own thread-locals (`own`) the thread stopped for ever. Right:
+//! one at a time.
 
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! MXCSR and the x87 control word (rounding, flush to zero, masks: fesetround, _MM_SET_FLUSH_ZERO_MODE) are not kept by
-//! coroutine: a hooked call returns with another's, others compute with ours. All kinds. deps: crore
+//! Rounding (MXCSR and the x87 control word) of coroutines that wait. A hooked call returned
+//! with another's. Right with own thread-locals; of the others docs/KINDS.md says what holds.
 
 use std::{arch::asm, hint::black_box, time::Duration};
 fn get() -> u32 {

@@ -1,5 +1,5 @@
-//! A C function with an 8 KiB buffer, called with 3 KiB of stack left, steps over the one guard page and writes into
-//! the live frames of the neighbour's stack, silently. (A pthread has the same guard, but 8 MiB.) deps: crore, guard-stepped-over.cc
+//! A function of C with a buffer of 8 KiB, called with 3 KiB of stack left. It stepped over
+//! the one guard page, into the live frames of the neighbour. Right: a report of the overflow.
 
 use std::{ffi::*, hint::black_box, time::Duration};
 unsafe extern "C" {

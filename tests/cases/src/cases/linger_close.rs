@@ -1,5 +1,5 @@
-//! close() of a socket with SO_LINGER, whose peer does not read, stops the worker for the linger time (here 2 s).
-//! deps: crore, socket2 (features all)
+//! `close` of a socket with `SO_LINGER` whose peer does not read. The worker stopped for the
+//! linger's time, 2 s here. Right: the coroutine parks.
 
 use std::{io::Write, net::*, time::*};
 pub(crate) fn main() {

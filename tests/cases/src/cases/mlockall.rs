@@ -1,5 +1,5 @@
-//! mlockall(MCL_CURRENT | MCL_FUTURE) before crore::run: the address space that is reserved for stacks (1 TiB, rw) is
-//! filled with locked memory. Here held to 3 GiB by RLIMIT_AS, so that no harm is done. deps: crore, libc
+//! `mlockall(MCL_CURRENT | MCL_FUTURE)` before `run`. All address space that was reserved for
+//! stacks was filled with locked memory. Right: what is used is. (Limited to 3 GiB here.)
 
 fn say(what: &str) {
     let s = std::fs::read_to_string("/proc/self/status").unwrap();

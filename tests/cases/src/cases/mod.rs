@@ -2,12 +2,15 @@
 
 mod cancel_c_callback;
 mod cancel_foreign_loop;
+mod cancel_goodbye;
 mod cancel_thread_join;
 mod cxx_exceptions;
 mod exit_twice;
 mod files_o_direct;
 mod flockfile;
+mod fork_child_alloc;
 mod fpu_control;
+mod glibc_cond;
 mod grow_unpark;
 mod guard_stepped_over;
 mod helpers_deadlock;
@@ -17,7 +20,6 @@ mod linger_close;
 mod mlockall;
 mod number_reused;
 mod poll_pri_idle;
-mod scale_scope;
 mod scale_slot_border;
 mod second_stack;
 mod second_stack_stacker;
@@ -30,6 +32,8 @@ mod signal_close_race;
 mod signal_close_unpark;
 mod signal_dup2;
 mod sleep_nothing;
+mod stack_stays_deep;
+mod thread_builder_name;
 mod tty_vmin;
 mod write_large_fifo_pty;
 
@@ -37,12 +41,15 @@ mod write_large_fifo_pty;
 pub(crate) const ALL: &[(&str, fn())] = &[
     ("cancel-c-callback", cancel_c_callback::main),
     ("cancel-foreign-loop", cancel_foreign_loop::main),
+    ("cancel-goodbye", cancel_goodbye::main),
     ("cancel-thread-join", cancel_thread_join::main),
     ("cxx-exceptions", cxx_exceptions::main),
     ("exit-twice", exit_twice::main),
     ("files-o-direct", files_o_direct::main),
     ("flockfile", flockfile::main),
     ("fpu-control", fpu_control::main),
+    ("fork-child-alloc", fork_child_alloc::main),
+    ("glibc-cond", glibc_cond::main),
     ("grow-unpark", grow_unpark::main),
     ("guard-stepped-over", guard_stepped_over::main),
     ("helpers-deadlock", helpers_deadlock::main),
@@ -52,7 +59,6 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("mlockall", mlockall::main),
     ("number-reused", number_reused::main),
     ("poll-pri-idle", poll_pri_idle::main),
-    ("scale-scope", scale_scope::main),
     ("scale-slot-border", scale_slot_border::main),
     ("second-stack-stacker", second_stack_stacker::main),
     ("second-stack", second_stack::main),
@@ -65,6 +71,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("signal-dup2", signal_dup2::main),
     ("siglongjmp", siglongjmp::main),
     ("sleep-nothing", sleep_nothing::main),
+    ("stack-stays-deep", stack_stays_deep::main),
+    ("thread-builder-name", thread_builder_name::main),
     ("tty-vmin", tty_vmin::main),
     ("write-large-fifo-pty", write_large_fifo_pty::main),
 ];

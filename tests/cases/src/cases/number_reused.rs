@@ -1,6 +1,6 @@
-//! A number that is closed inside libc (fclose of an fdopen'ed socket) and begins anew by a call that is not hooked
-//! (eventfd, timerfd_create, inotify_init1, SCM_RIGHTS …) keeps the old facts: a read of a descriptor that was made
-//! non-blocking waits for ever instead of EAGAIN; a ready one is read 50 ms late. deps: crore, libc
+//! A number that is closed inside of libc (`fclose`) and begins anew by a call that is not
+//! hooked (`eventfd`, `SCM_RIGHTS`). What was known of the old file held for the new one: a
+//! read of a non-blocking descriptor waited for ever. Right: what a thread gets.
 
 use std::{io::*, net::*, os::fd::*, time::*};
 pub(crate) fn main() {

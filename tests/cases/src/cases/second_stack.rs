@@ -1,5 +1,5 @@
-//! Blocking calls on a second stack inside a coroutine (stacker::grow, a generator, wasmer's and wasmtime's stacks):
-//! read says EDEADLK, sleep stops the whole worker; in all kinds, own thread-locals too. deps: crore, stacker = "0.1"
+//! Blocking calls on a second stack inside of a coroutine (`stacker::grow`, generators,
+//! wasmtime). A read said `EDEADLK`, a sleep stopped the worker. Right: they park, in all kinds.
 
 use std::{io::*, os::unix::net::UnixStream, time::*};
 pub(crate) fn main() {

@@ -1,5 +1,5 @@
-//! stacker = "0.1", crore. On a stack that stacker has grown, a read that must wait fails with EDEADLK (35),
-//! and a sleep blocks the whole thread silently. A thread prints "got 7".
+//! A read that must wait on a stack that `stacker` has grown. It failed with `EDEADLK`, and a
+//! sleep blocked the thread. Right: it gets 7.
 
 use std::io::{Read, Write};
 pub(crate) fn main() {

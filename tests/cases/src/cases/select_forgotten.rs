@@ -1,5 +1,5 @@
-//! A select future that is forgotten (safe) while it waits: its node stays in the channel with a
-//! ticket that can be won, so a value is sent "Ok" to nobody, and the channel never ends.
+//! A `select` future that is forgotten while it waits. Its node stayed in the channel, so that
+//! a value was sent to nobody, and the channel never ended. Right: it is kept, or passed on.
 
 use crore::sync::channel;
 use std::{

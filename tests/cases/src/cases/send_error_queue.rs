@@ -1,6 +1,5 @@
-//! A blocking send ends short, without an error, while anything lies in the socket's error queue
-//! (MSG_ZEROCOPY completions, SO_TIMESTAMPING of sends): `broken()` in src/hook/transfer.rs takes POLLERR
-//! for an error. A thread's send is whole.
+//! A large blocking send while something lies in the socket's error queue (`MSG_ZEROCOPY`,
+//! time stamps). It ended short, since `POLLERR` was taken for an error. Right: it is whole.
 
 use std::io::Read;
 use std::net::*;

@@ -1,6 +1,5 @@
-//! shutdown() of a datagram socket ends the waits of threads (recv returns 0); a coroutine waits for ever: a recv that
-//! does not wait says EAGAIN to it (only a waiting one looks at the shutdown). udp and unix; recv, recvfrom, recvmsg,
-//! read, recvmmsg. deps: crore, libc
+//! `shutdown` of a socket of messages in which a coroutine waits. It waited for ever, since a
+//! `recv` that does not wait says `EAGAIN` there. Right: it ends, as a thread's does.
 
 use std::{net::UdpSocket, os::fd::*, os::unix::net::UnixDatagram, time::*};
 fn wait(fd: RawFd) -> (isize, u128) {

@@ -1,5 +1,5 @@
-//! A handler that leaves a blocking call by `siglongjmp`, in a coroutine: the process ended with status 0 and a false
-//! message. Right: -2 is returned, or a clear refusal.
+//! A handler that leaves a blocking call in a coroutine by `siglongjmp`. The process ended
+//! with status 0 and a false message. Right: -2 is returned, or a clear refusal.
 
 use std::ffi::c_int;
 use std::os::fd::AsRawFd;

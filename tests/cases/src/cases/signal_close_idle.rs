@@ -1,6 +1,5 @@
-//! The common idiom "SIGTERM's handler closes the listening socket": the idle worker is in
-//! epoll_wait with its driver borrowed, so the hook of close(2), which POSIX lets handlers call,
-//! panics in extern "C" and aborts: every time. A std thread's accept() just goes on.
+//! SIGTERM's handler closes the listening socket of an idle worker. The hook of `close` found
+//! the driver borrowed and aborted. Right: what a thread's `accept` does: it goes on.
 
 use std::{net::TcpListener, os::fd::AsRawFd, sync::atomic::*, time::Duration};
 static FD: AtomicI32 = AtomicI32::new(-1);

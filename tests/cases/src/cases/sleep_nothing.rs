@@ -1,5 +1,6 @@
-//! Sleeping for a moment never yields: who waits for a flag by sleeping (or by timed waits that end at once) keeps
-//! every other coroutine, timer and socket of the worker from ever running. arg: a case. deps: crore, libc
+//! Sleeps and timed waits that ask for no time at all, in a loop that waits for a flag. No
+//! other coroutine, timer or socket of the worker ever had its turn. Right: they do.
+//! Argument: the kind of wait.
 
 use std::{sync::atomic::*, time::*};
 static STOP: AtomicBool = AtomicBool::new(false);

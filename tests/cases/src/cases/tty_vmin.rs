@@ -1,5 +1,5 @@
-//! Terminals and serial ports without canonical mode: VMIN 0 (a read that takes what is there, or waits VTIME) waits
-//! for ever; VMIN 4 VTIME 10 with one byte there stops the worker for a second. deps: crore, libc
+//! Terminals without lines, by `VMIN` and `VTIME`. With `VMIN` 0 a read waited for ever, with
+//! `VMIN` 4 and `VTIME` 10 it stopped the worker for a second. Right: what a thread reads.
 
 use std::{fs::File, io::*, os::fd::*, time::*};
 fn pty(vmin: u8, vtime: u8) -> (File, File) {

@@ -1,6 +1,6 @@
-//! A large write to a FIFO or a terminal (any kernel), or to a pipe before Linux 6.4 (where pipes have no
-//! RWF_NOWAIT; shown here by a filter), blocks the worker's thread: for ever, if the reader is its coroutine.
-//! Run with: fifo | pty | oldpipe | oldsocket (write(2) on a socket, where sockets have no RWF_NOWAIT).   deps: crore, libc
+//! A large write to a FIFO, a terminal, or a pipe before Linux 6.4 (shown by a filter). The
+//! worker blocked, for ever if the reader was its coroutine. Right: all is written.
+//! Argument: `fifo`, `pty`, `oldpipe` or `oldsocket`.
 
 use std::{ffi::CString, fs::File, io::*, os::fd::*, time::Duration};
 fn old_kernel() {

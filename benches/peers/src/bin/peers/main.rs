@@ -1,7 +1,7 @@
 //! crore beside its peers, side by side, each in a process of its own:
 //!
 //! ```text
-//! scripts/peers.sh [work,echo,calls,plots,tables,paired] [OPTIONS]
+//! scripts/peers.sh [work,echo,calls,plots,tables,paired,threads] [OPTIONS]
 //! ```
 //!
 //! Every round runs every contender in turn, so that what else the machine does
@@ -37,7 +37,7 @@ use std::process::ExitCode;
 use std::{env, fs, io};
 
 use options::{HELP, Options, Part};
-use results::Results;
+use results::{Results, ThreadFigures};
 use subjects::GUESTS;
 
 fn main() -> ExitCode {
@@ -100,6 +100,10 @@ fn run(options: &Options) -> io::Result<()> {
     }
     if has(Part::Plots) {
         plot::all(&results, &options.plots)?;
+    }
+    if has(Part::Threads) {
+        let path = options.out.with_file_name("run_figures.json");
+        plot::threads(&ThreadFigures::read(&path)?, &options.plots)?;
     }
     Ok(())
 }

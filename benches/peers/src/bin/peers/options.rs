@@ -17,7 +17,8 @@ Usage: peers [PART,..] [OPTIONS]
 
 Parts: work, echo, calls, plots, which is the default; tables (what the last
        runs wrote, in Markdown); paired (all echo servers at once, the load in
-       turn, processor time only, for a machine that is too busy otherwise)
+       turn, processor time only, for a machine that is too busy otherwise);
+       threads (the plot of what scripts/run_figures.sh wrote last)
 
   --rounds N          how often each contender runs [5]
   --only TEXT         only work whose title contains this
@@ -40,12 +41,13 @@ pub(crate) enum Part {
     Calls,
     Plots,
     Tables,
+    Threads,
 }
 
 impl Part {
     /// Whether contenders are run for it.
     pub(crate) fn measures(self) -> bool {
-        !matches!(self, Self::Plots | Self::Tables)
+        !matches!(self, Self::Plots | Self::Tables | Self::Threads)
     }
 }
 
@@ -60,6 +62,7 @@ impl FromStr for Part {
             "calls" => Self::Calls,
             "plots" => Self::Plots,
             "tables" => Self::Tables,
+            "threads" => Self::Threads,
             _ => return Err(format!("no part is called {name:?}")),
         })
     }

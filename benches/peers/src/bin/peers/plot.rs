@@ -9,7 +9,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::results::{Contest, Echo, Machine, Results, Server};
+use crate::results::{Contest, Echo, Machine, Results, Server, ThreadFigures};
 
 const SIZE: (u32, u32) = (860, 480);
 const BYTES: usize = 64;
@@ -84,6 +84,35 @@ fn echoes(
             area,
             &title,
             &caption(&results.machine),
+            axes,
+            &lines,
+            count_label,
+            false,
+        )
+    })
+}
+
+/// Servers with a thread for each connection, plainly and under `crore run`.
+pub(crate) fn threads(figures: &ThreadFigures, folder: &Path) -> io::Result<()> {
+    let mut lines = Lines::new();
+    let echoes = figures.rows.iter().filter(|row| row.part == "echo");
+    for row in echoes.filter(|row| row.what.starts_with("Rust")) {
+        if let (Some(connections), Some(rate)) = (row.connections, row.requests_per_cpu_second) {
+            add(&mut lines, &row.under, (connections.into(), rate / 1e3));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let what = "thousand requests a second of processor time";
+    let title = "A thread for each connection, std::net, echo of 64 bytes";
+    let machine = Machine::this()?;
+    draw(folder, "threads", |area| {
+        let axes = ("connections", what);
+        lines_on(
+            area,
+            title,
+            &caption(&machine),
             axes,
             &lines,
             count_label,
@@ -353,10 +382,10 @@ fn caption(machine: &Machine) -> String {
 /// The same for one contender in all plots.
 fn colour(name: &str) -> RGBColor {
     match name {
-        "crore" => RGBColor(200, 30, 30),
-        "crore-shared" => RGBColor(240, 130, 20),
+        "crore" | "crore run" => RGBColor(200, 30, 30),
+        "crore-shared" | "crore linked" => RGBColor(240, 130, 20),
         "crore-2" => RGBColor(220, 100, 130),
-        "corosensei" | "epoll" => RGBColor(60, 60, 60),
+        "corosensei" | "epoll" | "plain" => RGBColor(60, 60, 60),
         "tokio" => RGBColor(30, 90, 180),
         "tokio-2" => RGBColor(100, 160, 230),
         "may" => RGBColor(20, 140, 80),

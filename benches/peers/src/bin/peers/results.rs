@@ -134,6 +134,29 @@ impl Spread {
     }
 }
 
+/// What `scripts/run_figures.sh` writes of echo servers, beside other things.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ThreadFigures {
+    pub(crate) rows: Vec<ThreadRow>,
+}
+
+/// One server with so many connections.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ThreadRow {
+    pub(crate) part: String,
+    pub(crate) what: String,
+    pub(crate) under: String,
+    pub(crate) connections: Option<u32>,
+    pub(crate) requests_per_cpu_second: Option<f64>,
+}
+
+impl ThreadFigures {
+    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+        let error = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        serde_json::from_slice(&fs::read(path).map_err(error)?).map_err(|e| error(e.into()))
+    }
+}
+
 impl Results {
     /// What an earlier run wrote; nothing if there was none.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
@@ -173,7 +196,7 @@ impl Results {
 }
 
 impl Machine {
-    fn this() -> io::Result<Self> {
+    pub(crate) fn this() -> io::Result<Self> {
         let processors = fs::read_to_string("/proc/cpuinfo")?;
         let model = processors.lines().find_map(|line| {
             let (key, value) = line.split_once(':')?;

@@ -1,0 +1,119 @@
+//! What the command says to the library, by way of the environment.
+
+use std::ffi::{CStr, CString, c_void};
+use std::mem::MaybeUninit;
+use std::{env, ptr};
+
+/// Set: the program is to run under crore.
+const RUN: &str = "CRORE_RUN";
+const WORKERS: &str = "CRORE_WORKERS";
+const STACK: &str = "CRORE_STACK";
+const REAL: &str = "CRORE_REAL";
+/// `0`: `crore dump` and its like find nothing.
+const INSPECT: &str = "CRORE_INSPECT";
+/// Programs that this one starts run by themselves.
+const ONLY: &str = "CRORE_ONLY";
+
+/// The settings of a run.
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    /// Bytes of the stacks of threads that do not say.
+    pub(crate) stack: Option<usize>,
+    /// Which start routines' threads stay the kernel's.
+    pub(crate) real: Option<Pattern>,
+    /// Whether the command may look into the program.
+    pub(crate) inspect: bool,
+}
+
+impl Settings {
+    /// Those of this process; none: it runs by itself.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them, in words.
+    pub(crate) fn find() -> Result<Option<Self>, String> {
+        if env::var_os(RUN).is_none() {
+            return Ok(None);
+        }
+        let number = |name: &str| match env::var(name) {
+            Err(_) => Ok(None),
+            Ok(text) => match text.parse() {
+                Ok(number @ 1..) => Ok(Some(number)),
+                _ => Err(format!("{name}={text} is no number")),
+            },
+        };
+        let real = env::var(REAL).ok().filter(|text| !text.is_empty());
+        let settings = Self {
+            workers: number(WORKERS)?.unwrap_or(1),
+            stack: number(STACK)?,
+            real: real.map(|text| Pattern::new(&text)).transpose()?,
+            inspect: env::var_os(INSPECT).is_none_or(|value| value != "0"),
+        };
+        if env::var_os(ONLY).is_some() {
+            forget();
+        }
+        Ok(Some(settings))
+    }
+}
+
+/// Takes crore out of the environment that children inherit.
+fn forget() {
+    let others = env::var("LD_PRELOAD").unwrap_or_default();
+    let mut others: Vec<_> = others.split([':', ' ']).collect();
+    others.retain(|path| !path.is_empty() && !path.contains("libcrore"));
+    // SAFETY: before `main`: the program has no other thread that could read it.
+    unsafe {
+        match others.is_empty() {
+            true => env::remove_var("LD_PRELOAD"),
+            false => env::set_var("LD_PRELOAD", others.join(":")),
+        }
+        for name in [RUN, WORKERS, STACK, REAL, INSPECT, ONLY] {
+            env::remove_var(name);
+        }
+    }
+}
+
+/// An extended regular expression of POSIX, as libc matches it.
+pub(crate) struct Pattern(Box<libc::regex_t>);
+
+// SAFETY: compiled once, and only read by `regexec`, which may be called by many.
+unsafe impl Send for Pattern {}
+// SAFETY: as above.
+unsafe impl Sync for Pattern {}
+
+impl Pattern {
+    fn new(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{REAL}={text} is no regular expression");
+        let pattern = CString::new(text).map_err(|_| wrong())?;
+        let mut made = Box::new(MaybeUninit::<libc::regex_t>::zeroed());
+        let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
+        // SAFETY: a place of ours, a string.
+        match unsafe { libc::regcomp(made.as_mut_ptr(), pattern.as_ptr(), flags) } {
+            // SAFETY: `regcomp` has made it.
+            0 => Ok(Self(unsafe { made.assume_init() })),
+            _ => Err(wrong()),
+        }
+    }
+
+    fn matches(&self, text: &CStr) -> bool {
+        // SAFETY: compiled, a string, no places for parts.
+        unsafe { libc::regexec(&*self.0, text.as_ptr(), 0, ptr::null_mut(), 0) == 0 }
+    }
+
+    /// Whether it matches the start routine, as `library:symbol`.
+    pub(crate) fn matches_start(&self, start: *const c_void) -> bool {
+        let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
+        // SAFETY: an address of code, a place of ours.
+        let found = unsafe {
+            libc::dladdr(start, found.as_mut_ptr());
+            found.assume_init()
+        };
+        let text = |at: *const _| match at {
+            at if ptr::eq(at, ptr::null()) => "",
+            // SAFETY: strings of the dynamic linker, which live as long as the library.
+            at => unsafe { CStr::from_ptr(at) }.to_str().unwrap_or(""),
+        };
+        let routine = format!("{}:{}", text(found.dli_fname), text(found.dli_sname));
+        CString::new(routine).is_ok_and(|routine| self.matches(&routine))
+    }
+}

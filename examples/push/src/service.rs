@@ -1,0 +1,94 @@
+//! The service: what all connections of a node share.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+
+use crate::bus::Bus;
+use crate::channel::new_epoch;
+use crate::channels::Channels;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::transport;
+
+/// One node.
+pub struct Service {
+    /// Its name.
+    pub node: String,
+    /// What it holds.
+    pub channels: Channels,
+    /// Where messages go.
+    pub bus: Box<dyn Bus>,
+    /// What it counts.
+    pub counters: Counters,
+    config: RwLock<Arc<Config>>,
+    tls: RwLock<Option<Arc<ServerConfig>>>,
+    clients: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Service {
+    /// A node with these settings.
+    pub fn new(config: Config, bus: Box<dyn Bus>) -> Result<Self, String> {
+        config.check()?;
+        Ok(Self {
+            node: match &*config.node {
+                "" => new_epoch()[..8].to_owned(),
+                name => name.to_owned(),
+            },
+            channels: Channels::default(),
+            bus,
+            counters: Counters::default(),
+            tls: RwLock::new(transport::tls(&config)?),
+            config: RwLock::new(Arc::new(config)),
+            clients: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The settings of this moment.
+    pub fn config(&self) -> Arc<Config> {
+        let config = self.config.read();
+        config.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How connections are encrypted.
+    pub fn tls(&self) -> Option<Arc<ServerConfig>> {
+        let tls = self.tls.read();
+        tls.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes other settings, all or none.
+    pub fn reload(&self, config: Config) -> Result<(), String> {
+        config.check()?;
+        let fixed = self.config().fixed_changes(&config);
+        if !fixed.is_empty() {
+            return Err(format!("only a restart changes {}", fixed.join(", ")));
+        }
+        let tls = transport::tls(&config)?;
+        if tls.is_some() != self.tls().is_some() {
+            return Err("only a restart begins or ends TLS".into());
+        }
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.counters.reloads.add(1);
+        Ok(())
+    }
+
+    /// A name for a connection.
+    pub fn new_client(&self) -> String {
+        let number = self.clients.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", self.node)
+    }
+
+    /// New clients had better go elsewhere.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it takes new clients.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+}

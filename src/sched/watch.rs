@@ -1,0 +1,123 @@
+//! What a worker tells the watchdog (`watchdog.rs`): when it sleeps, and which thread
+//! it is.
+
+use std::thread::Thread;
+// Not from the shim: the handle that holds one lives longer than a loom model.
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use super::counters::Counters;
+use super::sighting::Sighting;
+use crate::sys::kernel_thread::KernelThread;
+use crate::util::no_park::NoParkMutex;
+
+/// One worker's part.
+#[derive(Default)]
+pub(crate) struct Watched {
+    /// It has nothing to do and waits for the kernel.
+    asleep: AtomicBool,
+    /// Its thread while it runs, else 0.
+    thread: AtomicU32,
+    /// Microseconds of the thread's processor time that are not the worker's.
+    before: AtomicU64,
+    pub(super) sighting: Sighting,
+}
+
+impl Watched {
+    /// It runs until the guard is dropped.
+    pub(super) fn begin<'a>(&'a self, counters: &'a Counters) -> impl Drop + use<'a> {
+        struct Runs<'a>(&'a Watched, &'a Counters);
+        impl Drop for Runs<'_> {
+            fn drop(&mut self) {
+                self.0.count_time(self.1);
+                self.0.thread.store(0, Ordering::Release);
+            }
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        let here = KernelThread::here();
+        let before = micros(here).saturating_sub(counters.busy_micros.get());
+        self.before.store(before, Ordering::Relaxed);
+        self.thread.store(here.number(), Ordering::Release);
+        Runs(self, counters)
+    }
+
+    /// Brings the count of its processor time up to now. Any thread may: it only grows.
+    pub(super) fn count_time(&self, counters: &Counters) {
+        if let Some(thread) = self.thread() {
+            let before = self.before.load(Ordering::Relaxed);
+            counters
+                .busy_micros
+                .raise(micros(thread).saturating_sub(before));
+        }
+    }
+
+    pub(super) fn thread(&self) -> Option<KernelThread> {
+        let number = self.thread.load(Ordering::Acquire);
+        (number != 0).then(|| KernelThread::from_number(number))
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// Calls `sleep`, in which the worker waits; then wakes a watchdog that dozes
+    /// because all did.
+    #[inline]
+    pub(super) fn asleep<T>(&self, doze: &Doze, sleep: impl FnOnce() -> T) -> T {
+        if !doze.watched.load(Ordering::Relaxed) {
+            return sleep();
+        }
+        self.asleep.store(true, Ordering::Relaxed);
+        let result = sleep();
+        // Before the look at the doze, as the watchdog says that it dozes before it
+        // looks here: one of the two sees the other.
+        self.asleep.swap(false, Ordering::SeqCst);
+        doze.end();
+        result
+    }
+}
+
+/// Processor time; 0 of a thread that is gone.
+fn micros(thread: KernelThread) -> u64 {
+    thread.cpu_time().map_or(0, |time| time.as_micros() as u64)
+}
+
+/// What all workers of a runtime know of their watchdog.
+#[derive(Default)]
+pub(crate) struct Doze {
+    /// There is one.
+    watched: AtomicBool,
+    dozes: AtomicBool,
+    thread: NoParkMutex<Option<Thread>>,
+}
+
+impl Doze {
+    pub(super) fn begin_watch(&self, watchdog: Thread) {
+        *self.thread.lock() = Some(watchdog);
+        self.watched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_watch(&self) {
+        self.watched.store(false, Ordering::Relaxed);
+        self.thread.lock().take();
+    }
+
+    /// The watchdog is about to doze; it looks at the workers once more before.
+    pub(super) fn begin(&self) {
+        self.dozes.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(super) fn end(&self) {
+        if self.dozes.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        self.dozes.store(false, Ordering::Relaxed);
+        if let Some(watchdog) = &*self.thread.lock() {
+            watchdog.unpark();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The library of src/loaded.rs, not linked for being loaded.
+
+include!("../src/loaded.rs");
