@@ -4,8 +4,8 @@
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::io;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Once};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::current::CurrentTask;
@@ -14,18 +14,19 @@ use super::sighting::Seen;
 use super::snapshot::{TaskInfo, Trace};
 use super::worker::Worker;
 use super::worker_handle::WorkerHandle;
-use crate::sys::handlers::Info;
+use crate::sys::futex;
+use crate::sys::handlers::{self, Info};
 use crate::sys::kernel_thread::{ASK as SIGNAL, Queued};
-use crate::sys::signal::{self, Action};
+use crate::sys::signal::Action;
 use crate::sys::syscall::{errno, set_errno};
-use crate::sys::unwind;
+use crate::sys::unwind::Unwinder;
 use crate::task::TaskState;
 
 /// How long the thread has to answer.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Bytes of the signal stack that the unwinder is given.
-const ROOM: usize = 8 << 10;
+/// Frames of other stacks, a generator's, within which the coroutine's are looked for.
+const FRAMES: usize = 256;
 
 /// Tasks that there is room for beside those that are known of.
 const MORE: usize = 64;
@@ -64,11 +65,27 @@ fn ask(handle: &WorkerHandle, tasks: usize) -> Option<Seen> {
     let thread = handle.watch.thread()?;
     let asked = Instant::now();
     let send = || thread.send(SIGNAL, handle.index()).is_ok();
-    let wait = || {
-        thread::sleep(Duration::from_micros(200));
+    let wait = |state: &AtomicU32, now| {
+        futex::wait_for(state, now, ANSWER);
         asked.elapsed() < ANSWER
     };
-    handle.watch.sighting.ask(tasks, send, wait)
+    let mut unwinder = Unwinder::new();
+    let look = |seen: &mut Seen| look(&mut unwinder, seen);
+    let _asks = Worker::current().map(|worker| worker.handle.watch.ask());
+    handle.watch.sighting.ask(tasks, send, wait, look)
+}
+
+/// At the stack of a thread that is held: the frames of the coroutine that runs, and of
+/// what that runs on other stacks; of the worker's only if none does.
+fn look(unwinder: &mut Unwinder, seen: &mut Seen) {
+    let (mut within, mut frames) = (false, 0);
+    let stack = seen.stack.clone();
+    unwinder.walk(seen.registers, |call, frame| {
+        let (before, now) = (within, stack.contains(&frame));
+        within |= now;
+        frames += 1;
+        (now || !before) && seen.add_frame(call) && frames < FRAMES
+    });
 }
 
 /// Installs the handler, unless the program has one of its own.
@@ -94,7 +111,7 @@ fn is_installed() -> bool {
 }
 
 /// Runs on the worker's thread, wherever that is.
-unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, _: *mut c_void) {
+unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, context: *mut c_void) {
     let saved = errno();
     // SAFETY: the kernel's siginfo; what anybody else sends is only read.
     let queued = unsafe { &*info.cast::<Queued>() };
@@ -102,14 +119,24 @@ unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, _: *mut c_void) {
         queued.process == std::process::id() && queued.value == worker.index() as usize
     });
     if let Some(worker) = asked {
-        worker.handle.watch.sighting.make(|seen| see(worker, seen));
+        // SAFETY: the kernel's.
+        let registers = unsafe { &*context.cast() };
+        let watch = &worker.handle.watch;
+        // Two that ask each other would wait for each other.
+        let may_wait = !watch.asks();
+        watch
+            .sighting
+            .make(may_wait, |seen| see(worker, registers, seen));
     }
     set_errno(saved);
 }
 
-fn see(worker: &Worker, seen: &mut Seen) {
+fn see(worker: &Worker, registers: &handlers::Registers, seen: &mut Seen) {
+    seen.registers.fill(registers);
     let running = CurrentTask::running();
     if let Some(task) = running {
+        // SAFETY: this coroutine runs here.
+        seen.stack = unsafe { Worker::stack() };
         // Cut off, not refused.
         let _ = write!(seen, "{}", TaskLabel::of(task));
     }
@@ -120,16 +147,5 @@ fn see(worker: &Worker, seen: &mut Seen) {
                 Some(task) => seen.add_task(task),
                 None => true,
             });
-    }
-    if signal::has_room(ROOM) {
-        // Below the coroutine's are the worker's own.
-        // SAFETY: only if this coroutine runs here.
-        let is_its = |frame| running.is_some() && unsafe { Worker::runs_at(frame) };
-        let mut within = false;
-        unwind::walk_interrupted(|call, frame| {
-            let (before, now) = (within, is_its(frame));
-            within |= now;
-            (now || !before) && seen.add_frame(call)
-        });
     }
 }

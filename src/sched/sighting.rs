@@ -1,19 +1,27 @@
 //! Sightings: what a worker's thread is found doing by others, who have sent it a signal
-//! (`sight.rs`). Here is the place where its handler leaves that.
+//! (`sight.rs`). Here is the place where its handler leaves that; it waits there until
+//! they have looked at the thread's stack.
 
 use std::cell::UnsafeCell;
 use std::fmt;
+use std::ops::Range;
 // Not from the shim: the handle that holds one lives longer than a loom model.
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::snapshot::TaskInfo;
+use crate::sys::futex;
+use crate::sys::unwind::RegisterSet;
 use crate::util::no_park::NoParkMutex;
 
 /// Return addresses that a sighting has room for.
 const FRAMES: usize = 64;
 
+/// How long a thread waits at the most until its stack has been looked at.
+const HELD: Duration = Duration::from_millis(20);
+
 /// Where one is left. Whoever has moved `state` to [`BEING_MADE`] may write, and so may
-/// the asker while it is [`IDLE`] or [`MADE`].
+/// the asker while it is [`IDLE`], [`HOLDS`] or [`GOES_ON`].
 pub(super) struct Sighting {
     asker: NoParkMutex<()>,
     state: AtomicU32,
@@ -25,6 +33,10 @@ pub(super) struct Sighting {
 pub(super) struct Seen {
     /// Who runs, in words.
     text: ShortText,
+    /// Where.
+    pub(super) registers: RegisterSet,
+    /// The stack of the coroutine that runs, if one does.
+    pub(super) stack: Range<usize>,
     frames: Frames,
     /// As many as there is room for, which the asker has made.
     pub(super) tasks: Vec<TaskInfo>,
@@ -43,12 +55,15 @@ struct Frames {
 const IDLE: u32 = 0;
 const WANTED: u32 = 1;
 const BEING_MADE: u32 = 2;
-const MADE: u32 = 3;
+/// It is made, and the thread waits.
+const HOLDS: u32 = 3;
+/// It is made, and the thread does not wait, or no more.
+const GOES_ON: u32 = 4;
 
 // SAFETY: `seen` is touched by one side at a time, which `state` says: by the handler
-// between its exchange to BEING_MADE (Acquire) and its store of MADE (Release); before
-// WANTED (Release) and after MADE (Acquire) by the one asker that has the lock. What is
-// in it may be sent: tasks in words.
+// between its exchange to BEING_MADE (Acquire) and its store of HOLDS or GOES_ON (Release);
+// before WANTED (Release) and after those (Acquire) by the one asker that has the lock.
+// What is in it may be sent: tasks in words.
 unsafe impl Sync for Sighting {}
 
 impl Default for Sighting {
@@ -63,34 +78,63 @@ impl Default for Sighting {
 
 impl Sighting {
     /// Makes one, with room for so many tasks: `send` has the handler called, and
-    /// `wait` says, over and over, whether to wait on.
+    /// `wait` says, over and over, whether to wait on. While the thread is held, `look`
+    /// looks at its stack; that takes neither memory nor locks.
     pub(super) fn ask(
         &self,
         tasks: usize,
         send: impl FnOnce() -> bool,
-        mut wait: impl FnMut() -> bool,
+        mut wait: impl FnMut(&AtomicU32, u32) -> bool,
+        look: impl FnOnce(&mut Seen),
     ) -> Option<Seen> {
         let _one = self.asker.lock();
-        // SAFETY: IDLE or MADE, as we leave it, and we are the asker.
+        // SAFETY: IDLE, as we leave it, and we are the asker.
         unsafe { (*self.seen.get()).tasks = Vec::with_capacity(tasks) };
         self.state.store(WANTED, Ordering::Release);
         let sent = send();
-        while self.state.load(Ordering::Acquire) != MADE {
-            let end = !sent || !wait();
-            if end && self.exchange(WANTED, IDLE) {
-                return None;
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                HOLDS | GOES_ON => break,
+                state => {
+                    let end = !sent || !wait(&self.state, state);
+                    if end && self.exchange(WANTED, IDLE) {
+                        return None;
+                    }
+                }
             }
         }
-        // SAFETY: MADE, and we are the asker.
-        Some(std::mem::take(unsafe { &mut *self.seen.get() }))
+        // SAFETY: HOLDS or GOES_ON, and we are the asker.
+        let seen = unsafe { &mut *self.seen.get() };
+        if self.state.load(Ordering::Acquire) == HOLDS {
+            look(seen);
+        }
+        let was = self.state.swap(IDLE, Ordering::AcqRel);
+        futex::wake(&self.state, 1);
+        if was == GOES_ON {
+            // It went on while it was looked at.
+            seen.frames.len = 0;
+        }
+        Some(std::mem::take(seen))
     }
 
-    /// In the handler: makes the one that is wanted, if one is.
-    pub(super) fn make(&self, see: impl FnOnce(&mut Seen)) {
-        if self.exchange(WANTED, BEING_MADE) {
-            // SAFETY: between the two states it is ours.
-            see(unsafe { &mut *self.seen.get() });
-            self.state.store(MADE, Ordering::Release);
+    /// In the handler: makes the one that is wanted, if one is; then the thread waits, if
+    /// it `may_wait`, until it has been looked at.
+    pub(super) fn make(&self, may_wait: bool, see: impl FnOnce(&mut Seen)) {
+        if !self.exchange(WANTED, BEING_MADE) {
+            return;
+        }
+        // SAFETY: between the two states it is ours.
+        see(unsafe { &mut *self.seen.get() });
+        let made = if may_wait { HOLDS } else { GOES_ON };
+        self.state.store(made, Ordering::Release);
+        futex::wake(&self.state, 1);
+        let end = Instant::now() + HELD;
+        while self.state.load(Ordering::Relaxed) == HOLDS {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.exchange(HOLDS, GOES_ON);
+            }
+            futex::wait_for(&self.state, HOLDS, left);
         }
     }
 
@@ -168,33 +212,63 @@ impl fmt::Write for Seen {
 mod tests {
     use super::*;
     use std::fmt::Write;
+    use std::thread;
 
     #[test]
     fn what_is_made_is_seen_once_and_nothing_comes_uncalled() {
         let sighting = Sighting::default();
-        sighting.make(|_| panic!("nobody wants it"));
-        let answer = |text: &str| sighting.make(|seen| seen.write_str(text).unwrap());
-        let seen = sighting.ask(
-            0,
-            || true,
-            || {
-                answer("one");
-                true
-            },
-        );
+        let unwanted = || sighting.make(false, |_| panic!("nobody wants it"));
+        unwanted();
+        let answers = |_: &AtomicU32, _| {
+            sighting.make(false, |seen| seen.write_str("one").unwrap());
+            true
+        };
+        let seen = sighting.ask(0, || true, answers, |_| panic!("it is not held"));
         assert_eq!(seen.unwrap().text(), "one");
-        assert!(sighting.ask(0, || false, || true).is_none());
+        assert!(sighting.ask(0, || false, |_, _| true, |_| ()).is_none());
         let mut asked = 0;
-        let none = sighting.ask(
-            0,
-            || true,
-            || {
-                asked += 1;
-                asked < 3
-            },
-        );
-        assert!(none.is_none() && asked == 3);
-        sighting.make(|_| panic!("it is not wanted any more"));
+        let wait = |_: &AtomicU32, _| {
+            asked += 1;
+            asked < 3
+        };
+        assert!(sighting.ask(0, || true, wait, |_| ()).is_none());
+        assert_eq!(asked, 3);
+        unwanted();
+    }
+
+    /// Asks a thread that is held, and looks for so long: the frames that were found, and
+    /// how long the thread was held.
+    fn look_for(time: Duration) -> (usize, Duration) {
+        let sighting = Sighting::default();
+        thread::scope(|scope| {
+            let held = scope.spawn(|| {
+                while sighting.state.load(Ordering::Relaxed) != WANTED {
+                    thread::yield_now();
+                }
+                let begun = Instant::now();
+                sighting.make(true, |_| ());
+                begun.elapsed()
+            });
+            let wait = |state: &AtomicU32, now| {
+                futex::wait_for(state, now, Duration::from_secs(60));
+                true
+            };
+            let look = |seen: &mut Seen| {
+                seen.add_frame(1);
+                thread::sleep(time);
+            };
+            let seen = sighting.ask(0, || true, wait, look).unwrap();
+            (seen.frames().len(), held.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn a_thread_waits_while_it_is_looked_at_but_not_for_ever() {
+        let mut looks = (0..100).map(|_| look_for(Duration::from_millis(1)));
+        let held_once = looks.find(|(frames, _)| *frames == 1);
+        assert!(held_once.unwrap().1 >= Duration::from_millis(1));
+        let (frames, held) = look_for(HELD * 5);
+        assert!(frames == 0 && held >= HELD, "{frames} {held:?}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Watched {
     thread: AtomicU32,
     /// Microseconds of the thread's processor time that are not the worker's.
     before: AtomicU64,
+    /// Its thread waits for another's sighting.
+    asks: AtomicBool,
     pub(super) sighting: Sighting,
 }
 
@@ -53,6 +55,22 @@ impl Watched {
     pub(super) fn thread(&self) -> Option<KernelThread> {
         let number = self.thread.load(Ordering::Acquire);
         (number != 0).then(|| KernelThread::from_number(number))
+    }
+
+    /// Its thread asks for a sighting until the guard is dropped.
+    pub(super) fn ask(&self) -> impl Drop + use<'_> {
+        struct Asks<'a>(&'a AtomicBool);
+        impl Drop for Asks<'_> {
+            fn drop(&mut self) {
+                self.0.store(false, Ordering::Relaxed);
+            }
+        }
+        self.asks.store(true, Ordering::Relaxed);
+        Asks(&self.asks)
+    }
+
+    pub(super) fn asks(&self) -> bool {
+        self.asks.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_asleep(&self) -> bool {

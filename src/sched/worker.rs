@@ -210,6 +210,16 @@ impl Worker {
         THIS_THREAD.with(|local| unsafe { Carrier::holds(local.carrier.get(), address) })
     }
 
+    /// The running coroutine's stack.
+    ///
+    /// # Safety
+    ///
+    /// - A coroutine runs on this thread.
+    pub(super) unsafe fn stack() -> Range<usize> {
+        // SAFETY: as in `yielder` (I3).
+        THIS_THREAD.with(|local| unsafe { Carrier::stack(local.carrier.get()) })
+    }
+
     /// Whether any of `len` bytes lies on the stack of the coroutine that runs.
     ///
     /// # Safety

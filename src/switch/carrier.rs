@@ -9,6 +9,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::mem::{self, ManuallyDrop};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
@@ -230,9 +231,20 @@ impl Carrier {
     /// - `this` was installed.
     #[inline(always)]
     pub(crate) unsafe fn holds(this: *const Self, address: usize) -> bool {
+        // SAFETY: forwarded.
+        unsafe { Self::stack(this) }.contains(&address)
+    }
+
+    /// The stack below itself.
+    ///
+    /// # Safety
+    ///
+    /// - `this` was installed.
+    #[inline(always)]
+    pub(crate) unsafe fn stack(this: *const Self) -> Range<usize> {
         // SAFETY: installed; never written again, outside of `coro`.
         let limit = unsafe { (*this).limit };
-        (limit.get()..this.addr()).contains(&address)
+        limit.get()..this.addr()
     }
 
     /// Whether any of `len` bytes lies on the carrier's stack.
@@ -486,5 +498,32 @@ mod tests {
                 assert_eq!(*take_panic().downcast::<&str>().unwrap(), "torn");
             }
         }
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", not(feature = "sanitizer")))]
+    fn who_is_stopped_half_way_through_a_switch_is_walked_without_a_fault() {
+        use crate::sys::testing::in_child;
+        use crate::sys::unwind::stepping;
+        let test = "who_is_stopped_half_way_through_a_switch_is_walked_without_a_fault";
+        let output = in_child(&format!("{}::{test}", module_path!()), || {
+            let (_reserve, bounds) = stack();
+            let entry = EntryPoint { run: count_thrice };
+            // SAFETY: as above.
+            let (steps, found) = unsafe {
+                let carrier = Carrier::install(bounds);
+                SEEN.set((Carrier::yielder(carrier), 0));
+                stepping::at_each_instruction(|| {
+                    Carrier::resume(carrier, &raw const entry);
+                    Carrier::resume(carrier, ptr::null());
+                })
+            };
+            assert_eq!(SEEN.get().1, 2);
+            // Within a switch the tables are wrong.
+            assert!(steps > 50 && found > steps / 2, "{found} of {steps}");
+            eprintln!("{found} of {steps}");
+        });
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod errno;
 pub(crate) mod fcntl;
 pub(crate) mod fd;
 pub(crate) mod fork;
+pub(crate) mod futex;
 pub(crate) mod handlers;
 #[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
 pub(crate) mod jump;

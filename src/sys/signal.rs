@@ -292,13 +292,6 @@ impl SignalStack {
     }
 }
 
-/// Whether a handler that runs here, on a signal stack, has so many bytes left on it.
-pub(crate) fn has_room(bytes: usize) -> bool {
-    let here = ptr::from_ref(&bytes).addr();
-    SignalStack::current()
-        .is_ok_and(|stack| stack.is_in_use() && here.saturating_sub(stack.base().addr()) >= bytes)
-}
-
 fn check(result: c_int) -> io::Result<()> {
     if result == 0 {
         Ok(())

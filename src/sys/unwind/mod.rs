@@ -18,7 +18,16 @@ use std::any::Any;
 use std::ffi::{c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+mod memory;
+mod modules;
+mod registers;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) mod stepping;
+mod stopped;
 mod table;
+
+pub(crate) use registers::RegisterSet;
+pub(crate) use stopped::Unwinder;
 
 use table::{CallTable, Meets};
 
@@ -50,24 +59,8 @@ pub(crate) fn catch_at_root(f: &mut dyn FnMut()) -> Result<(), Box<dyn Any + Sen
 
 /// Gives the addresses of the calls that lead here, the innermost first, and where each
 /// frame is, as long as `next` says.
-pub(crate) fn walk(mut next: impl FnMut(usize, usize) -> bool) {
-    walk_all(|call, frame, _| next(call, frame));
-}
-
-/// In a signal handler: gives the return addresses of the code that it has
-/// interrupted, the innermost first, and where each frame is, as long as `next` says.
-pub(crate) fn walk_interrupted(mut next: impl FnMut(usize, usize) -> bool) {
-    let mut within = false;
-    walk_all(|call, frame, interrupted| {
-        within |= interrupted;
-        !within || next(call, frame)
-    });
-}
-
-/// Gives of each frame the address of its call, where it is, and whether it was
-/// interrupted there.
-fn walk_all<F: FnMut(usize, usize, bool) -> bool>(mut next: F) {
-    extern "C" fn visit<F: FnMut(usize, usize, bool) -> bool>(
+pub(crate) fn walk<F: FnMut(usize, usize) -> bool>(mut next: F) {
+    extern "C" fn visit<F: FnMut(usize, usize) -> bool>(
         context: *mut Context,
         next: *mut c_void,
     ) -> c_int {
@@ -79,8 +72,11 @@ fn walk_all<F: FnMut(usize, usize, bool) -> bool>(mut next: F) {
         };
         // Only what was interrupted goes on at the very address.
         let call = ip.wrapping_sub(usize::from(interrupted == 0));
-        let go_on = ip != 0 && next(call, frame, interrupted != 0);
-        if go_on { GO_ON } else { STOP }
+        if ip != 0 && next(call, frame) {
+            GO_ON
+        } else {
+            STOP
+        }
     }
     // SAFETY: `visit` is for this place, which outlives the call.
     unsafe { _Unwind_Backtrace(visit::<F>, (&raw mut next).cast()) };

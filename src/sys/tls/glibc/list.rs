@@ -13,7 +13,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
-use super::futex;
+use crate::sys::futex;
 
 /// A node of the list, and its head.
 #[repr(C)]

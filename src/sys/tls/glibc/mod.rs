@@ -4,7 +4,6 @@
 mod block;
 mod check;
 mod entered;
-mod futex;
 mod layout;
 mod list;
 mod probe;
