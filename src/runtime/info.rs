@@ -244,6 +244,14 @@ impl CoroutineInfo {
         self.0.shared
     }
 
+    /// How many bytes of memory its frames take, if it is parked. Of a stack of its own
+    /// those are whole pages; it may have touched more, which is given back
+    /// when it has been parked for some seconds. Nothing of futures, which have no stack,
+    /// where it waits on another stack, in a generator, and of shared stacks in check mode.
+    pub fn frame_bytes(&self) -> usize {
+        self.0.frame_bytes
+    }
+
     /// What it waits for, if it is parked: descriptors, times, a lock of this crate's
     /// ([`Mutex`](crate::sync::Mutex), [`RwLock`](crate::sync::RwLock)) or of C's, a join, a
     /// channel, a semaphore, a notification. Nothing for one that waits to be unparked, in

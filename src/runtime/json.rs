@@ -9,7 +9,7 @@ use crate::runtime::listing::Dump;
 impl Dump {
     /// The dump as JSON, on one line: an object with `hints`, an array of strings;
     /// `coroutines`, an array of objects with `id`, `name` (or null), `state`,
-    /// `spawned_at`, `cancelled`, `shared`, `parked_seconds` (or null), `awaits` (objects with
+    /// `spawned_at`, `cancelled`, `shared`, `frame_bytes`, `parked_seconds` (or null), `awaits` (objects with
     /// `read`, `write` or `exception` and a descriptor, `seconds`, `lock` with the id of its
     /// holder or null, `end` with that of whom it joins, `receive` with a number of senders,
     /// `send` with one of receivers, `permits` and `free`, or `notification`, true), and `stack` (or null),
@@ -44,13 +44,14 @@ fn object(one: &CoroutineInfo, stack: Option<usize>) -> String {
     let null = || "null".to_owned();
     let parked = one.parked_for().map(|time| time.as_secs_f64().to_string());
     format!(
-        r#"{{"id":{},"name":{},"state":{},"spawned_at":{},"cancelled":{},"shared":{},"parked_seconds":{},"awaits":{},"stack":{}}}"#,
+        r#"{{"id":{},"name":{},"state":{},"spawned_at":{},"cancelled":{},"shared":{},"frame_bytes":{},"parked_seconds":{},"awaits":{},"stack":{}}}"#,
         quoted(&one.id().to_string()),
         one.name().map_or_else(null, quoted),
         quoted(&one.state().to_string()),
         quoted(&one.spawned_at().to_string()),
         one.is_cancelled(),
         one.is_shared(),
+        one.frame_bytes(),
         parked.unwrap_or_else(null),
         array(one.awaits().map(awaited)),
         stack.map_or_else(null, |stack| stack.to_string()),

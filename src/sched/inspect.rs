@@ -60,6 +60,7 @@ impl Worker {
             state: slot.state(),
             cancelled: slot.has(Flags::CANCELLED),
             shared: slot.has(Flags::SHARED),
+            frame_bytes: 0,
             daemon: self.is_daemon(slot),
             awaits: Vec::new(),
             parked_for: None,
@@ -94,6 +95,9 @@ impl Worker {
             if let Some((awaits, since)) = waits.remove(index) {
                 task.awaits = awaits;
                 task.parked_for = since;
+            }
+            if !slot.has(Flags::POLLED) {
+                task.frame_bytes = self.stacks.frame_bytes(&self.slots, slot);
             }
             if !slot.has(Flags::SHARED) {
                 let tick = u64::from(slot.park_time()) << PARK_TIME_BITS;

@@ -38,6 +38,7 @@ use crate::switch::{Carrier, EntryPoint, FpControl, SwitchReason, take_panic};
 use crate::sys::simulated;
 use crate::sys::tls::{self, ThreadPointer};
 use crate::task::{Flags, Slot, set_running};
+use crate::util::gate::barrier;
 
 impl Worker {
     /// Runs a coroutine that has thread-locals of its own, until it suspends
@@ -221,8 +222,10 @@ pub(crate) fn is_suspended(number: u32) -> bool {
 /// - The carrier is that of the slot's task, which this worker resumes.
 #[inline(never)]
 unsafe fn enter(worker: &Worker, slot: &Slot, carrier: *mut Carrier) {
-    set_running(slot);
     Worker::set_local(worker, carrier);
+    // A handler that finds it running looks at its carrier.
+    barrier();
+    set_running(slot);
     // SAFETY: it outlives the worker, which was made in it.
     unsafe { simulated::enter(worker.world) };
 }

@@ -19,6 +19,7 @@ use crate::sys::fork;
 use crate::sys::simulated;
 use crate::sys::syscall::sched_yield;
 use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
+use crate::util::gate::barrier;
 use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
@@ -352,8 +353,10 @@ impl Worker {
             if slot.has(Flags::OWN_TLS) {
                 self.resume_own(slot, carrier, entry)
             } else {
-                set_running(slot);
                 Self::set_carrier(carrier);
+                // A handler that finds it running looks at its carrier.
+                barrier();
+                set_running(slot);
                 let reason = Carrier::resume(carrier, entry);
                 set_running(ptr::null());
                 reason

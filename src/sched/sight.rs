@@ -18,15 +18,13 @@ use crate::sys::futex;
 use crate::sys::handlers::{self, Info};
 use crate::sys::kernel_thread::{ASK as SIGNAL, Queued};
 use crate::sys::signal::Action;
+use crate::sys::simulated;
 use crate::sys::syscall::{errno, set_errno};
 use crate::sys::unwind::Unwinder;
 use crate::task::TaskState;
 
 /// How long the thread has to answer.
 const ANSWER: Duration = Duration::from_secs(1);
-
-/// Frames of other stacks, a generator's, within which the coroutine's are looked for.
-const FRAMES: usize = 256;
 
 /// Tasks that there is room for beside those that are known of.
 const MORE: usize = 64;
@@ -59,14 +57,15 @@ pub(crate) fn tasks(handle: &WorkerHandle) -> Vec<TaskInfo> {
 
 fn ask(handle: &WorkerHandle, tasks: usize) -> Option<Seen> {
     install();
-    if !is_installed() {
+    // What runs in a simulation has no clock of ours to wait by.
+    if !is_installed() || simulated::world().is_some() {
         return None;
     }
     let thread = handle.watch.thread()?;
     let asked = Instant::now();
     let send = || thread.send(SIGNAL, handle.index()).is_ok();
     let wait = |state: &AtomicU32, now| {
-        futex::wait_for(state, now, ANSWER);
+        futex::wait(state, now, Some(ANSWER));
         asked.elapsed() < ANSWER
     };
     let mut unwinder = Unwinder::new();
@@ -78,13 +77,12 @@ fn ask(handle: &WorkerHandle, tasks: usize) -> Option<Seen> {
 /// At the stack of a thread that is held: the frames of the coroutine that runs, and of
 /// what that runs on other stacks; of the worker's only if none does.
 fn look(unwinder: &mut Unwinder, seen: &mut Seen) {
-    let (mut within, mut frames) = (false, 0);
+    let mut within = false;
     let stack = seen.stack.clone();
     unwinder.walk(seen.registers, |call, frame| {
         let (before, now) = (within, stack.contains(&frame));
         within |= now;
-        frames += 1;
-        (now || !before) && seen.add_frame(call) && frames < FRAMES
+        (now || !before) && seen.add_frame(call)
     });
 }
 
@@ -112,6 +110,9 @@ fn is_installed() -> bool {
 
 /// Runs on the worker's thread, wherever that is.
 unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, context: *mut c_void) {
+    if simulated::world().is_some() {
+        return;
+    }
     let saved = errno();
     // SAFETY: the kernel's siginfo; what anybody else sends is only read.
     let queued = unsafe { &*info.cast::<Queued>() };

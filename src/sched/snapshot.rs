@@ -35,6 +35,8 @@ pub(crate) struct TaskInfo {
     pub(crate) state: TaskState,
     pub(crate) cancelled: bool,
     pub(crate) shared: bool,
+    /// Bytes that its frames take, if it is parked on a stack.
+    pub(crate) frame_bytes: usize,
     /// Not waited for when a runtime drains.
     pub(crate) daemon: bool,
     /// Descriptors and times that it waits for, if it is parked.

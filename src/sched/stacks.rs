@@ -218,6 +218,21 @@ impl Stacks {
             .then(|| sp..carrier.addr())
     }
 
+    /// Bytes of memory that the frames of a suspended task take: in whole pages on a stack
+    /// that it has alone, and nothing if it has suspended on another one; else as saved.
+    pub(super) fn frame_bytes(&self, slots: &Slots, slot: &Slot) -> usize {
+        if self.copied(slot) {
+            let shared = self.shared.borrow();
+            return shared.as_ref().expect(STARTED).frame_bytes(slots, slot);
+        }
+        if self.poisons(slot) {
+            return 0;
+        }
+        let base = self.bounds(slot).base.get();
+        let frames = self.frames(slot);
+        frames.map_or(0, |frames| (base - frames.start).next_multiple_of(PAGE))
+    }
+
     /// The stack of a parked task that has it alone, and where its frames begin, if below
     /// them it has memory that is worth giving back, and needs none of it.
     pub(super) fn dead_memory(&self, slot: &Slot) -> Option<(StackId, usize)> {

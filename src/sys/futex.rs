@@ -2,25 +2,20 @@
 //! nothing that could park a coroutine.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use crate::sys::syscall::{six, syscall};
 
-/// Sleeps while the word is `value`; may return early.
-pub(crate) fn wait(word: &AtomicU32, value: u32) {
-    // SAFETY: FUTEX_WAIT reads the word, which outlives the call; no timeout.
-    unsafe { call(word, libc::FUTEX_WAIT, value, ptr::null()) };
-}
-
-/// As [`wait`], for so long at the most.
-pub(crate) fn wait_for(word: &AtomicU32, value: u32, time: Duration) {
-    let time = libc::timespec {
+/// Sleeps while the word is `value`, for so long at the most; may return early.
+pub(crate) fn wait(word: &AtomicU32, value: u32, time: Option<Duration>) {
+    let time = time.map(|time| libc::timespec {
         tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: time.subsec_nanos().into(),
-    };
+    });
+    let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: FUTEX_WAIT reads the word and the time, which outlive the call.
-    unsafe { call(word, libc::FUTEX_WAIT, value, &raw const time) };
+    unsafe { call(word, libc::FUTEX_WAIT, value, time) };
 }
 
 /// Wakes up to `count` threads that sleep at the word.
@@ -43,25 +38,4 @@ unsafe fn call(word: &AtomicU32, operation: i32, value: u32, time: *const libc::
             six([word, operation, value as usize, time]),
         )
     };
-}
-
-/// A latch: goes up once, for other threads to wait for.
-#[derive(Debug, Default)]
-pub(crate) struct Latch(AtomicU32);
-
-impl Latch {
-    pub(crate) fn raise(&self) {
-        self.0.store(1, Ordering::Release);
-        wake(&self.0, u32::MAX >> 1);
-    }
-
-    pub(crate) fn is_up(&self) -> bool {
-        self.0.load(Ordering::Acquire) != 0
-    }
-
-    pub(crate) fn wait(&self) {
-        while !self.is_up() {
-            wait(&self.0, 0);
-        }
-    }
 }

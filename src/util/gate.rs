@@ -159,7 +159,7 @@ impl Interrupted {
 /// What is written before is written before what follows: the next handler may come in
 /// between. (As `compiler_fence`, whose frame is not small.)
 #[inline(always)]
-fn barrier() {
+pub(crate) fn barrier() {
     // SAFETY: no instruction.
     unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
 }

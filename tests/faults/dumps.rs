@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::common::kinds;
 use crore::{Builder, Coroutine, Handle, Runtime};
 
 fn dump() -> crore::Dump {
@@ -38,6 +39,43 @@ fn those_that_do_the_same_are_one_paragraph() {
         assert_eq!(dump.hints().count(), 0);
         parked.iter().for_each(|one| one.coroutine().unpark());
         sleeper.cancel();
+    })
+    .unwrap();
+}
+
+#[test]
+fn frames_are_measured_on_every_kind_of_stack() {
+    fn deep(then: fn()) {
+        let bytes = std::hint::black_box([1_u8; 10_000]);
+        then();
+        std::hint::black_box(bytes);
+    }
+    crore::run(|| {
+        for kind in kinds() {
+            let flat = kind.spawn(crore::park);
+            let deep = kind.spawn(|| deep(crore::park));
+            let of_a_future = crore::spawn_future(std::future::pending::<()>());
+            crore::yield_now();
+            let dump = dump();
+            let bytes = |id| {
+                dump.iter()
+                    .find(|one| one.id() == id)
+                    .unwrap()
+                    .frame_bytes()
+            };
+            let (few, many) = (bytes(flat.coroutine().id()), bytes(deep.coroutine().id()));
+            assert!(few > 0 && few <= 8_192, "{kind:?}: {few}");
+            assert!(
+                (few + 8_000..65_536).contains(&many),
+                "{kind:?}: {few} {many}"
+            );
+            assert_eq!(bytes(of_a_future.coroutine().id()), 0);
+            of_a_future.cancel();
+            for one in [flat, deep] {
+                one.coroutine().unpark();
+                one.join().unwrap();
+            }
+        }
     })
     .unwrap();
 }

@@ -2,7 +2,6 @@
 //! is; nothing else is.
 
 use std::hint::black_box;
-use std::os::unix::net::UnixStream;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -100,7 +99,7 @@ fn one_that_sleeps_where_it_is_not_hooked() {
 fn reads_inline() {
     use std::os::fd::AsRawFd;
 
-    let (reader, writer) = UnixStream::pair().unwrap();
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
     let writer = thread::spawn(move || {
         thread::sleep(20 * LIMIT);
         drop(writer);

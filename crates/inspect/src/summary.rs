@@ -50,6 +50,8 @@ pub struct Place {
     pub parked: u64,
     /// How many of them are on shared stacks.
     pub shared: u64,
+    /// Bytes that the frames of the parked ones [take](CoroutineInfo::frame_bytes).
+    pub frame_bytes: u64,
 }
 
 impl Summary {
@@ -65,6 +67,7 @@ impl Summary {
             place.count += 1;
             place.parked += u64::from(one.state() == CoroutineState::Parked);
             place.shared += u64::from(one.is_shared());
+            place.frame_bytes += one.frame_bytes() as u64;
         }
         let doing = doing
             .into_iter()
@@ -104,11 +107,13 @@ impl Summary {
                 "place" => {
                     let mut number = || parts.next()?.parse().ok();
                     let (count, parked, shared) = (number()?, number()?, number()?);
+                    let frame_bytes = number()?;
                     this.places.push(Place {
                         spawned_at: parts.next()?.to_owned(),
                         count,
                         parked,
                         shared,
+                        frame_bytes,
                     });
                 }
                 _ => return None,
@@ -131,10 +136,19 @@ impl fmt::Display for Summary {
             writeln!(f, "doing\t{count}\t{what}")?;
         }
         for place in &self.places {
-            let (count, parked, shared) = (place.count, place.parked, place.shared);
+            let Place {
+                count,
+                parked,
+                shared,
+                frame_bytes,
+                ..
+            } = place;
             // A path may have any character.
             let spawned_at = place.spawned_at.replace(['\t', '\n', '\r'], " ");
-            writeln!(f, "place\t{count}\t{parked}\t{shared}\t{spawned_at}")?;
+            writeln!(
+                f,
+                "place\t{count}\t{parked}\t{shared}\t{frame_bytes}\t{spawned_at}"
+            )?;
         }
         Ok(())
     }

@@ -125,12 +125,13 @@ impl View<'_> {
                 one.count.to_string(),
                 one.parked.to_string(),
                 one.shared.to_string(),
-                end(&one.spawned_at, area.width.saturating_sub(30)),
+                bytes(one.frame_bytes),
+                end(&one.spawned_at, area.width.saturating_sub(40)),
             ])
         });
-        let widths = [9, 9, 9].map(Constraint::Length);
+        let widths = [9, 9, 9, 9].map(Constraint::Length);
         let widths = [&widths[..], &[Constraint::Fill(1)]].concat();
-        let names = ["COUNT", "PARKED", "SHARED", "SPAWNED AT"];
+        let names = ["COUNT", "PARKED", "SHARED", "FRAMES", "SPAWNED AT"];
         table(frame, area, &names, &widths, rows);
     }
 }
@@ -177,6 +178,17 @@ fn short(number: f64) -> String {
     }
 }
 
+/// In at most eight characters.
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0 => "-".into(),
+        ..10_000 => format!("{bytes} B"),
+        ..10_240_000 => format!("{} KiB", bytes >> 10),
+        ..10_485_760_000 => format!("{} MiB", bytes >> 20),
+        _ => format!("{} GiB", bytes >> 30),
+    }
+}
+
 fn time(time: Duration) -> String {
     match time.as_micros() {
         0 => "-".into(),
@@ -207,6 +219,7 @@ mod tests {
             count: 100 - number,
             parked: 10,
             shared: 0,
+            frame_bytes: 4096 * (100 - number),
         };
         Rates {
             workers: (0..workers).map(worker).collect(),
@@ -250,7 +263,7 @@ mod tests {
             "1      ████      50 %",
             "40 ms",
             "500       waits to read",
-            "100       10        0         …some/where/far/down/in/the/sources/file_0.rs:4:46",
+            "100       10        0         400 KiB   …/far/down/in/the/sources/file_0.rs:4:46",
             KEYS,
         ] {
             assert!(text.contains(part), "{part}\n{text}");
@@ -301,6 +314,8 @@ mod tests {
             [0.4, 9_999.0, 12_345.0, 1.25e6, 3e9].map(short),
             ["0", "9999", "12k", "1.2M", "3.0G"]
         );
+        let sizes = [0, 9_999, 4_096_000, 5 << 30, 50 << 30].map(bytes);
+        assert_eq!(sizes, ["-", "9999 B", "4000 KiB", "5120 MiB", "50 GiB"]);
         let times = [0, 900, 40_000, 12_000_000].map(Duration::from_micros);
         assert_eq!(times.map(time), ["-", "900 µs", "40 ms", "12 s"]);
         assert_eq!(bar(0.0).trim(), "");

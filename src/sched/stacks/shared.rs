@@ -141,6 +141,16 @@ impl SharedStacks {
         self.hosts[slot.stack() as usize].limit
     }
 
+    /// Bytes of a suspended task's frames, saved or in place.
+    pub(super) fn frame_bytes(&self, slots: &Slots, slot: &Slot) -> usize {
+        let host = &self.hosts[slot.stack() as usize];
+        if host.stack.resident() == Resident::Owner(slots.index(slot)) {
+            // SAFETY: the carrier lies in its stack, which is accessible.
+            return host.carrier.addr() - unsafe { (*host.carrier).sp() };
+        }
+        slot.saved_frames().1 as usize
+    }
+
     /// Saves the frames of the stack's owner, if it has one.
     #[inline]
     fn evict(&mut self, slots: &Slots, number: u32) {

@@ -1,4 +1,4 @@
-//! MemoryReader that may not be there, read without a fault.
+//! Memory that may not be there, read without a fault.
 
 use crate::sys::syscall::{sys, to_io};
 

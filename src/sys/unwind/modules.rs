@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::sync::Arc;
 
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, Pointer, UnwindSection};
+use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, Pointer, UnwindSection, Vendor};
 
+use crate::sys::fork::PerProcess;
 use crate::util::no_park::NoParkMutex;
 
 pub(super) type Bytes<'a> = gimli::EndianSlice<'a, LittleEndian>;
@@ -35,8 +36,8 @@ pub(super) struct Module {
 impl Modules {
     /// Of now. Reads them where others were loaded since the last time only.
     pub(super) fn loaded() -> Arc<Self> {
-        static LAST: NoParkMutex<Option<Arc<Modules>>> = NoParkMutex::new(None);
-        let mut last = LAST.lock();
+        static LAST: PerProcess<NoParkMutex<Option<Arc<Modules>>>> = PerProcess::new();
+        let mut last = LAST.get().lock();
         let mut look = Look {
             known: last.as_ref().map(|last| last.era),
             fresh: Self::default(),
@@ -81,7 +82,7 @@ impl Module {
         // SAFETY: the library's program headers, as many as it says.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
         let lies = |one: &libc::Elf64_Phdr| {
-            let begin = (info.dlpi_addr + one.p_vaddr) as usize;
+            let begin = info.dlpi_addr.wrapping_add(one.p_vaddr) as usize;
             begin..begin + one.p_memsz as usize
         };
         let segments = || headers.iter().filter(|one| one.p_type == libc::PT_LOAD);
@@ -91,7 +92,7 @@ impl Module {
             .reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))?;
         let header = headers
             .iter()
-            .find(|one| one.p_type == libc::PT_GNU_EH_FRAME)?;
+            .find(|one| one.p_type == libc::PT_GNU_EH_FRAME && one.p_flags & libc::PF_W == 0)?;
         let header = lies(header);
         let bases = BaseAddresses::default().set_eh_frame_hdr(header.start as u64);
         // SAFETY: a segment of a library that is loaded.
@@ -100,13 +101,15 @@ impl Module {
         let Pointer::Direct(entries) = parsed.ok()?.eh_frame_ptr() else {
             return None;
         };
-        // Where they end a header would say that is not loaded. Behind them are other data.
+        // Where they end a header would say that is not loaded. Behind them are other data,
+        // in a segment that nobody writes.
         let end = segments()
+            .filter(|one| one.p_flags & libc::PF_W == 0)
             .map(lies)
             .find(|one| one.contains(&(entries as usize)))?
             .end;
         Some(Self {
-            // SAFETY: the rest of a segment of a library that is loaded.
+            // SAFETY: the rest of a segment of a library that is loaded, which nobody writes.
             entries: unsafe { bytes(entries as usize..end) }.into(),
             bases: bases.set_eh_frame(entries),
             header,
@@ -121,6 +124,10 @@ impl Module {
     pub(super) fn entries(&self) -> EhFrame<Bytes<'_>> {
         let mut entries = EhFrame::new(&self.entries, LittleEndian);
         entries.set_address_size(ADDRESS);
+        if cfg!(target_arch = "aarch64") {
+            // Else instructions of it are unknown.
+            entries.set_vendor(Vendor::AArch64);
+        }
         entries
     }
 

@@ -20,6 +20,9 @@ pub(crate) struct RegisterSet {
 
 #[cfg(target_arch = "x86_64")]
 const SP: usize = 7;
+/// Tables call the return address a register; that of code that was interrupted is where.
+#[cfg(target_arch = "x86_64")]
+const RETURNS: usize = 16;
 #[cfg(target_arch = "aarch64")]
 const SP: usize = 31;
 
@@ -49,8 +52,9 @@ impl RegisterSet {
         for (to, from) in ORDER.iter().enumerate() {
             self.values[to] = all[*from as usize] as usize;
         }
-        self.known = (1 << ORDER.len()) - 1;
         self.ip = all[libc::REG_RIP as usize] as usize;
+        self.values[RETURNS] = self.ip;
+        self.known = (1 << (RETURNS + 1)) - 1;
     }
 
     /// Those that a handler is given. It has little stack, so they are written in place.
@@ -63,6 +67,11 @@ impl RegisterSet {
         self.values[SP] = machine.sp as usize;
         self.known = (1 << 32) - 1;
         self.ip = machine.pc as usize;
+    }
+
+    /// Where it runs.
+    pub(crate) fn ip(&self) -> usize {
+        self.ip
     }
 
     pub(super) fn get(&self, which: Register) -> Option<usize> {
@@ -87,12 +96,27 @@ impl RegisterSet {
     pub(super) fn return_to(&mut self, sp: usize, ip: usize) {
         self.values[SP] = sp;
         self.known |= 1 << SP;
-        // A signed address has its signature above those that there are.
-        let mask = if cfg!(target_arch = "aarch64") {
-            (1 << 48) - 1
-        } else {
-            usize::MAX
-        };
-        self.ip = ip & mask;
+        self.ip = unsigned(ip);
+        #[cfg(target_arch = "x86_64")]
+        {
+            self.values[RETURNS] = ip;
+            self.known |= 1 << RETURNS;
+        }
     }
+}
+
+/// A return address without its signature.
+#[cfg(target_arch = "aarch64")]
+fn unsigned(ip: usize) -> usize {
+    let mut ip = ip;
+    // SAFETY: `xpaclri`, which does nothing on processors that sign nothing.
+    unsafe {
+        std::arch::asm!("hint #7", inout("x30") ip, options(pure, nomem, nostack));
+    }
+    ip
+}
+
+#[cfg(target_arch = "x86_64")]
+fn unsigned(ip: usize) -> usize {
+    ip
 }

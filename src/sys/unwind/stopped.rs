@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use gimli::{
-    CfaRule, Evaluation, EvaluationResult, EvaluationStorage, Location, Piece, RegisterRule,
-    UnwindContext, UnwindExpression, Value,
+    CfaRule, Evaluation, EvaluationResult, EvaluationStorage, Location, Piece, Register,
+    RegisterRule, UnwindContext, UnwindContextStorage, UnwindExpression, UnwindTableRow, Value,
 };
 
 use super::memory::MemoryReader;
@@ -21,12 +21,21 @@ use super::registers::RegisterSet;
 /// What it takes to walk a stack, made before.
 pub(crate) struct Unwinder {
     modules: Arc<Modules>,
-    context: Box<UnwindContext<usize>>,
+    context: Box<UnwindContext<usize, InPlace>>,
     memory: MemoryReader,
 }
 
-/// Where an expression of a table is computed: it takes no memory.
+/// Registers that a table has rules for, at the most; what has more is not walked.
+const RULES: usize = 40;
+
+/// Where tables are read and their expressions computed: it takes no memory, and not much
+/// of a coroutine's stack.
 struct InPlace;
+
+impl UnwindContextStorage<usize> for InPlace {
+    type Rules = [(Register, RegisterRule<usize>); RULES];
+    type Stack = Box<[UnwindTableRow<usize, Self>; 4]>;
+}
 
 impl<'a> EvaluationStorage<Bytes<'a>> for InPlace {
     type Stack = [Value; 64];
@@ -38,7 +47,7 @@ impl Unwinder {
     pub(crate) fn new() -> Self {
         Self {
             modules: Modules::loaded(),
-            context: Box::default(),
+            context: Box::new(UnwindContext::new_in()),
             memory: MemoryReader::new(),
         }
     }
@@ -117,12 +126,7 @@ impl LeftFrame<'_> {
     }
 
     /// What the caller had in a register.
-    fn value(
-        &mut self,
-        rule: &RegisterRule<usize>,
-        which: gimli::Register,
-        cfa: usize,
-    ) -> Option<usize> {
+    fn value(&mut self, rule: &RegisterRule<usize>, which: Register, cfa: usize) -> Option<usize> {
         match rule {
             RegisterRule::SameValue => self.registers.get(which),
             RegisterRule::Offset(offset) => {

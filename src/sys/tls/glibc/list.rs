@@ -109,7 +109,7 @@ impl ThreadLists {
             return;
         }
         while self.lock.swap(2, acquire) != 0 {
-            futex::wait(&self.lock, 2);
+            futex::wait(&self.lock, 2, None);
         }
     }
 

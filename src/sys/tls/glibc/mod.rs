@@ -4,6 +4,7 @@
 mod block;
 mod check;
 mod entered;
+mod latch;
 mod layout;
 mod list;
 mod probe;

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::{mem, ptr};
 
 use super::Refusal;
+use super::latch::Latch;
 use super::layout::{GlibcLayout, function};
 use super::list::ThreadLists;
 use super::thread_pointer::thread_pointer;
-use crate::sys::futex::Latch;
 use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::signal_mask::SignalMask;
 use crate::sys::syscall::{self, sched_yield};
