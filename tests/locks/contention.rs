@@ -137,6 +137,41 @@ fn locks_of_std_and_no_condition_variables() {
     assert!(!seen.to_string().contains("Condvar"), "{seen}");
 }
 
+#[cfg(all(feature = "futex", feature = "symbols"))]
+#[test]
+fn mutexes_of_c() {
+    struct InC(std::cell::UnsafeCell<libc::pthread_mutex_t>);
+    // SAFETY: a mutex is for threads, and its memory is touched by C alone.
+    unsafe impl Sync for InC {}
+    // SAFETY: as above; it is not held when it is sent.
+    unsafe impl Send for InC {}
+
+    #[inline(never)]
+    fn holds_cs(lock: &InC) {
+        // SAFETY: an initialised mutex, unlocked by who has locked it.
+        unsafe {
+            assert_eq!(libc::pthread_mutex_lock(lock.0.get()), 0);
+            crore::yield_now();
+            assert_eq!(libc::pthread_mutex_unlock(lock.0.get()), 0);
+        }
+        black_box(());
+    }
+    let start = |stop: &Stop| {
+        let lock = Arc::new(InC(libc::PTHREAD_MUTEX_INITIALIZER.into()));
+        let run = |_| {
+            let (stop, lock) = (Arc::clone(stop), Arc::clone(&lock));
+            crore::spawn(move || {
+                while !stop.load(Relaxed) {
+                    holds_cs(&lock);
+                }
+            })
+        };
+        (0..3).map(run).collect()
+    };
+    let seen = measured(start, |seen| waits_at(seen, "holds_cs") > 0);
+    assert!(seen.to_string().contains("pthread_mutex_lock"), "{seen}");
+}
+
 /// Nothing of another runtime, nor of what nobody measures.
 #[test]
 fn another_runtime_is_not_seen() {
