@@ -244,6 +244,37 @@ pub fn set_clock(node: &str, ahead_seconds: f64, drift_ppm: f64) {
     };
 }
 
+/// From here on a machine may have so many descriptors: `socket`, `accept`, `open`, `dup` and
+/// their like fail with `EMFILE` where one more would be too many. Epolls and `eventfd`s
+/// are not counted.
+///
+/// # Panics
+///
+/// If there is no such machine.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::UdpSocket;
+///
+/// crore::sim::Sim::new(1)
+///     .client("test", || {
+///         crore::sim::limit_descriptors("test", 2);
+///         let socket = || UdpSocket::bind("0.0.0.0:0");
+///         let (_one, two) = (socket().unwrap(), socket().unwrap());
+///         assert_eq!(socket().unwrap_err().raw_os_error(), Some(24)); // EMFILE
+///         drop(two);
+///         assert!(socket().is_ok());
+///     })
+///     .run();
+/// ```
+#[track_caller]
+pub fn limit_descriptors(node: &str, most: usize) {
+    let world = here();
+    let node = world.find(node);
+    world.calls.borrow_mut().limit_descriptors(node, most);
+}
+
 impl Simulated {
     pub(super) fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
         self.on_net(|net| net.partition(from, to, cut));

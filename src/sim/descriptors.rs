@@ -55,6 +55,13 @@ impl Descriptors {
         }
     }
 
+    /// Those of a machine that are open.
+    pub(super) fn of(&self, node: NodeId) -> impl Iterator<Item = RawFd> {
+        let its = self.0.iter().filter(move |(_, (of, _))| *of == node);
+        let open = its.filter(|(fd, (_, id))| identity(**fd) == Ok(*id));
+        open.map(|(fd, _)| *fd)
+    }
+
     /// Closes all that the machine has.
     pub(super) fn crash(&mut self, node: NodeId) {
         self.0.retain(|&fd, (of, id)| {
@@ -65,6 +72,16 @@ impl Descriptors {
             }
             !is_its
         });
+    }
+}
+
+/// How many descriptors a call makes, if it succeeds.
+pub(super) fn makes(number: c_long, args: [usize; 6]) -> usize {
+    match number {
+        libc::SYS_openat | libc::SYS_dup | libc::SYS_accept4 | libc::SYS_socket => 1,
+        libc::SYS_fcntl if is_duplicate(args[1]) => 1,
+        libc::SYS_pipe2 | libc::SYS_socketpair => 2,
+        _ => 0,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::calls::CallFault;
 use super::chance::Chance;
 use super::machines::NodeId;
 
@@ -30,6 +31,10 @@ pub struct Faults {
     cuts: u32,
     resets: u32,
     clocks: u32,
+    short_transfers: u32,
+    interruptions: u32,
+    false_readiness: u32,
+    descriptor_shortages: u32,
 }
 
 impl Faults {
@@ -79,6 +84,69 @@ impl Faults {
         self
     }
 
+    /// For a while a node's connections take and give a part of the bytes that a call is
+    /// for, or that are there: one at least. Nobody who counts what `read` and `write`
+    /// return sees a difference. Messages stay whole, and so does what is received with
+    /// `MSG_WAITALL`. Pipes and Unix sockets are the kernel's, which is not short in them.
+    ///
+    /// A server that takes what one `read` gives for a whole request:
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    /// use crore::sim::{Faults, Sim, check};
+    ///
+    /// fn test(sim: Sim) {
+    ///     sim.faults(Faults::within(Duration::from_secs(30)).short_transfers(3).crashes(1))
+    ///         .node("server", || {
+    ///             let listener = TcpListener::bind("0.0.0.0:80").unwrap();
+    ///             for stream in listener.incoming() {
+    ///                 let mut request = [0; 8];
+    ///                 let len = stream.unwrap().read(&mut request).unwrap();
+    ///                 assert_eq!(&request[..len], b"request\n");
+    ///             }
+    ///         })
+    ///         .client("client", || {
+    ///             for _ in 0..30 {
+    ///                 std::thread::sleep(Duration::from_secs(1));
+    ///                 if let Ok(mut stream) = TcpStream::connect("server:80") {
+    ///                     let _ = stream.write_all(b"request\n");
+    ///                 }
+    ///             }
+    ///         })
+    ///         .run();
+    /// }
+    /// let found = std::panic::catch_unwind(|| check(0..100, test));
+    /// assert!(found.is_err());
+    /// ```
+    pub fn short_transfers(mut self, n: u32) -> Self {
+        self.short_transfers = n;
+        self
+    }
+
+    /// For a while calls on a node's sockets that may wait fail with `EINTR`, as they do when
+    /// a handler has run that was installed without `SA_RESTART`. Not for programs that
+    /// have no such handler, which may rely on it.
+    pub fn interruptions(mut self, n: u32) -> Self {
+        self.interruptions = n;
+        self
+    }
+
+    /// For a while calls on a node's sockets that are not to wait find nothing (`EAGAIN`),
+    /// also where an event loop was told of something. It is told of it again.
+    pub fn false_readiness(mut self, n: u32) -> Self {
+        self.false_readiness = n;
+        self
+    }
+
+    /// For a while a node has no descriptors left: `socket`, `accept`, `open` and their like
+    /// fail with `EMFILE`. See [`limit_descriptors`](super::limit_descriptors).
+    pub fn descriptor_shortages(mut self, n: u32) -> Self {
+        self.descriptor_shortages = n;
+        self
+    }
+
     /// All of them for so many nodes, the earliest first.
     pub(super) fn plan(&self, nodes: usize, chance: &mut Chance) -> Vec<Planned> {
         let mut plan = Vec::new();
@@ -94,6 +162,18 @@ impl Faults {
             (self.cuts, FaultKind::Cut),
             (self.resets, FaultKind::Reset),
             (self.clocks, FaultKind::Clock),
+            (self.short_transfers, |node, _| {
+                FaultKind::Calls(node, CallFault::Short)
+            }),
+            (self.interruptions, |node, _| {
+                FaultKind::Calls(node, CallFault::Interrupted)
+            }),
+            (self.false_readiness, |node, _| {
+                FaultKind::Calls(node, CallFault::NotReady)
+            }),
+            (self.descriptor_shortages, |node, _| {
+                FaultKind::Calls(node, CallFault::NoDescriptors)
+            }),
         ];
         for (count, kind) in kinds {
             for _ in 0..count {
@@ -129,6 +209,7 @@ pub(super) enum FaultKind {
     Cut(NodeId, NodeId),
     Reset(NodeId, NodeId),
     Clock(NodeId, NodeId),
+    Calls(NodeId, CallFault),
 }
 
 impl Planned {
@@ -147,7 +228,20 @@ impl Planned {
                 format!("connections of {one} and {other} are reset")
             }
             FaultKind::Clock(node, _) => format!("the clock of {} jumps", names[node]),
+            FaultKind::Calls(node, fault) => {
+                format!("{} {} for {lasts:.3} s", names[node], suffers(fault))
+            }
         };
         format!("t={at:.3} s: {what}")
+    }
+}
+
+/// What becomes of a node, in words.
+fn suffers(fault: CallFault) -> &'static str {
+    match fault {
+        CallFault::Short => "reads and writes a part of what it could",
+        CallFault::Interrupted => "is interrupted in its calls",
+        CallFault::NotReady => "finds nothing where something is ready",
+        CallFault::NoDescriptors => "has no descriptors left",
     }
 }

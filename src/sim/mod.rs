@@ -44,6 +44,7 @@
 //! | threads | those of `std::thread` and C are coroutines (x86-64, glibc), and so is what [`spawn_blocking`](crate::spawn_blocking) runs |
 //! | chance | `getrandom`, `getentropy`: `HashMap`'s seeds, identifiers, nonces |
 //! | the network | TCP and UDP between machines that know each other's names: latency, loss, duplicates, order, bandwidth ([`Link`]), cuts, resets |
+//! | calls | reads and writes of a part, interruptions, readiness that is none, no descriptors left ([`Faults`], [`limit_descriptors`]) |
 //! | disks | what a crash leaves of what was not synced ([`Sim::disks`]) |
 //! | machines | crash without a destructor, start again ([`crash`], [`restart`], [`Faults`]) |
 //!
@@ -77,16 +78,20 @@
 //! (`#3` is the third coroutine of the simulation; of calls that give a descriptor the
 //! result is 0.)
 
+mod calls;
 mod chance;
 mod check;
 mod control;
 mod descriptors;
 mod disks;
+mod edges;
+mod failing;
 mod faults;
 mod lifecycle;
 mod machines;
 mod net;
 mod order;
+mod part;
 mod poller;
 mod run;
 mod trace;
@@ -100,7 +105,9 @@ use machines::Program;
 use trace::HistoryProbe;
 
 pub use check::{check, check_repeats};
-pub use control::{crash, cut, elapsed, heal, random, restart, set_clock, set_link};
+pub use control::{
+    crash, cut, elapsed, heal, limit_descriptors, random, restart, set_clock, set_link,
+};
 pub use faults::Faults;
 pub use net::Link;
 pub use order::Schedule;

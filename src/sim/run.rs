@@ -209,14 +209,14 @@ impl FaultPlan {
         match step {
             FaultStep::Begin(fault) => {
                 world.did(number, format_args!("{}", fault.words(&self.names)));
-                self.begin(world, fault.kind, number);
+                self.begin(world, fault, number);
             }
             FaultStep::End(kind) => self.end(world, kind),
         }
     }
 
-    fn begin(&mut self, world: &Simulated, kind: FaultKind, number: u64) {
-        match kind {
+    fn begin(&mut self, world: &Simulated, fault: Planned, number: u64) {
+        match fault.kind {
             FaultKind::Crash(node, _) => world.stop(self.nodes[node]),
             FaultKind::Isolate(node, _) => world.isolate(self.nodes[node], true),
             FaultKind::Cut(from, to) => world.cut(self.nodes[from], self.nodes[to], true),
@@ -224,6 +224,11 @@ impl FaultPlan {
             FaultKind::Clock(node, _) => {
                 let ahead = (number % (2 * JUMP)) as i64 - JUMP as i64;
                 world.skews.borrow_mut()[self.nodes[node]].offset = ahead;
+            }
+            FaultKind::Calls(node, kind) => {
+                // Its own, whatever other faults there are.
+                let seed = fault.at.as_nanos() as u64;
+                world.calls.borrow_mut().begin(self.nodes[node], kind, seed);
             }
         }
     }
@@ -233,6 +238,7 @@ impl FaultPlan {
             FaultKind::Crash(node, _) => world.start(self.nodes[node]),
             FaultKind::Isolate(node, _) => world.isolate(self.nodes[node], false),
             FaultKind::Cut(from, to) => world.cut(self.nodes[from], self.nodes[to], false),
+            FaultKind::Calls(node, kind) => world.calls.borrow_mut().end(self.nodes[node], kind),
             FaultKind::Reset(..) | FaultKind::Clock(..) => {}
         }
     }

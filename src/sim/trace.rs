@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::sys::syscall::Answer;
+use crate::sys::syscall::{Answer, Errno};
 
 /// What a simulation notes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Event {
     Suspends,
     /// A call of its has this result, or error number.
     Called(i64, Answer),
+    /// A call of its fails, with this error number, before it is made.
+    Fails(Errno),
     /// Something the test or the plan of faults did; which, by number.
     Fault(u64),
 }
@@ -82,6 +84,7 @@ impl History {
             Event::Called(number, Err(code)) => (3, number as u64, code as u64),
             Event::Fault(number) => (4, number, 0),
             Event::Suspends => (5, 0, 0),
+            Event::Fails(code) => (6, code as u64, 0),
         };
         for word in [entry.now, entry.serial as u64, kind, what, result] {
             // A rotation, and a multiplication by an odd number: every bit counts.
@@ -148,6 +151,10 @@ impl fmt::Display for EventEntry {
             Event::Called(number, Err(code)) => {
                 let why = io::Error::from_raw_os_error(code);
                 write!(f, "system call {number} → {why}")
+            }
+            Event::Fails(code) => {
+                let why = io::Error::from_raw_os_error(code);
+                write!(f, "a call fails: {why}")
             }
             Event::Fault(number) => write!(f, "fault {number:#x}"),
         }

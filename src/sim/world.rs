@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use libc::{timespec, timeval};
 
+use super::calls::CallFaults;
 use super::chance::Chance;
 use super::descriptors::Descriptors;
 use super::disks::Disks;
@@ -22,7 +23,7 @@ use super::trace::{Event, EventEntry, History, HistoryProbe};
 use crate::sched::{CurrentTask, Worker};
 use crate::sys::fd::own;
 use crate::sys::simulated::{self, World};
-use crate::sys::syscall::Answer;
+use crate::sys::syscall::{Answer, Errno};
 use crate::task::set_unhooked;
 
 /// What it takes to choose who is next and to go on there.
@@ -76,7 +77,10 @@ pub(super) struct Simulated {
     pub(super) trace: RefCell<History>,
     pub(super) machines: Machines,
     disks: RefCell<Option<Disks>>,
-    descriptors: RefCell<Descriptors>,
+    pub(super) descriptors: RefCell<Descriptors>,
+    pub(super) calls: RefCell<CallFaults>,
+    /// The last call that was short, if that was the last that moved bytes.
+    pub(super) ended_short: Cell<Option<RawFd>>,
 }
 
 /// What a world is made of.
@@ -143,6 +147,8 @@ impl Simulated {
             serials: Cell::new(0),
             net: RefCell::new(net),
             skews: RefCell::new(vec![Skew::default(); recipe.names.len()]),
+            calls: RefCell::new(CallFaults::new(recipe.names.len())),
+            ended_short: Cell::new(None),
             names: recipe.names,
             order: RefCell::new(Order::new(recipe.schedule, chance.split())),
             preempts: recipe.preempts,
@@ -183,6 +189,11 @@ impl Simulated {
         let unhooked = set_unhooked(true);
         let _leave = Within(&self.inside, self.inside.replace(true), unhooked);
         f()
+    }
+
+    /// Whether the calls that are made now are the kernel's.
+    pub(super) fn is_inside(&self) -> bool {
+        self.inside.get()
     }
 
     /// Takes up what programs have sent.
@@ -305,16 +316,32 @@ impl Simulated {
         let mut trace = self.trace.borrow_mut();
         self.within(|| trace.note(self.entry(known.serial, Event::Called(number, answer))));
         let is_news = !matches!(number, libc::SYS_clock_gettime | libc::SYS_gettimeofday);
-        if is_news && trace.lines.is_some() && known.node != NOBODY {
-            let on = self.within(|| self.net.borrow().describe(fd as RawFd));
-            let on = on.unwrap_or_default();
-            let who = format!("{} #{}", self.name(known.node as usize), known.serial);
-            match answer {
-                Ok(count) => trace.say(self.now(), &who, format_args!("{name} {on} → {count}")),
-                Err(code) => {
-                    let why = std::io::Error::from_raw_os_error(code);
-                    trace.say(self.now(), &who, format_args!("{name} {on} → {why}"));
-                }
+        if is_news {
+            self.say(&mut trace, known, (fd as RawFd, name), answer);
+        }
+    }
+
+    /// Notes a call that fails before it is made.
+    pub(super) fn note_failure(&self, fd: RawFd, name: &str, code: Errno) {
+        let Some(known) = self.here() else { return };
+        let mut trace = self.trace.borrow_mut();
+        self.within(|| trace.note(self.entry(known.serial, Event::Fails(code))));
+        self.say(&mut trace, known, (fd, name), Err(code));
+    }
+
+    /// Says what a call of a machine's came to, if somebody wants to read it.
+    fn say(&self, trace: &mut History, known: Known, (fd, name): (RawFd, &str), answer: Answer) {
+        if trace.lines.is_none() || known.node == NOBODY {
+            return;
+        }
+        let on = self.within(|| self.net.borrow().describe(fd));
+        let on = on.unwrap_or_default();
+        let who = format!("{} #{}", self.name(known.node as usize), known.serial);
+        match answer {
+            Ok(count) => trace.say(self.now(), &who, format_args!("{name} {on} → {count}")),
+            Err(code) => {
+                let why = std::io::Error::from_raw_os_error(code);
+                trace.say(self.now(), &who, format_args!("{name} {on} → {why}"));
             }
         }
     }
@@ -417,6 +444,15 @@ impl World for Simulated {
             return Some(answer);
         }
         let node = self.node()?;
+        if let Some(answer) = self.lacks_descriptors(node, number, args) {
+            return Some(answer);
+        }
+        // SAFETY: as above.
+        if let Some(answer) = unsafe { self.short(node, number, args) } {
+            self.dirty.set(true);
+            self.note(number, args[0], answer);
+            return Some(answer);
+        }
         let call = || {
             let mut net = self.net.borrow_mut();
             // SAFETY: as above.
@@ -491,6 +527,14 @@ impl World for Simulated {
             let entry = self.entry(known.serial, Event::Suspends);
             self.within(|| self.trace.borrow_mut().note(entry));
         }
+    }
+
+    fn refuses(&self, fd: c_int, never_waits: bool) -> Result<(), c_int> {
+        self.refusal(fd, never_waits).map_or(Ok(()), Err)
+    }
+
+    fn ended_short(&self, fd: c_int) -> bool {
+        self.ended_short.get() == Some(fd)
     }
 
     fn tosses(&self) -> bool {

@@ -31,6 +31,14 @@ pub(crate) trait World {
     /// The running coroutine suspends.
     fn suspends(&self);
 
+    /// Whether a call that hooks are about to make on a descriptor fails at once, because
+    /// it is interrupted, or finds nothing; `never_waits`, whatever the descriptor's flags.
+    fn refuses(&self, fd: c_int, never_waits: bool) -> Result<(), c_int>;
+
+    /// Whether the last call moved a part of its bytes over this descriptor, and that is to
+    /// be all.
+    fn ended_short(&self, fd: c_int) -> bool;
+
     /// One of two things happens as well as the other; whether it is this.
     fn tosses(&self) -> bool;
 

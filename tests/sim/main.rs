@@ -1,5 +1,6 @@
 //! Simulations: `crore::sim`.
 
+mod calls;
 mod disks;
 mod net;
 mod own;

@@ -17,6 +17,7 @@ use crate::sched::CurrentTask;
 use crate::sys::fcntl::{set_status_flags, status_flags};
 use crate::sys::fd::{shared_listener, table};
 use crate::sys::ready::poll_now;
+use crate::sys::simulated;
 use crate::sys::sockopt::{self, listens};
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys};
 
@@ -117,7 +118,7 @@ hook!(
     Some(cx) = in_coroutine(),
     unsafe extern "C-unwind" fn connect(fd: c_int, addr: *const sockaddr, len: socklen_t) -> c_int {
         // SAFETY: the caller's arguments.
-        cancellable_on(cx, On::Fd(fd, Direction::Write), || unsafe {
+        cancellable_on(cx, On::Connection(fd), || unsafe {
             connect_in_coroutine(cx, fd, addr, len)
         })
     }
@@ -144,6 +145,9 @@ unsafe fn connect_in_coroutine(
     match started {
         Err(code @ (libc::EINPROGRESS | libc::EALREADY)) => {
             let deadline = context.deadline()?;
+            if let Some(world) = simulated::world() {
+                world.refuses(fd, false)?;
+            }
             match settled(cx, fd, deadline) {
                 Ok(()) => {}
                 // As the kernel says when SO_SNDTIMEO runs out.

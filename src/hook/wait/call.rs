@@ -85,6 +85,8 @@ pub(crate) enum On {
     Fd(RawFd, Direction),
     /// The same, with `MSG_…` flags.
     Socket(RawFd, Direction, c_int),
+    /// A socket that is to be connected; the same.
+    Connection(RawFd),
     /// No descriptor; it waits.
     Nothing,
 }
@@ -100,13 +102,30 @@ pub(crate) fn checked(cx: CurrentTask, on: On, call: impl FnOnce() -> Answer) ->
             On::Socket(fd, dir, flags) => {
                 broken::refuse(cx, (fd, dir), flags & libc::MSG_DONTWAIT != 0)
             }
+            On::Connection(fd) => broken::refuse(cx, (fd, Direction::Write), false),
             On::Nothing => cx.check().map_err(code),
         }?;
     }
+    #[cfg(feature = "sim")]
+    refused_in_simulation(on)?;
     let answer = call();
     // Bytes take their time, too: a page as long as a call.
     cx.spend_for(1 + answer.map_or(0, |bytes| (bytes / PAGE) as u32));
     answer
+}
+
+/// What a simulation says of a call before it is made. (Of connecting it does so when that
+/// has begun.)
+#[cfg(feature = "sim")]
+#[inline(never)]
+fn refused_in_simulation(on: On) -> Result<(), Errno> {
+    match (simulated::world(), on) {
+        (Some(world), On::Fd(fd, _)) => world.refuses(fd, false),
+        (Some(world), On::Socket(fd, _, flags)) => {
+            world.refuses(fd, flags & libc::MSG_DONTWAIT != 0)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// [`cancellable`] for calls on files. They neither yield nor fail by

@@ -22,6 +22,7 @@ use crate::driver::Direction;
 use crate::hook::wait::retry::{Mode, WaitContext, until_done};
 use crate::sched::CurrentTask;
 use crate::sys::ready::{error_waits, poll_now};
+use crate::sys::simulated;
 use crate::sys::sockopt;
 use crate::sys::syscall::Answer;
 
@@ -112,7 +113,7 @@ impl Transfer {
         }
         let mut context = WaitContext::new(self.fd, self.dir).shallow(self.shallow);
         let moved = until_done(cx, &mut context, self.hint, |mode| piece(0, mode))?;
-        if self.settle(cx, moved, moved) {
+        if self.settle(cx, moved, moved) || ended_short(self.fd) {
             return Ok(moved);
         }
         Ok(self.go_on(cx, &mut context, moved, piece))
@@ -149,11 +150,17 @@ impl Transfer {
             });
             let Ok(moved) = moved else { return done };
             done += moved;
-            if self.settle(cx, done, moved) {
+            if self.settle(cx, done, moved) || ended_short(self.fd) {
                 return done;
             }
         }
     }
+}
+
+/// Whether a simulation has the call that was just made move a part, and no more.
+#[inline(always)]
+pub(crate) fn ended_short(fd: RawFd) -> bool {
+    simulated::world().is_some_and(|world| world.ended_short(fd))
 }
 
 /// An error waits at `fd`, or nobody reads any more. After a partial send it must

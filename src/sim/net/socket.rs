@@ -272,6 +272,14 @@ impl Sockets {
         None
     }
 
+    /// The descriptors of a node's sockets.
+    pub(super) fn of(&self, node: usize) -> Vec<RawFd> {
+        let is_its = |cookie| self.get(cookie).is_some_and(|it| it.node == node);
+        let open = open_sockets().into_iter();
+        let its = open.filter(|(_, cookie)| is_its(*cookie));
+        its.map(|(fd, _)| fd).collect()
+    }
+
     /// Forgets those that no descriptor is left of.
     fn sweep(&mut self) {
         let open: HashSet<_> = open_sockets().into_iter().map(|(_, it)| it).collect();
@@ -284,15 +292,12 @@ impl Sockets {
     /// Forgets a node's sockets, and says which descriptors they have.
     pub(super) fn remove_all(&mut self, node: usize) -> Vec<RawFd> {
         let is_its = |cookie| self.get(cookie).is_some_and(|it| it.node == node);
-        let found: Vec<_> = open_sockets()
-            .into_iter()
-            .filter(|(_, cookie)| is_its(*cookie))
-            .collect();
+        let found = self.of(node);
         let all: Vec<_> = self.all.keys().copied().filter(|it| is_its(*it)).collect();
         for cookie in all {
             self.remove(cookie);
         }
-        found.into_iter().map(|(fd, _)| fd).collect()
+        found
     }
 }
 

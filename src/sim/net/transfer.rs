@@ -1,6 +1,7 @@
 //! System calls that send and receive. Bytes of connections are the kernel's; what it does
 //! not know are errors of the network. Datagrams have a header on the wire.
 
+use std::collections::BTreeSet;
 use std::ffi::{c_int, c_long};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
@@ -21,6 +22,34 @@ enum Purpose {
 }
 
 impl Net {
+    /// Whether it is a socket of this network's.
+    pub(crate) fn has(&self, fd: RawFd) -> bool {
+        self.sockets.find(fd).is_some()
+    }
+
+    /// Whether a call that does not wait may find nothing to do there.
+    pub(crate) fn can_be_unready(&self, fd: RawFd) -> bool {
+        let found = self.sockets.find(fd);
+        found.is_some_and(|(_, socket)| {
+            matches!(
+                socket.phase,
+                Phase::Listening { .. } | Phase::Connected { .. } | Phase::Datagrams(_)
+            )
+        })
+    }
+
+    /// How many bytes wait to be read from a connection.
+    pub(crate) fn unread(&self, fd: RawFd) -> Option<usize> {
+        let (_, socket) = self.sockets.find(fd)?;
+        let is_connected = matches!(socket.phase, Phase::Connected { .. });
+        is_connected.then(|| unread(fd) as usize)
+    }
+
+    /// The descriptors of a node's sockets.
+    pub(crate) fn descriptors(&self, node: usize) -> BTreeSet<RawFd> {
+        self.sockets.of(node).into_iter().collect()
+    }
+
     /// # Safety
     ///
     /// - As for the system call.
