@@ -182,9 +182,9 @@ fn short(number: f64) -> String {
 fn bytes(bytes: u64) -> String {
     match bytes {
         0 => "-".into(),
-        ..10_000 => format!("{bytes} B"),
-        ..10_240_000 => format!("{} KiB", bytes >> 10),
-        ..10_485_760_000 => format!("{} MiB", bytes >> 20),
+        1..10_000 => format!("{bytes} B"),
+        10_000..10_240_000 => format!("{} KiB", bytes >> 10),
+        10_240_000..10_485_760_000 => format!("{} MiB", bytes >> 20),
         _ => format!("{} GiB", bytes >> 30),
     }
 }
