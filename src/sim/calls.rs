@@ -6,7 +6,7 @@ use super::machines::NodeId;
 /// How calls of a machine fail, or do less than they were asked to, while a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallFault {
-    /// Streams take or give a part of the bytes.
+    /// Streams take or give a part of the bytes; files take one.
     Short,
     /// `EINTR` of calls that may wait.
     Interrupted,
@@ -14,6 +14,12 @@ pub(super) enum CallFault {
     NotReady,
     /// `EMFILE` of whatever makes a descriptor.
     NoDescriptors,
+    /// `EIO` of reads, writes and syncs of files.
+    DiskError,
+    /// `ENOSPC` of whatever makes a file longer.
+    DiskFull,
+    /// Syncs take their time.
+    SlowDisk,
 }
 
 /// One in so many calls to which a fault could happen is spared.
@@ -25,6 +31,8 @@ pub(super) struct CallFaults {
     lasting: Vec<Vec<(CallFault, Chance)>>,
     /// By machine: how many descriptors it may have.
     descriptors: Vec<usize>,
+    /// By machine: how many bytes its disk has.
+    disks: Vec<u64>,
 }
 
 impl CallFaults {
@@ -32,7 +40,13 @@ impl CallFaults {
         Self {
             lasting: vec![Vec::new(); machines],
             descriptors: vec![usize::MAX; machines],
+            disks: vec![u64::MAX; machines],
         }
+    }
+
+    /// Whether nothing goes wrong with the machine's files.
+    pub(super) fn spare_disk(&self, node: NodeId) -> bool {
+        self.lasting[node].is_empty() && self.disks[node] == u64::MAX
     }
 
     pub(super) fn begin(&mut self, node: NodeId, fault: CallFault, seed: u64) {
@@ -73,10 +87,32 @@ impl CallFaults {
         1 + chance.below(most) as usize
     }
 
+    /// How many nanoseconds a sync takes.
+    pub(super) fn sync_takes(&mut self, node: NodeId) -> Option<u64> {
+        /// One second.
+        const LONGEST: u64 = 1_000_000_000;
+        let chance = self.chance(node, CallFault::SlowDisk)?;
+        Some(chance.below(LONGEST))
+    }
+
     fn chance(&mut self, node: NodeId, fault: CallFault) -> Option<&mut Chance> {
         let mut all = self.lasting[node].iter_mut();
         let found = all.find(|(kind, _)| *kind == fault);
         found.map(|(_, chance)| chance)
+    }
+
+    pub(super) fn limit_disk(&mut self, node: NodeId, bytes: u64) {
+        self.disks[node] = bytes;
+    }
+
+    /// By how many bytes the machine's files may grow now, which have so many; as many as
+    /// they like.
+    pub(super) fn room_on_disk(&self, node: NodeId, used: impl FnOnce() -> u64) -> Option<u64> {
+        match self.disks[node] {
+            _ if self.lasts(node, CallFault::DiskFull) => Some(0),
+            u64::MAX => None,
+            bytes => Some(bytes.saturating_sub(used())),
+        }
     }
 
     pub(super) fn limit_descriptors(&mut self, node: NodeId, most: usize) {

@@ -275,6 +275,42 @@ pub fn limit_descriptors(node: &str, most: usize) {
     world.calls.borrow_mut().limit_descriptors(node, most);
 }
 
+/// From here on a machine's [disk](super::Sim::disks) has so many bytes for what is in files:
+/// a write that makes one longer takes what there is room for, and fails with `ENOSPC` if
+/// there is none.
+///
+/// # Panics
+///
+/// If there is no such machine.
+///
+/// # Examples
+///
+/// ```
+/// use std::fs::{self, File};
+/// use std::io::Write;
+/// use crore::sim::{Sim, limit_disk};
+///
+/// let root = std::env::temp_dir().join(format!("crore-limit-{}", std::process::id()));
+/// fs::create_dir_all(root.join("one")).unwrap();
+/// let path = root.join("one/log");
+/// Sim::new(1)
+///     .disks(&root)
+///     .client("one", move || {
+///         limit_disk("one", 10);
+///         let mut file = File::create(&path).unwrap();
+///         assert_eq!(file.write(b"hello, world").unwrap(), 10);
+///         assert_eq!(file.write(b"ld").unwrap_err().raw_os_error(), Some(28)); // ENOSPC
+///     })
+///     .run();
+/// fs::remove_dir_all(&root).unwrap();
+/// ```
+#[track_caller]
+pub fn limit_disk(node: &str, bytes: u64) {
+    let world = here();
+    let node = world.find(node);
+    world.calls.borrow_mut().limit_disk(node, bytes);
+}
+
 impl Simulated {
     pub(super) fn cut(&self, from: NodeId, to: NodeId, cut: bool) {
         self.on_net(|net| net.partition(from, to, cut));

@@ -4,6 +4,7 @@
 //! A journal of each machine has what its calls changed in the files below its
 //! directory, and how that is undone. A sync of a file takes the writes to it out, and
 //! its making; a sync of a directory takes out what was made, renamed and removed there.
+//! A sync that fails loses the writes (`disk_write.rs`).
 //! Not noticed: writes to maps, `sendfile` and its like, links and directories.
 
 use std::collections::HashMap;
@@ -18,16 +19,11 @@ use std::ptr::with_exposed_provenance;
 use std::sync::Arc;
 
 use super::chance::Chance;
+use super::disk_write::{DiskFileId, DiskWrite};
 use super::machines::NodeId;
 use crate::sys::fcntl::status_flags;
 use crate::sys::stat::identity;
 use crate::sys::syscall::{Answer, sys};
-
-/// What a disk writes at once.
-const SECTOR: usize = 512;
-
-/// A file, whatever its name: its device and number.
-type DiskFileId = (u64, u64);
 
 pub(super) struct Disks {
     /// Where each machine's begins.
@@ -45,17 +41,7 @@ pub(super) struct Disks {
 
 /// What was changed.
 enum DiskChange {
-    Written {
-        id: DiskFileId,
-        file: Arc<File>,
-        at: u64,
-        /// What was there, up to the end of the file.
-        before: Vec<u8>,
-        /// How long the file was.
-        size: u64,
-        /// By a write, and not by a cut, which is whole.
-        can_tear: bool,
-    },
+    Written(DiskWrite),
     Made {
         path: PathBuf,
         id: DiskFileId,
@@ -129,6 +115,13 @@ impl Disks {
                     self.journals[node].push(DiskChange::Made { path, id });
                 }
             }
+            (_, Some(DiskChange::Written(mut write))) => {
+                if write.can_tear {
+                    write.len = value as u64;
+                    self.touches(node, &write);
+                }
+                self.journals[node].push(DiskChange::Written(write));
+            }
             (_, Some(change)) => self.journals[node].push(change),
             _ => {}
         }
@@ -144,7 +137,7 @@ impl Disks {
             _ => self.chance.below(changes.len() as u64 + 1) as usize,
         };
         for (number, change) in changes.into_iter().enumerate().rev() {
-            if number < reached {
+            if number < reached && !change.is_lost() {
                 change.drop_kept();
             } else {
                 // What can't be undone has gone, with its directory.
@@ -156,28 +149,8 @@ impl Disks {
 
     fn undo(&mut self, change: DiskChange, is_torn: bool) -> io::Result<()> {
         match change {
-            DiskChange::Written {
-                file,
-                at,
-                before,
-                size,
-                can_tear,
-                ..
-            } => {
-                let is_torn = is_torn && can_tear;
-                for (number, sector) in before.chunks(SECTOR).enumerate() {
-                    if !is_torn || self.chance.happens(0.5) {
-                        file.write_all_at(sector, at + (number * SECTOR) as u64)?;
-                    }
-                }
-                let grown = file.metadata()?.len().saturating_sub(size);
-                let stays = if is_torn {
-                    self.chance.below(grown + 1)
-                } else {
-                    0
-                };
-                file.set_len(size + stays)
-            }
+            DiskChange::Written(write) if write.is_lost => write.undo_lost(),
+            DiskChange::Written(write) => write.undo(is_torn, &mut self.chance),
             DiskChange::Made { path, .. } => fs::remove_file(path),
             DiskChange::Renamed { from, to, replaced } => {
                 fs::rename(&to, from)?;
@@ -272,14 +245,53 @@ impl Disks {
         let mut before = vec![0; len];
         file.read_exact_at(&mut before, at).ok()?;
         let file = self.files.entry(id).or_insert_with(|| Arc::new(file));
-        Some(DiskChange::Written {
+        Some(DiskChange::Written(DiskWrite {
             id,
             file: Arc::clone(file),
             at,
+            len: u64::MAX,
             before,
             size,
             can_tear,
-        })
+            is_lost: false,
+        }))
+    }
+
+    /// What was lost in these pages is to be written with them.
+    fn touches(&mut self, node: NodeId, write: &DiskWrite) {
+        let journal = &mut self.journals[node];
+        if !journal.iter().any(DiskChange::is_lost) {
+            return;
+        }
+        let changes = std::mem::take(journal).into_iter();
+        journal.extend(changes.flat_map(|change| match change {
+            DiskChange::Written(lost) if lost.id == write.id => {
+                let parts = lost.touched(write.at, write.at + write.len);
+                parts.into_iter().map(DiskChange::Written).collect()
+            }
+            change => vec![change],
+        }));
+    }
+
+    /// A sync fails, of a file, or of all that the machine has: the writes are lost.
+    pub(super) fn fails_to_sync(&mut self, node: NodeId, fd: Option<RawFd>) {
+        let id = fd.and_then(|fd| identity(fd).ok());
+        for change in &mut self.journals[node] {
+            if let DiskChange::Written(write) = change {
+                let is_meant = id.is_none_or(|id| id == write.id);
+                write.is_lost |= is_meant && write.can_tear;
+            }
+        }
+    }
+
+    /// The name of a file or directory of a machine's disk that it has open.
+    pub(super) fn name_of(&self, node: NodeId, fd: RawFd) -> Option<PathBuf> {
+        name_of(fd).filter(|name| name.starts_with(&self.roots[node]))
+    }
+
+    /// How many bytes the machine's files have.
+    pub(super) fn used(&self, node: NodeId) -> u64 {
+        used(&self.roots[node])
     }
 
     fn synced(&mut self, node: NodeId, fd: RawFd) {
@@ -290,7 +302,7 @@ impl Disks {
         let (kept, synced): (Vec<_>, Vec<_>) = std::mem::take(&mut self.journals[node])
             .into_iter()
             .partition(|change| match change {
-                DiskChange::Written { id: of, .. } => *of != id,
+                DiskChange::Written(write) => write.id != id || write.is_lost,
                 DiskChange::Made { path, id: of } => *of != id && !is_in(path),
                 DiskChange::Renamed { to, .. } => !is_in(to),
                 DiskChange::Removed { path, .. } => !is_in(path),
@@ -300,8 +312,10 @@ impl Disks {
     }
 
     fn synced_all(&mut self, node: NodeId) {
-        let all = std::mem::take(&mut self.journals[node]);
-        self.are_done(all);
+        let all = std::mem::take(&mut self.journals[node]).into_iter();
+        let (lost, synced) = all.partition(DiskChange::is_lost);
+        self.journals[node] = lost;
+        self.are_done(synced);
     }
 
     /// These are never undone.
@@ -318,6 +332,10 @@ impl Disks {
 }
 
 impl DiskChange {
+    fn is_lost(&self) -> bool {
+        matches!(self, Self::Written(write) if write.is_lost)
+    }
+
     /// The other name that a file had meanwhile is not needed any more.
     fn drop_kept(&self) {
         let kept = match self {
@@ -343,9 +361,29 @@ fn open(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).open(path)
 }
 
+/// How many bytes the files below a directory have.
+fn used(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => used(&entry.path()),
+        Ok(found) if found.is_file() => found.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
 /// The path of an open file.
 fn name_of(fd: RawFd) -> Option<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{fd}")).ok()
+}
+
+/// Where a write goes that says so, or the next.
+pub(super) fn place(number: c_long, args: [usize; 6]) -> Option<u64> {
+    match number {
+        libc::SYS_pwrite64 | libc::SYS_pwritev => Some(args[3] as u64),
+        libc::SYS_pwritev2 if args[3] != usize::MAX => Some(args[3] as u64),
+        _ => position(args[0] as RawFd),
+    }
 }
 
 /// Where the next write goes.

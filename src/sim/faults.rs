@@ -35,6 +35,9 @@ pub struct Faults {
     interruptions: u32,
     false_readiness: u32,
     descriptor_shortages: u32,
+    disk_errors: u32,
+    full_disks: u32,
+    slow_disks: u32,
 }
 
 impl Faults {
@@ -88,6 +91,7 @@ impl Faults {
     /// for, or that are there: one at least. Nobody who counts what `read` and `write`
     /// return sees a difference. Messages stay whole, and so does what is received with
     /// `MSG_WAITALL`. Pipes and Unix sockets are the kernel's, which is not short in them.
+    /// Files on its [disk](super::Sim::disks) take a part of what is written, too.
     ///
     /// A server that takes what one `read` gives for a whole request:
     ///
@@ -147,6 +151,62 @@ impl Faults {
         self
     }
 
+    /// For a while reads, writes and syncs of files on a node's [disk](super::Sim::disks)
+    /// fail with `EIO`, one in two. Writes that a sync failed for are lost, as on Linux:
+    /// everybody reads them until the node crashes, and no later sync helps, unless they
+    /// are written again.
+    ///
+    /// ```
+    /// use std::fs::{self, File};
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// use crore::sim::{Faults, Sim, check, crash};
+    ///
+    /// # let root = std::env::temp_dir().join(format!("crore-disk-errors-{}", std::process::id()));
+    /// let test = |sim: Sim| {
+    ///     let path = root.join("node").join(format!("log{}", std::process::id()));
+    ///     fs::create_dir_all(path.parent().unwrap()).unwrap();
+    ///     let theirs = path.clone();
+    ///     sim.disks(&root)
+    ///         .faults(Faults::within(Duration::from_secs(9)).disk_errors(3))
+    ///         .node("node", move || {
+    ///             let Ok(mut file) = File::create(&theirs) else { return };
+    ///             while file.write_all(b"text").is_err() {
+    ///                 file.set_len(0).unwrap();
+    ///             }
+    ///             std::thread::sleep(Duration::from_secs(5));
+    ///             while file.sync_all().is_err() {} // the second says nothing of the data
+    ///             crash("node");
+    ///         })
+    ///         .client("test", || std::thread::sleep(Duration::from_secs(10)))
+    ///         .run();
+    ///     let found = fs::read_to_string(&path);
+    ///     # let _ = fs::remove_file(&path);
+    ///     assert_eq!(found.unwrap(), "text");
+    /// };
+    /// let found = std::panic::catch_unwind(|| check(0..300, test));
+    /// # fs::remove_dir_all(&root).unwrap();
+    /// assert!(found.is_err());
+    /// ```
+    pub fn disk_errors(mut self, n: u32) -> Self {
+        self.disk_errors = n;
+        self
+    }
+
+    /// For a while a node's [disk](super::Sim::disks) has no room for files that grow: writes
+    /// fail with `ENOSPC`, or take what fits into the file. See
+    /// [`limit_disk`](super::limit_disk).
+    pub fn full_disks(mut self, n: u32) -> Self {
+        self.full_disks = n;
+        self
+    }
+
+    /// For a while syncs of files on a node's [disk](super::Sim::disks) take up to a second.
+    pub fn slow_disks(mut self, n: u32) -> Self {
+        self.slow_disks = n;
+        self
+    }
+
     /// All of them for so many nodes, the earliest first.
     pub(super) fn plan(&self, nodes: usize, chance: &mut Chance) -> Vec<Planned> {
         let mut plan = Vec::new();
@@ -173,6 +233,15 @@ impl Faults {
             }),
             (self.descriptor_shortages, |node, _| {
                 FaultKind::Calls(node, CallFault::NoDescriptors)
+            }),
+            (self.disk_errors, |node, _| {
+                FaultKind::Calls(node, CallFault::DiskError)
+            }),
+            (self.full_disks, |node, _| {
+                FaultKind::Calls(node, CallFault::DiskFull)
+            }),
+            (self.slow_disks, |node, _| {
+                FaultKind::Calls(node, CallFault::SlowDisk)
             }),
         ];
         for (count, kind) in kinds {
@@ -243,5 +312,8 @@ fn suffers(fault: CallFault) -> &'static str {
         CallFault::Interrupted => "is interrupted in its calls",
         CallFault::NotReady => "finds nothing where something is ready",
         CallFault::NoDescriptors => "has no descriptors left",
+        CallFault::DiskError => "has a disk that fails",
+        CallFault::DiskFull => "has no room on its disk",
+        CallFault::SlowDisk => "has a slow disk",
     }
 }

@@ -42,10 +42,10 @@
 //! | time | `clock_gettime` and its like, all timeouts and sleeps; a look at the clock takes a microsecond, so does each turn; a time of day by machine ([`set_clock`]) |
 //! | who runs next | [`Schedule`]; with [`Sim::preempt`] others may run before any hooked call |
 //! | threads | those of `std::thread` and C are coroutines (x86-64, glibc), and so is what [`spawn_blocking`](crate::spawn_blocking) runs |
-//! | chance | `getrandom`, `getentropy`: `HashMap`'s seeds, identifiers, nonces |
+//! | chance | `getrandom`, `getentropy`, `/dev/random`, `/dev/urandom`: `HashMap`'s seeds, identifiers, nonces |
 //! | the network | TCP and UDP between machines that know each other's names: latency, loss, duplicates, order, bandwidth ([`Link`]), cuts, resets |
 //! | calls | reads and writes of a part, interruptions, readiness that is none, no descriptors left ([`Faults`], [`limit_descriptors`]) |
-//! | disks | what a crash leaves of what was not synced ([`Sim::disks`]) |
+//! | disks | what a crash leaves of what was not synced ([`Sim::disks`]); errors, syncs that lose what was written, no room, short writes, slow syncs ([`Faults`], [`limit_disk`]) |
 //! | machines | crash without a destructor, start again ([`crash`], [`restart`], [`Faults`]) |
 //!
 //! # What is not
@@ -83,9 +83,11 @@ mod chance;
 mod check;
 mod control;
 mod descriptors;
+mod disk_write;
 mod disks;
 mod edges;
 mod failing;
+mod failing_disks;
 mod faults;
 mod lifecycle;
 mod machines;
@@ -94,6 +96,7 @@ mod order;
 mod part;
 mod poller;
 mod run;
+mod telling;
 mod trace;
 mod world;
 
@@ -106,7 +109,7 @@ use trace::HistoryProbe;
 
 pub use check::{check, check_repeats};
 pub use control::{
-    crash, cut, elapsed, heal, limit_descriptors, random, restart, set_clock, set_link,
+    crash, cut, elapsed, heal, limit_descriptors, limit_disk, random, restart, set_clock, set_link,
 };
 pub use faults::Faults;
 pub use net::Link;
@@ -218,7 +221,8 @@ impl Sim {
     /// some, or to the middle of a write. (A new file is on the disk when it is synced, or
     /// its directory; a rename, or a removal, when the directory is.) They are not made
     /// nor removed. Syncs are `fsync`, `fdatasync`, `syncfs` and `O_DSYNC`. Writes to maps, those
-    /// of `sendfile` and its like, links and directories are not noticed.
+    /// of `sendfile` and its like, links and directories are not noticed. What else a disk may
+    /// do [`Faults`] have.
     pub fn disks(mut self, root: impl Into<PathBuf>) -> Self {
         self.disks = Some(root.into());
         self

@@ -26,11 +26,11 @@ enum BufferPlace {
 /// Whether a call moves bytes, whether to the program, and where they are.
 fn form(number: c_long) -> Option<(bool, BufferPlace)> {
     Some(match number {
-        libc::SYS_read | libc::SYS_recvfrom => (true, BufferPlace::Here),
-        libc::SYS_readv | libc::SYS_preadv2 => (true, BufferPlace::Vectors),
+        libc::SYS_read | libc::SYS_pread64 | libc::SYS_recvfrom => (true, BufferPlace::Here),
+        libc::SYS_readv | libc::SYS_preadv | libc::SYS_preadv2 => (true, BufferPlace::Vectors),
         libc::SYS_recvmsg => (true, BufferPlace::Message),
-        libc::SYS_write | libc::SYS_sendto => (false, BufferPlace::Here),
-        libc::SYS_writev | libc::SYS_pwritev2 => (false, BufferPlace::Vectors),
+        libc::SYS_write | libc::SYS_pwrite64 | libc::SYS_sendto => (false, BufferPlace::Here),
+        libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 => (false, BufferPlace::Vectors),
         libc::SYS_sendmsg => (false, BufferPlace::Message),
         _ => return None,
     })
@@ -68,6 +68,24 @@ pub(super) unsafe fn moves(number: c_long, args: [usize; 6]) -> Option<Moves> {
         bytes,
         flags: flags as c_int,
     })
+}
+
+/// Where the bytes go that a call reads, if it is one of those.
+///
+/// # Safety
+///
+/// - As for the system call.
+pub(super) unsafe fn room(number: c_long, args: [usize; 6]) -> Option<Vec<iovec>> {
+    let [_, place, len, ..] = args;
+    match form(number)? {
+        (true, BufferPlace::Here) => Some(vec![iovec {
+            iov_base: with_exposed_provenance_mut(place),
+            iov_len: len,
+        }]),
+        // SAFETY: the caller's buffers.
+        (true, BufferPlace::Vectors) => Some(unsafe { vectors(place, len) }.to_vec()),
+        _ => None,
+    }
 }
 
 /// Makes a call with room for the first `most` of its bytes.

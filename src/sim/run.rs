@@ -227,7 +227,8 @@ impl FaultPlan {
             }
             FaultKind::Calls(node, kind) => {
                 // Its own, whatever other faults there are.
-                let seed = fault.at.as_nanos() as u64;
+                let [at, lasts] = [fault.at, fault.lasts].map(|time| time.as_nanos() as u64);
+                let seed = at.rotate_left(32) ^ lasts;
                 world.calls.borrow_mut().begin(self.nodes[node], kind, seed);
             }
         }

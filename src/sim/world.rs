@@ -10,8 +10,6 @@ use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use libc::{timespec, timeval};
-
 use super::calls::CallFaults;
 use super::chance::Chance;
 use super::descriptors::Descriptors;
@@ -28,13 +26,6 @@ use crate::task::set_unhooked;
 
 /// What it takes to choose who is next and to go on there.
 const RESUME_NANOS: u64 = 1_000;
-/// What a program's look at the clock takes; it could look for ever otherwise.
-const LOOK_NANOS: u64 = 1_000;
-
-/// The monotonic clock at the beginning: programs may reckon back from it.
-const BOOTED: Duration = Duration::from_secs(1_000_000);
-/// The time of day at the beginning: 2025 begins.
-const EPOCH: Duration = Duration::from_secs(1_735_689_600);
 
 /// Of coroutines that are no machine's.
 const NOBODY: u32 = u32::MAX;
@@ -71,7 +62,7 @@ pub(super) struct Simulated {
     pub(super) skews: RefCell<Vec<Skew>>,
     order: RefCell<Order>,
     /// What programs draw.
-    chance: RefCell<Chance>,
+    pub(super) chance: RefCell<Chance>,
     preempts: f64,
     preempting: RefCell<Chance>,
     pub(super) trace: RefCell<History>,
@@ -166,7 +157,7 @@ impl Simulated {
         self.now.get()
     }
 
-    fn takes(&self, nanos: u64) -> u64 {
+    pub(super) fn takes(&self, nanos: u64) -> u64 {
         self.now.set(self.now.get() + nanos);
         self.now.get()
     }
@@ -263,10 +254,13 @@ impl Simulated {
         self.within(|| drop(disks));
     }
 
-    fn on_disks(&self, f: impl FnOnce(&mut Disks)) {
-        if let Some(disks) = &mut *self.disks.borrow_mut() {
-            self.within(|| f(disks));
-        }
+    pub(super) fn has_disks(&self) -> bool {
+        self.disks.borrow().is_some()
+    }
+
+    pub(super) fn on_disks<T>(&self, f: impl FnOnce(&mut Disks) -> T) -> Option<T> {
+        let mut disks = self.disks.borrow_mut();
+        disks.as_mut().map(|disks| self.within(|| f(disks)))
     }
 
     /// All coroutines of a machine are gone, and its sockets.
@@ -345,88 +339,6 @@ impl Simulated {
             }
         }
     }
-
-    /// What a clock shows to who asks; `None`: the kernel's answer is as good.
-    fn time(&self, clock: c_int) -> Option<Duration> {
-        // The worker's own looks, of which the first run in a process has more, take none.
-        let looks = if CurrentTask::present() {
-            LOOK_NANOS
-        } else {
-            0
-        };
-        let now = Duration::from_nanos(self.takes(looks));
-        match clock {
-            libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_TAI => {
-                Some(self.time_of_day(now))
-            }
-            libc::CLOCK_MONOTONIC
-            | libc::CLOCK_MONOTONIC_RAW
-            | libc::CLOCK_MONOTONIC_COARSE
-            | libc::CLOCK_BOOTTIME => Some(BOOTED + now),
-            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID => Some(now),
-            _ => None,
-        }
-    }
-
-    fn time_of_day(&self, now: Duration) -> Duration {
-        let skews = self.skews.borrow();
-        let skew = self.node().map_or(Skew::default(), |node| skews[node]);
-        let gained = (now.as_nanos() as i128 * i128::from(skew.drift)) / 1_000_000_000;
-        let ahead = i128::from(skew.offset) + gained;
-        let nanos = (EPOCH + now).as_nanos() as i128 + ahead;
-        Duration::from_nanos(nanos.clamp(0, i128::from(i64::MAX)) as u64)
-    }
-
-    /// Chance for a test's own decisions, or for a program that asks for it.
-    pub(super) fn draw(&self) -> u64 {
-        self.chance.borrow_mut().draw()
-    }
-
-    /// # Safety
-    ///
-    /// - `len` bytes at `place` may be written.
-    unsafe fn fill(&self, place: *mut u8, len: usize) {
-        let mut chance = self.chance.borrow_mut();
-        for at in (0..len).step_by(8) {
-            let word = chance.draw().to_ne_bytes();
-            // SAFETY: within the caller's bytes.
-            unsafe { word.as_ptr().copy_to(place.add(at), (len - at).min(8)) };
-        }
-    }
-
-    /// Clocks and chance: also for who is no machine's.
-    ///
-    /// # Safety
-    ///
-    /// - As for the system call.
-    unsafe fn tell(&self, number: c_long, args: [usize; 6]) -> Option<Answer> {
-        let [a, b, ..] = args;
-        // SAFETY: the caller's places.
-        unsafe {
-            match number {
-                libc::SYS_clock_gettime => {
-                    let time = self.time(a as c_int)?;
-                    std::ptr::with_exposed_provenance_mut::<timespec>(b).write(timespec {
-                        tv_sec: time.as_secs() as libc::time_t,
-                        tv_nsec: time.subsec_nanos().into(),
-                    });
-                }
-                libc::SYS_gettimeofday if a != 0 => {
-                    let time = self.time(libc::CLOCK_REALTIME)?;
-                    std::ptr::with_exposed_provenance_mut::<timeval>(a).write(timeval {
-                        tv_sec: time.as_secs() as libc::time_t,
-                        tv_usec: time.subsec_micros().into(),
-                    });
-                }
-                libc::SYS_getrandom => {
-                    self.fill(std::ptr::with_exposed_provenance_mut(a), b);
-                    return Some(Ok(b));
-                }
-                _ => return None,
-            }
-        }
-        Some(Ok(0))
-    }
 }
 
 impl World for Simulated {
@@ -439,7 +351,11 @@ impl World for Simulated {
             return None;
         }
         // SAFETY: the caller's call.
-        if let Some(answer) = unsafe { self.tell(number, args) } {
+        let told = unsafe {
+            self.tell(number, args)
+                .or_else(|| self.random_bytes(number, args))
+        };
+        if let Some(answer) = told {
             self.note(number, args[0], answer);
             return Some(answer);
         }
@@ -459,6 +375,14 @@ impl World for Simulated {
             unsafe { net.call(self.now(), node, number, args) }
         };
         let Some(answer) = self.within(call) else {
+            // SAFETY: as above.
+            if let Some(answer) = unsafe { self.on_files(node, number, args) } {
+                // Failures are noted where they are made.
+                if answer.is_ok() {
+                    self.note(number, args[0], answer);
+                }
+                return Some(answer);
+            }
             self.on_disks(|disks| {
                 // SAFETY: as above.
                 unsafe { disks.before(node, number, args) }
@@ -531,6 +455,10 @@ impl World for Simulated {
 
     fn refuses(&self, fd: c_int, never_waits: bool) -> Result<(), c_int> {
         self.refusal(fd, never_waits).map_or(Ok(()), Err)
+    }
+
+    fn sync_takes(&self, fd: c_int) -> Option<Duration> {
+        self.time_of_sync(fd)
     }
 
     fn ended_short(&self, fd: c_int) -> bool {

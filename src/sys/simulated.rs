@@ -6,6 +6,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 /// What stands between a simulation's coroutines and the world. It is called on the
 /// thread that runs them.
@@ -34,6 +35,9 @@ pub(crate) trait World {
     /// Whether a call that hooks are about to make on a descriptor fails at once, because
     /// it is interrupted, or finds nothing; `never_waits`, whatever the descriptor's flags.
     fn refuses(&self, fd: c_int, never_waits: bool) -> Result<(), c_int>;
+
+    /// How long a sync of a file is to take, before it is made.
+    fn sync_takes(&self, fd: c_int) -> Option<Duration>;
 
     /// Whether the last call moved a part of its bytes over this descriptor, and that is to
     /// be all.

@@ -30,6 +30,15 @@ pub(crate) fn kind_of_open(fd: RawFd) -> Result<libc::mode_t, Errno> {
     stat(fd).map(|stat| stat.st_mode & libc::S_IFMT)
 }
 
+/// Whether it is `/dev/random` or `/dev/urandom`, by whatever name.
+#[cfg(feature = "sim")]
+pub(crate) fn gives_chance(fd: RawFd) -> bool {
+    stat(fd).is_ok_and(|stat| {
+        let device = (libc::major(stat.st_rdev), libc::minor(stat.st_rdev));
+        stat.st_mode & libc::S_IFMT == libc::S_IFCHR && matches!(device, (1, 8 | 9))
+    })
+}
+
 /// Whether it is a pipe, with a name or without.
 pub(crate) fn is_pipe(fd: RawFd) -> bool {
     kind(fd) == libc::S_IFIFO

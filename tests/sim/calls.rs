@@ -167,15 +167,10 @@ fn accepts_always() {
     }
 }
 
-/// What the check of a program says that runs in a process of its own.
-fn check_of(planted: &str) -> String {
+/// What the check of a planted program says, which runs in a process of its own.
+pub(super) fn check_of(planted: &str) -> String {
     let mut test = Command::new(std::env::current_exe().unwrap());
-    test.args([
-        &format!("calls::{planted}"),
-        "--exact",
-        "--ignored",
-        "--nocapture",
-    ]);
+    test.args([planted, "--exact", "--ignored", "--nocapture"]);
     let ended = test.output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();
     assert!(!ended.status.success(), "nothing was found: {said}");
@@ -195,7 +190,7 @@ macro_rules! planted {
         /// Found among other faults, which are left out.
         $(#[test]
         fn $test() {
-            let said = check_of(concat!("planted::", stringify!($program)));
+            let said = check_of(concat!("calls::planted::", stringify!($program)));
             assert!(said.contains(" with 1 of its "), "{said}");
             assert!(said.contains($words), "{said}");
         })*

@@ -1,6 +1,7 @@
 //! Simulations: `crore::sim`.
 
 mod calls;
+mod disk_faults;
 mod disks;
 mod net;
 mod own;

@@ -12,6 +12,7 @@ use libc::{off_t, size_t};
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{in_coroutine, on_helper, uncancellable};
 use crate::sys::fd::table::Meaning;
+use crate::sys::simulated;
 use crate::sys::syscall::sys;
 
 hook!(
@@ -88,7 +89,13 @@ macro_rules! allocated {
             /// Returns an error number. libc writes zeros where the file system can't.
             unsafe extern "C-unwind" fn $name(fd: c_int, at: off_t, len: off_t) -> c_int {
                 // SAFETY: no pointers.
-                let job = move || match unsafe { $name::next(fd, at, len) } {
+                let allocate = move || unsafe {
+                    match simulated::world() {
+                        None => $name::next(fd, at, len),
+                        Some(_) => sys!(SYS_fallocate, fd, 0, at, len).err().unwrap_or(0),
+                    }
+                };
+                let job = move || match allocate() {
                     0 => Ok(()),
                     code => Err(code),
                 };

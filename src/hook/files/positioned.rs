@@ -19,18 +19,21 @@
 
 use std::ffi::{c_int, c_long, c_void};
 use std::os::fd::RawFd;
+use std::time::Instant;
 
 use libc::{iovec, off_t, size_t, ssize_t};
 
 use crate::driver::Direction;
 use crate::hook::files::position_lock;
 use crate::hook::libc::hook;
-use crate::hook::wait::call::{in_coroutine, on_helper, uncancellable};
+use crate::hook::wait::call::{in_coroutine, may_park, on_helper, uncancellable};
+use crate::hook::wait::clock::after;
 use crate::hook::wait::lent::Lent;
-use crate::hook::wait::transfer::{Buffers, no_buffer};
+use crate::hook::wait::transfer::{Buffers, ended_short, no_buffer};
 use crate::sched::CurrentTask;
 use crate::sys::fcntl::status_flags;
 use crate::sys::fd::table::Meaning;
+use crate::sys::simulated;
 use crate::sys::syscall::{Answer, sys, syscall};
 
 /// The file's own position, in calls that take an offset.
@@ -124,7 +127,9 @@ impl Access {
                 }
             };
             match moved {
-                Ok(moved) if moved > 0 && done + moved < total => done += moved,
+                Ok(moved) if moved > 0 && done + moved < total && !ended_short(self.fd) => {
+                    done += moved;
+                }
                 last => return short(done, last),
             }
         }
@@ -258,14 +263,29 @@ positioned! {
     fn pwrite64, fn pwritev64: Write, *const c_void, SYS_pwrite64, SYS_pwritev;
 }
 
+/// A simulation's disk may take its time.
+#[inline(always)]
+fn wait_for_disk(cx: CurrentTask, fd: RawFd) {
+    let time = simulated::world().and_then(|world| world.sync_takes(fd));
+    if let Some(until) = time.map(after).filter(|_| may_park().is_some()) {
+        while Instant::now() < until {
+            cx.park_regardless_until(Some(until));
+        }
+    }
+}
+
 macro_rules! synced {
     ($(fn $name:ident: $number:ident;)*) => {
         $(hook!(
             next_or($number),
             Some(cx) = in_coroutine(),
             unsafe extern "C-unwind" fn $name(fd: c_int) -> c_int {
-                // SAFETY: no pointers.
-                uncancellable(|| on_helper(cx, [Meaning::of(fd)], move || unsafe { sys!($number, fd) }))
+                uncancellable(|| {
+                    let meaning = Meaning::of(fd);
+                    wait_for_disk(cx, fd);
+                    // SAFETY: no pointers.
+                    on_helper(cx, [meaning], move || unsafe { sys!($number, fd) })
+                })
             }
         );)*
     };
