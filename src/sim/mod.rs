@@ -51,7 +51,8 @@
 //! # What is not
 //!
 //! Files, pipes, Unix sockets and child processes are the kernel's, and what is in them takes
-//! no time of the simulation's ([`Sim::disks`] forget what was not synced at a crash).
+//! no time of the simulation's ([`Sim::disks`] forget what was not synced at a crash, and may
+//! be slow). Faults of calls are for sockets of the network above and for files of those disks.
 //! Epolls and `eventfd`s of a machine that crashes stay open. Statics are the process's. Threads that were there
 //! before are outside: a lock that a machine shares with one, or with another machine, is
 //! not simulated; a machine that crashes with it takes it along. Addresses differ

@@ -61,7 +61,12 @@ fn work(name: &str, nodes: usize, history: &History) -> bool {
 }
 
 /// A cluster and its clients; panics with what was broken.
-fn cluster(mut sim: Sim, nodes: usize, bugs: Bugs) {
+fn cluster(sim: Sim, nodes: usize, bugs: Bugs) {
+    cluster_with(sim, nodes, bugs, |faults| faults);
+}
+
+/// The same, where more may break.
+fn cluster_with(mut sim: Sim, nodes: usize, bugs: Bugs, more: fn(Faults) -> Faults) {
     // Where syncing costs nothing, if there is such a place.
     let shared = Path::new("/dev/shm");
     let dir = if shared.is_dir() {
@@ -101,7 +106,7 @@ fn cluster(mut sim: Sim, nodes: usize, bugs: Bugs) {
         .crashes(24)
         .partitions(10)
         .resets(4);
-    let sim = sim.link(link).faults(faults).disks(dir.path());
+    let sim = sim.link(link).faults(more(faults)).disks(dir.path());
     let report = sim.run();
     if std::env::var_os("RAFT_SHOWS").is_some() {
         let (terms, entries) = (checks.leaders(), checks.last_committed());
@@ -122,6 +127,15 @@ fn the_correct_program_keeps_its_promises() {
     let seeds = std::env::var("RAFT_SEEDS").map_or(200, |seeds| seeds.parse().unwrap());
     check(0..seeds, |sim| cluster(sim, 3, Bugs::NONE));
     check(0..seeds, |sim| cluster(sim, 5, Bugs::NONE));
+}
+
+/// Reads and writes of a part, and syncs that take longer than an election.
+#[test]
+fn short_calls_and_slow_disks_break_no_promise() {
+    check(0..60, |sim| {
+        let more = |faults: Faults| faults.short_transfers(20).slow_disks(10);
+        cluster_with(sim, 3, Bugs::NONE, more);
+    });
 }
 
 /// `RAFT_BUG=STALE_READS` looks for that one only.
