@@ -42,7 +42,8 @@ fn answer(mut socket: TcpStream, service: &Service) -> std::io::Result<()> {
     let (status, text) = match head.request.uri().path() {
         "/metrics" => (200, metrics(service)),
         "/dump" => (200, dump()?),
-        "/health" if service.is_ready() => (200, "ready\n".into()),
+        "/health" if service.is_ready() && service.bus.is_there() => (200, "ready\n".into()),
+        "/health" if service.is_ready() => (503, "the bus is away\n".into()),
         "/health" => (503, "about to end\n".into()),
         _ => (404, "here are /metrics, /dump and /health\n".into()),
     };

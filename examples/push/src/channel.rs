@@ -5,8 +5,12 @@
 //! order is that of the history, and a message that comes twice is seen by its offset.
 //! A subscriber whose cursor the history has left behind is told how many it missed.
 //!
-//! [`Channel::append`] wakes: it puts the subscription into its connection's queue of
+//! A new message wakes: it puts the subscription into its connection's queue of
 //! those that have news, where each is once at most.
+//!
+//! Where a bus has the history, a channel is a [`mirror`] of it.
+
+pub mod mirror;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -18,16 +22,24 @@ use crore::sync::channel::Sender;
 use slab::Slab;
 use tungstenite::Utf8Bytes;
 
+pub use mirror::{Appended, Link, Snapshot};
+
 use crate::config::Config;
 use crate::protocol::{self, Member, Refusal, Since};
 
 /// What a message costs besides its text: its entry, and what allocators add.
 const ENTRY: usize = 128;
+/// The cursor of a subscription that has ended.
+const ENDED: u64 = u64::MAX;
 
 /// One channel of this node.
 pub struct Channel {
     /// As clients call it.
     pub name: Box<str>,
+    /// How a bus keeps it up to date.
+    pub link: crore::sync::Mutex<Link>,
+    /// Whether the bus is to be asked about it.
+    pub is_asked: AtomicBool,
     state: Mutex<State>,
     /// Bytes of all channels' messages.
     memory: Arc<AtomicUsize>,
@@ -35,6 +47,8 @@ pub struct Channel {
 
 struct State {
     epoch: Arc<str>,
+    /// How many epochs there were before.
+    histories: u64,
     /// The offset of the newest message; those in `entries` end there, without a gap.
     last: u64,
     entries: VecDeque<Entry>,
@@ -66,6 +80,8 @@ pub struct Subscription {
     pub member: Arc<Member>,
     /// The last message that was sent; its connection's alone.
     cursor: AtomicU64,
+    /// Of which of the channel's histories it is.
+    history: AtomicU64,
     /// Whether it lies in the connection's queue.
     queued: AtomicBool,
     ready: Sender<Arc<Subscription>>,
@@ -84,21 +100,15 @@ pub enum Next {
         /// Where it goes on after.
         offset: u64,
     },
+    /// The channel has another history now; the cursor is at its begin.
+    Another {
+        /// Which.
+        epoch: Arc<str>,
+        /// Where it goes on after.
+        offset: u64,
+    },
     /// It has all.
     Nothing,
-}
-
-/// What became of a message that a bus has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
-    /// It was the next.
-    New,
-    /// It is there already.
-    Twice,
-    /// Others come before it, which the node has not seen.
-    Early,
-    /// It is of another history.
-    Foreign,
 }
 
 /// Where a subscription begins.
@@ -122,8 +132,11 @@ impl Channel {
     pub fn new(name: &str, memory: Arc<AtomicUsize>) -> Self {
         Self {
             name: name.into(),
+            link: crore::sync::Mutex::default(),
+            is_asked: AtomicBool::new(false),
             state: Mutex::new(State {
                 epoch: new_epoch(),
+                histories: 0,
                 last: 0,
                 entries: VecDeque::new(),
                 bytes: 0,
@@ -156,29 +169,6 @@ impl Channel {
         Ok((state.epoch.clone(), offset))
     }
 
-    /// Adds a message that has its place.
-    pub fn append(
-        &self,
-        config: &Config,
-        epoch: &str,
-        offset: u64,
-        key: Option<&str>,
-        data: &str,
-    ) -> Result<Appended, Refusal> {
-        let mut state = self.lock();
-        if *state.epoch != *epoch {
-            return Ok(Appended::Foreign);
-        }
-        if offset <= state.last {
-            return Ok(Appended::Twice);
-        }
-        if offset > state.last + 1 {
-            return Ok(Appended::Early);
-        }
-        self.push(&mut state, config, offset, key, data)?;
-        Ok(Appended::New)
-    }
-
     fn push(
         &self,
         state: &mut State,
@@ -197,19 +187,21 @@ impl Channel {
             let reason = format!("the node's history is full: {} bytes", config.memory);
             return Err(Refusal::new("limit", reason));
         }
-        self.memory.fetch_add(bytes, Ordering::Relaxed);
-        state.bytes += bytes;
-        state.last = offset;
         state.touched = entry.at;
+        self.add(state, offset, entry);
+        self.trim(state, config);
+        state.wake_all();
+        Ok(())
+    }
+
+    fn add(&self, state: &mut State, offset: u64, entry: Entry) {
+        self.memory.fetch_add(entry.bytes(), Ordering::Relaxed);
+        state.bytes += entry.bytes();
+        state.last = offset;
         if let Some(key) = &entry.key {
             state.keys.insert(key.clone(), offset);
         }
         state.entries.push_back(entry);
-        self.trim(state, config);
-        for (_, subscription) in &state.subscribers {
-            subscription.wake();
-        }
-        Ok(())
     }
 
     /// Forgets what is too much or too old, but the newest message only by its age.
@@ -258,6 +250,7 @@ impl Channel {
             channel: self.clone(),
             member,
             cursor: AtomicU64::new(offset),
+            history: AtomicU64::new(state.histories),
             queued: AtomicBool::new(false),
             ready,
             slot: AtomicUsize::new(0),
@@ -318,6 +311,12 @@ impl State {
     fn first(&self) -> u64 {
         self.last + 1 - self.entries.len() as u64
     }
+
+    fn wake_all(&self) {
+        for (_, subscription) in &self.subscribers {
+            subscription.wake();
+        }
+    }
 }
 
 impl Subscription {
@@ -342,10 +341,18 @@ impl Subscription {
     pub fn next(&self) -> Next {
         let state = self.channel.lock();
         let cursor = self.cursor.load(Ordering::Relaxed);
+        let first = state.first();
+        if self.history.load(Ordering::Relaxed) != state.histories && cursor != ENDED {
+            self.history.store(state.histories, Ordering::Relaxed);
+            self.cursor.store(first - 1, Ordering::Relaxed);
+            return Next::Another {
+                epoch: state.epoch.clone(),
+                offset: first - 1,
+            };
+        }
         if cursor >= state.last {
             return Next::Nothing;
         }
-        let first = state.first();
         if cursor + 1 < first {
             self.cursor.store(first - 1, Ordering::Relaxed);
             return Next::Missed {
@@ -361,7 +368,7 @@ impl Subscription {
     pub fn end(&self) {
         let mut state = self.channel.lock();
         // It may still lie in the connection's queue.
-        self.cursor.store(u64::MAX, Ordering::Relaxed);
+        self.cursor.store(ENDED, Ordering::Relaxed);
         let slot = self.slot.load(Ordering::Relaxed);
         state.touched = Instant::now();
         drop(state.subscribers.try_remove(slot));
@@ -369,21 +376,21 @@ impl Subscription {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crore::sync::channel::{Receiver, unbounded};
 
-    fn config(lines: &str) -> Config {
+    pub fn config(lines: &str) -> Config {
         let mut config = Config::default();
         config.read(lines).unwrap();
         config
     }
 
-    fn channel() -> Arc<Channel> {
+    pub fn channel() -> Arc<Channel> {
         Arc::new(Channel::new("c", Arc::default()))
     }
 
-    fn subscribe(
+    pub fn subscribe(
         channel: &Arc<Channel>,
         since: Option<&Since>,
     ) -> (Receiver<Arc<Subscription>>, Arc<Subscription>, Start) {
@@ -399,7 +406,7 @@ mod tests {
         }
     }
 
-    fn offsets(one: &Subscription) -> Vec<u64> {
+    pub fn offsets(one: &Subscription) -> Vec<u64> {
         let mut all = Vec::new();
         while let Next::Message(text) = one.next() {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -467,16 +474,10 @@ mod tests {
     #[test]
     fn a_message_is_there_once() {
         let (config, channel) = (Config::default(), channel());
-        let (epoch, first) = channel.publish(&config, Some("k"), "1").unwrap();
+        let (_, first) = channel.publish(&config, Some("k"), "1").unwrap();
         let (_, again) = channel.publish(&config, Some("k"), "1").unwrap();
         assert_eq!((first, again), (1, 1));
-        let append =
-            |epoch: &str, offset| channel.append(&config, epoch, offset, None, "1").unwrap();
-        assert_eq!(append(&epoch, 1), Appended::Twice);
-        assert_eq!(append(&epoch, 3), Appended::Early);
-        assert_eq!(append(&epoch, 2), Appended::New);
-        assert_eq!(append("other", 3), Appended::Foreign);
-        assert_eq!(channel.history(0, 9).2.len(), 2);
+        assert_eq!(channel.history(0, 9).2.len(), 1);
     }
 
     #[test]

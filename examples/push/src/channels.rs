@@ -51,12 +51,13 @@ impl Channels {
         Ok(channel)
     }
 
-    /// Forgets what is too old: messages, and channels that nobody needs.
-    pub fn sweep(&self, config: &Config) {
+    /// Forgets channels that nobody needs, by `is_idle`, and returns them.
+    pub fn sweep(&self, is_idle: impl Fn(&Channel) -> bool) -> Vec<Arc<Channel>> {
+        let mut all = Vec::new();
         for shard in &self.shards {
             let mut gone = Vec::new();
             lock(shard).retain(|_, channel| {
-                let idle = channel.sweep(config);
+                let idle = is_idle(channel);
                 // Whoever else has it is about to publish or to subscribe.
                 let keep = !idle || Arc::strong_count(channel) > 1;
                 if !keep {
@@ -65,7 +66,9 @@ impl Channels {
                 keep
             });
             self.count.fetch_sub(gone.len(), Ordering::Relaxed);
+            all.append(&mut gone);
         }
+        all
     }
 
     /// How many there are.
@@ -113,10 +116,10 @@ mod tests {
         let refusal = channels.open(&config, "d").err().unwrap();
         assert_eq!(refusal.reason, "the node holds 3 channels, its most");
         assert_eq!((channels.len(), channels.all().len()), (3, 3));
-        channels.sweep(&config);
+        assert!(channels.sweep(|one| one.sweep(&config)).is_empty());
         assert_eq!(channels.len(), 3, "somebody has them");
         drop(held);
-        channels.sweep(&config);
+        assert_eq!(channels.sweep(|one| one.sweep(&config)).len(), 3);
         assert_eq!(channels.len(), 0);
         assert!(channels.find("a").is_none());
         assert!(channels.open(&config, "d").is_ok());

@@ -68,6 +68,13 @@ settings! {
     admin: String = "127.0.0.1:7781".into(), fixed;
     /// the name of this node, of its own in a cluster; else one is made
     node: String = String::new(), fixed;
+    /// embedded: this process is the whole service; or redis://HOST:PORT: all nodes with
+    /// the same bus are one
+    bus: String = "embedded".into(), fixed;
+    /// how long the bus may take for an answer
+    bus_ms: u64 = 3_000, fixed;
+    /// how long the bus takes the clients of a node for present that says nothing
+    presence_ms: u64 = 30_000, fixed;
     /// kernel threads; 0: one for each processor
     workers: usize = 0, fixed;
     /// own or shared: the stacks of connections
@@ -173,7 +180,7 @@ impl Config {
 
     /// Whether the values can be used together.
     pub fn check(&self) -> Result<(), String> {
-        let positive: [(&str, u64); 13] = [
+        let positive: [(&str, u64); 15] = [
             ("connections", self.connections as u64),
             ("channels", self.channels as u64),
             ("client_channels", self.client_channels as u64),
@@ -187,6 +194,8 @@ impl Config {
             ("history_bytes", self.history_bytes as u64),
             ("memory", self.memory as u64),
             ("reconnect_ms", self.reconnect_ms),
+            ("bus_ms", self.bus_ms),
+            ("presence_ms", self.presence_ms),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} is 0: nothing would work"));

@@ -66,6 +66,12 @@ counters! {
     refused_requests: "counter";
     /// Messages that were published here.
     published: "counter";
+    /// Requests that the bus did not answer.
+    bus_refused: "counter";
+    /// Times that the node began to hear of what others publish.
+    bus_links: "counter";
+    /// Subscribers that were told of another history.
+    resets: "counter";
     /// Messages that were sent to subscribers.
     deliveries: "counter";
     /// Messages that subscribers missed because they were slow.

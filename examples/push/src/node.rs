@@ -72,6 +72,7 @@ fn begin(config: &Config, service: &Arc<Service>, server: &CancelToken) -> io::R
             .daemon(true)
             .spawn(move || accepting.bind(|| gateway::accept(&listener, &service, &server)))?;
     }
+    service.bus.begin(service)?;
     let asking = service.clone();
     Builder::new()
         .name("admin".into())
@@ -84,7 +85,7 @@ fn begin(config: &Config, service: &Arc<Service>, server: &CancelToken) -> io::R
         .spawn(move || {
             loop {
                 crore::sleep(Duration::from_secs(1));
-                swept.channels.sweep(&swept.config());
+                swept.sweep();
             }
         })?;
     println!("listening at {clients}, admin at {admins}");

@@ -223,6 +223,16 @@ pub enum Answer<'a> {
         /// Messages after this one follow.
         offset: u64,
     },
+    /// The channel has another history, since the bus has lost something of the one
+    /// before, or may have.
+    Reset {
+        /// Its name.
+        channel: &'a str,
+        /// Which history.
+        epoch: &'a str,
+        /// Messages after this one follow.
+        offset: u64,
+    },
     /// A request was refused.
     Error {
         /// Of the request, if it could be read.

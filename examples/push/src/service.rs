@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 
-use crate::bus::Bus;
+use crate::bus::{self, Bus};
 use crate::channel::new_epoch;
 use crate::channels::Channels;
 use crate::config::Config;
@@ -30,7 +30,7 @@ pub struct Service {
 
 impl Service {
     /// A node with these settings.
-    pub fn new(config: Config, bus: Box<dyn Bus>) -> Result<Self, String> {
+    pub fn new(config: Config) -> Result<Self, String> {
         config.check()?;
         Ok(Self {
             node: match &*config.node {
@@ -38,7 +38,7 @@ impl Service {
                 name => name.to_owned(),
             },
             channels: Channels::default(),
-            bus,
+            bus: bus::open(&config)?,
             counters: Counters::default(),
             tls: RwLock::new(transport::tls(&config)?),
             config: RwLock::new(Arc::new(config)),
@@ -85,6 +85,17 @@ impl Service {
     /// New clients had better go elsewhere.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets what is too old: messages, and channels that nobody needs.
+    pub fn sweep(&self) {
+        let config = self.config();
+        let idle = self
+            .channels
+            .sweep(|channel| self.bus.is_idle(&config, channel));
+        for channel in idle {
+            self.bus.forget(&channel);
+        }
     }
 
     /// Whether it takes new clients.

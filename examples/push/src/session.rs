@@ -199,6 +199,7 @@ impl Session {
                     .map(|i| self.subscriptions.swap_remove(i));
                 if let Some(subscription) = ended {
                     subscription.end();
+                    self.service.bus.leave(&channel, &self.member);
                 }
                 let channel = &channel;
                 return self.say(&Answer::Unsubscribed { id, channel });
@@ -254,7 +255,8 @@ impl Session {
             let reason = format!("a client may subscribe to {most} channels");
             return Err(Refusal::new("limit", reason));
         }
-        let channel = self.service.channels.open(&config, name)?;
+        let (service, member) = (&self.service, &self.member);
+        let channel = service.bus.enter(service, name, member, since)?;
         let ready = self.ready.clone();
         let (subscription, start) = channel.subscribe(self.member.clone(), ready, since);
         self.subscriptions.push(subscription);
@@ -312,6 +314,9 @@ impl Session {
 
     fn refuse(&mut self, id: Option<u64>, refusal: &Refusal) -> Result<(), End> {
         self.service.counters.refused_requests.add(1);
+        if refusal.code == "bus" {
+            self.service.counters.bus_refused.add(1);
+        }
         self.say(&Answer::Error {
             id,
             code: refusal.code,
@@ -344,6 +349,15 @@ impl Session {
             match one.next() {
                 Next::Message(text) => self.write(Message::Text(text))?,
                 Next::Nothing => return Ok(sent as u64),
+                Next::Another { epoch, offset } => {
+                    self.service.counters.resets.add(1);
+                    let channel = &one.channel.name;
+                    self.say(&Answer::Reset {
+                        channel,
+                        epoch: &epoch,
+                        offset,
+                    })?;
+                }
                 Next::Missed { missed, offset } => {
                     self.service.counters.missed.add(missed);
                     if self.service.config().slow == Slow::Close {
@@ -469,6 +483,8 @@ impl Drop for Session {
     fn drop(&mut self) {
         for subscription in &self.subscriptions {
             subscription.end();
+            let channel = &subscription.channel.name;
+            self.service.bus.leave(channel, &self.member);
         }
         // They know the queue that they lie in.
         while self.news.try_recv().is_ok() {}

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, fs};
 
-use crore_push::bus::Embedded;
 use crore_push::config::Config;
 use crore_push::node;
 use crore_push::service::Service;
@@ -58,7 +57,7 @@ fn main() -> ExitCode {
         if arguments.help {
             return Ok(None);
         }
-        let service = Service::new(arguments.config()?, Box::new(Embedded))?;
+        let service = Service::new(arguments.config()?)?;
         Ok(Some((arguments, Arc::new(service))))
     });
     let (arguments, service) = match begun {

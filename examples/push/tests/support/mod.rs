@@ -5,10 +5,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
+
+pub mod cluster;
+pub mod proxy;
 
 /// Longer than any answer takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -18,6 +22,8 @@ pub struct Node {
     child: Child,
     pub clients: SocketAddr,
     pub admin: SocketAddr,
+    /// Its last line on standard error.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Node {
@@ -30,6 +36,7 @@ impl Node {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -42,10 +49,20 @@ impl Node {
             address.parse().unwrap()
         };
         let (clients, admin) = (after("at"), after("at"));
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let said = std::thread::spawn(move || {
+            let mut last = String::new();
+            for line in stderr.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                last = line;
+            }
+            last
+        });
         Self {
             child,
             clients,
             admin,
+            said: Some(said),
         }
     }
 
@@ -64,6 +81,11 @@ impl Node {
             assert!(begun.elapsed() < PATIENCE, "the node does not end");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The last words of one that has ended.
+    pub fn last_words(&mut self) -> String {
+        self.said.take().unwrap().join().unwrap()
     }
 
     /// What an admin page says.

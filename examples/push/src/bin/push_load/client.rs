@@ -11,9 +11,6 @@ use tungstenite::{Message, Utf8Bytes, WebSocket};
 
 use crate::Load;
 
-/// How long a node may be silent before it has said what its heartbeat is.
-const SILENCE: Duration = Duration::from_secs(10);
-
 pub struct Client {
     socket: WebSocket<TcpStream>,
 }
@@ -40,7 +37,7 @@ impl Client {
         let mut pause = Duration::from_millis(10);
         while !load.end.is_cancelled() {
             let to = &load.options.to[*turn % load.options.to.len()];
-            match Self::open(to) {
+            match Self::open(load, to) {
                 Ok(client) => return Some(client),
                 Err(why) if load.options.to.len() == 1 && pause > Duration::from_secs(5) => {
                     load.fault(format!("{to}: {why}"));
@@ -54,10 +51,10 @@ impl Client {
         None
     }
 
-    fn open(to: &str) -> io::Result<Self> {
+    fn open(load: &Load, to: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(to)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(SILENCE))?;
+        stream.set_read_timeout(Some(load.options.silence))?;
         let config = WebSocketConfig::default().read_buffer_size(1024);
         let opened = tungstenite::client::client_with_config("ws://node/ws", stream, Some(config));
         let (socket, _) = opened.map_err(|why| io::Error::other(why.to_string()))?;

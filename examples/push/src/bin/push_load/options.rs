@@ -20,6 +20,7 @@ Usage: push_load --to ADDRESS[,ADDRESS...] [OPTIONS]
                      last one was acknowledged [0]
   --size BYTES       of text in each message [64]
   --pid PID          the service's process, to measure
+  --silence S        how long a node may take for its first word [10]
   --workers N        kernel threads [1]
   --stdin            ends when its standard input does, if that is earlier
 ";
@@ -34,6 +35,8 @@ pub struct Options {
     pub rate: f64,
     pub size: usize,
     pub pid: Option<u32>,
+    /// How long a node may be silent before it has said what its heartbeat is.
+    pub silence: Duration,
     pub workers: usize,
     pub stdin: bool,
 }
@@ -55,6 +58,7 @@ impl Options {
             rate: 0.0,
             size: 64,
             pid: None,
+            silence: Duration::from_secs(10),
             workers: 1,
             stdin: false,
         };
@@ -71,6 +75,7 @@ impl Options {
                 Long("connections") => options.connections = args.value()?.parse()?,
                 Long("channels") => options.channels = args.value()?.parse()?,
                 Long("seconds") => options.seconds = seconds(args)?,
+                Long("silence") => options.silence = seconds(args)?,
                 Long("settle") => options.settle = seconds(args)?,
                 Long("rate") => options.rate = args.value()?.parse()?,
                 Long("size") => options.size = args.value()?.parse()?,

@@ -98,6 +98,11 @@ fn listen(
             }
             ("lag", _) => state.seen.lost += answer.missed.unwrap_or(0),
             ("hello" | "goodbye", _) => {}
+            ("error", _) if load.options.to.len() > 1 => {
+                // The bus may be back soon.
+                crore::sleep(Duration::from_millis(100));
+                return Err(answer.reason.unwrap_or("?").into());
+            }
             _ => {
                 let why = answer.reason.unwrap_or(&text);
                 load.fault(format!("subscriber {subscriber}: {why}"));
