@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-60}
 command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 export RUSTC_BOOTSTRAP=1
-for target in pool shared_bytes wheel reactor scheduler hooks descriptors; do
+for target in pool shared_bytes wheel reactor scheduler hooks descriptors push_frames; do
     echo "==> $target"
     cargo fuzz run -s none -a "$target" "tests/corpus/$target" -- -max_total_time="$seconds"
 done

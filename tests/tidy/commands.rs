@@ -90,6 +90,7 @@ impl Known {
             "",
             "benches",
             "benches/peers",
+            "benches/push",
             "examples/http",
             "examples/push",
             "examples/raft",

@@ -69,7 +69,8 @@ pub fn accept(listener: &Listener, service: &Arc<Service>, server: &CancelToken)
     }
 }
 
-fn serve(socket: TcpStream, permit: Permit, service: Arc<Service>, server: CancelToken) {
+/// Serves one connection, from its first byte to its last, until it or the server ends.
+pub fn serve(socket: TcpStream, permit: Permit, service: Arc<Service>, server: CancelToken) {
     let opened = server.bind(|| open(socket, permit, service));
     let Some(mut session) = opened else { return };
     let end = server.bind(|| session.run());
