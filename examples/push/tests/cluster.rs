@@ -7,6 +7,9 @@ use support::cluster::{Cluster, Redis, await_health, until};
 use support::proxy::Proxy;
 use support::{Client, Node};
 
+/// Nodes look so seldom for what they were not told that it does not help.
+const BLIND: [&str; 2] = ["--presence_ms", "3000000"];
+
 /// Three nodes.
 fn cluster(redis: &Redis, settings: &[&str]) -> Cluster {
     Cluster::start(&[redis.url(), redis.url(), redis.url()], settings)
@@ -199,7 +202,10 @@ fn what_is_published_while_a_node_is_cut_off_comes_when_it_is_back() {
     let redis = Redis::durable();
     let proxy = Proxy::to(redis.address);
     let cut_off = format!("redis://{}", proxy.address);
-    let cluster = Cluster::start(&[cut_off, redis.url()], &["--bus_ms", "500"]);
+    let cluster = Cluster::start(
+        &[cut_off, redis.url()],
+        &[&BLIND[..], &["--bus_ms", "500"]].concat(),
+    );
     let mut reader = client(&cluster.nodes[0], "reader");
     let mut writer = client(&cluster.nodes[1], "writer");
     reader.subscribe("room");
@@ -220,6 +226,58 @@ fn what_is_published_while_a_node_is_cut_off_comes_when_it_is_back() {
     assert_eq!(reader.message()["data"], 9);
     writer.publish("room", 7);
     assert_eq!(reader.message()["data"], 7);
+}
+
+/// Puts message 2 into the room, and tells nobody.
+fn publish_untold(redis: &Redis) {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let time = now.as_millis();
+    let added = redis.ask(&format!("XADD push:{{room}}:s 2-0 k '' t {time} d 2"));
+    assert_eq!(added, "$3");
+    assert_eq!(redis.ask("HSET push:{room}:m last 2"), ":0");
+}
+
+#[test]
+fn a_message_that_was_not_told_comes_with_the_next() {
+    let redis = Redis::durable();
+    let cluster = cluster(&redis, &BLIND);
+    let mut reader = client(&cluster.nodes[0], "reader");
+    let mut writer = client(&cluster.nodes[1], "writer");
+    reader.subscribe("room");
+    writer.publish("room", 1);
+    publish_untold(&redis);
+    assert_eq!(writer.publish("room", 3), 3);
+    for n in 1..=3 {
+        assert_eq!(reader.message()["data"], n);
+    }
+}
+
+#[test]
+fn a_message_that_was_not_told_is_found() {
+    let redis = Redis::durable();
+    let cluster = cluster(&redis, &["--presence_ms", "1000"]);
+    let mut reader = client(&cluster.nodes[0], "reader");
+    reader.subscribe("room");
+    client(&cluster.nodes[1], "writer").publish("room", 1);
+    publish_untold(&redis);
+    for n in 1..=2 {
+        assert_eq!(reader.message()["data"], n);
+    }
+}
+
+#[test]
+fn who_has_seen_more_than_the_node_starts_where_it_was() {
+    let redis = Redis::durable();
+    let cluster = cluster(&redis, &BLIND);
+    let mut first = client(&cluster.nodes[0], "first");
+    let epoch = first.subscribe("room")["epoch"].clone();
+    first.publish("room", 1);
+    assert_eq!(first.message()["data"], 1);
+    publish_untold(&redis);
+    let mut second = client(&cluster.nodes[0], "second");
+    assert_eq!(second.resume("room", &epoch, 2)["recovered"], true);
+    first.publish("room", 3);
+    assert_eq!(second.message()["data"], 3);
 }
 
 #[test]
@@ -264,7 +322,7 @@ fn a_bus_that_has_lost_messages_has_another_epoch() {
 #[test]
 fn a_bus_that_has_lost_everything_says_so() {
     let mut redis = Redis::start(&[]);
-    let cluster = cluster(&redis, &[]);
+    let cluster = cluster(&redis, &BLIND);
     let mut reader = client(&cluster.nodes[0], "reader");
     let epoch = reader.subscribe("room")["epoch"].clone();
     let mut writer = client(&cluster.nodes[1], "writer");
