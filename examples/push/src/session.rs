@@ -1,6 +1,6 @@
 //! Session: a WebSocket from its first message to its last, in one coroutine.
 //!
-//! It waits in one place ([`Session::wait`]) for its client, for news of its channels,
+//! It waits in one place (`Session::wait`) for its client, for news of its channels,
 //! for its next heartbeat, and for the node's end. Only what it sends waits elsewhere:
 //! while a client takes nothing, nothing is read from it.
 

@@ -135,18 +135,20 @@ fn a_node_is_cut_off_from_the_bus() {
 fn clients_are_cut_off_from_a_node() {
     let redis = Redis::durable();
     let cluster = cluster(&redis);
-    let proxy = Proxy::to(cluster.nodes[0].clients);
-    let mut to = cluster.addresses();
-    to[0] = proxy.address;
+    let proxies: Vec<_> = cluster.addresses().into_iter().map(Proxy::to).collect();
+    let to: Vec<_> = proxies.iter().map(|proxy| proxy.address).collect();
     let load = Load::start(&to, &LOAD);
-    for _ in 0..rounds() {
+    for round in 0..rounds() {
+        // Clients stay where they went, so the next time it is another node.
+        let i = round % 3;
         Load::await_published(&cluster.nodes, FLOW);
-        let closed = cluster.nodes[0].metric("push_closed_silent ");
-        proxy.cut(true);
-        Load::await_published(&cluster.nodes[1..], FLOW);
+        let closed = cluster.nodes[i].metric("push_closed_silent ");
+        proxies[i].cut(true);
+        let others = [&cluster.nodes[(i + 1) % 3], &cluster.nodes[(i + 2) % 3]];
+        Load::await_published(others, FLOW);
         // The node notices as well.
-        cluster.nodes[0].await_metric("push_closed_silent ", |n| n > closed);
-        proxy.cut(false);
+        cluster.nodes[i].await_metric("push_closed_silent ", |n| n > closed);
+        proxies[i].cut(false);
     }
     Load::await_published(&cluster.nodes, FLOW);
     load.check();
