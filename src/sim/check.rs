@@ -13,6 +13,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::Sim;
+use super::escapes::{Escape, say_if_unwatched, tell_escapes};
 use super::trace::{Difference, EventEntry, HistoryProbe};
 use crate::runtime::Runtime;
 use crate::sched::CurrentTask;
@@ -241,6 +242,7 @@ fn prepare() {
     ONCE.call_once(|| {
         // It installs its own.
         drop(Runtime::builder().build());
+        say_if_unwatched();
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if !is_child() {
@@ -266,14 +268,34 @@ pub(super) fn is_child() -> bool {
 
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
-/// In a child: where it tells its parent that a simulation has begun.
+/// In a child: where it tells its parent that a simulation has begun, and what escapes.
 static PARENT: Mutex<Option<UnixStream>> = Mutex::new(None);
+
+/// In a child: whether it has told that.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// A simulation begins on this thread, with so many faults in its plan.
 pub(super) fn tell_parent(faults: usize) {
-    if let Some(mut parent) = PARENT.lock().unwrap().take() {
-        // One that is gone asks for nothing.
-        let _ = parent.write_all(&faults.to_ne_bytes());
+    let parent = PARENT.lock().unwrap();
+    if let Some(mut parent) = parent.as_ref() {
+        if !HAS_BEGUN.swap(true, Ordering::Relaxed) {
+            // One that is gone asks for nothing.
+            let _ = parent.write_all(&faults.to_ne_bytes());
+        }
+    }
+}
+
+/// Says what has escaped; a child, which may not even take the lock of standard error, tells
+/// its parent.
+pub(super) fn report_escapes(seed: u64, escapes: &[Escape]) {
+    if !is_child() {
+        return tell_escapes(seed, escapes);
+    }
+    let parent = PARENT.lock().unwrap();
+    if let Some(mut parent) = parent.as_ref() {
+        let lines = escapes.iter().map(|one| one.to_line(seed));
+        // As above.
+        let _ = parent.write_all(lines.collect::<String>().as_bytes());
     }
 }
 
@@ -285,6 +307,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Children that are given up before one is waited for however long it takes: it may do
 /// something else before its simulation.
 const GIVEN_UP: u32 = 5;
+
+/// What a child has said, but for the lines in which it tells of escapes, which are said
+/// here.
+fn without_escapes(said: &str) -> String {
+    let mut others = String::new();
+    for line in said.split_inclusive('\n') {
+        match Escape::from_line(line) {
+            Some((seed, escape)) => report_escapes(seed, &[escape]),
+            None => others.push_str(line),
+        }
+    }
+    others
+}
 
 /// A process that runs something.
 struct SeedProcess<F> {
@@ -314,6 +349,7 @@ impl<F: Fn()> SeedProcess<F> {
             0 => {
                 drop(says);
                 IS_CHILD.store(true, Ordering::Relaxed);
+                HAS_BEGUN.store(false, Ordering::Relaxed);
                 *PARENT.lock().unwrap() = parent.try_clone().ok();
                 let result = catch_unwind(AssertUnwindSafe(&run));
                 if let Err(payload) = &result {
@@ -346,6 +382,7 @@ impl<F: Fn()> SeedProcess<F> {
         }
         let mut said = String::new();
         let _ = self.says.read_to_string(&mut said);
+        let mut said = without_escapes(&said);
         let (waited, status) = self.reap();
         let ended_well =
             waited.is_ok() && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0;

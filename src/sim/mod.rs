@@ -56,8 +56,16 @@
 //! Epolls and `eventfd`s of a machine that crashes stay open. Statics are the process's. Threads that were there
 //! before are outside: a lock that a machine shares with one, or with another machine, is
 //! not simulated; a machine that crashes with it takes it along. Addresses differ
-//! from run to run, and so does what is ordered by them. Programs that make system calls
-//! without libc, or read the processor's counters, see the real ones.
+//! from run to run, and so does what is ordered by them.
+//!
+//! A program may also make a system call without libc, or by a function of libc's that crore
+//! does not hook, or start a thread of the kernel's: that sees the real world. Such calls
+//! are found and named, with their machine and a backtrace ([`Escapes`]; Linux 5.11,
+//! x86-64), but for those that tell of nothing that a simulation decides: an allocator's, a
+//! loader's, signal masks, the names and sizes of files. What is not found: what threads
+//! that were started outside do; `rdtsc` and the kernel's page of clocks (vDSO), which are no
+//! system calls. (libc's functions that read that page, `clock_gettime`, `gettimeofday`,
+//! `time`, are hooked by their names; who calls the page directly, as Go does, reads real time.)
 //!
 //! [`check_repeats`] finds what escapes: it runs a seed twice and shows the first event that
 //! differs.
@@ -87,9 +95,12 @@ mod descriptors;
 mod disk_write;
 mod disks;
 mod edges;
+mod escapes;
 mod failing;
 mod failing_disks;
 mod faults;
+#[cfg(target_arch = "x86_64")]
+mod harmless;
 mod lifecycle;
 mod machines;
 mod net;
@@ -112,6 +123,7 @@ pub use check::{check, check_repeats};
 pub use control::{
     crash, cut, elapsed, heal, limit_descriptors, limit_disk, random, restart, set_clock, set_link,
 };
+pub use escapes::{Escape, Escapes};
 pub use faults::Faults;
 pub use net::Link;
 pub use order::Schedule;
@@ -147,6 +159,7 @@ pub struct Sim {
     preempts: f64,
     threads: bool,
     lines: bool,
+    escapes: Escapes,
     /// For the comparison of two runs.
     probe: Option<Arc<Mutex<HistoryProbe>>>,
 }
@@ -167,6 +180,7 @@ impl Sim {
             preempts: 0.0,
             threads: crate::local::own_thread_locals().is_ok(),
             lines: false,
+            escapes: Escapes::default(),
             probe: None,
         }
     }
@@ -254,6 +268,13 @@ impl Sim {
         self
     }
 
+    /// What is done about system calls that pass the hooks; the default names them. It takes
+    /// Linux 5.11 and x86-64: elsewhere (and under valgrind) that is said, once.
+    pub fn escapes(mut self, escapes: Escapes) -> Self {
+        self.escapes = escapes;
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -280,6 +301,7 @@ pub struct Report {
     events: u64,
     elapsed: Duration,
     trace: Vec<String>,
+    escapes: Vec<Escape>,
 }
 
 impl Report {
@@ -302,5 +324,10 @@ impl Report {
     /// What happened, a line each; empty unless [`Sim::trace`] was asked for.
     pub fn trace(&self) -> &[String] {
         &self.trace
+    }
+
+    /// The places from which system calls passed the hooks.
+    pub fn escapes(&self) -> &[Escape] {
+        &self.escapes
     }
 }

@@ -1,5 +1,6 @@
 //! A run: the thread that it is, and the coroutine that watches over it.
 
+use std::any::Any;
 use std::env;
 use std::fmt;
 use std::mem;
@@ -9,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::chance::Chance;
-use super::check::{begin_run, is_child, tell_parent};
+use super::check::{begin_run, is_child, report_escapes, tell_parent};
+use super::escapes::{Escapes, say_if_unwatched, watch};
 use super::faults::{FaultKind, Planned};
 use super::machines::{Machines, NodeId, Program};
 use super::poller::SimulatedBackend;
@@ -20,6 +22,7 @@ use crate::runtime::Handle;
 use crate::runtime::Runtime;
 use crate::runtime::join_handle::current;
 use crate::sched::CurrentTask;
+use crate::sys::signal::SignalStack;
 use crate::time::wait::park_timeout;
 
 /// Set: simulations keep a trace, and one that fails prints it.
@@ -35,7 +38,7 @@ const JUMP: u64 = 10_000_000_000;
 /// How a run has ended.
 enum SimEnd {
     Over,
-    Panicked(Box<dyn std::any::Any + Send>),
+    Panicked(Box<dyn Any + Send>),
     /// It was not over at its limit: in words, who waited for what.
     Late(String),
 }
@@ -47,7 +50,7 @@ impl Sim {
             !CurrentTask::present(),
             "a simulation is run by a plain thread, not by a coroutine"
         );
-        let seed = self.seed;
+        let (seed, denied) = (self.seed, self.escapes == Escapes::Denied);
         let probe = self.probe.clone();
         let records = probe
             .as_ref()
@@ -68,7 +71,16 @@ impl Sim {
             let trace = report.trace.join("\n");
             eprintln!("crore: the simulation of seed {seed} fails; its faults:\n{faults}{trace}");
         }
+        report_escapes(seed, &report.escapes);
         match end {
+            SimEnd::Over if denied && !report.escapes.is_empty() => {
+                let first = &report.escapes[0];
+                let why = match is_child() {
+                    true => first.in_short(),
+                    false => first.to_string(),
+                };
+                panic!("seed {seed}: {why}");
+            }
             SimEnd::Over => report,
             SimEnd::Panicked(payload) => resume_unwind(payload),
             SimEnd::Late(who) => panic!(
@@ -76,6 +88,17 @@ impl Sim {
                 report.elapsed
             ),
         }
+    }
+
+    /// Has what passes the hooks caught, where that can be.
+    fn watch(&self) -> Option<Box<dyn Any>> {
+        if self.escapes == Escapes::Ignored {
+            return None;
+        }
+        if !is_child() {
+            say_if_unwatched();
+        }
+        watch().ok()
     }
 
     /// What is to break.
@@ -101,6 +124,7 @@ impl Sim {
 
     fn run_here(self, plan: FaultPlan, probe: HistoryProbe) -> (Report, SimEnd, HistoryProbe) {
         tell_parent(plan.planned);
+        let watched = self.watch();
         let world = Simulated::new(Recipe {
             seed: self.seed,
             names: self.names,
@@ -110,8 +134,10 @@ impl Sim {
             lines: self.lines || env::var_os(TRACE).is_some(),
             probe,
             disks: self.disks,
+            watched: watched.is_some(),
         });
         world.link_all(self.link);
+        let _signals = RoomForHandlers::make();
         let entered = InWorld::new(&world);
         let runtime = Runtime::builder()
             .backend(Arc::new(SimulatedBackend))
@@ -125,16 +151,49 @@ impl Sim {
         let run = runtime.build().and_then(|runtime| runtime.run(watch));
         let end = run.expect("a runtime for the simulation");
         drop(entered);
+        drop(watched);
+        world.trace_escapes();
         let mut trace = world.trace.borrow_mut();
         let report = Report {
             hash: trace.hash(),
             events: trace.events(),
             elapsed: Duration::from_nanos(world.now()),
             trace: trace.lines.take().unwrap_or_default(),
+            escapes: world.caught_escapes(),
         };
         let probe = mem::take(&mut trace.probe);
         drop(trace);
         (report, end, probe)
+    }
+}
+
+/// A signal stack for what catches escapes: it walks stacks.
+struct RoomForHandlers {
+    former: Option<SignalStack>,
+    _room: Box<[u8]>,
+}
+
+impl RoomForHandlers {
+    fn make() -> Self {
+        const BYTES: usize = 128 << 10;
+        let mut room = vec![0; BYTES + SignalStack::kernel_share()].into_boxed_slice();
+        let stack = SignalStack::new(room.as_mut_ptr(), room.len());
+        let former = SignalStack::current().ok();
+        // SAFETY: nobody else's memory, until it is dropped, which puts the former back.
+        let installed = unsafe { stack.install() };
+        Self {
+            former: former.filter(|_| installed.is_ok()),
+            _room: room,
+        }
+    }
+}
+
+impl Drop for RoomForHandlers {
+    fn drop(&mut self) {
+        if let Some(former) = self.former {
+            // SAFETY: this thread's, as it was before.
+            let _ = unsafe { former.install() };
+        }
     }
 }
 

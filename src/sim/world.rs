@@ -14,6 +14,7 @@ use super::calls::CallFaults;
 use super::chance::Chance;
 use super::descriptors::Descriptors;
 use super::disks::Disks;
+use super::escapes::CaughtEscapes;
 use super::machines::{Machines, NodeId};
 use super::net::Net;
 use super::order::{Order, Schedule};
@@ -28,13 +29,13 @@ use crate::task::set_unhooked;
 const RESUME_NANOS: u64 = 1_000;
 
 /// Of coroutines that are no machine's.
-const NOBODY: u32 = u32::MAX;
+pub(super) const NOBODY: u32 = u32::MAX;
 
 /// What is known of a coroutine, by its slot.
 #[derive(Clone, Copy)]
-struct Known {
-    node: u32,
-    serial: usize,
+pub(super) struct Known {
+    pub(super) node: u32,
+    pub(super) serial: usize,
 }
 
 /// How a machine's clock of the day differs from the true time.
@@ -72,6 +73,8 @@ pub(super) struct Simulated {
     pub(super) calls: RefCell<CallFaults>,
     /// The last call that was short, if that was the last that moved bytes.
     pub(super) ended_short: Cell<Option<RawFd>>,
+    /// What passed the hooks, if somebody looks.
+    pub(super) escapes: Option<CaughtEscapes>,
 }
 
 /// What a world is made of.
@@ -85,6 +88,8 @@ pub(super) struct Recipe {
     pub(super) probe: HistoryProbe,
     /// Where the machines' disks are, if they have some.
     pub(super) disks: Option<PathBuf>,
+    /// Whether somebody looks for what passes the hooks.
+    pub(super) watched: bool,
 }
 
 /// A thread is in a world until this is dropped.
@@ -149,6 +154,7 @@ impl Simulated {
             chance: RefCell::new(chance),
             trace: RefCell::new(trace),
             machines: recipe.machines,
+            escapes: recipe.watched.then(CaughtEscapes::new),
         }
     }
 
@@ -224,7 +230,7 @@ impl Simulated {
     }
 
     /// The running coroutine.
-    fn here(&self) -> Option<Known> {
+    pub(super) fn here(&self) -> Option<Known> {
         let slot = CurrentTask::running()?.slot();
         let index = Worker::current()?.slot_index(slot);
         self.known.borrow().get(index as usize).copied()
@@ -417,6 +423,7 @@ impl World for Simulated {
 
     fn next(&self, queue: &VecDeque<u32>) -> usize {
         self.pump();
+        self.trace_escapes();
         self.takes(RESUME_NANOS);
         let known = self.known.borrow();
         let serial = |slot: &u32| known.get(*slot as usize).map_or(0, |it| it.serial);
@@ -467,6 +474,10 @@ impl World for Simulated {
 
     fn tosses(&self) -> bool {
         self.preempting.borrow_mut().happens(0.5)
+    }
+
+    fn passed(&self, number: c_long, args: [usize; 6], registers: &libc::ucontext_t) {
+        self.catch(number, args, registers);
     }
 
     fn preempts(&self) -> bool {

@@ -22,6 +22,12 @@ impl Info {
         (self.0.si_code > 0).then(|| unsafe { self.0.si_addr() }.addr())
     }
 
+    /// Why it came (`si_code`).
+    #[cfg(all(feature = "sim", target_arch = "x86_64"))]
+    pub(crate) fn code(&self) -> c_int {
+        self.0.si_code
+    }
+
     /// Whether the kernel does not say what has faulted: for one, that it found no room on
     /// the stack for a handler's frame.
     pub(crate) fn is_unexplained(&self) -> bool {

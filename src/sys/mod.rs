@@ -6,8 +6,12 @@
 //! hooks std reaches from below nevertheless is in ARCHITECTURE.md. Does not live
 //! here: any knowledge of coroutines, stacks or readiness.
 
+#[cfg(feature = "sim")]
+pub(crate) mod call_names;
 pub(crate) mod clock;
 pub(crate) mod cpu;
+#[cfg(all(feature = "sim", target_arch = "x86_64"))]
+pub(crate) mod dispatch;
 #[cfg(feature = "hook")]
 pub(crate) mod epoll_interest;
 pub(crate) mod era;
@@ -22,6 +26,8 @@ pub(crate) mod jump;
 pub(crate) mod kernel_thread;
 pub(crate) mod library;
 pub(crate) mod mem;
+#[cfg(all(feature = "sim", target_arch = "x86_64"))]
+mod own_call;
 mod per_fd;
 pub(crate) mod proc;
 pub(crate) mod ready;

@@ -72,7 +72,11 @@ impl Action {
         let mut action = self.replaced_by(handler);
         action.0.sa_flags |= libc::SA_RESTART;
         // SAFETY: the action's own set.
-        unsafe { libc::sigfillset(&raw mut action.0.sa_mask) };
+        unsafe {
+            libc::sigfillset(&raw mut action.0.sa_mask);
+            // What a thread's own calls raise, where simulations watch them.
+            libc::sigdelset(&raw mut action.0.sa_mask, libc::SIGSYS);
+        }
         action
     }
 

@@ -48,6 +48,10 @@ pub(crate) trait World {
 
     /// Whether the running coroutine is to let others run before its call.
     fn preempts(&self) -> bool;
+
+    /// Code of this thread makes a system call by itself, with these registers. Called by a
+    /// signal's handler.
+    fn passed(&self, number: c_long, args: [usize; 6], registers: &libc::ucontext_t);
 }
 
 /// The world that a thread is in.

@@ -92,7 +92,7 @@ pub(crate) fn uninterrupted(mut ask: impl FnMut() -> Answer) -> Answer {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(feature = "sim")))]
 #[inline(always)]
 pub(super) unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
@@ -106,6 +106,26 @@ pub(super) unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
             in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
             lateout("rcx") _, lateout("r11") _,
             options(nostack),
+        );
+    }
+    result
+}
+
+/// Made at one place (`own_call.rs`), by which the kernel knows this crate's own calls.
+#[cfg(all(target_arch = "x86_64", feature = "sim"))]
+#[inline(always)]
+pub(super) unsafe fn trap(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    let result: isize;
+    // SAFETY: as of the instruction: rcx and r11 are lost, memory effects are the caller's
+    // promise. The call's return address is what it puts on the stack.
+    unsafe {
+        std::arch::asm!(
+            "call {call}",
+            call = sym super::own_call::crore_system_call,
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
         );
     }
     result

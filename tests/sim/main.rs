@@ -1,8 +1,12 @@
 //! Simulations: `crore::sim`.
 
 mod calls;
+#[path = "../common/mod.rs"]
+mod common;
 mod disk_faults;
 mod disks;
+#[cfg(target_arch = "x86_64")]
+mod escapes;
 mod net;
 mod own;
 

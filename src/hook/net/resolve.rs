@@ -115,10 +115,13 @@ hook!(
                 .map(|h| [h.ai_flags, h.ai_family, h.ai_socktype, h.ai_protocol]);
             (owned(node), owned(service), hints)
         };
-        let node = node.map(|name| {
-            let world = simulated::world();
-            world.and_then(|world| world.resolve(&name)).unwrap_or(name)
-        });
+        let (node, hints) = match simulated::world() {
+            Some(world) => (
+                node.map(|name| world.resolve(&name).unwrap_or(name)),
+                Some(in_digits(hints)),
+            ),
+            None => (node, hints),
+        };
         let found = look_up(cx, move || {
             let hints = hints.map(|[flags, family, kind, protocol]| {
                 // SAFETY: zeros are a valid one.
@@ -148,6 +151,15 @@ hook!(
         }
     }
 );
+
+/// As a simulation asks: it has given the digits of all names that it knows, and nobody
+/// outside is asked for others, nor for the interfaces that are there.
+fn in_digits(hints: Option<[c_int; 4]>) -> [c_int; 4] {
+    // So it is with none, but for what is taken away here.
+    let mut hints = hints.unwrap_or([libc::AI_V4MAPPED, libc::AF_UNSPEC, 0, 0]);
+    hints[0] = hints[0] & !libc::AI_ADDRCONFIG | libc::AI_NUMERICHOST;
+    hints
+}
 
 hook!(
     next,
