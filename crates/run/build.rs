@@ -1,5 +1,5 @@
-//! Builds the library that the command carries, where the command is built to be
-//! installed (a release). While it is developed the library is found beside it.
+//! Builds the libraries that the command carries, where the command is built to be
+//! installed (a release). While it is developed they are found beside it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,17 @@ fn main() {
         println!("cargo::rerun-if-changed={path}");
     }
     println!("cargo::rustc-cfg=carries_library");
-    println!("cargo::rustc-env=CRORE_LIBRARY={}", build().display());
+    for (name, features) in [("CRORE_LIBRARY", ""), ("CRORE_LIBRARY_SIM", "sim")] {
+        println!(
+            "cargo::rustc-env={name}={}",
+            build(name, features).display()
+        );
+    }
 }
 
-/// The library, built by a cargo of its own, whose locks are elsewhere.
-fn build() -> PathBuf {
+/// The library with these features, as a file of this name; built by a cargo of its own,
+/// whose locks are elsewhere.
+fn build(name: &str, features: &str) -> PathBuf {
     let target = Path::new(&env::var("OUT_DIR").unwrap()).join("preload");
     let mut cargo = Command::new(env::var("CARGO").unwrap());
     cargo
@@ -32,6 +38,8 @@ fn build() -> PathBuf {
             "--lib",
             "--crate-type",
             "cdylib",
+            "--features",
+            features,
         ])
         .args(["--manifest-path", "preload/Cargo.toml", "--target-dir"])
         .arg(&target)
@@ -40,5 +48,7 @@ fn build() -> PathBuf {
         .env_remove("RUSTC_WORKSPACE_WRAPPER");
     let done = cargo.status().expect("cargo, which runs this, starts");
     assert!(done.success(), "the library was not built");
-    target.join("release/libcrore_preload.so")
+    let built = target.join(name);
+    std::fs::copy(target.join("release/libcrore_preload.so"), &built).expect("a copy of it");
+    built
 }

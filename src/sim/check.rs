@@ -13,7 +13,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use super::Sim;
-use super::escapes::{Escape, say_if_unwatched, tell_escapes};
+use super::caught::say_if_unwatched;
+use super::escapes::{Escape, tell_escapes};
 use super::trace::{Difference, EventEntry, HistoryProbe};
 use crate::runtime::Runtime;
 use crate::sched::CurrentTask;

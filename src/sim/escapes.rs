@@ -1,24 +1,14 @@
 //! Escapes: system calls of a simulation's programs that passed the hooks, so that what
 //! they said is not the seed's. Each place is found once, with its calls and their count.
-//!
-//! They are seen by a signal's handler (`sys/dispatch.rs`), which may have interrupted an
-//! allocator: it fills room that was made before.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::c_long;
 use std::fmt;
-use std::io;
-use std::sync::{Mutex, Once};
+use std::sync::Mutex;
 use std::time::Duration;
 
-#[cfg(target_arch = "x86_64")]
-use super::harmless::is_harmless;
-use super::world::{Known, NOBODY, Simulated};
 use crate::sys::call_names::call_name;
 use crate::sys::symbols::Symbols;
-use crate::sys::unwind::{RegisterSet, Unwinder};
 
 /// What is done about a system call that passes the hooks: one that a program makes by
 /// itself, or a function of libc's that crore does not hook.
@@ -53,14 +43,21 @@ pub enum Escapes {
 }
 
 /// A place from which system calls passed the hooks: see [`Escapes`].
+///
+/// ```
+/// let report = crore::sim::Sim::new(1).client("one", || {}).run();
+/// for escape in report.escapes() {
+///     println!("{}, {} times: {escape}", escape.call(), escape.count());
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Escape {
-    number: c_long,
-    count: u64,
-    first: Duration,
-    node: Option<String>,
-    coroutine: usize,
-    addresses: Vec<usize>,
+    pub(super) number: c_long,
+    pub(super) count: u64,
+    pub(super) first: Duration,
+    pub(super) node: Option<String>,
+    pub(super) coroutine: usize,
+    pub(super) addresses: Vec<usize>,
 }
 
 impl Escape {
@@ -164,171 +161,11 @@ pub(super) fn tell_escapes(seed: u64, escapes: &[Escape]) {
     }
 }
 
-/// Says once that nobody looks for escapes, if so.
-pub(super) fn say_if_unwatched() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Err(why) = watch() {
-            eprintln!("crore: system calls that pass the hooks are not looked for: {why}");
-        }
-    });
-}
-
 /// With a backtrace.
 impl fmt::Display for Escape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}, at", self.in_short())?;
         write!(f, "{}", Symbols(&self.addresses))
-    }
-}
-
-/// Frames that are kept of each.
-const FRAMES: usize = 24;
-
-/// Places that are kept.
-const PLACES: usize = 128;
-
-struct CaughtPlace {
-    number: c_long,
-    count: u64,
-    now: u64,
-    known: Known,
-    frames: [usize; FRAMES],
-    len: usize,
-}
-
-impl CaughtPlace {
-    fn frames(&self) -> &[usize] {
-        &self.frames[..self.len]
-    }
-}
-
-/// Those of a run.
-pub(super) struct CaughtEscapes {
-    /// Never grows.
-    places: RefCell<Vec<CaughtPlace>>,
-    unwinder: RefCell<Unwinder>,
-    /// A handler may interrupt another.
-    busy: Cell<bool>,
-    /// How many of them are in the trace.
-    traced: Cell<usize>,
-}
-
-impl CaughtEscapes {
-    pub(super) fn new() -> Self {
-        Self {
-            places: RefCell::new(Vec::with_capacity(PLACES)),
-            unwinder: RefCell::new(Unwinder::new()),
-            busy: Cell::new(false),
-            traced: Cell::new(0),
-        }
-    }
-
-    /// Takes no memory.
-    fn add(&self, number: c_long, now: u64, known: Known, registers: &libc::ucontext_t) {
-        let mut from = RegisterSet::default();
-        from.fill(registers);
-        let mut place = CaughtPlace {
-            number,
-            count: 1,
-            now,
-            known,
-            frames: [0; FRAMES],
-            len: 0,
-        };
-        self.unwinder.borrow_mut().walk(from, |call, _| {
-            // The instruction is before where it goes on.
-            let call = call - usize::from(place.len == 0);
-            place.frames[place.len] = call;
-            place.len += 1;
-            place.len < FRAMES
-        });
-        let mut places = self.places.borrow_mut();
-        let same = |one: &&mut CaughtPlace| one.number == number && one.frames() == place.frames();
-        if let Some(one) = places.iter_mut().find(same) {
-            one.count += 1;
-        } else if places.len() < PLACES {
-            places.push(place);
-        }
-    }
-}
-
-/// Has this thread's calls told to its world, until what is returned is dropped.
-///
-/// # Errors
-///
-/// The system can't.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn watch() -> io::Result<Box<dyn Any>> {
-    Ok(Box::new(crate::sys::dispatch::Watched::begin()?))
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-pub(super) fn watch() -> io::Result<Box<dyn Any>> {
-    let why = "only x86-64 has Syscall User Dispatch";
-    Err(io::Error::new(io::ErrorKind::Unsupported, why))
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn is_harmless(_: c_long, _: [usize; 6]) -> bool {
-    true
-}
-
-impl Simulated {
-    /// See [`World::passed`](crate::sys::simulated::World::passed).
-    pub(super) fn catch(&self, number: c_long, args: [usize; 6], registers: &libc::ucontext_t) {
-        if self.is_inside() || is_harmless(number, args) {
-            return;
-        }
-        let (Some(escapes), Some(known)) = (&self.escapes, self.here()) else {
-            return;
-        };
-        if !escapes.busy.replace(true) {
-            self.within(|| escapes.add(number, self.now(), known, registers));
-            escapes.busy.set(false);
-        }
-    }
-
-    /// Puts what was caught since into the trace.
-    pub(super) fn trace_escapes(&self) {
-        let Some(escapes) = &self.escapes else { return };
-        let places = escapes.places.borrow();
-        if escapes.traced.get() == places.len() {
-            return;
-        }
-        let mut trace = self.trace.borrow_mut();
-        self.within(|| {
-            for place in &places[escapes.traced.replace(places.len())..] {
-                let who = format!("{} #{}", self.name_of(place.known), place.known.serial);
-                let call = call_name(place.number).unwrap_or("unknown");
-                let what = format_args!("{call} ({}) passes the hooks", place.number);
-                trace.say(place.now, &who, what);
-            }
-        });
-    }
-
-    fn name_of(&self, known: Known) -> &str {
-        match known.node {
-            NOBODY => "nobody",
-            node => self.name(node as usize),
-        }
-    }
-
-    /// All of this run.
-    pub(super) fn caught_escapes(&self) -> Vec<Escape> {
-        let Some(escapes) = &self.escapes else {
-            return Vec::new();
-        };
-        let places = escapes.places.borrow();
-        let told = places.iter().map(|place| Escape {
-            number: place.number,
-            count: place.count,
-            first: Duration::from_nanos(place.now),
-            node: (place.known.node != NOBODY).then(|| self.name_of(place.known).to_owned()),
-            coroutine: place.known.serial,
-            addresses: place.frames().to_vec(),
-        });
-        told.collect()
     }
 }
 

@@ -3,6 +3,9 @@
 //! that are not known, too.
 
 use std::ffi::{c_int, c_long};
+use std::os::fd::RawFd;
+
+use crate::sys::stat::kind;
 
 /// Whether no simulation minds this call.
 pub(super) fn is_harmless(number: c_long, args: [usize; 6]) -> bool {
@@ -17,6 +20,19 @@ pub(super) fn is_harmless(number: c_long, args: [usize; 6]) -> bool {
             libc::SYS_ioctl => matches!(args[1] as u64, libc::TCGETS | libc::TIOCGWINSZ),
             _ => false,
         }
+}
+
+/// Whether a descriptor makes it so: what is in a file is the kernel's, and a number that no
+/// socket has may end unnoticed. It asks the kernel.
+pub(super) fn is_of_a_file(number: c_long, args: [usize; 6]) -> bool {
+    let kind = || kind(args[0] as RawFd);
+    match number {
+        libc::SYS_read | libc::SYS_readv | libc::SYS_pread64 | libc::SYS_preadv => {
+            kind() == libc::S_IFREG
+        }
+        libc::SYS_close => kind() != libc::S_IFSOCK,
+        _ => false,
+    }
 }
 
 fn waits(op: c_int) -> bool {
@@ -76,6 +92,9 @@ fn is_of_itself(number: c_long) -> bool {
             | libc::SYS_set_tid_address
             | libc::SYS_rseq
             | libc::SYS_uname
+            // glibc's `qsort` asks how much memory there is. (It tells the time that the
+            // machine is up, too.)
+            | libc::SYS_sysinfo
             | libc::SYS_sched_getaffinity
             | libc::SYS_getcpu
     )
@@ -125,7 +144,20 @@ fn is_of_files(number: c_long) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_harmless;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_files_is_the_kernels() {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let socket = UnixStream::pair().unwrap().0;
+        let [file, socket] = [file.as_raw_fd(), socket.as_raw_fd()]
+            .map(|fd| move |number| is_of_a_file(number, [fd as usize, 0, 0, 0, 0, 0]));
+        assert!(file(libc::SYS_read) && file(libc::SYS_close) && !file(libc::SYS_write));
+        assert!(!socket(libc::SYS_read) && !socket(libc::SYS_close));
+    }
 
     #[test]
     fn what_waits_or_tells_of_the_world_is_not_harmless() {

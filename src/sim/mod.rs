@@ -62,7 +62,7 @@
 //! does not hook, or start a thread of the kernel's: that sees the real world. Such calls
 //! are found and named, with their machine and a backtrace ([`Escapes`]; Linux 5.11,
 //! x86-64), but for those that tell of nothing that a simulation decides: an allocator's, a
-//! loader's, signal masks, the names and sizes of files. What is not found: what threads
+//! loader's, signal masks, what files are there and what is in them. What is not found: what threads
 //! that were started outside do; `rdtsc` and the kernel's page of clocks (vDSO), which are no
 //! system calls. (libc's functions that read that page, `clock_gettime`, `gettimeofday`,
 //! `time`, are hooked by their names; who calls the page directly, as Go does, reads real time.)
@@ -88,6 +88,8 @@
 //! result is 0.)
 
 mod calls;
+mod catching;
+mod caught;
 mod chance;
 mod check;
 mod control;
@@ -107,6 +109,7 @@ mod net;
 mod order;
 mod part;
 mod poller;
+mod program;
 mod run;
 mod telling;
 mod trace;
@@ -127,6 +130,8 @@ pub use escapes::{Escape, Escapes};
 pub use faults::Faults;
 pub use net::Link;
 pub use order::Schedule;
+#[doc(hidden)]
+pub use program::__enter;
 
 /// A simulation to be: its seed, its machines, and what may break.
 ///

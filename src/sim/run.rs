@@ -9,20 +9,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::caught::{say_if_unwatched, watch};
 use super::chance::Chance;
 use super::check::{begin_run, is_child, report_escapes, tell_parent};
-use super::escapes::{Escapes, say_if_unwatched, watch};
+use super::escapes::Escapes;
 use super::faults::{FaultKind, Planned};
 use super::machines::{Machines, NodeId, Program};
 use super::poller::SimulatedBackend;
-use super::trace::HistoryProbe;
+use super::trace::{HistoryProbe, TraceLines};
 use super::world::{InWorld, Recipe, Simulated};
 use super::{Report, Sim};
 use crate::runtime::Handle;
 use crate::runtime::Runtime;
 use crate::runtime::join_handle::current;
 use crate::sched::CurrentTask;
-use crate::sys::signal::SignalStack;
 use crate::time::wait::park_timeout;
 
 /// Set: simulations keep a trace, and one that fails prints it.
@@ -125,19 +125,19 @@ impl Sim {
     fn run_here(self, plan: FaultPlan, probe: HistoryProbe) -> (Report, SimEnd, HistoryProbe) {
         tell_parent(plan.planned);
         let watched = self.watch();
+        let keeps_lines = self.lines || env::var_os(TRACE).is_some();
         let world = Simulated::new(Recipe {
             seed: self.seed,
             names: self.names,
             machines: Machines::new(self.programs),
             schedule: self.schedule,
             preempts: self.preempts,
-            lines: self.lines || env::var_os(TRACE).is_some(),
+            lines: keeps_lines.then(TraceLines::default),
             probe,
             disks: self.disks,
             watched: watched.is_some(),
         });
         world.link_all(self.link);
-        let _signals = RoomForHandlers::make();
         let entered = InWorld::new(&world);
         let runtime = Runtime::builder()
             .backend(Arc::new(SimulatedBackend))
@@ -158,42 +158,12 @@ impl Sim {
             hash: trace.hash(),
             events: trace.events(),
             elapsed: Duration::from_nanos(world.now()),
-            trace: trace.lines.take().unwrap_or_default(),
+            trace: trace.take_lines(),
             escapes: world.caught_escapes(),
         };
         let probe = mem::take(&mut trace.probe);
         drop(trace);
         (report, end, probe)
-    }
-}
-
-/// A signal stack for what catches escapes: it walks stacks.
-struct RoomForHandlers {
-    former: Option<SignalStack>,
-    _room: Box<[u8]>,
-}
-
-impl RoomForHandlers {
-    fn make() -> Self {
-        const BYTES: usize = 128 << 10;
-        let mut room = vec![0; BYTES + SignalStack::kernel_share()].into_boxed_slice();
-        let stack = SignalStack::new(room.as_mut_ptr(), room.len());
-        let former = SignalStack::current().ok();
-        // SAFETY: nobody else's memory, until it is dropped, which puts the former back.
-        let installed = unsafe { stack.install() };
-        Self {
-            former: former.filter(|_| installed.is_ok()),
-            _room: room,
-        }
-    }
-}
-
-impl Drop for RoomForHandlers {
-    fn drop(&mut self) {
-        if let Some(former) = self.former {
-            // SAFETY: this thread's, as it was before.
-            let _ = unsafe { former.install() };
-        }
     }
 }
 

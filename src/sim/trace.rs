@@ -2,8 +2,9 @@
 //! beside what happened in another run.
 
 use std::backtrace::Backtrace;
-use std::fmt::{self, Write};
-use std::io;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +42,20 @@ pub(super) struct History {
     hash: u64,
     events: u64,
     /// Kept if somebody wants them: words.
-    pub(super) lines: Option<Vec<String>>,
+    pub(super) lines: Option<TraceLines>,
     pub(super) probe: HistoryProbe,
+}
+
+/// What happened, in words.
+pub(super) enum TraceLines {
+    Kept(Vec<String>),
+    Written(File),
+}
+
+impl Default for TraceLines {
+    fn default() -> Self {
+        Self::Kept(Vec::new())
+    }
 }
 
 /// Whether a run is one of two that are to be the same.
@@ -69,9 +82,9 @@ pub(super) struct Difference {
 }
 
 impl History {
-    pub(super) fn new(lines: bool, probe: HistoryProbe) -> Self {
+    pub(super) fn new(lines: Option<TraceLines>, probe: HistoryProbe) -> Self {
         Self {
-            lines: lines.then(Vec::new),
+            lines,
             probe,
             ..Self::default()
         }
@@ -94,13 +107,25 @@ impl History {
         self.events += 1;
     }
 
-    /// Adds a line, if lines are kept.
+    /// Adds a line, if lines are wanted.
     pub(super) fn say(&mut self, now: u64, who: &str, what: fmt::Arguments<'_>) {
         if let Some(lines) = &mut self.lines {
             let now = Duration::from_nanos(now).as_secs_f64();
             let mut line = format!("t={now:.6} s {who}: ");
             let _ = line.write_fmt(what);
-            lines.push(line);
+            match lines {
+                TraceLines::Kept(all) => all.push(line),
+                // What can't be written is missing there.
+                TraceLines::Written(file) => drop(writeln!(file, "{line}")),
+            }
+        }
+    }
+
+    /// Those that are kept.
+    pub(super) fn take_lines(&mut self) -> Vec<String> {
+        match self.lines.take() {
+            Some(TraceLines::Kept(all)) => all,
+            _ => Vec::new(),
         }
     }
 

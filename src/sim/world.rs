@@ -11,14 +11,14 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::calls::CallFaults;
+use super::caught::CaughtEscapes;
 use super::chance::Chance;
 use super::descriptors::Descriptors;
 use super::disks::Disks;
-use super::escapes::CaughtEscapes;
 use super::machines::{Machines, NodeId};
 use super::net::Net;
 use super::order::{Order, Schedule};
-use super::trace::{Event, EventEntry, History, HistoryProbe};
+use super::trace::{Event, EventEntry, History, HistoryProbe, TraceLines};
 use crate::sched::{CurrentTask, Worker};
 use crate::sys::fd::own;
 use crate::sys::simulated::{self, World};
@@ -49,6 +49,7 @@ pub(super) struct Skew {
 
 /// See the [module](self).
 pub(super) struct Simulated {
+    pub(super) seed: u64,
     now: Cell<u64>,
     /// Its own calls are the kernel's.
     inside: Cell<bool>,
@@ -84,7 +85,7 @@ pub(super) struct Recipe {
     pub(super) machines: Machines,
     pub(super) schedule: Schedule,
     pub(super) preempts: f64,
-    pub(super) lines: bool,
+    pub(super) lines: Option<TraceLines>,
     pub(super) probe: HistoryProbe,
     /// Where the machines' disks are, if they have some.
     pub(super) disks: Option<PathBuf>,
@@ -135,6 +136,7 @@ impl Simulated {
             .map(|root| Disks::new(&root, &recipe.names, disks));
         let trace = History::new(recipe.lines, recipe.probe);
         Self {
+            seed: recipe.seed,
             now: Cell::new(0),
             inside: Cell::new(false),
             dirty: Cell::new(false),
@@ -229,6 +231,11 @@ impl Simulated {
         result
     }
 
+    /// All that nobody has spawned is this machine's.
+    pub(super) fn spawn_all_for(&self, node: NodeId) {
+        self.spawns_for.set(node as u32);
+    }
+
     /// The running coroutine.
     pub(super) fn here(&self) -> Option<Known> {
         let slot = CurrentTask::running()?.slot();
@@ -292,7 +299,7 @@ impl Simulated {
     pub(super) fn did(&self, number: u64, what: std::fmt::Arguments<'_>) {
         let mut trace = self.trace.borrow_mut();
         self.within(|| trace.note(self.entry(0, Event::Fault(number))));
-        trace.say(self.now(), "fault", what);
+        self.within(|| trace.say(self.now(), "fault", what));
     }
 
     fn entry(&self, serial: usize, event: Event) -> EventEntry {
@@ -337,13 +344,13 @@ impl Simulated {
         let on = self.within(|| self.net.borrow().describe(fd));
         let on = on.unwrap_or_default();
         let who = format!("{} #{}", self.name(known.node as usize), known.serial);
-        match answer {
+        self.within(|| match answer {
             Ok(count) => trace.say(self.now(), &who, format_args!("{name} {on} → {count}")),
             Err(code) => {
                 let why = std::io::Error::from_raw_os_error(code);
                 trace.say(self.now(), &who, format_args!("{name} {on} → {why}"));
             }
-        }
+        });
     }
 }
 

@@ -43,9 +43,9 @@ const BIT: u64 = 1 << (libc::SIGSYS - 1);
 static FORMER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 
 /// The calling thread's calls are told to its world until this is dropped.
-pub(crate) struct Watched(PhantomData<*mut ()>);
+pub(crate) struct WatchedCalls(PhantomData<*mut ()>);
 
-impl Watched {
+impl WatchedCalls {
     /// # Errors
     ///
     /// The kernel can't: it is older than 5.11, or an emulator.
@@ -59,7 +59,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for WatchedCalls {
     fn drop(&mut self) {
         // SAFETY: as above.
         let _ = unsafe { sys!(SYS_prctl, PR_SET_SYSCALL_USER_DISPATCH, OFF, 0, 0, 0) };

@@ -10,8 +10,11 @@ use std::time::Duration;
 use crore::sim::{self, Schedule, Sim};
 use crore::sync::{CancelToken, Condvar, Mutex, RwLock, Semaphore, channel};
 
-/// A thousand in all.
-const SEEDS: u64 = 250;
+/// `CRORE_OWN_SEEDS=1000` looks for longer.
+fn seeds() -> u64 {
+    let seeds = std::env::var("CRORE_OWN_SEEDS");
+    seeds.map_or(250, |seeds| seeds.parse().unwrap())
+}
 
 /// Runs `body` in coroutines, by each seed.
 fn by_seeds(body: fn()) {
@@ -20,7 +23,7 @@ fn by_seeds(body: fn()) {
         steps: 400,
     };
     for schedule in [Schedule::Uniform, pct] {
-        sim::check(0..SEEDS / 2, |sim: Sim| {
+        sim::check(0..seeds() / 2, |sim: Sim| {
             sim.schedule(schedule).client("one", body).run();
         });
     }

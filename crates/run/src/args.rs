@@ -1,6 +1,8 @@
 //! The command line.
 
 use std::ffi::{OsStr, OsString};
+use std::iter::Peekable;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use crore_inspect::Question;
 pub(crate) const USAGE: &str = "\
 usage: crore run [OPTIONS] [--] PROGRAM [ARGS]...
        crore run --check PROGRAM
+       crore sim [--seed N | --seeds A..B] [--trace FILE] [OPTIONS] [--] PROGRAM [ARGS]...
        crore dump [--json] PID
        crore metrics PID
        crore profile PID
@@ -17,13 +20,17 @@ usage: crore run [OPTIONS] [--] PROGRAM [ARGS]...
 
 Runs a program with its threads as coroutines; says what those of a running program do,
 and what its runtime counts, or shows both while it runs; and where its time goes, or
-where it waits for locks, as folded stacks of five seconds.
+where it waits for locks, as folded stacks of five seconds. Or runs it in a simulation, whose
+seed decides time, chance and who runs.
 
   --workers N    kernel threads that run them (1)                     CRORE_WORKERS
   --stack SIZE   stack of threads that do not say, as 256K (ulimit -s)  CRORE_STACK
   --real REGEX   threads whose start routine, as library:symbol, matches
                  stay the kernel's                                    CRORE_REAL
   --only         programs that it starts run by themselves            CRORE_ONLY
+  --seed N       of the simulation (0)                                CRORE_SIM
+  --seeds A..B   one run by each, and which fail
+  --trace FILE   what happens in a simulation of one seed             CRORE_SIM_TRACE_FILE
   --check        says whether the program can be run so, and why not
   --help, --version";
 
@@ -31,6 +38,7 @@ where it waits for locks, as folded stacks of five seconds.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     Run(Run),
+    Simulate(Run, SimOptions),
     Check(PathBuf),
     Ask(u32, Question),
     Top(Top),
@@ -44,6 +52,22 @@ pub(crate) struct Top {
     pub(crate) process: u32,
     pub(crate) every: Duration,
     pub(crate) once: bool,
+}
+
+/// By which seeds a program is to be run.
+#[derive(Debug, PartialEq)]
+pub(crate) struct SimOptions {
+    pub(crate) seeds: Range<u64>,
+    pub(crate) trace: Option<String>,
+}
+
+impl Default for SimOptions {
+    fn default() -> Self {
+        Self {
+            seeds: 0..1,
+            trace: None,
+        }
+    }
 }
 
 /// A program and how it is to be run.
@@ -78,18 +102,26 @@ impl Run {
 pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, String> {
     let mut args = args.peekable();
     match args.next().as_ref().and_then(|arg| arg.to_str()) {
-        Some("run") => {}
-        Some("dump") => return ask(args, Question::Dump),
-        Some("metrics") => return ask(args, Question::Metrics),
-        Some("profile") => return ask(args, Question::Profile),
-        Some("contention") => return ask(args, Question::Contention),
-        Some("top") => return top(args),
-        Some("--help" | "-h" | "help") => return Ok(Action::Help),
-        Some("--version" | "-V") => return Ok(Action::Version),
-        Some(other) => return Err(format!("{other}: there is no such command")),
-        None => return Err("no command".into()),
+        Some("run") => run(args, false),
+        Some("sim") => run(args, true),
+        Some("dump") => ask(args, Question::Dump),
+        Some("metrics") => ask(args, Question::Metrics),
+        Some("profile") => ask(args, Question::Profile),
+        Some("contention") => ask(args, Question::Contention),
+        Some("top") => top(args),
+        Some("--help" | "-h" | "help") => Ok(Action::Help),
+        Some("--version" | "-V") => Ok(Action::Version),
+        Some(other) => Err(format!("{other}: there is no such command")),
+        None => Err("no command".into()),
     }
-    let (mut run, mut check) = (Run::default(), false);
+}
+
+/// A program, and how it is to be run.
+fn run(
+    mut args: Peekable<impl Iterator<Item = OsString>>,
+    simulates: bool,
+) -> Result<Action, String> {
+    let (mut run, mut check, mut sim) = (Run::default(), false, SimOptions::default());
     while let Some(arg) = args.next_if(|arg| arg.as_encoded_bytes().starts_with(b"-")) {
         let arg = arg.to_str().ok_or("an option that is no text")?;
         let (name, inline) = match arg.split_once('=') {
@@ -105,21 +137,45 @@ pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Action, Stri
         };
         match name {
             "--" => break,
-            "--workers" => run.workers = Some(number(name, &value()?)?),
+            "--seed" if simulates => {
+                let seed = seed(&value()?)?;
+                sim.seeds = seed..seed.saturating_add(1);
+            }
+            "--seeds" if simulates => sim.seeds = seeds(&value()?)?,
+            "--trace" if simulates => sim.trace = Some(value()?),
+            "--workers" if !simulates => run.workers = Some(number(name, &value()?)?),
             "--stack" => run.stack = Some(bytes(&value()?)?),
             "--real" => run.real = Some(value()?),
             "--only" => run.only = true,
-            "--check" => check = true,
+            "--check" if !simulates => check = true,
             "--help" | "-h" => return Ok(Action::Help),
             _ => return Err(format!("{name}: there is no such option")),
         }
     }
     run.program = args.next().ok_or("no program")?.into();
     run.args = args.collect();
-    Ok(match check {
-        true => Action::Check(run.program),
-        false => Action::Run(run),
+    if sim.trace.is_some() && sim.seeds.clone().count() > 1 {
+        return Err("a trace is of one seed".into());
+    }
+    Ok(match (check, simulates) {
+        (true, _) => Action::Check(run.program),
+        (_, true) => Action::Simulate(run, sim),
+        (_, false) => Action::Run(run),
     })
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text}: no seed"))
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let ends = text.split_once("..");
+    let (first, end) = ends.ok_or(format!("{text}: seeds are A..B"))?;
+    let seeds = seed(first)?..seed(end)?;
+    match seeds.is_empty() {
+        true => Err(format!("{text}: no seeds")),
+        false => Ok(seeds),
+    }
 }
 
 /// Of which process what is asked.
@@ -213,6 +269,19 @@ mod tests {
         };
         let line = "run --workers 2 --stack=256K --real libaio --only -- prog -x --workers";
         assert_eq!(parsed(line), Ok(Action::Run(run)));
+        let sim = |seeds, trace: Option<&str>| {
+            let run = Run {
+                program: "prog".into(),
+                args: vec!["-x".into()],
+                ..Run::default()
+            };
+            let trace = trace.map(str::to_owned);
+            Ok(Action::Simulate(run, SimOptions { seeds, trace }))
+        };
+        assert_eq!(parsed("sim prog -x"), sim(0..1, None));
+        let line = "sim --seed 7 --trace=file -- prog -x";
+        assert_eq!(parsed(line), sim(7..8, Some("file")));
+        assert_eq!(parsed("sim --seeds 3..30 prog -x"), sim(3..30, None));
         assert_eq!(parsed("run --check prog"), Ok(Action::Check("prog".into())));
         assert_eq!(parsed("dump 7"), Ok(Action::Ask(7, Question::Dump)));
         let json = Ok(Action::Ask(7, Question::Json));
@@ -249,6 +318,12 @@ mod tests {
             ("run --stack 2G x", "the most is 1G"),
             ("run --stack 1KK x", "no number"),
             ("run --stacks 2 x", "no such option"),
+            ("run --seed 1 x", "no such option"),
+            ("sim --workers 2 x", "no such option"),
+            ("sim --seed x y", "x: no seed"),
+            ("sim --seeds 3 x", "3: seeds are A..B"),
+            ("sim --seeds 3..3 x", "3..3: no seeds"),
+            ("sim --seeds 0..2 --trace f x", "a trace is of one seed"),
             ("dump", "no process"),
             ("dump x", "x: no process"),
             ("dump 1 2", "2: not understood"),

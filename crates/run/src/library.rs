@@ -4,15 +4,30 @@
 
 use std::path::{Path, PathBuf};
 
-const NAME: &str = "libcrore_preload.so";
+/// Which one: a program in a simulation has another build, so that others are without.
+#[derive(Clone, Copy)]
+pub(crate) enum Library {
+    Plain,
+    Simulates,
+}
+
+impl Library {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "libcrore_preload.so",
+            Self::Simulates => "libcrore_preload_sim.so",
+        }
+    }
+}
 
 /// # Errors
 ///
 /// Where it was looked for, in words.
-pub(crate) fn find() -> Result<PathBuf, String> {
+pub(crate) fn find(which: Library) -> Result<PathBuf, String> {
     let command = std::env::current_exe().map_err(|why| format!("the command's place: {why}"))?;
     let folder = command.parent().unwrap_or(Path::new("/"));
-    carried::find(&[folder.join(NAME), folder.join("deps").join(NAME)])
+    let name = which.name();
+    carried::find(which, &[folder.join(name), folder.join("deps").join(name)])
 }
 
 #[cfg(not(carries_library))]
@@ -24,10 +39,10 @@ mod carried {
     /// While it is developed: what was built last, of the one that cargo leaves beside the
     /// command where it builds the library by itself, and the one that it always leaves
     /// among the dependencies.
-    pub(super) fn find(beside: &[PathBuf]) -> Result<PathBuf, String> {
+    pub(super) fn find(which: super::Library, beside: &[PathBuf]) -> Result<PathBuf, String> {
         newest(beside).cloned().ok_or(format!(
             "there is no {} beside the command, and it carries none, which a release does",
-            super::NAME
+            which.name()
         ))
     }
 
@@ -66,21 +81,28 @@ mod carried {
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
     use std::path::{Path, PathBuf};
 
+    use super::Library;
+
     const LIBRARY: &[u8] = include_bytes!(env!("CRORE_LIBRARY"));
+    const SIMULATES: &[u8] = include_bytes!(env!("CRORE_LIBRARY_SIM"));
 
     /// One beside the command if it is the very same; or it is unpacked.
-    pub(super) fn find(beside: &[PathBuf]) -> Result<PathBuf, String> {
-        match beside.iter().find(|path| is_ours(path)) {
+    pub(super) fn find(which: Library, beside: &[PathBuf]) -> Result<PathBuf, String> {
+        let library = match which {
+            Library::Plain => LIBRARY,
+            Library::Simulates => SIMULATES,
+        };
+        match beside.iter().find(|path| has(path, library)) {
             Some(path) => Ok(path.clone()),
-            None => unpack(),
+            None => unpack(library),
         }
     }
 
-    fn is_ours(at: &Path) -> bool {
-        fs::read(at).is_ok_and(|bytes| bytes == LIBRARY)
+    fn has(at: &Path, library: &[u8]) -> bool {
+        fs::read(at).is_ok_and(|bytes| bytes == library)
     }
 
-    fn unpack() -> Result<PathBuf, String> {
+    fn unpack(library: &[u8]) -> Result<PathBuf, String> {
         let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache")));
         // SAFETY: no preconditions.
@@ -89,7 +111,7 @@ mod carried {
         let places = home.map(|home| home.join("crore"));
         let mut why = String::new();
         for folder in places.into_iter().chain([shared]) {
-            match unpack_in(&folder, user) {
+            match unpack_in(&folder, user, library) {
                 Ok(path) => return Ok(path),
                 Err(error) => why = format!("{}: {error}", folder.display()),
             }
@@ -98,7 +120,7 @@ mod carried {
     }
 
     /// Nobody else may write there: what is in it is loaded.
-    fn unpack_in(folder: &Path, user: u32) -> io::Result<PathBuf> {
+    fn unpack_in(folder: &Path, user: u32, library: &[u8]) -> io::Result<PathBuf> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -108,9 +130,9 @@ mod carried {
             return Err(io::Error::other("others may write there"));
         }
         let mut hash = DefaultHasher::new();
-        LIBRARY.hash(&mut hash);
+        library.hash(&mut hash);
         let path = folder.join(format!("libcrore-{:016x}.so", hash.finish()));
-        if !is_ours(&path) {
+        if !has(&path, library) {
             let fresh = folder.join(format!("unpacking-{}", std::process::id()));
             let _ = fs::remove_file(&fresh);
             let mut options = OpenOptions::new();
@@ -119,7 +141,7 @@ mod carried {
                 .create_new(true)
                 .mode(0o600)
                 .open(&fresh)?;
-            file.write_all(LIBRARY)?;
+            file.write_all(library)?;
             drop(file);
             fs::rename(&fresh, &path)?;
         }

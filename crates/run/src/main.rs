@@ -4,12 +4,14 @@
 mod args;
 mod check;
 mod library;
+mod simulate;
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use args::{Action, Run, Top};
+use library::Library;
 
 /// As `env` and `nohup` end where they can't do what was asked.
 const REFUSED: u8 = 125;
@@ -47,7 +49,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => refuse(&format!("process {}: {why}", top.process)),
         },
-        Action::Run(run) => refuse(&start(run)),
+        Action::Run(run) => refuse(&start(&run)),
+        Action::Simulate(run, options) => simulate::run(&run, &options),
     }
 }
 
@@ -66,12 +69,20 @@ fn show(top: &Top) -> io::Result<()> {
 }
 
 /// Becomes the program; returns why not.
-fn start(run: Run) -> String {
-    let library = check::program(&run.program).and_then(|_| library::find());
-    let library = match library {
-        Ok(library) => library,
-        Err(why) => return why,
-    };
+fn start(run: &Run) -> String {
+    match command(run, Library::Plain) {
+        Ok(mut command) => format!("{}: {}", run.program.display(), command.exec()),
+        Err(why) => why,
+    }
+}
+
+/// The program with a library of ours.
+///
+/// # Errors
+///
+/// Why it can't be run so.
+fn command(run: &Run, which: Library) -> Result<Command, String> {
+    let library = check::program(&run.program).and_then(|_| library::find(which))?;
     let mut preload = library.into_os_string();
     if let Some(others) = std::env::var_os("LD_PRELOAD").filter(|others| !others.is_empty()) {
         preload.push(":");
@@ -83,5 +94,5 @@ fn start(run: Run) -> String {
         .env("LD_PRELOAD", preload)
         .envs(run.settings())
         .env("CRORE_RUN", "1");
-    format!("{}: {}", run.program.display(), command.exec())
+    Ok(command)
 }

@@ -107,8 +107,7 @@ fn refuse(why: &str) -> c_int {
 }
 
 fn run(settings: Settings, mut program: Program) -> std::io::Result<()> {
-    let mut builder = crore::Runtime::builder()
-        .workers(settings.workers)
+    let mut builder = builder(&settings)?
         .threads_as_coroutines(true)
         // As a process does whose main thread has left.
         .drain(Duration::from_secs(u32::MAX.into()));
@@ -127,8 +126,8 @@ fn run(settings: Settings, mut program: Program) -> std::io::Result<()> {
     let low = low_numbers();
     let runtime = builder.build()?;
     // Where it can't be (a process of a container that has this number, too) nobody asks.
-    let _inspected = settings
-        .inspect
+    // Nor in a simulation, whose course it would change.
+    let _inspected = (settings.inspect && settings.seed.is_none())
         .then(|| crore_inspect::serve(runtime.handle()));
     runtime.run(move || {
         // The workers are there.
@@ -137,6 +136,23 @@ fn run(settings: Settings, mut program: Program) -> std::io::Result<()> {
         // SAFETY: the routine reads its argument, which outlives it: it is joined.
         unsafe { crore::hook::__run_main_thread(main_thread, program, main_stack()) }
     })?
+}
+
+/// For a runtime in a simulation, or on so many workers.
+fn builder(settings: &Settings) -> std::io::Result<crore::RuntimeBuilder> {
+    match settings.seed {
+        None => Ok(crore::Runtime::builder().workers(settings.workers)),
+        #[cfg(feature = "sim")]
+        Some(seed) => {
+            let trace = settings.trace.as_ref().map(std::fs::File::create);
+            Ok(crore::sim::__enter(seed, trace.transpose()?))
+        }
+        #[cfg(not(feature = "sim"))]
+        Some(_) => {
+            let _ = &settings.trace;
+            Err(std::io::Error::other("this library runs no simulations"))
+        }
+    }
 }
 
 /// All low numbers of descriptors that are free, taken: the runtime's own are to be higher.

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_void};
 use std::mem::MaybeUninit;
+use std::path::PathBuf;
 use std::{env, ptr};
 
 /// Set: the program is to run under crore.
@@ -11,6 +12,10 @@ const STACK: &str = "CRORE_STACK";
 const REAL: &str = "CRORE_REAL";
 /// `0`: `crore dump` and its like find nothing.
 const INSPECT: &str = "CRORE_INSPECT";
+/// The seed of the simulation that the program is to run in.
+const SIM: &str = "CRORE_SIM";
+/// Where what happens there is written.
+const SIM_TRACE: &str = "CRORE_SIM_TRACE_FILE";
 /// Programs that this one starts run by themselves.
 const ONLY: &str = "CRORE_ONLY";
 
@@ -23,6 +28,9 @@ pub(crate) struct Settings {
     pub(crate) real: Option<Pattern>,
     /// Whether the command may look into the program.
     pub(crate) inspect: bool,
+    /// Whether it is to run in a simulation: by which seed.
+    pub(crate) seed: Option<u64>,
+    pub(crate) trace: Option<PathBuf>,
 }
 
 impl Settings {
@@ -48,6 +56,14 @@ impl Settings {
             stack: number(STACK)?,
             real: real.map(|text| Pattern::new(&text)).transpose()?,
             inspect: env::var_os(INSPECT).is_none_or(|value| value != "0"),
+            seed: match env::var(SIM) {
+                Ok(text) => Some(
+                    text.parse()
+                        .map_err(|_| format!("{SIM}={text} is no number"))?,
+                ),
+                Err(_) => None,
+            },
+            trace: env::var_os(SIM_TRACE).map(PathBuf::from),
         };
         if env::var_os(ONLY).is_some() {
             forget();
@@ -67,7 +83,7 @@ fn forget() {
             true => env::remove_var("LD_PRELOAD"),
             false => env::set_var("LD_PRELOAD", others.join(":")),
         }
-        for name in [RUN, WORKERS, STACK, REAL, INSPECT, ONLY] {
+        for name in [RUN, WORKERS, STACK, REAL, INSPECT, SIM, SIM_TRACE, ONLY] {
             env::remove_var(name);
         }
     }
