@@ -4,7 +4,7 @@
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 
-use libc::{clockid_t, size_t, sockaddr, socklen_t, ssize_t, time_t, timespec, timeval};
+use libc::{clockid_t, size_t, sockaddr, socklen_t, ssize_t, time_t, timespec, timeval, utsname};
 
 use crate::hook::libc::hook;
 use crate::sys::simulated;
@@ -118,3 +118,49 @@ hook!(
         if given == len as ssize_t { 0 } else { -1 }
     }
 );
+
+hook!(
+    next,
+    unsafe extern "C" fn gethostname(place: *mut c_char, len: size_t) -> c_int {
+        let Some(name) = simulated::world().and_then(|world| world.host_name()) else {
+            // SAFETY: the caller's place.
+            return unsafe { gethostname::next(place, len) };
+        };
+        // SAFETY: as above.
+        if unsafe { copy_name(name, place, len) } {
+            return 0;
+        }
+        set_errno(libc::ENAMETOOLONG);
+        -1
+    }
+);
+
+hook!(
+    next,
+    unsafe extern "C" fn uname(place: *mut utsname) -> c_int {
+        // SAFETY: the caller's place.
+        let answer = unsafe { uname::next(place) };
+        let name = simulated::world().and_then(|world| world.host_name());
+        if let (0, Some(name)) = (answer, name) {
+            // SAFETY: as above, which is filled in.
+            let node = unsafe { &mut (*place).nodename };
+            // SAFETY: a place of so many bytes. A longer name is cut off.
+            let _ = unsafe { copy_name(name, node.as_mut_ptr(), node.len()) };
+        }
+        answer
+    }
+);
+
+/// As a C string; whether there was room for all of it, and for its end.
+///
+/// # Safety
+///
+/// - `len` bytes at `place` may be written.
+unsafe fn copy_name(name: &str, place: *mut c_char, len: usize) -> bool {
+    let bytes = name.bytes().chain([0]).take(len);
+    for (at, byte) in bytes.enumerate() {
+        // SAFETY: within the caller's bytes.
+        unsafe { place.add(at).write(byte as c_char) };
+    }
+    name.len() < len
+}

@@ -364,7 +364,7 @@ table! {
         => "spins for a while, then tried again up to every 10 ms";
     #[cfg(feature = "sim")]
     simulated {
-        clock_gettime gettimeofday time timespec_get getrandom getentropy
+        clock_gettime gettimeofday time timespec_get getrandom getentropy gethostname uname
         bind listen getsockname getpeername getsockopt shutdown
         rename renameat unlink unlinkat
     }

@@ -18,6 +18,12 @@ pub(super) fn is_harmless(number: c_long, args: [usize; 6]) -> bool {
             libc::SYS_write | libc::SYS_writev => args[0] == libc::STDERR_FILENO as usize,
             // Whether it is a terminal, and how large.
             libc::SYS_ioctl => matches!(args[1] as u64, libc::TCGETS | libc::TIOCGWINSZ),
+            libc::SYS_fcntl => {
+                matches!(
+                    args[1] as c_int,
+                    libc::F_GETFD | libc::F_SETFD | libc::F_GETFL
+                )
+            }
             _ => false,
         }
 }

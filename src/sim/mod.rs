@@ -43,6 +43,7 @@
 //! | who runs next | [`Schedule`]; with [`Sim::preempt`] others may run before any hooked call |
 //! | threads | those of `std::thread` and C are coroutines (x86-64, glibc), and so is what [`spawn_blocking`](crate::spawn_blocking) runs |
 //! | chance | `getrandom`, `getentropy`, `/dev/random`, `/dev/urandom`: `HashMap`'s seeds, identifiers, nonces |
+//! | names | `gethostname` and `uname` say the machine's |
 //! | the network | TCP and UDP between machines that know each other's names: latency, loss, duplicates, order, bandwidth ([`Link`]), cuts, resets |
 //! | calls | reads and writes of a part, interruptions, readiness that is none, no descriptors left ([`Faults`], [`limit_descriptors`]) |
 //! | disks | what a crash leaves of what was not synced ([`Sim::disks`]); errors, syncs that lose what was written, no room, short writes, slow syncs ([`Faults`], [`limit_disk`]) |

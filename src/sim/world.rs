@@ -428,6 +428,10 @@ impl World for Simulated {
         CString::new(digits).ok()
     }
 
+    fn host_name(&self) -> Option<&str> {
+        self.node().map(|node| self.name(node))
+    }
+
     fn next(&self, queue: &VecDeque<u32>) -> usize {
         self.pump();
         self.trace_escapes();

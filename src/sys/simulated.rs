@@ -23,6 +23,9 @@ pub(crate) trait World {
     /// The address of a host, in digits, if the name is known here.
     fn resolve(&self, name: &CStr) -> Option<CString>;
 
+    /// The name of the machine that runs.
+    fn host_name(&self) -> Option<&str>;
+
     /// Which of those in the run queue is next.
     fn next(&self, queue: &VecDeque<u32>) -> usize;
 

@@ -309,6 +309,40 @@ fn cs_clocks_and_chance_are_the_simulations() {
     assert_ne!(asked()[0] / 3600, all[0] / 3600, "outside it is today");
 }
 
+#[test]
+fn machines_have_their_names() {
+    fn name() -> (String, String) {
+        let mut host = [0_u8; 65];
+        // SAFETY: zeros are one; places of ours.
+        let kernel = unsafe {
+            let mut kernel: libc::utsname = std::mem::zeroed();
+            assert_eq!(libc::gethostname(host.as_mut_ptr().cast(), host.len()), 0);
+            assert_eq!(libc::uname(&raw mut kernel), 0);
+            assert_ne!(kernel.release[0], 0);
+            kernel.nodename.map(|byte| byte as u8)
+        };
+        let text = |bytes: &[u8]| {
+            let text = std::ffi::CStr::from_bytes_until_nul(bytes);
+            text.unwrap().to_str().unwrap().to_owned()
+        };
+        (text(&host), text(&kernel))
+    }
+    let is = |name: &str| (name.to_owned(), name.to_owned());
+    let real = name();
+    assert_ne!(real, is("ann"));
+    Sim::new(1)
+        .client("ann", move || {
+            assert_eq!(name(), is("ann"));
+            let mut short = [1_u8; 4];
+            // SAFETY: a place of ours.
+            let answer = unsafe { libc::gethostname(short.as_mut_ptr().cast(), 3) };
+            assert_eq!((answer, short), (-1, [b'a', b'n', b'n', 1]));
+        })
+        .client("bob", move || assert_eq!(name(), is("bob")))
+        .run();
+    assert_eq!(name(), real);
+}
+
 /// Threads that end by a crash wake who joins them: that one is gone, too.
 #[test]
 fn nobody_sees_a_part_of_a_crash() {

@@ -5,6 +5,8 @@ mod command;
 mod inside;
 mod mariadb;
 mod servers;
+#[cfg(target_arch = "x86_64")]
+mod simulation;
 mod tools;
 mod top;
 
