@@ -103,6 +103,33 @@ fn nobody_there_and_nothing_heard() {
         .run();
 }
 
+/// It has taken the connection, and neither its answer nor its reset arrives.
+#[test]
+fn a_connect_whose_server_crashes_unheard_is_tried_again() {
+    let link = Link {
+        latency: SECOND,
+        jitter: Duration::ZERO,
+        ..Link::default()
+    };
+    Sim::new(1)
+        .link(link)
+        .node("server", echo)
+        .client("client", || {
+            thread::sleep(SECOND);
+            sim::cut("server", "client");
+            let connecting = thread::spawn(|| TcpStream::connect("server:7"));
+            thread::sleep(SECOND * 3 / 2);
+            sim::crash("server");
+            sim::heal("server", "client");
+            sim::restart("server");
+            let began = Instant::now();
+            let stream = connecting.join().unwrap().unwrap();
+            assert!(began.elapsed() < 30 * SECOND, "{:?}", began.elapsed());
+            assert_eq!(ask(&stream, "hello").unwrap(), "hello");
+        })
+        .run();
+}
+
 #[test]
 fn read_timeouts_are_of_its_time() {
     Sim::new(1)

@@ -8,7 +8,7 @@
 use std::mem;
 use std::os::fd::AsRawFd;
 
-use super::connection::{Item, WINDOW};
+use super::connection::{Item, Side, WINDOW};
 use super::link::Nanos;
 use super::socket::{Cookie, Phase, Socket};
 use super::state::{Net, NetEvent};
@@ -155,7 +155,8 @@ impl Net {
                 };
                 if connection.ends[to].wire.is_none() {
                     connection.lanes[lane].held -= bytes.len();
-                    return self.send_reset(id, lane);
+                    self.send_reset(id, lane);
+                    return;
                 }
                 connection.lanes[lane].arrived.push_back(bytes);
             }
@@ -170,7 +171,9 @@ impl Net {
 
     /// A connection arrives where somebody may listen.
     fn knock(&mut self, id: u64) {
-        let Some(connection) = self.connections.get(&id) else {
+        // (An answer may have come after it was asked again.)
+        let connection = self.connections.get(&id);
+        let Some(connection) = connection.filter(|it| !it.established) else {
             return;
         };
         let [client, server] = [&connection.ends[0], &connection.ends[1]];
@@ -416,25 +419,42 @@ impl Net {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        connection.lanes[end].queue.clear();
+        let queue = &mut connection.lanes[end].queue;
+        // The answer to who connects was lost, and is not sent again any more.
+        let mut is_unheard = queue.front().is_some_and(Item::is_handshake);
+        queue.clear();
+        let in_handshake = end == 1 && !connection.established;
         if connection.ends[end].wire.is_some() {
-            self.send_reset(id, 1 - end);
+            is_unheard = !self.send_reset(id, 1 - end);
             self.close(id, end);
+        }
+        if in_handshake && is_unheard {
+            self.knock_again(id);
         }
     }
 
-    /// Sends a reset to an end.
-    fn send_reset(&mut self, id: u64, to: usize) {
+    /// Who connects has no answer, and nobody is left who would give one: it asks again.
+    fn knock_again(&mut self, id: u64) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            let server = &mut connection.ends[1];
+            *server = Side::new(server.node, server.address);
+            self.drop_syn(id);
+        }
+    }
+
+    /// Sends a reset to an end; whether it will arrive.
+    fn send_reset(&mut self, id: u64, to: usize) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
-            return;
+            return false;
         };
         let (from_node, to_node) = connection.nodes(1 - to);
         if self.links.loses(from_node, to_node) {
-            return;
+            return false;
         }
         let at = self.links.arrival(self.now, from_node, to_node, 0);
         let at = at.max(connection.lanes[1 - to].last_arrival);
         self.schedule(at, NetEvent::Reset(id, to));
+        true
     }
 
     /// An end is over, and its program is to know why.
