@@ -19,13 +19,15 @@ const NAMED: usize = 6;
 
 /// Hooked for simulations alone: everywhere else they are libc's own.
 #[cfg(not(target_feature = "crt-static"))]
-const FOR_SIMULATIONS: [&str; 16] = [
+const FOR_SIMULATIONS: [&str; 18] = [
     "clock_gettime",
     "gettimeofday",
     "time",
     "timespec_get",
     "getrandom",
     "getentropy",
+    "gethostname",
+    "uname",
     "bind",
     "listen",
     "getsockname",
