@@ -62,11 +62,12 @@ fn work(name: &str, nodes: usize, history: &History) -> bool {
 
 /// A cluster and its clients; panics with what was broken.
 fn cluster(sim: Sim, nodes: usize, bugs: Bugs) {
-    cluster_with(sim, nodes, bugs, |faults| faults);
+    cluster_with(sim, nodes, bugs, false, |faults| faults);
 }
 
-/// The same, where more may break.
-fn cluster_with(mut sim: Sim, nodes: usize, bugs: Bugs, more: fn(Faults) -> Faults) {
+/// The same, where more may break: with `may_end` so much that a node gives up, and is begun
+/// again on the disk as it is.
+fn cluster_with(mut sim: Sim, nodes: usize, bugs: Bugs, may_end: bool, more: fn(Faults) -> Faults) {
     // Where syncing costs nothing, if there is such a place.
     let shared = Path::new("/dev/shm");
     let dir = if shared.is_dir() {
@@ -84,8 +85,11 @@ fn cluster_with(mut sim: Sim, nodes: usize, bugs: Bugs, more: fn(Faults) -> Faul
         config.bugs = bugs;
         let checks = checks.clone();
         sim = sim.node(*name, move || {
-            let why = crore_raft::run(config.clone(), checks.clone()).unwrap_err();
-            panic!("a node ended: {why}");
+            loop {
+                let why = crore_raft::run(config.clone(), checks.clone()).unwrap_err();
+                assert!(may_end, "a node ended: {why}");
+                sleep(Duration::from_millis(chance(500)));
+            }
         });
     }
     for name in CLIENTS {
@@ -134,7 +138,17 @@ fn the_correct_program_keeps_its_promises() {
 fn short_calls_and_slow_disks_break_no_promise() {
     check(0..60, |sim| {
         let more = |faults: Faults| faults.short_transfers(20).slow_disks(10);
-        cluster_with(sim, 3, Bugs::NONE, more);
+        cluster_with(sim, 3, Bugs::NONE, false, more);
+    });
+}
+
+/// Reads, writes and syncs that fail, disks that are full, no descriptors left. A sync that has
+/// failed loses what it was for, however often it is asked for again.
+#[test]
+fn failing_files_break_no_promise() {
+    check(0..60, |sim| {
+        let more = |faults: Faults| faults.disk_errors(8).full_disks(5).descriptor_shortages(8);
+        cluster_with(sim, 3, Bugs::NONE, true, more);
     });
 }
 
