@@ -14,9 +14,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 
-packages=(apache2-utils curl dnsmasq-base ffmpeg git haproxy lbzip2 libpython3.11-testsuite memcached mosquitto
-    mosquitto-clients nginx-light pbzip2 pigz python3 redis-server
-    redis-tools stress-ng stunnel4 sysbench wrk xz-utils zstd)
+packages=(apache2-utils bc curl dnsmasq-base ffmpeg git haproxy ldap-utils lbzip2
+    libmemcached-tools libpython3.11-testsuite mariadb-client mariadb-server memcached mosquitto
+    mosquitto-clients nginx-light openjdk-17-jdk-headless openssl pbzip2 pigz python3 python3-flask
+    python3-waitress redis-server redis-tools slapd stress-ng stunnel4 sysbench varnish wrk xz-utils
+    zstd)
 
 get_packages() {
     local missing=() package
@@ -59,8 +61,8 @@ served() {
         shift
     done
     shift
-    # (Not by `run`: the signal is for `timeout`, which hands it on.)
-    timeout --kill-after=5 120 "${under[@]}" "$@" >"$folder/server" 2>&1 &
+    # (Not by `run`: the signal is for `timeout`, which hands it on, to the server only.)
+    timeout --foreground --kill-after=5 120 "${under[@]}" "$@" >"$folder/server" 2>&1 &
     local server=$!
     listens "$port"
     "${client[@]}"
@@ -109,7 +111,16 @@ case_sysbench_mutex() {
     run sysbench mutex --threads=32 --mutex-locks=2000 --mutex-loops=100 run |
         grep -E 'total number|Number of'
 }
+# (Says 3, now and then, where other work keeps its threads from starting: once more.)
 stress() {
+    local try said
+    for try in $(seq 20); do
+        said=$(stress_once "$@")
+        [[ $said == *3 ]] || break
+    done
+    echo "$said"
+}
+stress_once() {
     run stress-ng --quiet --no-rand-seed --metrics-brief "--$1" 2 "--$1-ops" "$2" 2>&1 |
         grep -ciE 'error|fail'
     echo "${PIPESTATUS[0]}"
@@ -203,7 +214,20 @@ CONF
     served 7822 ab_text http://127.0.0.1:7822/a -- nginx -c "$folder/conf" -e "$folder/log"
 }
 case_dnsmasq() {
-    served 7823 true -- dnsmasq -k --no-resolv --no-hosts --port=7823 --listen-address=127.0.0.1 \
+    cat >"$folder/client" <<'PY'
+import socket, struct
+
+question = b"".join(bytes([len(part)]) + part for part in [b"x", b"a", b"test", b""])
+server = socket.create_connection(("127.0.0.1", 7823)).makefile("rwb")
+for number in range(50):
+    ask = struct.pack(">6H", number, 0x100, 1, 0, 0, 0) + question + b"\0\1\0\1"
+    server.write(struct.pack(">H", len(ask)) + ask)
+    server.flush()
+    answer = server.read(*struct.unpack(">H", server.read(2)))
+    assert answer[:2] == ask[:2] and answer[-4:] == bytes([10, 0, 0, 1]), answer
+print("right")
+PY
+    served 7823 python3 "$folder/client" -- dnsmasq -k --no-resolv --no-hosts --port=7823 --listen-address=127.0.0.1 \
         --bind-interfaces --user="$(id -un)" --address=/a.test/10.0.0.1
 }
 case_ab() {
@@ -214,6 +238,147 @@ case_ab() {
     run ab -q -n 500 -c 20 http://127.0.0.1:7824/a 2>&1 | grep -E '^(Complete|Failed)'
     kill "$server"
 }
+case_memcached_load() {
+    served 7825 bash -c 'memcaslap -s 127.0.0.1:7825 -T 2 -c 50 -x 20000 -v 1.0 |
+        grep -E "^(cmd_|get_misses|verify_)"' -- memcached -l 127.0.0.1 -p 7825 -U 0 -t 4 -u nobody
+}
+# The answers to many at once, and what the application has counted.
+web() {
+    cat >"$folder/client" <<'SH'
+ab -q -n 400 -c 16 "$1/" 2>&1 | grep -E '^(Complete|Failed|Non-2xx|Document L|HTML transferred)'
+curl -s "$1/count"
+SH
+    served "$2" bash "$folder/client" "http://127.0.0.1:$2" -- \
+        /usr/bin/python3 scripts/programs/web.py "$1" "$2"
+}
+case_flask() { web flask 7826; }
+case_waitress() { web waitress 7827; }
+case_slapd() {
+    mkdir "$folder/data"
+    cat >"$folder/conf" <<CONF
+include /etc/ldap/schema/core.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+pidfile $folder/pid
+threads 8
+database mdb
+suffix dc=a
+rootdn cn=root,dc=a
+rootpw secret
+directory $folder/data
+index cn eq
+CONF
+    cat >"$folder/client" <<'SH'
+url=ldap://127.0.0.1:7828
+as_root() { "$1" -x -H "$url" -D cn=root,dc=a -w secret; }
+printf '%s\n' 'dn: dc=a' 'objectClass: organization' 'objectClass: dcObject' \
+    'dc: a' 'o: a' | as_root ldapadd | sort
+person() { printf '%s\n' "dn: cn=$1,dc=a" 'objectClass: person' "cn: $1" "sn: of $1" ''; }
+for client in 1 2 3 4; do
+    for i in $(seq 50); do person "$client-$i"; done | as_root ldapadd >"$1/added$client" &
+done
+wait
+cat "$1"/added* | sort | sha256sum
+for client in $(seq 8); do
+    for i in 1 2 3 4 5; do
+        ldapsearch -x -LLL -H "$url" -b dc=a "(cn=*-$client*)" sn | sort
+        ldapsearch -x -LLL -H "$url" -b dc=a "(cn=2-$i)"
+    done >"$1/found$client" &
+done
+wait
+cat "$1"/found* | sha256sum
+wc -l <"$1/found1"
+SH
+    served 7828 bash "$folder/client" "$folder" -- \
+        slapd -h ldap://127.0.0.1:7828 -f "$folder/conf" -d 0
+}
+# (The process that answers is a fork of the one that starts, so plain: docs/RUN.md.)
+case_varnish() {
+    mkdir "$folder/www" && seq 2000 >"$folder/www/a"
+    python3 -m http.server -b 127.0.0.1 -d "$folder/www" 7829 >/dev/null 2>&1 &
+    local web=$!
+    listens 7829
+    served 7830 ab_text http://127.0.0.1:7830/a -- \
+        varnishd -F -a 127.0.0.1:7830 -b 127.0.0.1:7829 -n "$folder/varnish" -s malloc,8m
+    kill "$web"
+}
+case_java() {
+    cp scripts/programs/Threads.java "$folder"
+    cd "$folder" && run java Threads.java
+    echo "$?"
+}
+
+# A database of its own in $folder, which answers at its socket.
+mariadb_start() {
+    local options=(--no-defaults "--datadir=$folder/data" "--tmpdir=$folder/tmp"
+        "--socket=$folder/socket" "--pid-file=$folder/pid" "--log-error=$folder/log.err"
+        --skip-networking --skip-grant-tables --user=root) i
+    mkdir -p "$folder/data" "$folder/tmp"
+    "${under[@]}" mariadbd "${options[@]}" >/dev/null 2>&1 &
+    database=$!
+    for ((i = 0; i < 1800; i++)); do
+        ask "select 1" >/dev/null 2>&1 && return
+        kill -0 "$database" 2>/dev/null || break
+        sleep 0.05
+    done
+    echo "MariaDB does not start: $(tail -n 20 "$folder/log.err")"
+    exit 1
+}
+ask() { mariadb --no-defaults --batch --skip-column-names "--socket=$folder/socket" -e "$1"; }
+mariadb_end() {
+    kill -TERM "$database"
+    wait "$database"
+    echo "server: $?"
+}
+# `load WHAT ACTION OPTIONS...`: sysbench against it.
+load() {
+    local tables=()
+    [[ $1 != oltp* ]] || tables=(--tables=2 --table-size=2000)
+    sysbench "$1" "--mysql-socket=$folder/socket" --mysql-user=root --mysql-db=d --time=0 \
+        --report-interval=0 "${tables[@]}" "${@:3}" "$2" 2>&1
+}
+# Whether the tables are whole, with as many rows and as much money as there has to be.
+right() {
+    ask "check table d.sbtest1, d.sbtest2, d.account extended;
+        select (select count(*) from d.sbtest1) + (select count(*) from d.sbtest2);
+        select count(*), sum(money) from d.account"
+}
+case_mariadb_sysbench() {
+    mariadb_start
+    ask "create database d"
+    load oltp_read_write prepare | grep -c Creating
+    load scripts/programs/transfer.lua prepare | grep FATAL
+    load oltp_read_write run --threads=16 --events=1000 --mysql-ignore-errors=1213,1205,1062 |
+        grep -E 'total number of events|FATAL'
+    load oltp_insert run --threads=16 --events=500 | grep -E 'total number of events|FATAL'
+    load scripts/programs/transfer.lua run --threads=32 --events=2000 |
+        grep -E 'total number of events|FATAL'
+    right
+    mariadb_end
+}
+case_mariadb_kill() {
+    mariadb_start
+    ask "create database d"
+    load oltp_read_write prepare | grep -c Creating
+    load scripts/programs/transfer.lua prepare | grep FATAL
+    # (What it makes at its first start it does not recover.)
+    mariadb_end
+    mariadb_start
+    local round
+    for round in 1 2 3; do
+        load oltp_read_write run --threads=16 --time=60 --events=0 >/dev/null &
+        load scripts/programs/transfer.lua run --threads=16 --time=60 --events=0 >/dev/null &
+        sleep 2
+        # Under `crore run` it is the same process.
+        kill -KILL "$database"
+        wait 2>/dev/null
+        mariadb_start
+        grep -c 'Starting crash recovery' "$folder/log.err"
+        right
+    done
+    mariadb_end
+}
+
 # CPython's own tests: how many ran, and which failed.
 cpython() {
     local limit=900
@@ -232,7 +397,7 @@ get_packages
 profile=${PROFILE:-release}
 cargo build -q -p crore-run --profile "$profile" &&
     cargo build -q --manifest-path crates/run/preload/Cargo.toml --profile "$profile" || exit 1
-crore=$PWD/target/${profile/dev/debug}/crore
+crore=$(realpath -m "${CARGO_TARGET_DIR:-target}")/${profile/dev/debug}/crore
 names=("$@")
 if [ $# -eq 0 ]; then
     while read -r name; do names+=("${name#case_}"); done < <(compgen -A function case_)
@@ -244,6 +409,7 @@ told() {
     mkdir "$folder"
     local begun=$EPOCHREALTIME
     (set +m; "case_$1" 2>&1)
+    rm -rf "$folder"
     echo "seconds: $(echo "$EPOCHREALTIME - $begun" | bc)" >"$work/seconds"
 }
 
