@@ -246,6 +246,12 @@ pub(crate) fn report_interposers() {
     }
 }
 
+/// For the command `crore run`: what it knows a thread's start routine by.
+#[doc(hidden)]
+pub fn __start_routine_name(start: *const std::ffi::c_void) -> String {
+    crate::sys::start_routine::name(start)
+}
+
 /// For the command `crore run`, which calls a program's `main` so.
 ///
 /// # Safety

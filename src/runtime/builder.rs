@@ -391,6 +391,14 @@ impl RuntimeBuilder {
         self
     }
 
+    /// `learn` is told of each thread that the watchdog finds in a system call of its own that
+    /// waits for others: the pattern by which `crore run --real` keeps it the kernel's.
+    #[doc(hidden)]
+    pub fn __learn_real(mut self, learn: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.config.threads.learn = Some(Arc::new(learn));
+        self
+    }
+
     /// How long the others have to end on their own when the closure of
     /// [`Runtime::run`] has returned; then they are cancelled. It is over when the last
     /// has ended, [daemons](crate::Builder::daemon) not counted. If the closure panicked

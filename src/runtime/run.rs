@@ -144,10 +144,7 @@ impl Runtime {
         let _run = workers.restart();
         let worker = Worker::new(Arc::clone(workers), 0, &self.config)?;
         let threads = WorkerThreads::start(workers, &self.config)?;
-        let _watchdog = self
-            .config
-            .watchdog
-            .map(|limit| Watchdog::start(workers, limit, self.config.threads.enabled));
+        let _watchdog = Watchdog::start(workers, &self.config);
         let dump_on = |signal| DumpOnSignal::start(self.handle(), signal);
         let _dumps = self.dump_on.map(dump_on).transpose()?;
         // After the others, which would inherit it.

@@ -44,10 +44,16 @@ pub(crate) struct ThreadsPlan {
     pub(crate) stack: Option<usize>,
     /// Which start routines' threads stay the kernel's.
     pub(crate) keep_real: Option<KeepReal>,
+    /// Told which threads had better be the kernel's.
+    pub(crate) learn: Option<Learn>,
 }
 
 /// Whether a thread with this start routine stays a thread of the kernel.
 pub(crate) type KeepReal = Arc<dyn Fn(*const c_void) -> bool + Send + Sync>;
+
+/// Told of a thread that waits where nobody sees it, by the pattern that
+/// `crore run --real` knows its start routine by.
+pub(crate) type Learn = Arc<dyn Fn(&str) + Send + Sync>;
 
 impl ThreadsPlan {
     #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]

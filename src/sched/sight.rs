@@ -138,6 +138,7 @@ fn see(worker: &Worker, registers: &handlers::Registers, seen: &mut Seen) {
     if let Some(task) = running {
         // SAFETY: this coroutine runs here.
         seen.stack = unsafe { Worker::stack() };
+        seen.start = worker.tls.start_routine(task.slot());
         // Cut off, not refused.
         let _ = write!(seen, "{}", TaskLabel::of(task));
     }

@@ -33,6 +33,8 @@ pub(super) struct Sighting {
 pub(super) struct Seen {
     /// Who runs, in words.
     text: ShortText,
+    /// The start routine of the thread that it stands for, if it does.
+    pub(super) start: Option<usize>,
     /// Where.
     pub(super) registers: RegisterSet,
     /// The stack of the coroutine that runs, if one does.

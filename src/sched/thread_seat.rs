@@ -20,6 +20,8 @@ pub(crate) struct ThreadBlock {
     block: NoParkMutex<Option<TlsBlock>>,
     address: usize,
     number: u32,
+    /// The address of its start routine.
+    start: usize,
     /// Where its stack begins and how long it is, once it has started.
     stack: [AtomicUsize; 2],
     /// Told when the coroutine has ended, or never will run.
@@ -27,7 +29,7 @@ pub(crate) struct ThreadBlock {
 }
 
 impl ThreadBlock {
-    /// A block for a thread, and the seat that its coroutine is spawned with. `ended`
+    /// A block for a thread with this start routine, and the seat that its coroutine is spawned with. `ended`
     /// is called by a worker, or by whoever drops a seat that was not taken.
     ///
     /// # Errors
@@ -37,12 +39,13 @@ impl ThreadBlock {
         not(all(feature = "futex", target_arch = "x86_64")),
         allow(dead_code, reason = "for the hooks of threads")
     )]
-    pub(crate) fn new(ended: fn(&Arc<Self>)) -> io::Result<(Arc<Self>, ThreadSeat)> {
+    pub(crate) fn new(start: usize, ended: fn(&Arc<Self>)) -> io::Result<(Arc<Self>, ThreadSeat)> {
         let block = TlsBlock::new()?;
         let this = Arc::new(Self {
             address: block.address(),
             number: block.number(),
             block: NoParkMutex::new(Some(block)),
+            start,
             stack: Default::default(),
             ended,
         });
@@ -84,6 +87,11 @@ impl ThreadSeat {
         long.store(len, Relaxed);
         let block = self.0.block.lock().take();
         block.expect("a thread starts once")
+    }
+
+    /// The address of the thread's start routine.
+    pub(super) fn start(&self) -> usize {
+        self.0.start
     }
 
     /// The coroutine has ended: nothing runs with the block.

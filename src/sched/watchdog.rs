@@ -9,12 +9,14 @@
 //! in the middle of (an allocator, the loader).
 
 use std::fmt::Write;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::hold::{self, Readings, WorkerHold};
+use super::plan::{Config, Learn};
 use super::sight;
 use super::sighting::Seen;
 use super::worker_handle::WorkerHandle;
@@ -22,6 +24,7 @@ use super::workers::Workers;
 use crate::sys::kernel_thread::{KernelThread, WaitsIn};
 use crate::sys::report::{report, write_stderr};
 use crate::sys::signal_mask::quietly;
+use crate::sys::start_routine;
 use crate::sys::symbols::Symbols;
 
 /// So many looks in a row at which all workers sleep, and the watchdog does, too.
@@ -38,13 +41,13 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Has the workers watched, if a thread can be started for it. `threads`: threads are
-    /// coroutines there.
-    pub(crate) fn start(workers: &Arc<Workers>, limit: Duration, threads: bool) -> Option<Self> {
+    /// Has the workers watched, if a thread can be started for it.
+    pub(crate) fn start(workers: &Arc<Workers>, config: &Config) -> Option<Self> {
+        let (limit, learn) = (config.watchdog?, config.threads.learn.clone());
         let ending = Arc::new(AtomicBool::new(false));
         let (all, end) = (Arc::clone(workers), Arc::clone(&ending));
         let builder = thread::Builder::new().name("crore-watchdog".into());
-        let body = move || Looks::new(&all, limit, threads).until(&end);
+        let body = move || Looks::new(&all, limit, learn).until(&end);
         // No signal of the program's is this thread's.
         let thread = quietly(|| builder.spawn(body)).ok()?;
         workers.doze.begin_watch(thread.thread().clone());
@@ -72,8 +75,7 @@ impl Drop for Watchdog {
 struct Looks<'a> {
     workers: &'a Workers,
     limit: Duration,
-    /// Whether threads are coroutines.
-    threads: bool,
+    learn: Option<Learn>,
     began: Instant,
     holds: Vec<Option<Watching>>,
     /// Looks in a row at which all workers slept.
@@ -127,11 +129,11 @@ impl Readings for Clocked {
 }
 
 impl<'a> Looks<'a> {
-    fn new(workers: &'a Workers, limit: Duration, threads: bool) -> Self {
+    fn new(workers: &'a Workers, limit: Duration, learn: Option<Learn>) -> Self {
         Self {
             workers,
             limit,
-            threads,
+            learn,
             began: Instant::now(),
             holds: workers.handles().iter().map(|_| None).collect(),
             quiet: 0,
@@ -232,6 +234,11 @@ impl<'a> Looks<'a> {
         }
         let text = self.text(position, &held.hold, seen.as_ref());
         report(format_args!("{text}"));
+        let waits = held.hold.waits_in.is_some_and(|call| call.for_others());
+        let pattern = seen.as_ref().filter(|_| waits).and_then(pattern_of);
+        if let Some((learn, pattern)) = self.learn.as_ref().zip(pattern) {
+            learn(&pattern);
+        }
         // Apart: the names take a while, and the process may end meanwhile.
         if let Some(seen) = seen {
             write_stderr(format!("{}", Symbols(seen.frames())).as_bytes());
@@ -252,15 +259,23 @@ impl<'a> Looks<'a> {
             let _ = write!(text, ", in the system call {call}");
         }
         text += "; meanwhile no other coroutine of it runs";
-        if self.threads {
-            text += " (one whose start routine `crore run --real` or `keep_real` names stays \
-                     the kernel's)";
+        if let Some(pattern) = seen.and_then(pattern_of) {
+            let _ = write!(
+                text,
+                "; it stays a thread of the kernel's with `crore run --real '{pattern}'`, or by \
+                 `keep_real`"
+            );
         }
         if self.unreported > 0 {
             let _ = write!(text, " ({} more were not reported)", self.unreported);
         }
         text
     }
+}
+
+/// What `crore run --real` knows the thread by that was seen, if it was one.
+fn pattern_of(seen: &Seen) -> Option<String> {
+    start_routine::pattern(ptr::without_provenance(seen.start?))
 }
 
 /// For people.

@@ -162,6 +162,23 @@ const OTHERS: &[(libc::c_long, &str)] = names! {
     #[cfg(target_arch = "x86_64")] SYS_stat #[cfg(target_arch = "x86_64")] SYS_unlink
 };
 
+/// Calls that wait for others: they may last for ever, whatever the disk does.
+const OF_OTHERS: &[(libc::c_long, &str)] = names! {
+    SYS_futex SYS_io_uring_enter SYS_io_getevents SYS_epoll_pwait SYS_epoll_pwait2 SYS_ppoll
+    SYS_pselect6 SYS_nanosleep SYS_clock_nanosleep SYS_rt_sigsuspend SYS_rt_sigtimedwait
+    SYS_wait4 SYS_waitid SYS_semop SYS_semtimedop SYS_msgrcv SYS_msgsnd SYS_mq_timedreceive
+    SYS_accept SYS_accept4 SYS_recvfrom SYS_recvmsg SYS_recvmmsg
+    #[cfg(target_arch = "x86_64")] SYS_epoll_wait #[cfg(target_arch = "x86_64")] SYS_poll
+    #[cfg(target_arch = "x86_64")] SYS_select #[cfg(target_arch = "x86_64")] SYS_pause
+};
+
+impl WaitsIn {
+    /// Whether it waits for what others do, and not for a disk.
+    pub(crate) fn for_others(&self) -> bool {
+        OF_OTHERS.iter().any(|(number, _)| *number == self.number)
+    }
+}
+
 impl fmt::Display for WaitsIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |table: &[(libc::c_long, &'static str)]| {
@@ -224,6 +241,9 @@ mod tests {
     fn a_call_that_has_no_name_is_a_number() {
         let waits = WaitsIn::parse("4000 0x1 0x2 0x3 0x4 0x5 0x6 0x7 0x8").unwrap();
         assert_eq!(waits.to_string(), "number 4000");
+        assert!(!waits.for_others());
+        let of = |number| WaitsIn { number, first: 0 }.for_others();
+        assert!(of(libc::SYS_futex) && !of(libc::SYS_fsync));
         assert_eq!(WaitsIn::parse("running"), None);
     }
 }

@@ -24,12 +24,18 @@ pub(crate) fn stay_loaded() {
 
 /// What the dynamic linker has loaded around an address.
 #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
-fn object_at(address: *const c_void) -> Option<libc::Dl_info> {
+pub(super) fn object_at(address: *const c_void) -> Option<libc::Dl_info> {
     // SAFETY: zeros are valid; a place for the answer, which is complete if it is not 0.
     unsafe {
         let mut info = std::mem::zeroed();
         (libc::dladdr(address, &raw mut info) != 0).then_some(info)
     }
+}
+
+/// Nobody says.
+#[cfg(not(all(target_env = "gnu", not(target_feature = "crt-static"))))]
+pub(super) fn object_at(_: *const c_void) -> Option<libc::Dl_info> {
+    None
 }
 
 /// Where this thread has the thread-locals of the library or program around an address,

@@ -39,6 +39,7 @@ pub(crate) mod simulated;
 pub(crate) mod socket;
 pub(crate) mod sockopt;
 pub(crate) mod stack_of_thread;
+pub(crate) mod start_routine;
 pub(crate) mod stat;
 pub(crate) mod symbols;
 pub(crate) mod syscall;

@@ -20,6 +20,7 @@ PARTS = sys.argv[2:] or ["sleepers", "echo", "http", "memcached", "mariadb"]
 ROUNDS = int(os.environ.get("ROUNDS", 3))
 SECONDS = os.environ.get("SECONDS_EACH", "3")
 CRORE = [str(WORK.parent / "release" / "crore"), "run", "--"]
+GO = WORK / "echo_go"
 SERVER, LOAD = ["taskset", "-c", "0"], ["taskset", "-c", "1"]
 ROWS = []
 
@@ -28,12 +29,13 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class Server:
-    """A server that ends with the block; `port` is what it prints first, or given."""
+    """A server that ends with the block; `port` is what it prints first, or given. On the first
+    processor, or `free`."""
 
-    def __init__(self, command, port=None, cwd=None):
+    def __init__(self, command, port=None, cwd=None, free=False):
         out = subprocess.PIPE if port is None else subprocess.DEVNULL
         self.process = subprocess.Popen(
-            SERVER + command, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=cwd
+            ([] if free else SERVER) + command, stdout=out, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=cwd
         )
         # The last number of what it says first.
         self.port = port or int(re.findall(rb"\d+", self.process.stdout.readline())[-1])
@@ -113,6 +115,8 @@ def echo():
             "crore linked": [linked],
             "tokio": [tokio, "serve", "tokio"],
         }
+        if GO.exists():
+            contenders["Go"] = [str(GO)]
         measured("echo", f"Rust, {connections} connections", contenders, once)
         contenders = {"plain": [c], "crore run": CRORE + [c]}
         measured("echo", f"C, {connections} connections", contenders, once)
@@ -170,8 +174,8 @@ class Use:
         self.watch.join()
 
 
-def wrk(url, connections):
-    text = said(LOAD + ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", url])
+def wrk(url, connections, place=LOAD):
+    text = said(place + ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", url])
     found = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if not found:
         return {"error": text.strip() or "wrk ended"}
@@ -184,11 +188,11 @@ def wrk(url, connections):
 
 
 def http():
-    def once(command):
+    def once(command, free=False):
         port = free_port()
-        with Server(command + [str(port)], port) as server:
+        with Server(command + [str(port)], port, free=free) as server:
             with Use(server.process.pid) as use:
-                row = wrk(f"http://127.0.0.1:{port}/", 500)
+                row = wrk(f"http://127.0.0.1:{port}/", 500, [] if free else LOAD)
             if "error" not in row:
                 row["requests_per_cpu_second"] = row.pop("answers") / use.seconds
             return row
@@ -196,6 +200,9 @@ def http():
     python = ["/usr/bin/python3", "-c", HTTP]
     contenders = {"plain": python, "crore run": CRORE + python}
     measured("http", "CPython's ThreadingHTTPServer, 500 connections", contenders, once)
+    # Plainly its threads pass the interpreter's lock from processor to processor then.
+    what = "the same, on any processor, as its load"
+    measured("http", what, contenders, lambda command: once(command, free=True))
 
 
 MEMCACHED = """

@@ -27,6 +27,8 @@ seed decides time, chance and who runs.
   --stack SIZE   stack of threads that do not say, as 256K (ulimit -s)  CRORE_STACK
   --real REGEX   threads whose start routine, as library:symbol, matches
                  stay the kernel's                                    CRORE_REAL
+  --learn FILE   notes there which threads wait where crore does not see it;
+                 the next run keeps them the kernel's                 CRORE_LEARN
   --only         programs that it starts run by themselves            CRORE_ONLY
   --seed N       of the simulation (0)                                CRORE_SIM
   --seeds A..B   one run by each, and which fail
@@ -78,6 +80,7 @@ pub(crate) struct Run {
     workers: Option<usize>,
     stack: Option<usize>,
     real: Option<String>,
+    learn: Option<String>,
     only: bool,
 }
 
@@ -89,6 +92,7 @@ impl Run {
             ("CRORE_WORKERS", self.workers.map(number)),
             ("CRORE_STACK", self.stack.map(number)),
             ("CRORE_REAL", self.real.clone()),
+            ("CRORE_LEARN", self.learn.clone()),
             ("CRORE_ONLY", self.only.then(|| "1".into())),
         ]
         .into_iter()
@@ -146,6 +150,7 @@ fn run(
             "--workers" if !simulates => run.workers = Some(number(name, &value()?)?),
             "--stack" => run.stack = Some(bytes(&value()?)?),
             "--real" => run.real = Some(value()?),
+            "--learn" if !simulates => run.learn = Some(absolute(&value()?)?),
             "--only" => run.only = true,
             "--check" if !simulates => check = true,
             "--help" | "-h" => return Ok(Action::Help),
@@ -176,6 +181,14 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
         true => Err(format!("{text}: no seeds")),
         false => Ok(seeds),
     }
+}
+
+/// A program may change its folder, and start others in others.
+fn absolute(path: &str) -> Result<String, String> {
+    let full = std::path::absolute(path).map_err(|error| format!("{path}: {error}"))?;
+    full.into_os_string()
+        .into_string()
+        .map_err(|_| format!("{path}: in a folder whose name is no text"))
 }
 
 /// Of which process what is asked.
@@ -265,9 +278,11 @@ mod tests {
             workers: Some(2),
             stack: Some(256 << 10),
             real: Some("libaio".into()),
+            learn: Some("/learnt".into()),
             only: true,
         };
-        let line = "run --workers 2 --stack=256K --real libaio --only -- prog -x --workers";
+        let line = "run --workers 2 --stack=256K --real libaio --learn /learnt --only -- \
+                    prog -x --workers";
         assert_eq!(parsed(line), Ok(Action::Run(run)));
         let sim = |seeds, trace: Option<&str>| {
             let run = Run {

@@ -184,7 +184,7 @@ fn create(
     start: Start,
     arg: *mut c_void,
 ) -> Result<pthread_t, ()> {
-    let (block, seat) = ThreadBlock::new(ended).map_err(drop)?;
+    let (block, seat) = ThreadBlock::new(start as usize, ended).map_err(drop)?;
     let thread = Thread::add(
         block,
         asked.detached,

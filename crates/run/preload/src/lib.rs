@@ -5,6 +5,7 @@
 //! Settings come by the environment (`settings.rs`); without `CRORE_RUN` the library does
 //! nothing.
 
+mod learnt;
 mod main_thread;
 mod settings;
 mod uring;

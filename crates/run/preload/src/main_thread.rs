@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
+use crate::learnt;
 use crate::settings::Settings;
 
 /// As C writes it: `pthread_exit` may leave it.
@@ -26,6 +27,9 @@ type StartMain = unsafe extern "C" fn(
     Option<Function>,
     *mut c_void,
 ) -> c_int;
+
+/// For how long a thread has to hold its worker until it is learnt to be one that does.
+const LEARNS: Duration = Duration::from_millis(50);
 
 /// What a program ends with that can't be run so.
 const REFUSED: c_int = 125;
@@ -113,7 +117,10 @@ fn run(settings: Settings, mut program: Program) -> std::io::Result<()> {
         .drain(Duration::from_secs(u32::MAX.into()));
     // A program that computes for long is as it should be, unless somebody asks.
     if std::env::var_os("CRORE_WATCHDOG").is_none() {
-        builder = builder.watchdog(None);
+        builder = builder.watchdog(settings.learn.is_some().then_some(LEARNS));
+    }
+    if let Some(path) = settings.learn {
+        builder = builder.__learn_real(move |pattern| learnt::note(&path, pattern));
     }
     if let Some(bytes) = settings.stack {
         builder = builder.thread_stack_size(bytes);

@@ -5,11 +5,15 @@ use std::mem::MaybeUninit;
 use std::path::PathBuf;
 use std::{env, ptr};
 
+use crate::learnt;
+
 /// Set: the program is to run under crore.
 const RUN: &str = "CRORE_RUN";
 const WORKERS: &str = "CRORE_WORKERS";
 const STACK: &str = "CRORE_STACK";
 const REAL: &str = "CRORE_REAL";
+/// A file with more of them, a line each, which grows.
+const LEARN: &str = "CRORE_LEARN";
 /// `0`: `crore dump` and its like find nothing.
 const INSPECT: &str = "CRORE_INSPECT";
 /// The seed of the simulation that the program is to run in.
@@ -26,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) stack: Option<usize>,
     /// Which start routines' threads stay the kernel's.
     pub(crate) real: Option<Pattern>,
+    /// Where those are noted that had better stay the kernel's.
+    pub(crate) learn: Option<PathBuf>,
     /// Whether the command may look into the program.
     pub(crate) inspect: bool,
     /// Whether it is to run in a simulation: by which seed.
@@ -50,11 +56,19 @@ impl Settings {
                 _ => Err(format!("{name}={text} is no number")),
             },
         };
-        let real = env::var(REAL).ok().filter(|text| !text.is_empty());
+        let learn = env::var_os(LEARN).filter(|path| !path.is_empty());
+        let learn = learn.map(PathBuf::from);
+        let mut real: Vec<_> = env::var(REAL).into_iter().collect();
+        if let Some(path) = &learn {
+            real.extend(learnt::read(path).map_err(|error| format!("{LEARN}: {error}"))?);
+        }
+        real.retain(|text| !text.is_empty());
+        let real = (!real.is_empty()).then(|| real.join("|"));
         let settings = Self {
             workers: number(WORKERS)?.unwrap_or(1),
             stack: number(STACK)?,
             real: real.map(|text| Pattern::new(&text)).transpose()?,
+            learn,
             inspect: env::var_os(INSPECT).is_none_or(|value| value != "0"),
             seed: match env::var(SIM) {
                 Ok(text) => Some(
@@ -83,7 +97,9 @@ fn forget() {
             true => env::remove_var("LD_PRELOAD"),
             false => env::set_var("LD_PRELOAD", others.join(":")),
         }
-        for name in [RUN, WORKERS, STACK, REAL, INSPECT, SIM, SIM_TRACE, ONLY] {
+        for name in [
+            RUN, WORKERS, STACK, REAL, LEARN, INSPECT, SIM, SIM_TRACE, ONLY,
+        ] {
             env::remove_var(name);
         }
     }
@@ -116,20 +132,9 @@ impl Pattern {
         unsafe { libc::regexec(&*self.0, text.as_ptr(), 0, ptr::null_mut(), 0) == 0 }
     }
 
-    /// Whether it matches the start routine, as `library:symbol`.
+    /// Whether it matches the start routine, as `library:symbol` or `library:+0xOFFSET`.
     pub(crate) fn matches_start(&self, start: *const c_void) -> bool {
-        let mut found = MaybeUninit::<libc::Dl_info>::zeroed();
-        // SAFETY: an address of code, a place of ours.
-        let found = unsafe {
-            libc::dladdr(start, found.as_mut_ptr());
-            found.assume_init()
-        };
-        let text = |at: *const _| match at {
-            at if ptr::eq(at, ptr::null()) => "",
-            // SAFETY: strings of the dynamic linker, which live as long as the library.
-            at => unsafe { CStr::from_ptr(at) }.to_str().unwrap_or(""),
-        };
-        let routine = format!("{}:{}", text(found.dli_fname), text(found.dli_sname));
+        let routine = crore::hook::__start_routine_name(start);
         CString::new(routine).is_ok_and(|routine| self.matches(&routine))
     }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::{Folder, same};
 
-fn compile(folder: &Folder, name: &str) -> PathBuf {
+pub(crate) fn compile(folder: &Folder, name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/c")
         .join(name);

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-use crate::{CRORE, said};
+use crate::c_programs::compile;
+use crate::{CRORE, Folder, said};
 
 /// A thread that computes, or waits where libc does not see it, is reported with its
 /// place and the way out.
@@ -16,7 +17,7 @@ fn the_watchdog_names_the_option_that_keeps_a_thread_real() {
     let (code, _, error) = said(crore.env("CRORE_WATCHDOG", "20"));
     assert_eq!(code, Some(0), "{error}");
     assert!(error.contains("has held worker 0"), "{error}");
-    assert!(error.contains("`crore run --real`"), "{error}");
+    assert!(error.contains("`crore run --real '(^|/)python"), "{error}");
     // Kept real, it holds nobody.
     let real = [
         "run",
@@ -30,6 +31,32 @@ fn the_watchdog_names_the_option_that_keeps_a_thread_real() {
     let mut crore = Command::new(CRORE);
     let (code, _, error) = said(crore.args(real).env("CRORE_WATCHDOG", "20000"));
     assert_eq!((code, error.as_str()), (Some(0), ""));
+}
+
+/// By the option that the report names, and by what was learnt.
+#[test]
+fn a_thread_that_waits_where_nobody_sees_it_is_learnt_to_be_kept_real() {
+    let folder = Folder::new("learn");
+    let program = compile(&folder, "inline_wait.c");
+    let learnt = folder.file("learnt");
+    let run = |option: &[&str]| {
+        let mut crore = Command::new(CRORE);
+        crore.arg("run").args(option).arg("--").arg(&program);
+        said(&mut crore)
+    };
+    let learn = ["--learn", learnt.to_str().unwrap()];
+    let (code, text, error) = run(&learn);
+    assert_eq!((code, text.as_str()), (Some(0), "nobody came\n"));
+    assert!(error.contains("in the system call futex"), "{error}");
+    let pattern = std::fs::read_to_string(&learnt).unwrap();
+    let pattern = pattern.strip_suffix('\n').unwrap();
+    assert!(pattern.starts_with(r"(^|/)inline_wait:\+0x"), "{pattern}");
+    let option = format!("`crore run --real '{pattern}'`");
+    assert!(error.contains(&option), "{error}");
+    let woken = (Some(0), "woken\n".to_owned(), String::new());
+    assert_eq!(run(&learn), woken);
+    assert_eq!(run(&["--real", pattern]), woken);
+    assert_eq!(std::fs::read_to_string(&learnt).unwrap().lines().count(), 1);
 }
 
 /// A program that says `ready` and ends with its input.
