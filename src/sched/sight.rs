@@ -134,6 +134,7 @@ unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, context: *mut c_void) 
 
 fn see(worker: &Worker, registers: &handlers::Registers, seen: &mut Seen) {
     seen.registers.fill(registers);
+    seen.switches = worker.handle.switches();
     let running = CurrentTask::running();
     if let Some(task) = running {
         // SAFETY: this coroutine runs here.

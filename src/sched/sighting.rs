@@ -33,6 +33,8 @@ pub(super) struct Sighting {
 pub(super) struct Seen {
     /// Who runs, in words.
     text: ShortText,
+    /// How often the worker had switched.
+    pub(super) switches: [u64; 2],
     /// The start routine of the thread that it stands for, if it does.
     pub(super) start: Option<usize>,
     /// Where.

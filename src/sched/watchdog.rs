@@ -93,17 +93,14 @@ struct Watching {
     hold: WorkerHold,
 }
 
-/// A worker's counts that move when a coroutine gives it back: those it has resumed, and its
-/// looks at the kernel's events.
+/// How often a worker has switched.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Switches([u64; 2]);
 
 impl Switches {
     /// None while the worker sleeps.
     fn of(handle: &WorkerHandle) -> Option<Self> {
-        let counters = &handle.counters;
-        let counts = [counters.resumed.get(), counters.turns.get()];
-        (!handle.watch.is_asleep()).then_some(Self(counts))
+        (!handle.watch.is_asleep()).then(|| Self(handle.switches()))
     }
 }
 
@@ -228,8 +225,9 @@ impl<'a> Looks<'a> {
         }
         let handle = self.workers.handles()[position];
         let seen = sight::who_runs(handle);
-        // While it was asked it may have switched.
-        if Switches::of(handle) != Some(held.switches) {
+        // It may have switched before it was asked; and to be asked may have ended its wait.
+        let switches = seen.as_ref().map(|seen| Switches(seen.switches));
+        if switches.or_else(|| Switches::of(handle)) != Some(held.switches) {
             return;
         }
         let text = self.text(position, &held.hold, seen.as_ref());

@@ -87,6 +87,12 @@ static TABLE: [AtomicPtr<WorkerHandle>; Addr::MAX_WORKERS as usize] =
 static FIRST: AtomicU32 = AtomicU32::new(1);
 
 impl WorkerHandle {
+    /// Counts that move when a coroutine gives the worker back: those it has resumed, and its
+    /// looks at the kernel's events.
+    pub(super) fn switches(&self) -> [u64; 2] {
+        [self.counters.resumed.get(), self.counters.turns.get()]
+    }
+
     /// Takes a handle without an owner.
     ///
     /// # Errors

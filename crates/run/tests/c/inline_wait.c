@@ -28,7 +28,7 @@ static void *waits(void *unused) {
 int main(void) {
     pthread_t thread;
     pthread_create(&thread, NULL, waits, NULL);
-    usleep(1000);
+    usleep(200000);
     __atomic_store_n(&word, 1, __ATOMIC_SEQ_CST);
     futex(FUTEX_WAKE, 1, NULL);
     pthread_join(thread, NULL);
