@@ -133,9 +133,8 @@ impl TlsBlocks {
     /// The address of the start routine of the thread that a task stands for, that has started.
     /// May be called by a signal handler on the worker's thread.
     pub(super) fn start_routine(&self, slot: &Slot) -> Option<usize> {
-        let used = slot
-            .has(Flags::OWN_TLS)
-            .then(|| self.used.try_borrow().ok())??;
+        let used = self.used.try_borrow().ok();
+        let used = used.filter(|_| slot.has(Flags::OWN_TLS))?;
         let own = used.get(slot.tls_index() as usize)?;
         own.thread.as_ref().map(ThreadSeat::start)
     }

@@ -53,11 +53,7 @@ mod tests {
         assert!(pattern_of_it.starts_with(r"(^|/)libc\.so\.6:"));
         assert!(pattern_of_it.ends_with("getpid$"));
         let ours = name as *const c_void;
-        let (_, place) = name(ours)
-            .rsplit_once(':')
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .unwrap();
-        assert!(place.starts_with("+0x"), "{place}");
+        assert!(name(ours).contains(":+0x"), "{}", name(ours));
         assert!(pattern(ours).unwrap().contains(r":\+0x"));
         assert_eq!(name(std::ptr::null()), ":");
         assert_eq!(pattern(std::ptr::null()), None);
