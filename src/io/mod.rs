@@ -57,6 +57,10 @@ pub fn is_cancelled(error: &io::Error) -> bool {
 /// Waits until `fd` has something to read, has ended or has an error. Parks the
 /// coroutine, or blocks the thread outside of one.
 ///
+/// A connection that waits here needs no buffer meanwhile: read into one when this
+/// returns, and give it back. Where the read before took all that there was, waiting makes
+/// no system call. Where others read the same descriptor, what came may be gone again.
+///
 /// # Errors
 ///
 /// `EBADF` if the descriptor is closed meanwhile, `ECANCELED` if the coroutine
@@ -93,12 +97,15 @@ pub fn writable(fd: impl AsFd) -> io::Result<()> {
 }
 
 /// Asks the kernel first: what the reactor remembers may have been consumed
-/// by code that the reactor does not hear of.
+/// by code that the reactor does not hear of. Not where a stream was just read to its end.
 fn ready(fd: BorrowedFd<'_>, dir: Direction) -> io::Result<()> {
     let write = dir == Direction::Write;
     let Some(cx) = CurrentTask::current() else {
         return sys::ready::poll(fd, write, None).map(drop);
     };
+    if !write && cx.has_become_readable(fd.as_raw_fd(), None) {
+        return Ok(());
+    }
     loop {
         plain(cx.check_for(dir))?;
         let ready = sys::ready::poll(fd, write, Some(Instant::now()))?;

@@ -41,7 +41,7 @@ fn bystander() -> (crore::JoinHandle<u64>, UnixStream) {
     (echo, far)
 }
 
-fn ping(stream: &mut UnixStream) {
+fn ping(stream: &mut (impl Read + Write)) {
     stream.write_all(b"x").unwrap();
     stream.read_exact(&mut [0]).unwrap();
 }
@@ -191,6 +191,39 @@ fn no_memory_for_saved_frames_is_an_error_of_the_join() {
         };
         runtime.run(body).unwrap();
     });
+}
+
+/// No `poll` before a wait of which the outcome is known, nor after it.
+#[test]
+fn a_stream_that_was_read_is_waited_for_without_a_question() {
+    succeeds(
+        "a_stream_that_was_read_is_waited_for_without_a_question",
+        || {
+            crore::run(|| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let (mut near, _) = listener.accept().unwrap();
+                let echo = crore::spawn(move || {
+                    let mut word = [0; 64];
+                    for _ in 0..103 {
+                        crore::io::readable(&near).unwrap();
+                        let n = near.read(&mut word).unwrap();
+                        near.write_all(&word[..n]).unwrap();
+                    }
+                });
+                // Until the reactor knows the descriptor.
+                for _ in 0..3 {
+                    ping(&mut far);
+                }
+                refuse(&[always(libc::SYS_ppoll, libc::ENOMEM)]);
+                for _ in 0..100 {
+                    ping(&mut far);
+                }
+                echo.join().unwrap();
+            })
+            .unwrap();
+        },
+    );
 }
 
 /// As many coroutines as there are slots for, and no more.
