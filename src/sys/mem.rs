@@ -121,7 +121,8 @@ impl Reserve {
             let more = end.saturating_sub(self.open.load(Ordering::Relaxed));
             Err(explained(
                 &format!("cannot use {more} more bytes of memory"),
-                "raise `ulimit -d`, or set vm.overcommit_memory to 0 or 1",
+                "raise `ulimit -d`, set vm.overcommit_memory to 0 or 1, or, where there are many \
+                 mappings, raise vm.max_map_count",
             ))
         }
     }

@@ -12,6 +12,54 @@ const CHILD: &str = "CRORE_TEST_CHILD";
 /// where the kernel can't: an emulator's.
 const RUNNER: &str = "CRORE_TEST_RUNNER";
 
+/// Whether the kernel has the system call, or lets it through; else says that the test is
+/// skipped (`scripts/kernels.sh` lists these).
+pub(crate) fn kernel_has(call: libc::c_long) -> bool {
+    let none = usize::MAX;
+    // SAFETY: no call that is asked for does anything with such numbers and places.
+    let answer = unsafe { libc::syscall(call, none, none, none, none, none, none) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    let missing = answer < 0 && matches!(error, Some(libc::ENOSYS | libc::EPERM));
+    if missing {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        eprintln!("skipped: {test}: the kernel lacks system call {call}");
+    }
+    !missing
+}
+
+/// Whether a process may have so many guarded stacks: where a guard is a mapping of its own,
+/// `vm.max_map_count` is the limit. Says that the test is skipped, if not.
+pub(crate) fn may_have_stacks(count: usize) -> bool {
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count");
+    let enough = limit.is_ok_and(|limit| {
+        limit
+            .trim()
+            .parse()
+            .is_ok_and(|limit: usize| limit > 2 * count)
+    });
+    if enough || has_light_guards() {
+        return true;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    eprintln!("skipped: {test}: {count} guards are more than vm.max_map_count allows");
+    false
+}
+
+fn has_light_guards() -> bool {
+    const MADV_GUARD_INSTALL: libc::c_int = 102;
+    let (read, anonymous) = (libc::PROT_READ, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a mapping of our own, which ends here.
+    unsafe {
+        let page = libc::mmap(std::ptr::null_mut(), 4096, read, anonymous, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        let has = libc::madvise(page, 4096, MADV_GUARD_INSTALL) == 0;
+        libc::munmap(page, 4096);
+        has
+    }
+}
+
 /// Runs `body` in a child process: the test binary once more, with only the
 /// test `name`, which comes here again.
 pub(crate) fn in_child(name: &str, body: impl FnOnce()) -> Output {

@@ -296,6 +296,9 @@ fn only_the_answer_is_written() {
 
 #[test]
 fn a_refused_replacement_disturbs_nobody() {
+    if !crate::common::kernel_has(libc::SYS_close_range) {
+        return;
+    }
     in_coroutines(|_| {
         let (near, far) = UnixStream::pair().unwrap();
         let fd = near.as_raw_fd();

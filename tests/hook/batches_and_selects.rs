@@ -245,6 +245,9 @@ fn epoll(fds: &[RawFd]) -> OwnedFd {
 
 #[test]
 fn a_foreign_epoll_parks() {
+    if !crate::common::kernel_has(libc::SYS_epoll_pwait2) {
+        return;
+    }
     same(|on| {
         let (a, b) = UnixStream::pair().unwrap();
         let epoll = epoll(&[a.as_raw_fd()]);
@@ -387,6 +390,9 @@ fn reads_of_every_kind_wait() {
 
 #[test]
 fn signalfds_and_pidfds_are_polled_first() {
+    if !crate::common::kernel_has(libc::SYS_pidfd_open) {
+        return;
+    }
     in_coroutines(|_| {
         // SAFETY: a set of our own; the signal is blocked on this thread and
         // sent to it, so nobody else gets it.
@@ -492,6 +498,9 @@ fn a_listener_shared_with_a_thread_loses_no_race() {
 
 #[test]
 fn ranges_of_descriptors_are_closed_with_their_waiters() {
+    if !crate::common::kernel_has(libc::SYS_close_range) {
+        return;
+    }
     // Others have descriptors in the range.
     let name = "ranges_of_descriptors_are_closed_with_their_waiters";
     let output = in_child(name, ranges_are_closed);

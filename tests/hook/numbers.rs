@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use crate::common::in_child;
+use crate::common::{in_child, kernel_has};
 use crate::hook_common::{in_coroutines, read, said, tcp_pair};
 
 /// A number of a socket of which all is known: that it blocks, that it is no file,
@@ -29,7 +29,7 @@ const READ_WRITE: &CStr = c"r+";
 /// What ends a number, inside of libc and by a range.
 fn ends() -> Vec<(&'static str, fn(RawFd))> {
     // SAFETY: in all of them the number is given up, and what is opened is closed.
-    unsafe {
+    let mut ends: Vec<(_, fn(RawFd))> = unsafe {
         vec![
             ("fclose", |fd| {
                 assert_eq!(libc::fclose(libc::fdopen(fd, READ_WRITE.as_ptr())), 0);
@@ -61,7 +61,11 @@ fn ends() -> Vec<(&'static str, fn(RawFd))> {
                 assert_eq!(libc::close_range(fd as u32, fd as u32, 0), 0);
             }),
         ]
+    };
+    if !kernel_has(libc::SYS_close_range) {
+        ends.pop();
     }
+    ends
 }
 
 fn unseen_dup(old: RawFd, new: RawFd) {

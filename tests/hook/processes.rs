@@ -23,6 +23,9 @@ fn child(code: i32) -> std::process::Child {
 
 #[test]
 fn waiting_for_a_child() {
+    if !crate::common::kernel_has(libc::SYS_pidfd_open) {
+        return;
+    }
     same(|on| {
         let mut out = Vec::new();
         for way in 0..5 {

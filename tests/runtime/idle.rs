@@ -85,6 +85,9 @@ fn turns_of_an_idle_worker(time: Duration) -> Option<u64> {
 
 #[test]
 fn a_hundred_thousand_waiting_coroutines_do_nothing() {
+    if !crate::common::may_have_stacks(100_000) {
+        return;
+    }
     // In a process of its own: a descriptor that another test closes is news
     // to all workers.
     succeeds("a_hundred_thousand_waiting_coroutines_do_nothing", || {

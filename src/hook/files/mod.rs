@@ -12,6 +12,7 @@ pub(crate) mod poll_first;
 pub(crate) mod position_lock;
 pub(crate) mod positioned;
 pub(crate) mod read_write;
+mod refused;
 pub(crate) mod sendfile;
 pub(crate) mod splice;
 #[cfg(not(target_feature = "crt-static"))]

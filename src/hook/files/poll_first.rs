@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::driver::Direction;
 use crate::hook::fd::lifecycle;
+use crate::hook::files::refused::refuses;
 use crate::hook::wait::retry::event;
 use crate::hook::wait::transfer::Buffers;
 use crate::sys::fcntl::status_flags;
@@ -46,7 +47,8 @@ pub(crate) unsafe fn plain(fd: RawFd, dir: Direction, buffers: Buffers) -> Answe
     unsafe { syscall(number, args) }
 }
 
-/// The call, if `poll` says that some bytes can be moved; else `EAGAIN`.
+/// The call, if `poll` says that some bytes can be moved; else `EAGAIN`. What no `poll`
+/// would ever find ready, since it is refused, is made at once.
 ///
 /// A pipe of which all pages are taken may have room in the last: it is asked by a write.
 ///
@@ -55,9 +57,21 @@ pub(crate) unsafe fn plain(fd: RawFd, dir: Direction, buffers: Buffers) -> Answe
 /// - As for [`plain`].
 #[cold]
 pub(crate) unsafe fn if_ready(fd: RawFd, dir: Direction, buffers: Buffers) -> Answer {
-    if poll_now(fd, event(dir)) != 0 {
+    // SAFETY: forwarded.
+    let moves = match unsafe { buffers.refused() } {
+        true => 0,
+        // SAFETY: forwarded.
+        false => unsafe { buffers.total() },
+    };
+    let answers = || kind(fd) == libc::S_IFSOCK || poll_now(fd, event(dir)) != 0;
+    if moves > 0 && answers() {
         // SAFETY: forwarded.
         return unsafe { once_ready(fd, dir, buffers) };
+    }
+    // What moves nothing, or is refused, never waits.
+    if moves == 0 || refuses(fd, dir, moves) {
+        // SAFETY: forwarded.
+        return unsafe { plain(fd, dir, buffers) };
     }
     let to_pipe = dir == Direction::Write && is_pipe(fd);
     let again = to_pipe.then(|| {

@@ -9,6 +9,7 @@ use crate::driver::Direction;
 use crate::hook::files::poll_first::{if_ready, plain};
 use crate::hook::files::position_lock;
 use crate::hook::files::positioned::Access;
+use crate::hook::files::refused::notifies;
 use crate::hook::files::terminal_input;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{On, cancellable_on, in_coroutine, uncancellable};
@@ -118,23 +119,6 @@ unsafe fn read_nothing(fd: RawFd, buf: *mut c_void) -> Answer {
         return unsafe { sys!(SYS_read, fd, buf, 0) };
     }
     Ok(0)
-}
-
-/// Whether it is an inotify or fanotify descriptor, as its name in `/proc` says.
-fn notifies(fd: RawFd) -> bool {
-    let link = format!("/proc/self/fd/{fd}\0");
-    let mut name = [0_u8; 64];
-    // SAFETY: a path with its nul, and a place for the answer.
-    let len = unsafe {
-        sys!(
-            SYS_readlinkat,
-            libc::AT_FDCWD,
-            link.as_ptr(),
-            name.as_mut_ptr(),
-            name.len()
-        )
-    };
-    len.is_ok_and(|len| name[..len].windows(6).any(|part| part == b"notify"))
 }
 
 /// # Safety

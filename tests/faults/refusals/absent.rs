@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use super::seccomp::{Rule, When, always, refuse};
 use super::{bystander, code, ping, succeeds, waits};
@@ -55,10 +57,69 @@ fn without(calls: Vec<libc::c_long>, error: libc::c_int) {
         }
         files();
         large_writes();
+        let refused = crore::timeout(Duration::from_secs(60), refused_at_once);
+        refused.expect("what is refused at once waits");
         drop(far);
         echo.join().unwrap();
     })
     .unwrap();
+}
+
+/// Nothing is ready, and yet these never wait: for their arguments, or since there is
+/// nothing of the kind to wait for.
+fn refused_at_once() {
+    let (near, _far) = UnixStream::pair().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // SAFETY: no pointers; made just now.
+    let [epoll, events] =
+        unsafe { [libc::epoll_create1(0), libc::eventfd(0, 0)].map(|fd| OwnedFd::from_raw_fd(fd)) };
+    let (out, into) = io::pipe().unwrap();
+    let mut place = [0_u8; 8];
+    let one = libc::iovec {
+        iov_base: place.as_mut_ptr().cast(),
+        iov_len: 8,
+    };
+    let too_long = libc::iovec {
+        iov_len: usize::MAX,
+        ..one
+    };
+    let four = libc::iovec { iov_len: 4, ..one };
+    let calls: [(RawFd, bool, &libc::iovec, libc::c_int); 11] = [
+        (near.as_raw_fd(), false, &one, 0),
+        (near.as_raw_fd(), false, &one, -1),
+        (near.as_raw_fd(), false, &too_long, 1),
+        (near.as_raw_fd(), true, &one, -1),
+        (out.as_raw_fd(), false, &too_long, 1),
+        (out.as_raw_fd(), true, &one, 1),
+        (into.as_raw_fd(), false, &one, 1),
+        (listener.as_raw_fd(), false, &one, 1),
+        (epoll.as_raw_fd(), false, &one, 1),
+        (events.as_raw_fd(), false, &four, 1),
+        (events.as_raw_fd(), true, &four, 1),
+    ];
+    for (fd, write, buffer, count) in calls {
+        // Twice: the first may find out what the second then knows.
+        for _ in 0..2 {
+            // SAFETY: a place of eight bytes; what says more is refused.
+            let call = || unsafe {
+                match write {
+                    true => libc::writev(fd, buffer, count),
+                    false => libc::readv(fd, buffer, count),
+                }
+            };
+            let said = |answer: isize| {
+                (
+                    answer,
+                    code(
+                        (answer >= 0)
+                            .then_some(())
+                            .ok_or_else(io::Error::last_os_error),
+                    ),
+                )
+            };
+            assert_eq!(said(call()), said(crore::hook::unhooked(call)));
+        }
+    }
 }
 
 /// Every way to read and write a file.

@@ -201,6 +201,9 @@ fn a_connect_of_datagrams_sets_no_flag() {
 /// helper: more wait than there are helpers.
 #[test]
 fn no_helper_waits_in_a_reads_place() {
+    if !crate::common::kernel_has(libc::SYS_preadv2) {
+        return;
+    }
     succeeds(
         "numbers_and_threads::no_helper_waits_in_a_reads_place",
         || {

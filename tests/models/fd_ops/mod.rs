@@ -175,8 +175,16 @@ impl Play {
         for n in first..=last {
             self.changes(n, None, true);
         }
+        let (first, last) = (number(first), number(last));
         // SAFETY: no pointers; the numbers are ours.
-        unsafe { libc::close_range(number(first) as u32, number(last) as u32, 0) };
+        unsafe {
+            // (One by one where the kernel has no such call.)
+            if libc::close_range(first as u32, last as u32, 0) != 0 {
+                (first..=last).for_each(|fd| {
+                    libc::close(fd);
+                });
+            }
+        }
     }
 
     /// The number is about to mean something else.
