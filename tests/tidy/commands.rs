@@ -96,7 +96,12 @@ impl Known {
             "examples/raft",
             "tests/aborts",
         ];
-        let tests = ["tests/cases", "tests/clients", "tests/loaded"];
+        let tests = [
+            "tests/cases",
+            "tests/clients",
+            "tests/kernels",
+            "tests/loaded",
+        ];
         let crates = fs::read_dir(root().join("crates")).unwrap();
         let crates = crates.map(|entry| entry.unwrap().path());
         let named = packages.into_iter().chain(tests);

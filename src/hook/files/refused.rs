@@ -50,12 +50,12 @@ fn has_no(fd: RawFd, dir: Direction) -> bool {
     matches!(answer, Err(libc::EBADF | libc::EINVAL))
 }
 
-struct Name {
+struct InodeName {
     bytes: [u8; 64],
     len: usize,
 }
 
-impl Name {
+impl InodeName {
     fn has(&self, part: &[u8]) -> bool {
         self.bytes[..self.len]
             .windows(part.len())
@@ -64,7 +64,7 @@ impl Name {
 }
 
 /// What `/proc` says, as far as it is needed; empty where it can't be asked.
-fn name(fd: RawFd) -> Name {
+fn name(fd: RawFd) -> InodeName {
     let link = format!("/proc/self/fd/{fd}\0");
     let mut bytes = [0; 64];
     // SAFETY: a path with its nul, and a place for the answer.
@@ -77,7 +77,7 @@ fn name(fd: RawFd) -> Name {
             bytes.len()
         )
     };
-    Name {
+    InodeName {
         bytes,
         len: len.unwrap_or(0),
     }
