@@ -1,5 +1,6 @@
-//! The promise: programs that are built with AddressSanitizer, and linked with a library
-//! that tells it of switches, run as others do; and what it is there for is reported.
+//! The promise: programs that are built with AddressSanitizer and the one of undefined
+//! behaviour, and linked with a library that tells of switches, run as others do; and what
+//! these are there for is reported.
 
 mod common;
 
@@ -40,12 +41,19 @@ fn libraries(folder: &Folder) -> [Vec<String>; 2] {
     ]
 }
 
-fn compile(folder: &Folder, source: &str, linked: &[String]) -> PathBuf {
+fn compile(folder: &Folder, sanitizers: &str, source: &str, linked: &[String]) -> PathBuf {
     let program = folder.path("program");
     let c = source.ends_with(".c");
     let mut compile = compiler(if c { "cc" } else { "c++" });
     compile
-        .args(["-fsanitize=address", "-g", "-O1", "-D_GNU_SOURCE", "-I"])
+        .arg(format!("-fsanitize={sanitizers}"))
+        .args([
+            "-fno-sanitize-recover=undefined",
+            "-g",
+            "-O1",
+            "-D_GNU_SOURCE",
+            "-I",
+        ])
         .arg(Path::new(PACKAGE).join("include/libco"))
         .arg(Path::new(PACKAGE).join("tests/c").join(source))
         .arg("-o")
@@ -62,12 +70,12 @@ fn limited(program: &Path) -> Command {
     limited
 }
 
-/// Whether the compiler has AddressSanitizer; says so if not.
+/// Whether the compiler has both sanitizers; says so if not.
 fn is_there(test: &str) -> bool {
     let mut trial = Command::new("sh");
     trial.args([
         "-c",
-        "echo 'int main(void) { return 0; }' | cc -fsanitize=address -xc - -o \"$0\" && \"$0\"",
+        "echo 'int main(void) { return 0; }' | cc -fsanitize=address,undefined -xc - -o \"$0\" && \"$0\"",
     ]);
     let folder = Folder::new(&format!("trial-{test}"));
     let there = trial
@@ -75,7 +83,7 @@ fn is_there(test: &str) -> bool {
         .status()
         .is_ok_and(|status| status.success());
     if !there {
-        eprintln!("skipped: {test}: the compiler has no AddressSanitizer");
+        eprintln!("skipped: {test}: the compiler lacks a sanitizer");
     }
     there
 }
@@ -88,7 +96,7 @@ fn nothing_is_reported_of_programs_that_are_right() {
     let folder = with_sanitizer("asan-right");
     for linked in libraries(&folder) {
         for source in ["asan.cpp", "api.c", "exceptions.cpp", "libco.cpp"] {
-            let program = compile(&folder, source, &linked);
+            let program = compile(&folder, "address,undefined", source, &linked);
             let mut program = limited(&program);
             // Coroutines that are released before their end leave what they own, as in libco.
             if source == "libco.cpp" {
@@ -112,7 +120,7 @@ fn what_is_wrong_in_a_coroutine_is_reported_with_its_frames() {
     }
     let folder = with_sanitizer("asan-wrong");
     for linked in libraries(&folder) {
-        let program = compile(&folder, "asan.cpp", &linked);
+        let program = compile(&folder, "address", "asan.cpp", &linked);
         for (what, wanted) in [
             ("heap", "heap-buffer-overflow"),
             ("stack", "stack-buffer-overflow"),
