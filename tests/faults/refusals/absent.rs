@@ -67,6 +67,7 @@ fn without(calls: Vec<libc::c_long>, error: libc::c_int) {
 
 /// Nothing is ready, and yet these never wait: for their arguments, or since there is
 /// nothing of the kind to wait for.
+#[allow(clippy::incompatible_msrv, reason = "tests may use what is younger")]
 fn refused_at_once() {
     let (near, _far) = UnixStream::pair().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
