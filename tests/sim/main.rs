@@ -141,6 +141,49 @@ fn a_node_that_crashes_begins_again_without_its_threads_and_destructors() {
         .run();
 }
 
+/// Of those that share a stack one is there, and the frames of the others are saved.
+#[test]
+fn coroutines_on_shared_stacks_crash_too() {
+    static TURNS: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    fn crowd(turns: &'static AtomicU64) {
+        let one = |number: u64| {
+            let frame = [number; 20];
+            for _ in 0..10 {
+                thread::sleep(Duration::from_millis(1 + number % 7));
+                turns.fetch_add(1, Ordering::Relaxed);
+            }
+            assert!(
+                std::hint::black_box(frame)
+                    .iter()
+                    .all(|&word| word == number)
+            );
+        };
+        let all = move || {
+            // SAFETY: the closures hand out no reference to their frames.
+            let all = (0..500).map(|number| unsafe { crore::spawn_shared(move || one(number)) });
+            let all: Vec<_> = all.collect();
+            all.into_iter().for_each(|one| one.join().unwrap());
+        };
+        let parent = crore::Builder::new().own_thread_locals(false);
+        parent.spawn(all).unwrap().join().unwrap();
+    }
+    Sim::new(5)
+        .node("one", || crowd(&TURNS[0]))
+        .node("two", || crowd(&TURNS[1]))
+        .client("test", || {
+            for _ in 0..5 {
+                thread::sleep(Duration::from_millis(9));
+                sim::crash("one");
+                sim::restart("one");
+            }
+            thread::sleep(Duration::from_secs(10));
+        })
+        .run();
+    let [one, two] = TURNS.each_ref().map(|turns| turns.load(Ordering::Relaxed));
+    assert_eq!(two, 5_000);
+    assert!((5_001..30_000).contains(&one), "{one}");
+}
+
 #[test]
 fn a_node_may_crash_itself_and_returns_to_nothing() {
     static REACHED: AtomicU64 = AtomicU64::new(0);

@@ -82,17 +82,27 @@ impl Read for Metered {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         self.reads -= 1;
-        self.socket.read(buffer)
+        uninterrupted(|| self.socket.read(buffer))
     }
 }
 
 impl Write for Metered {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.write(bytes)
+        uninterrupted(|| self.socket.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A signal ends no connection: whoever is interrupted tries again.
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crore::io::Listener;
 use crore::sim::{self, Escapes, Faults, Link, Sim, check};
 use crore::{Builder, CancelToken};
-use crore_push::config::Config;
+use crore_push::config::{Config, Stacks};
 use crore_push::gateway;
 use crore_push::service::Service;
 use serde_json::{Value, json};
@@ -40,8 +40,9 @@ struct Told {
 }
 
 /// The node: what `node::run` does, but for signals and the admin's pages.
-fn serve() {
+fn serve(stacks: Stacks) {
     let config = Config {
+        stacks,
         heartbeat_ms: 2_000,
         write_ms: 3_000,
         ..Config::default()
@@ -220,7 +221,7 @@ fn judge(told: &Told) {
 }
 
 /// Everything that breaks, breaks within the writers' time.
-fn run(mut sim: Sim) {
+fn run(mut sim: Sim, stacks: Stacks) {
     let told = Arc::new(Mutex::new(Told::default()));
     for name in WRITERS {
         let told = told.clone();
@@ -243,7 +244,7 @@ fn run(mut sim: Sim) {
         .short_transfers(4)
         .interruptions(2)
         .false_readiness(2);
-    sim.node("gateway", serve)
+    sim.node("gateway", move || serve(stacks))
         .link(link)
         .faults(faults)
         .limit(600 * SECOND)
@@ -253,8 +254,16 @@ fn run(mut sim: Sim) {
 }
 
 /// `PUSH_SEEDS=1000` looks for longer.
+fn seeds() -> std::ops::Range<u64> {
+    0..std::env::var("PUSH_SEEDS").map_or(60, |seeds| seeds.parse().unwrap())
+}
+
 #[test]
 fn what_is_published_arrives_once_and_in_order() {
-    let seeds = std::env::var("PUSH_SEEDS").map_or(60, |seeds| seeds.parse().unwrap());
-    check(0..seeds, run);
+    check(seeds(), |sim| run(sim, Stacks::Own));
+}
+
+#[test]
+fn on_shared_stacks_as_well() {
+    check(seeds(), |sim| run(sim, Stacks::Shared));
 }

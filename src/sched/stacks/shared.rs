@@ -179,13 +179,20 @@ impl SharedStacks {
         }
     }
 
-    /// The task, suspended just now, is never resumed again.
+    /// The suspended task is never resumed again: its frames are forgotten, on the stack or
+    /// where they were saved. The contract of shared tasks says that nobody points into
+    /// them (I6).
     pub(super) fn abandon(&mut self, slots: &Slots, slot: &Slot) {
         let host = &mut self.hosts[slot.stack() as usize];
-        debug_assert_eq!(host.stack.resident(), Resident::Owner(slots.index(slot)));
-        // SAFETY: it is suspended and never resumed; the contract of shared tasks
-        // says that nobody points into its frames (I6).
-        unsafe { host.stack.forget((*host.carrier).sp()) };
+        if host.stack.resident() == Resident::Owner(slots.index(slot)) {
+            // SAFETY: it is suspended at the carrier's stack pointer and never resumed.
+            unsafe { host.stack.forget((*host.carrier).sp()) };
+            return;
+        }
+        let (block, bytes) = slot.take_saved_frames();
+        // SAFETY: the parts are what `evict` left when it saved this task, and are cleared
+        // now; there is one pool.
+        unsafe { Saved::from_parts(block, bytes).discard(&mut self.pool) };
     }
 
     /// Asks the processor for the frames of a suspended task.
