@@ -27,10 +27,10 @@ on() {
 case $# in
     0) versions=(3.17 4.4 5.4 5.15) ;;
     1) versions=("$1") ;;
-    *) on "$@" && exit ;;
+    *) on "$@"; exit ;;
 esac
 for version in "${versions[@]}"; do
-    on "$version" --lib --tests -- --nocapture >"${SAID-$said}" 2>&1 || {
+    on "$version" --lib --tests -- --nocapture >"$said" 2>&1 || {
         grep -aE '^(test .* FAILED|failures:|    [a-z_:]+$|thread .* panicked)' "$said" || tail -n 50 "$said"
         echo "as if on Linux $version: FAILED" >&2
         exit 1
