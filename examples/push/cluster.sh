@@ -1,18 +1,25 @@
 #!/bin/bash
-# A whole cluster on this machine: Redis, three nodes of the push service, haproxy before
-# them. Arguments are the nodes' settings. Ctrl-C ends all of it.
+# A whole cluster on this machine: Redis (and NATS), three nodes of the push service,
+# haproxy before them. Arguments are the nodes' settings. Ctrl-C ends all of it.
 #
 #   examples/push/cluster.sh                          clients connect to 127.0.0.1:7780
 #   PORT=9000 examples/push/cluster.sh --workers 1    to 127.0.0.1:9000; admin pages at
 #                                                     9011 to 9013, nodes at 9001 to 9003
 #   DIR=/var/lib/push examples/push/cluster.sh        what Redis has is kept there
+#   FANOUT=nats examples/push/cluster.sh              NATS tells the nodes of messages
 set -euo pipefail
 port=${PORT:-7780}
 dir=${DIR:-$(mktemp -d)}
 dir=$(mkdir -p "$dir" && realpath "$dir")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH=$PATH:/usr/sbin
-for program in redis-server haproxy; do
+programs=(redis-server haproxy)
+fanout=redis
+if [ "${FANOUT:-redis}" = nats ]; then
+    programs+=(nats-server)
+    fanout=nats://127.0.0.1:$((port + 21))
+fi
+for program in "${programs[@]}"; do
     command -v "$program" >/dev/null || { echo "$program is missing; Debian has it" >&2; exit 1; }
 done
 cargo build -q --release -p crore-push
@@ -39,8 +46,9 @@ start() {
 
 start redis-server --bind 127.0.0.1 --port $((port + 20)) --save '' --dir "$dir" \
     --appendonly yes --appendfsync always --logfile "$dir/redis.log"
+[ "$fanout" = redis ] || start nats-server -a 127.0.0.1 -p $((port + 21)) -l "$dir/nats.log"
 for i in 1 2 3; do
-    start "$push" --bus "redis://127.0.0.1:$((port + 20))" --node "node-$i" \
+    start "$push" --bus "redis://127.0.0.1:$((port + 20))" --fanout "$fanout" --node "node-$i" \
         --listen "127.0.0.1:$((port + i))" --admin "127.0.0.1:$((port + 10 + i))" "$@"
 done
 cat >"$dir/haproxy.cfg" <<END

@@ -71,6 +71,8 @@ settings! {
     /// embedded: this process is the whole service; or redis://HOST:PORT: all nodes with
     /// the same bus are one
     bus: String = "embedded".into(), fixed;
+    /// how nodes with redis hear of messages: redis, or nats://HOST:PORT; all alike
+    fanout: String = "redis".into(), fixed;
     /// how long the bus may take for an answer
     bus_ms: u64 = 3_000, fixed;
     /// how long the bus takes the clients of a node for present that says nothing
@@ -199,6 +201,9 @@ impl Config {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("{name} is 0: nothing would work"));
+        }
+        if self.bus == "embedded" && self.fanout != "redis" {
+            return Err("fanout is for nodes with bus = redis://HOST:PORT".into());
         }
         if self.tls_cert.is_empty() != self.tls_key.is_empty() {
             return Err("tls_cert and tls_key go together".into());

@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::cluster::{Cluster, Redis, await_health, until};
+use support::cluster::{Cluster, Nats, Redis, await_health, until};
 use support::proxy::Proxy;
 use support::{Client, Node};
 
@@ -25,9 +25,16 @@ fn publish(client: &mut Client, data: u64, key: &str) -> Value {
 
 #[test]
 fn what_is_published_at_one_node_comes_at_all_in_one_order() {
-    for stacks in ["own", "shared"] {
+    let nats = Nats::start();
+    for (stacks, fanout) in [
+        ("own", "redis"),
+        ("shared", "redis"),
+        ("own", &nats.url()),
+        ("shared", &nats.url()),
+    ] {
         let redis = Redis::durable();
-        let cluster = cluster(&redis, &["--stacks", stacks]);
+        let settings = ["--stacks", stacks, "--fanout", fanout, BLIND[0], BLIND[1]];
+        let cluster = cluster(&redis, &settings);
         let mut readers: Vec<_> = cluster.nodes.iter().map(|one| client(one, "r")).collect();
         let mut epochs: Vec<_> = readers
             .iter_mut()

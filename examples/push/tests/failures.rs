@@ -1,14 +1,15 @@
 //! What fails while messages flow: nodes, the bus, the balancer, the network. Clients
 //! come back and resume; every message comes to every subscriber, once, in order.
 //!
-//! `CRORE_PUSH_ROUNDS=50` does each so many times.
+//! `CRORE_PUSH_ROUNDS=50` does each so many times; `CRORE_PUSH_FANOUT=nats` has NATS tell
+//! the nodes of messages.
 
 mod support;
 
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::cluster::{Balancer, Cluster, Load, Redis, await_health, until};
+use support::cluster::{Balancer, Cluster, Load, Nats, Redis, await_health, until};
 use support::proxy::Proxy;
 
 /// Messages that have to come through between one failure and the next.
@@ -29,19 +30,43 @@ fn rounds() -> usize {
     rounds.map_or(1, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
-fn cluster(redis: &Redis) -> Cluster {
-    let settings = [
-        &NODE[..],
-        &["--history_bytes", "100000000", "--grace_ms", "60000"],
-    ]
-    .concat();
-    Cluster::start(&[redis.url(), redis.url(), redis.url()], &settings)
+/// Three nodes, at these addresses of Redis, and who else tells them of messages.
+struct Service {
+    cluster: Cluster,
+    nats: Option<Nats>,
+}
+
+fn service(buses: [String; 3], nats: Option<Nats>) -> Service {
+    let url = nats.as_ref().map(Nats::url);
+    let fanout = url.as_ref().map_or("redis", |url| url);
+    let more = [
+        "--history_bytes",
+        "100000000",
+        "--grace_ms",
+        "60000",
+        "--fanout",
+        fanout,
+    ];
+    let cluster = Cluster::start(&buses, &[&NODE[..], &more].concat());
+    Service { cluster, nats }
+}
+
+/// As the environment has it.
+fn chosen(buses: [String; 3]) -> Service {
+    let fanout = std::env::var("CRORE_PUSH_FANOUT");
+    let nats = fanout.is_ok_and(|which| which == "nats");
+    service(buses, nats.then(Nats::start))
+}
+
+fn thrice(redis: &Redis) -> [String; 3] {
+    [redis.url(), redis.url(), redis.url()]
 }
 
 #[test]
 fn nodes_are_killed() {
     let redis = Redis::durable();
-    let mut cluster = cluster(&redis);
+    let mut service = chosen(thrice(&redis));
+    let cluster = &mut service.cluster;
     let load = Load::start(&cluster.addresses(), &LOAD);
     for round in 0..rounds() * 3 {
         Load::await_published(&cluster.nodes, FLOW);
@@ -59,7 +84,8 @@ fn nodes_are_killed() {
 #[test]
 fn the_bus_is_killed() {
     let mut redis = Redis::durable();
-    let cluster = cluster(&redis);
+    let service = chosen(thrice(&redis));
+    let cluster = &service.cluster;
     let load = Load::start(&cluster.addresses(), &LOAD);
     for round in 0..rounds() * 2 {
         Load::await_published(&cluster.nodes, FLOW);
@@ -78,10 +104,31 @@ fn the_bus_is_killed() {
     }
 }
 
+/// What was published meanwhile comes when it is back, and nothing is refused.
+#[test]
+fn what_tells_of_messages_is_killed() {
+    let redis = Redis::durable();
+    let mut service = service(thrice(&redis), Some(Nats::start()));
+    let (nodes, nats) = (&service.cluster.nodes, service.nats.as_mut().unwrap());
+    let load = Load::start(&service.cluster.addresses(), &LOAD);
+    for round in 0..rounds() * 2 {
+        Load::await_published(nodes, FLOW);
+        nats.kill();
+        if round % 2 == 1 {
+            Load::await_published(nodes, FLOW);
+        }
+        nats.restart();
+        nodes.iter().for_each(await_health);
+    }
+    Load::await_published(nodes, FLOW);
+    load.check();
+}
+
 #[test]
 fn a_node_is_stopped() {
     let redis = Redis::durable();
-    let cluster = cluster(&redis);
+    let service = chosen(thrice(&redis));
+    let cluster = &service.cluster;
     let load = Load::start(&cluster.addresses(), &LOAD);
     for round in 0..rounds() {
         let i = round % 3;
@@ -107,8 +154,8 @@ fn a_node_is_cut_off_from_the_bus() {
     let redis = Redis::durable();
     let proxy = Proxy::to(redis.address);
     let cut_off = format!("redis://{}", proxy.address);
-    let settings = [&NODE[..], &["--history_bytes", "100000000"]].concat();
-    let cluster = Cluster::start(&[cut_off, redis.url(), redis.url()], &settings);
+    let service = chosen([cut_off, redis.url(), redis.url()]);
+    let cluster = &service.cluster;
     let load = Load::start(&cluster.addresses(), &LOAD);
     for round in 0..rounds() * 2 {
         Load::await_published(&cluster.nodes, FLOW);
@@ -134,7 +181,8 @@ fn a_node_is_cut_off_from_the_bus() {
 #[test]
 fn clients_are_cut_off_from_a_node() {
     let redis = Redis::durable();
-    let cluster = cluster(&redis);
+    let service = chosen(thrice(&redis));
+    let cluster = &service.cluster;
     let proxies: Vec<_> = cluster.addresses().into_iter().map(Proxy::to).collect();
     let to: Vec<_> = proxies.iter().map(|proxy| proxy.address).collect();
     let load = Load::start(&to, &LOAD);
@@ -157,7 +205,8 @@ fn clients_are_cut_off_from_a_node() {
 #[test]
 fn versions_change_node_by_node() {
     let redis = Redis::durable();
-    let mut cluster = cluster(&redis);
+    let mut service = chosen(thrice(&redis));
+    let cluster = &mut service.cluster;
     let load = Load::start(&cluster.addresses(), &LOAD);
     for round in 0..rounds() * 3 {
         let i = round % 3;
@@ -177,7 +226,8 @@ fn versions_change_node_by_node() {
 #[test]
 fn the_balancer_is_killed() {
     let redis = Redis::durable();
-    let mut cluster = cluster(&redis);
+    let mut service = chosen(thrice(&redis));
+    let cluster = &mut service.cluster;
     let mut balancer = Balancer::start(&cluster.nodes);
     // Twice: so it is an address to come back to.
     let load = Load::start(&[balancer.address, balancer.address], &LOAD);

@@ -110,6 +110,49 @@ fn ask(address: SocketAddr, command: &str) -> Option<String> {
     Some(line.trim_end().to_owned())
 }
 
+/// A NATS of a test's own.
+pub struct Nats {
+    program: Program,
+    address: SocketAddr,
+}
+
+impl Nats {
+    pub fn start() -> Self {
+        let address = free_address();
+        let program = hand_on(address);
+        Self { program, address }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    pub fn restart(&mut self) {
+        self.program = hand_on(self.address);
+    }
+}
+
+fn hand_on(address: SocketAddr) -> Program {
+    let program = Command::new("nats-server")
+        .args(["-a", "127.0.0.1", "-p", &address.port().to_string()])
+        .env("PATH", path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let program = Program(program.expect("nats-server is there"));
+    until("NATS answers", || TcpStream::connect(address).is_ok());
+    program
+}
+
+/// Servers are not always in a user's path.
+fn path() -> String {
+    std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin"
+}
+
 /// haproxy before the nodes.
 pub struct Balancer {
     program: Program,
@@ -148,12 +191,10 @@ impl Balancer {
 }
 
 fn balance(address: SocketAddr, dir: &TempDir) -> Program {
-    // Not always in a user's path.
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
     let program = Command::new("haproxy")
         .args(["-db", "-f"])
         .arg(dir.path().join("haproxy.cfg"))
-        .env("PATH", path)
+        .env("PATH", path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();

@@ -1,20 +1,19 @@
 //! Feed: the one connection by which a node hears of new messages, on all channels that
 //! it follows.
 //!
-//! One coroutine reads it, others write to it; so it is a plain socket, with `redis`'s
-//! words and parser, and not a connection of that crate's. It is asked for a sign of life
-//! all the time, since a network that is cut says nothing.
+//! One coroutine reads it, others write to it; so it is a plain socket, and no connection
+//! of a client's. Whether it is Redis's or NATS's is for `words`. It is asked for a sign of
+//! life all the time, since a network that is cut says nothing.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, BufReader, Write};
+use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use crore::sync::{Mutex, MutexGuard, oneshot};
-use redis::{ConnectionAddr, ConnectionInfo, Parser, Value, cmd};
 
 use crate::bus::gone;
-use crate::bus::redis::script;
+use crate::bus::redis::words::{Ears, Heard, Words};
 use crate::protocol::Refusal;
 
 /// Channels that are asked for at once after a reconnection.
@@ -22,7 +21,7 @@ const CHUNK: usize = 500;
 
 /// What a node follows, and by what.
 pub struct Feed {
-    server: ConnectionInfo,
+    words: Box<dyn Words>,
     limit: Duration,
     state: Mutex<State>,
 }
@@ -42,30 +41,30 @@ struct Link {
     waiting: VecDeque<Option<oneshot::Sender<()>>>,
 }
 
-/// What the server says.
-pub enum Heard {
-    /// A message: the channel's name, what was told.
-    Told(String, String),
-    /// Something that is dealt with.
-    Else,
-}
-
 impl Link {
-    fn subscribe(&mut self, names: &[&str], done: Option<oneshot::Sender<()>>) -> io::Result<()> {
-        let mut command = cmd("SUBSCRIBE");
-        for name in names {
-            command.arg(script::subject(name));
-        }
-        let first = self.waiting.len();
-        self.waiting.resize_with(first + names.len(), || None);
+    /// `done` hears when the server has subscribed.
+    fn subscribe(
+        &mut self,
+        words: &dyn Words,
+        names: &[&str],
+        done: Option<oneshot::Sender<()>>,
+    ) -> io::Result<()> {
+        let (bytes, answers) = words.subscribe(names);
+        self.expect(answers);
         if let Some(last) = self.waiting.back_mut() {
             *last = done;
         }
-        self.write(&command)
+        self.write(&bytes)
     }
 
-    fn write(&self, command: &redis::Cmd) -> io::Result<()> {
-        let written = (&self.socket).write_all(&command.get_packed_command());
+    /// So many answers more will come.
+    fn expect(&mut self, answers: usize) {
+        let all = self.waiting.len() + answers;
+        self.waiting.resize_with(all, || None);
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let written = (&self.socket).write_all(bytes);
         written.inspect_err(|_| {
             // Its reader has to know.
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
@@ -75,9 +74,9 @@ impl Link {
 
 impl Feed {
     /// A sign of life is waited for as long as `limit`.
-    pub fn new(server: ConnectionInfo, limit: Duration) -> Self {
+    pub fn new(words: Box<dyn Words>, limit: Duration) -> Self {
         Self {
-            server,
+            words,
             limit,
             state: Mutex::default(),
         }
@@ -111,7 +110,7 @@ impl Feed {
             state.wanted.remove(name);
             if let Some(link) = &state.link {
                 // If that fails nothing is followed any more.
-                let _ = link.write(cmd("UNSUBSCRIBE").arg(script::subject(name)));
+                let _ = link.write(&self.words.unsubscribe(name));
             }
         }
     }
@@ -123,7 +122,8 @@ impl Feed {
             let mut state = self.lock();
             let number = state.links;
             let link = state.link.as_mut().ok_or_else(|| gone("it is away"))?;
-            link.subscribe(&[name], Some(done)).map_err(gone)?;
+            link.subscribe(&*self.words, &[name], Some(done))
+                .map_err(gone)?;
             number
         };
         match wait.recv_timeout(self.limit) {
@@ -134,10 +134,28 @@ impl Feed {
 
     /// Asks for a sign of life.
     pub fn beat(&self) {
-        if let Some(link) = &self.lock().link {
+        if let Some(link) = &mut self.lock().link {
+            let (bytes, answers) = self.words.beat();
+            link.expect(answers);
             // If that fails its reader knows.
-            let _ = link.write(&cmd("PING"));
+            let _ = link.write(&bytes);
         }
+    }
+
+    /// Tells all nodes, this one too, where whoever adds the message does not. What is not
+    /// told is in the history.
+    pub fn tell(&self, name: &str, told: impl FnOnce() -> String) {
+        if self.tells() {
+            let bytes = self.words.tell(name, &told());
+            if let (Some(link), Some(bytes)) = (&self.lock().link, bytes) {
+                let _ = link.write(&bytes);
+            }
+        }
+    }
+
+    /// Whether messages are told by [`Feed::tell`].
+    pub fn tells(&self) -> bool {
+        self.words.tell("", "").is_some()
     }
 
     /// Connects, and asks for all that the node follows. `all` is told when that is so.
@@ -161,21 +179,17 @@ impl Feed {
         let chunks = names.len().div_ceil(CHUNK);
         for (number, names) in names.chunks(CHUNK).enumerate() {
             let done = all.take_if(|_| number + 1 == chunks);
-            link.subscribe(names, done).map_err(|why| why.to_string())?;
+            link.subscribe(&*self.words, names, done)
+                .map_err(|why| why.to_string())?;
         }
         state.link = Some(link);
         drop(state);
-        Ok(Reader {
-            socket: BufReader::new(read),
-            parser: Parser::new(),
-        })
+        Ok(Reader(self.words.ears(read)))
     }
 
     fn open(&self) -> io::Result<TcpStream> {
-        let ConnectionAddr::Tcp(host, port) = self.server.addr() else {
-            return Err(io::Error::other("only redis://HOST:PORT is here"));
-        };
-        let addresses = (&**host, *port).to_socket_addrs()?;
+        let (host, port) = self.words.address().map_err(io::Error::other)?;
+        let addresses = (&*host, port).to_socket_addrs()?;
         let mut tried = Err(io::Error::other(format!("{host} has no address")));
         for address in addresses {
             tried = TcpStream::connect_timeout(&address, self.limit);
@@ -187,13 +201,7 @@ impl Feed {
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(self.limit))?;
         socket.set_write_timeout(Some(self.limit))?;
-        let settings = self.server.redis_settings();
-        if let Some(password) = settings.password() {
-            let mut command = cmd("AUTH");
-            settings.username().map(|name| command.arg(name).clone());
-            command.arg(password);
-            (&socket).write_all(&command.get_packed_command())?;
-        }
+        (&socket).write_all(&self.words.greeting())?;
         Ok(socket)
     }
 
@@ -202,44 +210,30 @@ impl Feed {
         self.lock().link = None;
     }
 
-    /// The next thing that is heard.
-    pub fn hear(&self, reader: &mut Reader) -> Result<Heard, String> {
-        let value = reader.parser.parse_value(&mut reader.socket);
-        let value = value.map_err(|why| why.to_string())?;
-        if let Value::ServerError(why) = value {
-            return Err(why.to_string());
-        }
-        // The others are `OK` and `PONG`.
-        let Value::Array(mut parts) = value else {
-            return Ok(Heard::Else);
-        };
-        let mut text = || match parts.pop() {
-            Some(Value::BulkString(bytes)) => String::from_utf8(bytes).ok(),
-            _ => None,
-        };
-        let (last, subject, kind) = (text(), text(), text());
-        match (kind.as_deref(), subject, last) {
-            (Some("message"), Some(subject), Some(told)) => {
-                let name = script::channel(&subject).ok_or("a subject that nobody asked for")?;
-                return Ok(Heard::Told(name.to_owned(), told));
+    /// The next message: the channel's name, what was told.
+    pub fn hear(&self, reader: &mut Reader) -> Result<(String, String), String> {
+        loop {
+            match reader.0.hear()? {
+                Heard::Told(name, told) => return Ok((name, told)),
+                Heard::Subscribed => {
+                    let mut state = self.lock();
+                    let waiting = state
+                        .link
+                        .as_mut()
+                        .and_then(|link| link.waiting.pop_front());
+                    // Whoever has lost patience does not care.
+                    waiting.flatten().map(|one| one.send(()));
+                }
+                Heard::Asked(answer) => {
+                    if let Some(link) = &self.lock().link {
+                        link.write(answer).map_err(|why| why.to_string())?;
+                    }
+                }
+                Heard::Else => {}
             }
-            (Some("subscribe"), ..) => {
-                let mut state = self.lock();
-                let waiting = state
-                    .link
-                    .as_mut()
-                    .and_then(|link| link.waiting.pop_front());
-                // Whoever has lost patience does not care.
-                waiting.flatten().map(|one| one.send(()));
-            }
-            _ => {}
         }
-        Ok(Heard::Else)
     }
 }
 
 /// The connection's receiving half.
-pub struct Reader {
-    socket: BufReader<TcpStream>,
-    parser: Parser,
-}
+pub struct Reader(Box<dyn Ears>);

@@ -2,7 +2,7 @@
 //! newest part of the channels that it follows.
 //!
 //! - `script` is what Redis does, at one stroke each; `lane` a connection to ask it;
-//!   `feed` the connection by which it tells what is new;
+//!   `feed` the connection by which it tells what is new, or NATS does (`words`, `nats`);
 //! - here is what they are for: a node *follows* a channel from the first subscriber on.
 //!   It subscribes at Redis first and reads the history then, so nothing lies between.
 //!
@@ -16,11 +16,13 @@
 
 mod feed;
 mod lane;
+mod nats;
 mod script;
+mod words;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crore::Builder;
@@ -32,9 +34,11 @@ use crate::channel::{Appended, Channel, Snapshot};
 use crate::config::Config;
 use crate::protocol::{self, Member, Refusal, Since};
 use crate::service::Service;
-use feed::{Feed, Heard};
+use feed::Feed;
 use lane::{Job, Lane, Lanes, Worker};
+use nats::Nats;
 use script::{Script, Server};
+use words::{Resp, Words};
 
 /// Connections to ask over.
 const LANES: usize = 4;
@@ -45,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Redis {
     feed: Feed,
     lanes: Lanes,
+    /// Whether Redis has answered when it was asked last.
+    answers: AtomicBool,
     /// Until they run.
     workers: std::sync::Mutex<Vec<Worker>>,
     limit: Duration,
@@ -57,13 +63,20 @@ impl Redis {
     pub fn new(config: &Config) -> Result<Arc<Self>, String> {
         let wrong = |why: redis::RedisError| format!("bus = {}: {why}", config.bus);
         let client = Client::open(&*config.bus).map_err(wrong)?;
+        let words: Box<dyn Words> = match &*config.fanout {
+            "redis" => Box::new(Resp(client.get_connection_info().clone())),
+            url => Box::new(Nats::parse(url).ok_or_else(|| {
+                format!("fanout = {url}: redis or nats://[NAME:PASSWORD@]HOST:PORT")
+            })?),
+        };
         let limit = Duration::from_millis(config.bus_ms);
         let (lanes, workers) = (0..LANES)
             .map(|_| Lane::new(client.clone(), limit))
             .unzip::<_, _, Vec<_>, Vec<_>>();
         Ok(Arc::new(Self {
-            feed: Feed::new(client.get_connection_info().clone(), limit),
+            feed: Feed::new(words, limit),
             lanes: Lanes::new(lanes),
+            answers: AtomicBool::new(true),
             workers: std::sync::Mutex::new(workers),
             limit,
             presence: Duration::from_millis(config.presence_ms),
@@ -147,15 +160,30 @@ impl Redis {
         crore::spawn_local(move || {
             // What was told meanwhile nobody has heard.
             if followed.recv().is_ok() {
-                for channel in healed.channels.all() {
-                    bus.heal(&healed, channel);
-                }
+                bus.heal_all(&healed);
             }
         });
         loop {
-            if let Heard::Told(name, told) = self.feed.hear(&mut reader)? {
-                let told = script::told(&told).ok_or("told what it does not understand")?;
-                self.take(service, &name, told);
+            let (name, told) = self.feed.hear(&mut reader)?;
+            let told = script::told(&told).ok_or("told what it does not understand")?;
+            self.take(service, &name, told);
+        }
+    }
+
+    fn heal_all(self: &Arc<Self>, service: &Arc<Service>) {
+        for channel in service.channels.all() {
+            self.heal(service, channel);
+        }
+    }
+
+    /// Sees whether Redis is there, where the feed is another's.
+    fn ask_for_life(self: &Arc<Self>, service: &Arc<Service>) {
+        loop {
+            crore::sleep(self.limit / 3);
+            let asked = self.lanes.of("").ask(|_| redis::cmd("PING"), |_| Ok(()));
+            let answered = self.answers.swap(asked.is_ok(), Ordering::Relaxed);
+            if asked.is_ok() && !answered {
+                self.heal_all(service);
             }
         }
     }
@@ -211,6 +239,10 @@ impl Bus for Arc<Redis> {
         daemon("feed of the bus").spawn(move || bus.listen(&its))?;
         let (bus, its) = (self.clone(), service.clone());
         daemon("look at the bus").spawn(move || bus.look(&its))?;
+        if self.feed.tells() {
+            let (bus, its) = (self.clone(), service.clone());
+            daemon("life of the bus").spawn(move || bus.ask_for_life(&its))?;
+        }
         let (bus, pause) = (self.clone(), self.limit / 3);
         daemon("beat of the bus").spawn(move || {
             loop {
@@ -222,7 +254,7 @@ impl Bus for Arc<Redis> {
     }
 
     fn is_there(&self) -> bool {
-        self.feed.link().is_some()
+        self.feed.link().is_some() && self.answers.load(Ordering::Relaxed)
     }
 
     fn enter(
@@ -281,14 +313,21 @@ impl Bus for Arc<Redis> {
     ) -> Result<Place, Refusal> {
         let lane = self.lanes.of(channel);
         let config = service.config();
-        let (channel, data) = (channel.to_owned(), data.to_owned());
         let key = key.unwrap_or("").to_owned();
+        // Where the script tells of it.
+        let subject = match self.feed.tells() {
+            true => String::new(),
+            false => script::subject(channel),
+        };
+        let (name, its) = (channel.to_owned(), data.to_owned());
         let place = move |server: &Server| {
-            let mut call = server.call(Script::Publish, &config, &channel);
-            call.arg(script::subject(&channel)).arg(&key).arg(&data);
+            let mut call = server.call(Script::Publish, &config, &name);
+            call.arg(&subject).arg(&key).arg(&its);
             call
         };
         let (epoch, offset): (String, u64) = lane.ask(place, script::read)?;
+        self.feed
+            .tell(channel, || script::tell(&epoch, offset, data));
         Ok(Place {
             epoch: epoch.into(),
             offset,

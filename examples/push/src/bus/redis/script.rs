@@ -62,7 +62,8 @@ local function save()
 end
 ";
 
-/// `subject key data`. Returns the message's place.
+/// `subject key data`, no subject if the nodes are told otherwise. Returns the message's
+/// place.
 const PUBLISH: &str = r"
 local key, data = ARGV[8], ARGV[9]
 local offset = key ~= '' and tonumber(redis.call('HGET', KEYS[3], key) or 0) or 0
@@ -72,7 +73,9 @@ if offset == 0 then
     if key ~= '' then redis.call('HSET', KEYS[3], key, offset) end
     last = offset
     bytes = bytes + #key + #data + 128
-    redis.call('PUBLISH', ARGV[7], epoch .. ' ' .. offset .. ' ' .. data)
+    if ARGV[7] ~= '' then
+        redis.call('PUBLISH', ARGV[7], epoch .. ' ' .. offset .. ' ' .. data)
+    end
 end
 save()
 return {epoch, offset}
@@ -203,7 +206,12 @@ pub fn channel(subject: &str) -> Option<&str> {
     subject.strip_prefix(SUBJECT)
 }
 
-/// What [`PUBLISH`] tells the nodes: epoch, offset, data.
+/// What the nodes are told.
+pub fn tell(epoch: &str, offset: u64, data: &str) -> String {
+    format!("{epoch} {offset} {data}")
+}
+
+/// What [`PUBLISH`] or [`tell`] tells the nodes: epoch, offset, data.
 pub fn told(payload: &str) -> Option<(&str, u64, &str)> {
     let mut parts = payload.splitn(3, ' ');
     let (epoch, offset, data) = (parts.next()?, parts.next()?, parts.next()?);
