@@ -2,11 +2,12 @@
 //! and the one that fails again, with fewer faults, where it can be looked at.
 
 use std::env;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::io::ErrorKind::WouldBlock;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::available_parallelism;
@@ -337,34 +338,81 @@ struct SeedEnd {
     said: String,
 }
 
+/// How long a child may take to begin, at first.
+const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+const NO_PAIR: &str = "a socket pair for a child process";
+
+/// Takes a lock of libc's that `fork` does not open in the child: if another thread of the
+/// parent's had it, the child would wait here for ever, or later. So this is what it does
+/// first, and if it does not come back, another one is begun.
+fn look_at_libraries() {
+    unsafe extern "C" fn enough(_: *mut libc::dl_phdr_info, _: usize, _: *mut c_void) -> c_int {
+        1
+    }
+    // SAFETY: `enough` takes nothing.
+    unsafe { libc::dl_iterate_phdr(Some(enough), ptr::null_mut()) };
+}
+
+/// Whether a child has begun, or has ended.
+fn has_begun(begun: &UnixStream, patience: Duration) -> bool {
+    begun.set_read_timeout(Some(patience)).expect("a limit");
+    let mut begun = begun;
+    let heard = begun.read_exact(&mut [0]);
+    !heard.is_err_and(|error| error.kind() == WouldBlock)
+}
+
+/// All that a child does.
+fn in_child(run: &impl Fn(), parent: &UnixStream) -> ! {
+    IS_CHILD.store(true, Ordering::Relaxed);
+    HAS_BEGUN.store(false, Ordering::Relaxed);
+    *PARENT.lock().unwrap() = parent.try_clone().ok();
+    let result = catch_unwind(AssertUnwindSafe(run));
+    if let Err(payload) = &result {
+        // Its place in the message, if no simulation was begun.
+        tell_parent(0);
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(payload.downcast_ref::<&str>().copied());
+        // A parent that is gone asks for nothing.
+        let mut parent = parent;
+        let _ = parent.write_all(text.unwrap_or_default().as_bytes());
+    }
+    // SAFETY: nothing of the parent's is to end in its child.
+    unsafe { libc::_exit(result.is_err().into()) }
+}
+
 impl<F: Fn()> SeedProcess<F> {
     fn start(run: F) -> Self {
-        let (says, parent) = UnixStream::pair().expect("a socket pair for a child process");
-        let no_simulation = RUNS.write().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the child has this one thread, and ends here.
-        let forked = unsafe { libc::fork() };
-        // In the child as well, whose test may have simulations and children.
-        drop(no_simulation);
-        match forked {
-            -1 => panic!("no child process: {}", io::Error::last_os_error()),
-            0 => {
-                drop(says);
-                IS_CHILD.store(true, Ordering::Relaxed);
-                HAS_BEGUN.store(false, Ordering::Relaxed);
-                *PARENT.lock().unwrap() = parent.try_clone().ok();
-                let result = catch_unwind(AssertUnwindSafe(&run));
-                if let Err(payload) = &result {
-                    // Its place in the message, if no simulation was begun.
-                    tell_parent(0);
-                    let text = payload.downcast_ref::<String>().map(String::as_str);
-                    let text = text.or(payload.downcast_ref::<&str>().copied());
-                    // A parent that is gone asks for nothing.
-                    let _ = (&parent).write_all(text.unwrap_or_default().as_bytes());
+        let mut patience = BEGINS_WITHIN;
+        loop {
+            let (says, parent) = UnixStream::pair().expect(NO_PAIR);
+            let (begun, begins) = UnixStream::pair().expect(NO_PAIR);
+            let no_simulation = RUNS.write().unwrap_or_else(PoisonError::into_inner);
+            // SAFETY: the child has this one thread, and ends here.
+            let forked = unsafe { libc::fork() };
+            // In the child as well, whose test may have simulations and children.
+            drop(no_simulation);
+            match forked {
+                -1 => panic!("no child process: {}", io::Error::last_os_error()),
+                0 => {
+                    drop((says, begun));
+                    look_at_libraries();
+                    let _ = (&begins).write_all(&[1]);
+                    drop(begins);
+                    in_child(&run, &parent)
                 }
-                // SAFETY: nothing of the parent's is to end in its child.
-                unsafe { libc::_exit(result.is_err().into()) }
+                process => {
+                    drop(begins);
+                    if has_begun(&begun, patience) {
+                        return Self { run, process, says };
+                    }
+                    // SAFETY: our child, which nobody waits for.
+                    unsafe {
+                        libc::kill(process, libc::SIGKILL);
+                        libc::waitpid(process, ptr::null_mut(), 0);
+                    }
+                    patience = (2 * patience).min(8 * BEGINS_WITHIN);
+                }
             }
-            process => Self { run, process, says },
         }
     }
 

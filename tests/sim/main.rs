@@ -141,6 +141,32 @@ fn a_node_that_crashes_begins_again_without_its_threads_and_destructors() {
         .run();
 }
 
+/// Also where `fork` leaves the child a lock that nobody opens: the dynamic linker's.
+#[test]
+fn seeds_begin_whatever_another_thread_holds() {
+    unsafe extern "C" fn hold(
+        _: *mut libc::dl_phdr_info,
+        _: usize,
+        _: *mut std::ffi::c_void,
+    ) -> std::ffi::c_int {
+        thread::sleep(Duration::from_millis(5));
+        1
+    }
+    common::succeeds("seeds_begin_whatever_another_thread_holds", || {
+        thread::spawn(|| {
+            loop {
+                // SAFETY: `hold` takes nothing.
+                unsafe { libc::dl_iterate_phdr(Some(hold), std::ptr::null_mut()) };
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        sim::check(0..6, |sim| {
+            let sim = sim.client("one", || thread::sleep(Duration::from_secs(1)));
+            sim.run();
+        });
+    });
+}
+
 /// Of those that share a stack one is there, and the frames of the others are saved.
 #[test]
 fn coroutines_on_shared_stacks_crash_too() {
