@@ -381,7 +381,7 @@ fn in_child(run: &impl Fn(), parent: &UnixStream) -> ! {
 }
 
 impl<F: Fn()> SeedProcess<F> {
-    fn start(run: F) -> Self {
+    fn start(mut run: F) -> Self {
         let mut patience = BEGINS_WITHIN;
         loop {
             let (says, parent) = UnixStream::pair().expect(NO_PAIR);
@@ -402,14 +402,14 @@ impl<F: Fn()> SeedProcess<F> {
                 }
                 process => {
                     drop(begins);
+                    let child = Self { run, process, says };
                     if has_begun(&begun, patience) {
-                        return Self { run, process, says };
+                        return child;
                     }
                     // SAFETY: our child, which nobody waits for.
-                    unsafe {
-                        libc::kill(process, libc::SIGKILL);
-                        libc::waitpid(process, ptr::null_mut(), 0);
-                    }
+                    unsafe { libc::kill(process, libc::SIGKILL) };
+                    let _ = child.reap();
+                    run = child.run;
                     patience = (2 * patience).min(8 * BEGINS_WITHIN);
                 }
             }
