@@ -6,7 +6,7 @@
 # from Debian gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user.
 #
 #   scripts/aarch64.sh          compile, run the short list
-#   scripts/aarch64.sh --check  compile only, where the target's std is installed
+#   scripts/aarch64.sh --check  compile only, no warning passes, where the target's std is installed
 #   scripts/aarch64.sh TEST…    these test files instead of the list
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -19,8 +19,8 @@ if [ ! -d "$(rustc --print target-libdir --target $target)" ]; then
     rustup target add $target
 fi
 if [ "${1-}" = --check ]; then
-    cargo check --target $target --all-targets
-    cargo check --target $target --all-targets --no-default-features
+    cargo clippy --target $target --all-targets -- -D warnings
+    cargo clippy --target $target --all-targets --no-default-features -- -D warnings
     exit
 fi
 

@@ -136,7 +136,6 @@ mod stdio;
 mod table;
 #[cfg(all(
     feature = "futex",
-    target_arch = "x86_64",
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
@@ -270,7 +269,6 @@ pub unsafe fn __run_main_thread(
 ) -> std::io::Result<()> {
     #[cfg(all(
         feature = "futex",
-        target_arch = "x86_64",
         target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
@@ -278,7 +276,6 @@ pub unsafe fn __run_main_thread(
     return unsafe { threads::create::run_main_thread(start, arg, stack) };
     #[cfg(not(all(
         feature = "futex",
-        target_arch = "x86_64",
         target_env = "gnu",
         not(target_feature = "crt-static")
     )))]

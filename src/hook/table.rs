@@ -195,52 +195,52 @@ table! {
         => "as libc; from a coroutine with its own thread-locals, with its thread's number, or as \
             its thread";
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::create { pthread_create }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::exit { pthread_exit }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::join { pthread_tryjoin_np pthread_detach }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::name { pthread_setname_np pthread_getname_np }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::kill { pthread_kill raise }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::number { gettid tgkill }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::interrupt { pthread_cancel pthread_testcancel pthread_setcancelstate pthread_setcanceltype }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::mask { pthread_sigmask sigprocmask sigpending }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::alt_stack { sigaltstack }
     #[cfg(all(
-        feature = "futex", target_arch = "x86_64", target_env = "gnu",
+        feature = "futex", target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
     threads::c11 { thrd_create thrd_detach thrd_exit }

@@ -64,7 +64,6 @@ mod sight;
 mod spawn;
 #[cfg(all(
     feature = "futex",
-    target_arch = "x86_64",
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
@@ -114,7 +113,6 @@ pub(crate) use spawn::{coroutine, shared_coroutine};
 pub(crate) use stack_use::SpawnPlace;
 #[cfg(all(
     feature = "futex",
-    target_arch = "x86_64",
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]
@@ -123,7 +121,6 @@ pub(crate) use std_thread::{caught, is_beginning};
 pub(crate) use step_log::{StepKind, TaskStep};
 #[cfg(all(
     feature = "futex",
-    target_arch = "x86_64",
     target_env = "gnu",
     not(target_feature = "crt-static")
 ))]

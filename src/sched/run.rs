@@ -440,7 +440,6 @@ impl Worker {
         let entry = unsafe { (*slot.cell.get()).entry() };
         #[cfg(all(
             feature = "futex",
-            target_arch = "x86_64",
             target_env = "gnu",
             not(target_feature = "crt-static")
         ))]

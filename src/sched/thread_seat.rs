@@ -36,7 +36,7 @@ impl ThreadBlock {
     ///
     /// No memory, or there are no blocks here.
     #[cfg_attr(
-        not(all(feature = "futex", target_arch = "x86_64")),
+        not(feature = "futex"),
         allow(dead_code, reason = "for the hooks of threads")
     )]
     pub(crate) fn new(start: usize, ended: fn(&Arc<Self>)) -> io::Result<(Arc<Self>, ThreadSeat)> {
@@ -60,7 +60,7 @@ impl ThreadBlock {
 
     /// What stands for its number, which the kernel gives nobody.
     #[cfg_attr(
-        not(all(feature = "futex", target_arch = "x86_64")),
+        not(feature = "futex"),
         allow(dead_code, reason = "for the hooks of threads")
     )]
     pub(crate) fn number(&self) -> u32 {

@@ -266,11 +266,7 @@ fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32) {
 }
 
 /// As [`futex_wait`], until a time if there is one, or until the thread is cancelled.
-#[cfg(all(
-    target_arch = "x86_64",
-    target_env = "gnu",
-    not(target_feature = "crt-static")
-))]
+#[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
 pub(super) fn futex_wait_until(
     word: &std::sync::atomic::AtomicU32,
     value: u32,

@@ -10,7 +10,7 @@ use crate::hook::libc::hook;
 use crate::hook::wait::backoff::Backoff;
 use crate::hook::wait::call::may_park;
 use crate::hook::wait::clock::moment;
-#[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(feature = "futex", target_env = "gnu"))]
 use crate::hook::wait::interrupt;
 use crate::hook::wait::slow_wait::{Lasting, SlowWait};
 use crate::sys::syscall::{errno, set_errno};
@@ -28,7 +28,7 @@ unsafe fn join(
     deadline: Option<Instant>,
     real: impl Fn() -> c_int,
 ) -> c_int {
-    #[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+    #[cfg(all(feature = "futex", target_env = "gnu"))]
     if let Some(mut ours) = crate::hook::threads::Thread::find(thread) {
         loop {
             // SAFETY: the caller's place.

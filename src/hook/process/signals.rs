@@ -67,7 +67,6 @@ unsafe fn wait_for(
 unsafe fn pending(set: *const sigset_t, info: *mut siginfo_t) -> Option<usize> {
     #[cfg(all(
         feature = "futex",
-        target_arch = "x86_64",
         target_env = "gnu",
         not(target_feature = "crt-static")
     ))]
@@ -83,7 +82,6 @@ unsafe fn pending(set: *const sigset_t, info: *mut siginfo_t) -> Option<usize> {
     }
     #[cfg(not(all(
         feature = "futex",
-        target_arch = "x86_64",
         target_env = "gnu",
         not(target_feature = "crt-static")
     )))]

@@ -17,9 +17,9 @@ use libc::{
 };
 
 use crate::hook::libc::hook;
-#[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(feature = "futex", target_env = "gnu"))]
 use crate::hook::threads::{Thread, kill::queue};
-#[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(feature = "futex", target_env = "gnu"))]
 use crate::sched::is_beginning;
 use crate::sched::{CurrentTask, on_thread};
 use crate::sys::tls::with_kernel_tid;
@@ -33,9 +33,9 @@ fn is_own(thread: pthread_t) -> bool {
 
 /// Whether this is a thread that is a coroutine (`hook/threads`).
 fn is_coroutine(_thread: pthread_t) -> bool {
-    #[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+    #[cfg(all(feature = "futex", target_env = "gnu"))]
     return Thread::find(_thread).is_some();
-    #[cfg(not(all(feature = "futex", target_arch = "x86_64", target_env = "gnu")))]
+    #[cfg(not(all(feature = "futex", target_env = "gnu")))]
     false
 }
 
@@ -91,7 +91,7 @@ macro_rules! hints {
 hook!(
     next,
     unsafe extern "C" fn pthread_getattr_np(thread: pthread_t, attr: *mut pthread_attr_t) -> c_int {
-        #[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+        #[cfg(all(feature = "futex", target_env = "gnu"))]
         if is_beginning() {
             return libc::ESRCH;
         } else if let Some(ours) = Thread::find(thread) {
@@ -112,7 +112,7 @@ hook!(
         signal: c_int,
         value: sigval,
     ) -> c_int {
-        #[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+        #[cfg(all(feature = "futex", target_env = "gnu"))]
         if let Some(ours) = Thread::find(thread) {
             return queue(&ours, signal, value);
         }

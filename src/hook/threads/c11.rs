@@ -5,7 +5,7 @@ use std::ptr;
 
 use libc::pthread_t;
 
-use super::exit::Start;
+use super::call_start::Start;
 use crate::hook::libc::hook;
 use crate::hook::process::c11::result;
 

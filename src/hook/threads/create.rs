@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use libc::{pthread_attr_t, pthread_t};
 
-use super::exit::{Start, UnwindBuffer, call_start};
+use super::call_start::{Start, UnwindBuffer, call_start};
 use super::thread::Thread;
 use super::{actions, mask};
 use crate::hook::libc::hook;

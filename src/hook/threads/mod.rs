@@ -15,6 +15,7 @@
 mod actions;
 pub(crate) mod alt_stack;
 pub(crate) mod c11;
+mod call_start;
 pub(crate) mod create;
 pub(crate) mod exit;
 pub(crate) mod interrupt;

@@ -9,7 +9,7 @@ use std::ffi::{c_int, c_void};
 
 use libc::{pthread_attr_t, pthread_t};
 
-use super::exit::Start;
+use super::call_start::Start;
 
 pub(super) type PthreadCreate = unsafe extern "C" fn(
     thread: *mut pthread_t,
