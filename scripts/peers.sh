@@ -1,9 +1,9 @@
 #!/bin/bash
 # crore beside its peers, in one go: switches, spawns, messages, timers, memory,
-# echo servers; then the plots. Writes target/peers/results.json and docs/plots.
+# echo servers, one request at a time and many; then the plots. Writes target/peers/results.json and docs/plots.
 # Arguments as in benches/peers/src/bin/peers/options.rs:
 #
-#   scripts/peers.sh                              all of it, about 20 minutes, 5 GB
+#   scripts/peers.sh                              all of it, about 25 minutes, 5 GB
 #   scripts/peers.sh work --only yield            a part of it
 #   scripts/peers.sh echo,plots --connections 100 other parts are kept from the last run
 #

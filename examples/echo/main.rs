@@ -104,6 +104,7 @@ fn drive(server: SocketAddr, options: &Options) -> io::Result<ExitCode> {
         load: options.load,
         size: options.size,
         server_pid: options.server_pid,
+        spins: false,
     };
     let mut display = progress::Display::new(&config);
     let report = drive::drive(&config, &mut |progress| display.show(progress))?;

@@ -194,6 +194,7 @@ mod tests {
             load: Duration::from_secs(2),
             size: 64,
             server_pid: Some(1),
+            spins: false,
         }
     }
 

@@ -7,7 +7,7 @@
 //! operations alone. So criterion, `compare` and `peers` time the same code.
 //!
 //! - `on_tokio`, `on_may`, `on_threads`, `raw`, `messages` the workloads
-//! - `serve` the echo servers
+//! - `serve` the echo servers, and those of the services in `pipelined`
 //! - `subject` the command line of the programs that `peers` starts: those of
 //!   this package, of `crore-benches`, of `benches/go` and of `benches/cpp`
 //! - `clock` how time is taken · `process` what a process uses
@@ -19,6 +19,7 @@ pub mod messages;
 pub mod on_may;
 pub mod on_threads;
 pub mod on_tokio;
+pub mod pipelined;
 pub mod process;
 pub mod raw;
 pub mod serve;

@@ -5,6 +5,7 @@
 //!                                               an operation (`parked`: bytes a task)
 //! PROGRAM serve RUNTIME                         prints its process and its address,
 //!                                               then echoes until it is killed
+//! PROGRAM pipelined RUNTIME SERVICE             the same, for a service of `pipelined.rs`
 //! ```
 
 use std::fmt;
@@ -14,6 +15,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::clock::use_processor_time;
+use crate::pipelined::Service;
 
 /// What is measured of a runtime. `COUNT` is the number of tasks, where the
 /// work has many.
@@ -98,11 +100,15 @@ pub type Workload = fn(u64, u64) -> Outcome;
 /// An echo server.
 pub type Server = fn(TcpListener) -> std::io::Result<()>;
 
+/// A server of a service whose clients do not wait.
+pub type Pipelined = fn(TcpListener, Service) -> std::io::Result<()>;
+
 /// A runtime that a program measures.
 pub struct Runtime {
     pub name: &'static str,
     pub work: fn(Work) -> Option<Workload>,
     pub serve: Option<Server>,
+    pub pipelined: Option<Pipelined>,
 }
 
 /// Does what the command line says, for one of `runtimes`.
@@ -142,7 +148,17 @@ fn obey(runtimes: &[Runtime], arguments: &[&str]) -> Result<(), String> {
             let serve = serve.ok_or_else(|| missing(name, "server"))?;
             announce().and_then(serve).map_err(|e| e.to_string())
         }
-        _ => Err("usage: work RUNTIME WORK COUNT OPERATIONS | serve RUNTIME".into()),
+        ["pipelined", name, service] => {
+            let serve = runtime(name)?.pipelined;
+            let serve = serve.ok_or_else(|| missing(name, "server of services"))?;
+            let service = service.parse()?;
+            let served = announce().and_then(|listener| serve(listener, service));
+            served.map_err(|e| e.to_string())
+        }
+        _ => Err(
+            "usage: work RUNTIME WORK COUNT OPERATIONS | serve RUNTIME | pipelined RUNTIME SERVICE"
+                .into(),
+        ),
     }
 }
 

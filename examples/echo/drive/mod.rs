@@ -55,6 +55,9 @@ pub(crate) struct Config {
     pub(crate) size: usize,
     /// The server's process, where its memory and processor time shall be read.
     pub(crate) server_pid: Option<u32>,
+    /// Whether to look for events rather than sleep until there are some, under load: so
+    /// that a processor of the driver's own is never what the server waits for.
+    pub(crate) spins: bool,
 }
 
 /// What came of it.
@@ -226,7 +229,12 @@ impl<'a> Driver<'a> {
             if left.is_zero() || self.busy == 0 {
                 return;
             }
-            self.poll_events(&mut events, left.min(Duration::from_millis(100)));
+            let most = if self.config.spins {
+                Duration::ZERO
+            } else {
+                Duration::from_millis(100)
+            };
+            self.poll_events(&mut events, left.min(most));
         }
     }
 

@@ -41,6 +41,7 @@ fn run_for(load: Duration, server: SocketAddr, connections: usize, size: usize) 
         load,
         size,
         server_pid: None,
+        spins: false,
     };
     drive(&config, &mut |_| {}).unwrap()
 }
@@ -88,6 +89,7 @@ fn the_server_process_is_measured() {
         load: Duration::from_millis(100),
         size: 64,
         server_pid: Some(std::process::id()),
+        spins: false,
     };
     let report = drive(&config, &mut |_| {}).unwrap();
     assert_eq!(report.errors, BTreeMap::new());
@@ -104,6 +106,7 @@ fn progress_counts_up_to_the_end() {
         load: Duration::from_millis(100),
         size: 64,
         server_pid: None,
+        spins: false,
     };
     let (mut connected, mut over) = (Vec::new(), Vec::new());
     drive(&config, &mut |progress| match progress {
@@ -202,6 +205,7 @@ fn silence_is_an_error() {
             load: Duration::from_millis(1),
             size: 64,
             server_pid: None,
+            spins: false,
         };
         let watch = &mut |_| {};
         let mut driver = Driver::new(&config, watch).unwrap();

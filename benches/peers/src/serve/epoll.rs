@@ -19,20 +19,34 @@ const EVENTS: usize = 1024;
 ///
 /// Those of `accept` and of epoll.
 pub fn serve(listener: TcpListener) -> io::Result<()> {
+    let mut buffer = [0; BUFFER];
+    on_events(listener, libc::EPOLLIN, |fd| echo(fd, &mut buffer))
+}
+
+/// Accepts, and calls `go_on` with each connection that has an event of `interest`, until
+/// it says that the connection is over. For ever.
+///
+/// # Errors
+///
+/// Those of `accept` and of epoll.
+pub(super) fn on_events(
+    listener: TcpListener,
+    interest: libc::c_int,
+    mut go_on: impl FnMut(RawFd) -> bool,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // SAFETY: no pointers.
     let epoll = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
-    watch(epoll, listener.as_raw_fd())?;
+    watch(epoll, listener.as_raw_fd(), libc::EPOLLIN)?;
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
-    let mut buffer = [0; BUFFER];
     loop {
         // SAFETY: room for `EVENTS` events.
         let count = unsafe { libc::epoll_wait(epoll, events.as_mut_ptr(), EVENTS as i32, -1) };
         for event in &events[..check(count)? as usize] {
             let fd = event.u64 as RawFd;
             if fd == listener.as_raw_fd() {
-                accept_all(epoll, fd)?;
-            } else if !echo(fd, &mut buffer) {
+                accept_all(epoll, fd, interest)?;
+            } else if !go_on(fd) {
                 // SAFETY: ours, and nobody uses it any more.
                 unsafe { libc::close(fd) };
             }
@@ -40,16 +54,16 @@ pub fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-fn watch(epoll: RawFd, fd: RawFd) -> io::Result<()> {
+fn watch(epoll: RawFd, fd: RawFd, interest: libc::c_int) -> io::Result<()> {
     let mut event = libc::epoll_event {
-        events: (libc::EPOLLIN | libc::EPOLLET) as u32,
+        events: (interest | libc::EPOLLET) as u32,
         u64: fd as u64,
     };
     // SAFETY: one event, live across the call.
     check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut event) }).map(drop)
 }
 
-fn accept_all(epoll: RawFd, listener: RawFd) -> io::Result<()> {
+fn accept_all(epoll: RawFd, listener: RawFd, interest: libc::c_int) -> io::Result<()> {
     loop {
         let none = std::ptr::null_mut();
         // SAFETY: no address is asked for.
@@ -62,7 +76,7 @@ fn accept_all(epoll: RawFd, listener: RawFd) -> io::Result<()> {
                     let (level, name) = (libc::IPPROTO_TCP, libc::TCP_NODELAY);
                     libc::setsockopt(fd, level, name, (&raw const on).cast(), 4)
                 })?;
-                watch(epoll, fd)?;
+                watch(epoll, fd, interest)?;
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(e) => return Err(e),

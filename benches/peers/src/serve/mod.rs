@@ -1,7 +1,9 @@
 //! The echo servers. All read up to [`BUFFER`] bytes and send them back, set
-//! `TCP_NODELAY`, and use one thread, but for the thread for each connection.
+//! `TCP_NODELAY`, and use one thread, but for the thread for each connection. `pipelined`
+//! has servers for clients that do not wait for an answer before they ask again.
 
 mod epoll;
+pub mod pipelined;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,6 @@
 //! What is compared, and between whom.
 
+use crore_peers::pipelined::Service;
 use crore_peers::subject::Work;
 
 /// One comparison of the work of runtimes.
@@ -11,6 +12,15 @@ pub(crate) struct Contest {
     pub(crate) operations: u64,
     /// Who takes part; the first is the yardstick.
     pub(crate) subjects: &'static [&'static str],
+}
+
+/// One comparison of servers whose clients do not wait for an answer.
+pub(crate) struct Pipeline {
+    pub(crate) title: &'static str,
+    pub(crate) service: Service,
+    pub(crate) connections: usize,
+    /// Requests of each connection that have no answer yet.
+    pub(crate) in_flight: usize,
 }
 
 const ALL: &[&str] = &[
@@ -93,6 +103,29 @@ pub(crate) const SERVERS: &[&str] = &[
 
 /// Whom the servers' latencies are compared with.
 pub(crate) const LATENCIES: &str = "tokio";
+
+/// The first is what Photon publishes, the others have the numbers of the usual load
+/// generators.
+pub(crate) const PIPELINED: &[Pipeline] = &[
+    Pipeline {
+        title: "stream of 512 bytes",
+        service: Service::Stream,
+        connections: 4,
+        in_flight: 128,
+    },
+    Pipeline {
+        title: "HTTP plaintext",
+        service: Service::Http,
+        connections: 64,
+        in_flight: 16,
+    },
+    Pipeline {
+        title: "GET of Redis",
+        service: Service::Get,
+        connections: 50,
+        in_flight: 16,
+    },
+];
 
 pub(crate) const CONTESTS: &[Contest] = &[
     contest(

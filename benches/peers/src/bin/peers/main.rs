@@ -1,7 +1,7 @@
 //! crore beside its peers, side by side, each in a process of its own:
 //!
 //! ```text
-//! scripts/peers.sh [work,echo,calls,plots,tables,paired,threads] [OPTIONS]
+//! scripts/peers.sh [work,echo,pipelined,calls,plots,tables,paired,threads] [OPTIONS]
 //! ```
 //!
 //! Every round runs every contender in turn, so that what else the machine does
@@ -15,6 +15,7 @@
 //! - `subjects` the programs that are measured, and how they are started
 //! - `work` switches, spawns, messages, timers, memory
 //! - `measure` one run of one echo server · `drive` its load, from the example
+//! - `pipelined` servers whose clients do not wait for an answer
 //! - `paired` all servers at once, the load in turn, for a busy machine
 //! - `results` what is written and read · `report` what is printed
 //! - `tables` the same in Markdown · `plot` the plots
@@ -26,6 +27,7 @@ mod drive;
 mod measure;
 mod options;
 mod paired;
+mod pipelined;
 mod plot;
 mod report;
 mod results;
@@ -81,6 +83,13 @@ fn run(options: &Options) -> io::Result<()> {
         measure::echoes(options, |echo| {
             println!("{}", report::echo(&echo));
             results.put_echo(echo);
+            results.write(&path)
+        })?;
+    }
+    if has(Part::Pipelined) {
+        pipelined::run(options, |pipelined| {
+            println!("{}", report::pipelined(&pipelined));
+            results.put_pipelined(pipelined);
             results.write(&path)
         })?;
     }

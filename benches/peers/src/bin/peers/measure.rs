@@ -12,7 +12,7 @@ use hdrhistogram::Histogram;
 use crate::contests::{LATENCIES, SERVERS};
 use crate::drive::{self, Config, Progress, Report};
 use crate::options::Options;
-use crate::results::{Calls, Echo, Figure, Server};
+use crate::results::{Calls, Echo, Figure, Server, Spread};
 use crate::subjects::Subject;
 
 /// Processor time is looked at this often.
@@ -30,6 +30,8 @@ struct Samples {
     /// least.
     cpu_us: Vec<f64>,
     per_second: Vec<f64>,
+    /// The share of the time in which the server had a processor.
+    busy: Vec<f64>,
     /// Latencies in microseconds.
     p50_us: Vec<f64>,
     p99_us: Vec<f64>,
@@ -102,6 +104,7 @@ impl Samples {
         Self {
             cpu_us: Vec::new(),
             per_second: Vec::new(),
+            busy: Vec::new(),
             p50_us: Vec::new(),
             p99_us: Vec::new(),
             p999_us: Vec::new(),
@@ -119,34 +122,20 @@ impl Samples {
         load: Duration,
     ) -> io::Result<()> {
         let (running, addr) = server.serve(None)?;
-        let mut clock = CpuClock::of(running.pid)?;
-        let mut windows = Vec::new();
-        let (mut since, mut before) = (Duration::ZERO, 0);
+        let mut windows = Windows::of(running.pid)?;
         let pid = Some(running.pid);
         let report = drive(addr, connections, size, load, pid, &mut |progress| {
-            if let Progress::Loading(at, requests) = progress
-                && at >= since + WINDOW
-            {
-                let used = clock.used();
-                // The first window begins with the burst that begins the load.
-                if before > 0 && requests > before {
-                    windows.push(used.as_secs_f64() * 1e6 / (requests - before) as f64);
-                }
-                (since, before) = (at, requests);
+            if let Progress::Loading(at, requests) = progress {
+                windows.look(at, requests);
             }
         })
         .map_err(|e| io::Error::other(format!("{}: {e}", server.name)))?;
-        windows.sort_by(f64::total_cmp);
-        let Some(&cpu_us) = windows.get(windows.len() / 4) else {
-            return Err(io::Error::other(format!(
-                "{}: the load was over before its processor time could be told; \
-                 raise --seconds",
-                server.name
-            )));
-        };
+        let cost = windows.end();
+        let cost = cost.map_err(|e| io::Error::other(format!("{}: {e}", server.name)))?;
         let used = report.server.expect("its process was given");
         let latency = |share| report.latency.value_at_quantile(share) as f64 / 1e3;
-        self.cpu_us.push(cpu_us);
+        self.cpu_us.push(cost.cpu_us);
+        self.busy.push(cost.busy);
         self.per_second
             .push(report.requests as f64 / report.elapsed.as_secs_f64());
         self.p50_us.push(latency(0.5));
@@ -168,6 +157,7 @@ impl Samples {
             name: name.into(),
             requests_per_second: Figure::new(&self.per_second, &first.per_second),
             cpu_us: Figure::new(&self.cpu_us, &first.cpu_us),
+            busy: Spread::of(self.busy.iter().copied()),
             p50_us: Figure::new(&self.p50_us, &latencies.p50_us),
             p99_us: Figure::new(&self.p99_us, &latencies.p99_us),
             p999_us: Figure::new(&self.p999_us, &latencies.p999_us),
@@ -193,11 +183,78 @@ pub(crate) fn drive(
         load,
         size,
         server_pid,
+        spins: true,
     };
     let report = drive::drive(&config, watch)?;
     match report.errors.iter().next() {
         None => Ok(report),
         Some((why, count)) => Err(io::Error::other(format!("{count} times {why}"))),
+    }
+}
+
+/// Processor time of a server under load, window by window.
+pub(crate) struct Windows {
+    clock: CpuClock,
+    /// When the last window ended, and how many requests had been served then.
+    since: Duration,
+    requests: u64,
+    /// Microseconds a request.
+    costs: Vec<f64>,
+    /// All windows.
+    used: Duration,
+    time: Duration,
+}
+
+/// What a load has cost the server.
+pub(crate) struct Cost {
+    /// Microseconds a request: that of the quarter of the time in which the rest of the
+    /// machine disturbed least.
+    pub(crate) cpu_us: f64,
+    /// The share of the time in which the server had a processor.
+    pub(crate) busy: f64,
+}
+
+impl Windows {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self {
+            clock: CpuClock::of(pid)?,
+            since: Duration::ZERO,
+            requests: 0,
+            costs: Vec::new(),
+            used: Duration::ZERO,
+            time: Duration::ZERO,
+        })
+    }
+
+    /// To be called often: the load has gone on for so long, with so many requests served.
+    pub(crate) fn look(&mut self, at: Duration, requests: u64) {
+        if at < self.since + WINDOW {
+            return;
+        }
+        let used = self.clock.used();
+        // The first window begins with the burst that begins the load.
+        if self.requests > 0 && requests > self.requests {
+            let served = (requests - self.requests) as f64;
+            self.costs.push(used.as_secs_f64() * 1e6 / served);
+            self.used += used;
+            self.time += at - self.since;
+        }
+        (self.since, self.requests) = (at, requests);
+    }
+
+    /// # Errors
+    ///
+    /// If the load was too short.
+    pub(crate) fn end(mut self) -> io::Result<Cost> {
+        self.costs.sort_by(f64::total_cmp);
+        let cpu_us = self.costs.get(self.costs.len() / 4);
+        let cpu_us = cpu_us.copied().ok_or_else(|| {
+            io::Error::other(
+                "the load was over before its processor time could be told; raise --seconds",
+            )
+        })?;
+        let busy = self.used.as_secs_f64() / self.time.as_secs_f64();
+        Ok(Cost { cpu_us, busy })
     }
 }
 

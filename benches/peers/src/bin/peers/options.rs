@@ -15,13 +15,13 @@ use crate::subjects::{GUESTS, Subject};
 pub(crate) const HELP: &str = "\
 Usage: peers [PART,..] [OPTIONS]
 
-Parts: work, echo, calls, plots, which is the default; tables (what the last
+Parts: work, echo, pipelined, calls, plots, which is the default; tables (what the last
        runs wrote, in Markdown); paired (all echo servers at once, the load in
        turn, processor time only, for a machine that is too busy otherwise);
        threads (the plot of what scripts/run_figures.sh wrote last)
 
   --rounds N          how often each contender runs [5]
-  --only TEXT         only work whose title contains this
+  --only TEXT         only work and services whose title contains this
   --subjects A,..     only these contenders
   --connections N,..  how many connections [100,1000,10000]
   --sizes B,..        bytes in a message [64,1024]
@@ -37,6 +37,7 @@ Parts: work, echo, calls, plots, which is the default; tables (what the last
 pub(crate) enum Part {
     Work,
     Echo,
+    Pipelined,
     Paired,
     Calls,
     Plots,
@@ -58,6 +59,7 @@ impl FromStr for Part {
         Ok(match name {
             "work" => Self::Work,
             "echo" => Self::Echo,
+            "pipelined" => Self::Pipelined,
             "paired" => Self::Paired,
             "calls" => Self::Calls,
             "plots" => Self::Plots,
@@ -91,7 +93,13 @@ impl Options {
 
     fn read(mut args: lexopt::Parser) -> Result<Self, lexopt::Error> {
         let mut options = Self {
-            parts: vec![Part::Work, Part::Echo, Part::Calls, Part::Plots],
+            parts: vec![
+                Part::Work,
+                Part::Echo,
+                Part::Pipelined,
+                Part::Calls,
+                Part::Plots,
+            ],
             rounds: 5,
             only: String::new(),
             subjects: Vec::new(),

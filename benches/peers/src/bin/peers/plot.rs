@@ -23,7 +23,10 @@ pub(crate) fn all(results: &Results, folder: &Path) -> io::Result<()> {
         .filter(|it| it.size == BYTES)
         .collect();
     if small.len() > 1 {
-        let rate = |server: &Server| server.requests_per_second.value.median / 1e3;
+        let rate = |server: &Server| {
+            let rate = server.requests_per_second.value.median / 1e3;
+            server.busy.is_saturated().then_some(rate)
+        };
         echoes(
             results,
             &small,
@@ -32,7 +35,7 @@ pub(crate) fn all(results: &Results, folder: &Path) -> io::Result<()> {
             "thousand requests a second",
             rate,
         )?;
-        let cpu = |server: &Server| server.cpu_us.value.median;
+        let cpu = |server: &Server| Some(server.cpu_us.value.median);
         echoes(
             results,
             &small,
@@ -68,14 +71,18 @@ fn echoes(
     folder: &Path,
     name: &str,
     what: &str,
-    figure: impl Fn(&Server) -> f64,
+    figure: impl Fn(&Server) -> Option<f64>,
 ) -> io::Result<()> {
     let mut lines = Lines::new();
     for echo in echoes {
         for server in &echo.servers {
-            let point = (echo.connections as f64, figure(server));
-            add(&mut lines, &server.name, point);
+            if let Some(figure) = figure(server) {
+                add(&mut lines, &server.name, (echo.connections as f64, figure));
+            }
         }
+    }
+    if lines.is_empty() {
+        return Ok(());
     }
     let title = format!("Echo of {BYTES} bytes: {what}");
     let axes = ("connections", what);
@@ -123,7 +130,8 @@ pub(crate) fn threads(figures: &ThreadFigures, folder: &Path) -> io::Result<()> 
 
 fn latency(results: &Results, echo: &Echo, folder: &Path) -> io::Result<()> {
     let mut lines = Lines::new();
-    for server in &echo.servers {
+    let limits = |server: &&Server| server.busy.is_saturated();
+    for server in echo.servers.iter().filter(limits) {
         for &(share, microseconds) in &server.quantiles {
             // Nines: 90 % are 1, 99 % are 2; the very last one has no place.
             if share < 1.0 {
@@ -131,6 +139,9 @@ fn latency(results: &Results, echo: &Echo, folder: &Path) -> io::Result<()> {
                 add(&mut lines, &server.name, point);
             }
         }
+    }
+    if lines.is_empty() {
+        return Ok(());
     }
     let title = format!(
         "Echo of {} bytes, {} connections: latency",

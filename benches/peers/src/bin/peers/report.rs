@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::contests::SERVERS;
 use crate::options::Options;
-use crate::results::{Calls, Contest, Echo, Figure, Spread};
+use crate::results::{Calls, Contest, Echo, Figure, Pipelined, Spread};
 
 pub(crate) fn contest(contest: &Contest) -> String {
     let first = contest.rows.first().map_or("", |row| row.name.as_str());
@@ -50,16 +50,17 @@ pub(crate) fn echo(echo: &Echo) -> String {
         echo.connections, echo.size, echo.rounds, echo.seconds, echo.latencies
     );
     text.push_str(
-        "        server  µs cpu/req   ratio              requests/s   ratio               \
+        "        server  µs cpu/req   ratio             busy   requests/s   ratio               \
          p50 µs   p99 µs   ratio              p99.9 µs  B/idle conn\n",
     );
     for server in &echo.servers {
         let _ = writeln!(
             text,
-            "{:>14}  {:>10.3}   {}  {:>11.0}   {}  {:>7.0}  {:>7.0}   {}  {:>8.0}  {:>11.0}",
+            "{:>14}  {:>10.3}   {}  {:.2}  {:>11.0}   {}  {:>7.0}  {:>7.0}   {}  {:>8.0}  {:>11.0}{}",
             server.name,
             server.cpu_us.value.median,
             ratio(&server.cpu_us),
+            server.busy.median,
             server.requests_per_second.value.median,
             ratio(&server.requests_per_second),
             server.p50_us.value.median,
@@ -67,9 +68,47 @@ pub(crate) fn echo(echo: &Echo) -> String {
             ratio(&server.p99_us),
             server.p999_us.value.median,
             server.idle_bytes.value.median,
+            bound(&server.busy),
         );
     }
     text
+}
+
+pub(crate) fn pipelined(pipelined: &Pipelined) -> String {
+    let first = pipelined.rows.first().map_or("", |row| row.name.as_str());
+    let mut text = format!(
+        "{}, {} connections with {} on their way each, {} rounds of {} s; ratios to {first}: \
+         median (least..most)\n        server  µs cpu/req   ratio             busy   requests/s   \
+         ratio\n",
+        pipelined.title,
+        pipelined.connections,
+        pipelined.in_flight,
+        pipelined.rounds,
+        pipelined.seconds
+    );
+    for row in &pipelined.rows {
+        let _ = writeln!(
+            text,
+            "{:>14}  {:>10.3}   {}  {:.2}  {:>11.0}   {}{}",
+            row.name,
+            row.cpu_us.value.median,
+            ratio(&row.cpu_us),
+            row.busy.median,
+            row.requests_per_second.value.median,
+            ratio(&row.requests_per_second),
+            bound(&row.busy),
+        );
+    }
+    text
+}
+
+/// What stands after figures that are not the server's alone.
+fn bound(busy: &Spread) -> &'static str {
+    if busy.is_saturated() {
+        ""
+    } else {
+        "  (its processor was not the limit)"
+    }
 }
 
 /// What each server's request costs, and its ratio to the first server's a

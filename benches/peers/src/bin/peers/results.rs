@@ -14,6 +14,8 @@ pub(crate) struct Results {
     pub(crate) machine: Machine,
     pub(crate) contests: Vec<Contest>,
     pub(crate) echoes: Vec<Echo>,
+    #[serde(default)]
+    pub(crate) pipelined: Vec<Pipelined>,
     pub(crate) calls: Vec<Calls>,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct Echo {
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) requests_per_second: Figure,
+    /// The share of the time in which it had a processor.
+    pub(crate) busy: Spread,
     /// Processor time of the server for a request, in microseconds.
     pub(crate) cpu_us: Figure,
     /// Latencies in microseconds.
@@ -79,6 +83,29 @@ pub(crate) struct Server {
     pub(crate) idle_bytes: Figure,
     /// Of the latencies of all rounds: share of the requests, microseconds.
     pub(crate) quantiles: Vec<(f64, f64)>,
+}
+
+/// A comparison of servers whose clients do not wait for an answer.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Pipelined {
+    pub(crate) title: String,
+    pub(crate) connections: usize,
+    /// Requests without an answer, of each connection.
+    pub(crate) in_flight: usize,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: f64,
+    /// The first is the yardstick.
+    pub(crate) rows: Vec<PipelinedRow>,
+}
+
+/// One of these servers.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct PipelinedRow {
+    pub(crate) name: String,
+    pub(crate) cpu_us: Figure,
+    pub(crate) requests_per_second: Figure,
+    /// The share of the time in which it had a processor.
+    pub(crate) busy: Spread,
 }
 
 /// System calls of an echo server for one request.
@@ -186,12 +213,31 @@ impl Results {
     }
 
     /// Puts it in the place of that of an earlier run.
+    pub(crate) fn put_pipelined(&mut self, pipelined: Pipelined) {
+        let same = |old: &Pipelined| old.title == pipelined.title;
+        match self.pipelined.iter().position(same) {
+            Some(at) => self.pipelined[at] = pipelined,
+            None => self.pipelined.push(pipelined),
+        }
+    }
+
+    /// Puts it in the place of that of an earlier run.
     pub(crate) fn put_echo(&mut self, echo: Echo) {
         let same = |old: &Echo| (old.connections, old.size) == (echo.connections, echo.size);
         match self.echoes.iter().position(same) {
             Some(at) => self.echoes[at] = echo,
             None => self.echoes.push(echo),
         }
+    }
+}
+
+/// Less busy than that, a server on one thread waited for its clients.
+const SATURATED: f64 = 0.95;
+
+impl Spread {
+    /// Of a busy share: whether the server's processor was the limit, and not the load.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.median >= SATURATED
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::{env, fs};
 
+use crore_peers::pipelined::Service;
 use crore_peers::subject::Work;
 
 /// A runtime, in the program that has it.
@@ -99,8 +100,26 @@ impl Subject {
         }
     }
 
+    /// Whether it has servers of services whose clients do not wait.
+    pub(crate) fn has_services(&self) -> bool {
+        !GUESTS.iter().any(|(_, names)| names.contains(&self.name))
+    }
+
     /// Starts its echo server, behind `prefix`, and waits until it listens.
     pub(crate) fn serve(&self, prefix: Option<Command>) -> io::Result<(Running, SocketAddr)> {
+        self.start(&["serve", self.name], prefix)
+    }
+
+    /// Starts its server of `service`, and waits until it listens.
+    pub(crate) fn pipelined(&self, service: Service) -> io::Result<(Running, SocketAddr)> {
+        self.start(&["pipelined", self.name, service.name()], None)
+    }
+
+    fn start(
+        &self,
+        arguments: &[&str],
+        prefix: Option<Command>,
+    ) -> io::Result<(Running, SocketAddr)> {
         let mut program = match prefix {
             Some(mut prefix) => {
                 prefix.arg(&self.program);
@@ -108,7 +127,7 @@ impl Subject {
             }
             None => Command::new(&self.program),
         };
-        program.args(["serve", self.name]).stdout(Stdio::piped());
+        program.args(arguments).stdout(Stdio::piped());
         let mut child = program.spawn()?;
         let pid = child.id();
         let out = child.stdout.take().expect("it was piped");

@@ -19,6 +19,7 @@ pub(crate) fn all(results: &Results) -> String {
     for echo in &results.echoes {
         servers(echo, &mut text);
     }
+    pipelined(results, &mut text);
     calls(results, &mut text);
     text
 }
@@ -63,20 +64,53 @@ fn servers(echo: &Echo, text: &mut String) {
          | bytes an idle connection |\n|---|---|---|---|---|---|---|---|\n",
     );
     for server in &echo.servers {
+        let limited = |text| saturated(&server.busy, text);
         let _ = writeln!(
             text,
             "| {} | {} | {} | {:.2} | {} | {} | {} | {} |",
             server.name,
             figure(&server.cpu_us),
-            figure(&server.requests_per_second),
-            server.cpu_us.value.median * server.requests_per_second.value.median / 1e6,
-            number(server.p50_us.value.median),
-            figure(&server.p99_us),
-            number(server.p999_us.value.median),
+            limited(figure(&server.requests_per_second)),
+            server.busy.median,
+            limited(number(server.p50_us.value.median)),
+            limited(figure(&server.p99_us)),
+            limited(number(server.p999_us.value.median)),
             number(server.idle_bytes.value.median),
         );
     }
     text.push('\n');
+}
+
+/// A line for each server, two columns for each service.
+fn pipelined(results: &Results, text: &mut String) {
+    for service in &results.pipelined {
+        let _ = writeln!(
+            text,
+            "**{}**, {} connections with {} requests on their way each, {} rounds of {} s\n\n\
+             | | µs of processor time a request | requests/s | busy |\n|---|---|---|---|",
+            service.title, service.connections, service.in_flight, service.rounds, service.seconds
+        );
+        for row in &service.rows {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {:.2} |",
+                row.name,
+                figure(&row.cpu_us),
+                saturated(&row.busy, figure(&row.requests_per_second)),
+                row.busy.median,
+            );
+        }
+        text.push('\n');
+    }
+}
+
+/// What is the server's figure only where its processor was the limit.
+fn saturated(busy: &Spread, text: String) -> String {
+    if busy.is_saturated() {
+        text
+    } else {
+        "–".into()
+    }
 }
 
 fn calls(results: &Results, text: &mut String) {
