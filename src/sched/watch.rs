@@ -1,6 +1,7 @@
 //! What a worker tells the watchdog (`watchdog.rs`): when it sleeps, and which thread
 //! it is.
 
+use std::sync::Arc;
 use std::thread::Thread;
 // Not from the shim: the handle that holds one lives longer than a loom model.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::counters::Counters;
 use super::sighting::Sighting;
 use crate::sys::kernel_thread::KernelThread;
+use crate::sys::thread_files::ThreadFiles;
 use crate::util::no_park::NoParkMutex;
 
 /// One worker's part.
@@ -17,6 +19,8 @@ pub(crate) struct Watched {
     asleep: AtomicBool,
     /// Its thread while it runs, else 0.
     thread: AtomicU32,
+    /// What the kernel tells of its thread, if there is a watchdog.
+    files: NoParkMutex<Option<Arc<ThreadFiles>>>,
     /// Microseconds of the thread's processor time that are not the worker's.
     before: AtomicU64,
     /// Its thread waits for another's sighting.
@@ -26,18 +30,22 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// It runs until the guard is dropped.
-    pub(super) fn begin<'a>(&'a self, counters: &'a Counters) -> impl Drop + use<'a> {
+    pub(super) fn begin<'a>(&'a self, counters: &'a Counters, doze: &Doze) -> impl Drop + use<'a> {
         struct Runs<'a>(&'a Watched, &'a Counters);
         impl Drop for Runs<'_> {
             fn drop(&mut self) {
                 self.0.count_time(self.1);
                 self.0.thread.store(0, Ordering::Release);
+                self.0.files.lock().take();
             }
         }
         self.asleep.store(false, Ordering::Relaxed);
         let here = KernelThread::here();
         let before = micros(here).saturating_sub(counters.busy_micros.get());
         self.before.store(before, Ordering::Relaxed);
+        if doze.watched.load(Ordering::Relaxed) {
+            *self.files.lock() = Some(Arc::new(ThreadFiles::open(here)));
+        }
         self.thread.store(here.number(), Ordering::Release);
         Runs(self, counters)
     }
@@ -55,6 +63,11 @@ impl Watched {
     pub(super) fn thread(&self) -> Option<KernelThread> {
         let number = self.thread.load(Ordering::Acquire);
         (number != 0).then(|| KernelThread::from_number(number))
+    }
+
+    /// Of its thread, while it runs.
+    pub(super) fn files(&self) -> Option<Arc<ThreadFiles>> {
+        self.files.lock().clone()
     }
 
     /// Its thread asks for a sighting until the guard is dropped.

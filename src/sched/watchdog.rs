@@ -21,11 +21,12 @@ use super::sight;
 use super::sighting::Seen;
 use super::worker_handle::WorkerHandle;
 use super::workers::Workers;
-use crate::sys::kernel_thread::{KernelThread, WaitsIn};
+use crate::sys::kernel_thread::WaitsIn;
 use crate::sys::report::{report, write_stderr};
 use crate::sys::signal_mask::quietly;
 use crate::sys::start_routine;
 use crate::sys::symbols::Symbols;
+use crate::sys::thread_files::ThreadFiles;
 
 /// So many looks in a row at which all workers sleep, and the watchdog does, too.
 const QUIET: u32 = 64;
@@ -87,7 +88,7 @@ struct Looks<'a> {
 
 /// A worker that has not switched.
 struct Watching {
-    thread: KernelThread,
+    thread: Arc<ThreadFiles>,
     /// What it had counted when it was first seen.
     switches: Switches,
     hold: WorkerHold,
@@ -105,15 +106,15 @@ impl Switches {
 }
 
 /// Reads a thread's time by this clock.
-struct Clocked(KernelThread, Instant);
+struct Clocked<'a>(&'a ThreadFiles, Instant);
 
-impl Readings for Clocked {
+impl Readings for Clocked<'_> {
     fn time(&self) -> Duration {
         self.1.elapsed()
     }
 
     fn cpu(&self) -> Option<Duration> {
-        self.0.cpu_time().ok()
+        self.0.thread().cpu_time().ok()
     }
 
     fn delay(&self) -> Option<Duration> {
@@ -176,9 +177,11 @@ impl<'a> Looks<'a> {
             let handle = self.workers.handles()[position];
             let switches = Switches::of(handle);
             any_awake |= switches.is_some();
-            let awake = switches.zip(handle.watch.thread());
+            let awake = switches.zip(handle.watch.files());
             self.holds[position] = awake.and_then(|(switches, thread)| {
-                let same = |held: &Watching| held.thread == thread && held.switches == switches;
+                let same = |held: &Watching| {
+                    Arc::ptr_eq(&held.thread, &thread) && held.switches == switches
+                };
                 match before.filter(same) {
                     Some(held) => self.look_at(position, held),
                     None => self.begin(thread, switches),
@@ -188,8 +191,8 @@ impl<'a> Looks<'a> {
         any_awake
     }
 
-    fn begin(&self, thread: KernelThread, switches: Switches) -> Option<Watching> {
-        let hold = WorkerHold::begin(&Clocked(thread, self.began), self.limit)?;
+    fn begin(&self, thread: Arc<ThreadFiles>, switches: Switches) -> Option<Watching> {
+        let hold = WorkerHold::begin(&Clocked(&thread, self.began), self.limit)?;
         Some(Watching {
             thread,
             switches,
@@ -200,7 +203,7 @@ impl<'a> Looks<'a> {
     /// Looks again at a worker that has not switched; if it still has not, says so.
     fn look_at(&mut self, position: usize, mut held: Watching) -> Option<Watching> {
         let handle = self.workers.handles()[position];
-        held.hold.look(&Clocked(held.thread, self.began))?;
+        held.hold.look(&Clocked(&held.thread, self.began))?;
         // What was read while it switched is not one coroutine's.
         if Switches::of(handle) != Some(held.switches) {
             return None;

@@ -1,12 +1,11 @@
-//! A thread as others of its process see it: how long it has run, and whether it
-//! waits in the kernel.
+//! A thread as others of its process see it: how long it has run, and what it waits for
+//! in the kernel.
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::proc;
 use super::syscall::{self, sys};
 
 /// What asks a thread what it does: by default it is ignored, and it is not used for much.
@@ -52,32 +51,6 @@ impl KernelThread {
         let answer = unsafe { sys!(SYS_clock_gettime, clock, &raw mut time) };
         syscall::to_io(answer)?;
         Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
-    }
-
-    /// For how long it has wanted a processor and had none, as far as that is over; nothing
-    /// where the kernel does not count it.
-    pub(crate) fn run_delay(self) -> Option<Duration> {
-        let said = self.read("schedstat")?;
-        let nanos = said.split_whitespace().nth(1)?.parse().ok()?;
-        Some(Duration::from_nanos(nanos))
-    }
-
-    /// The system call that it waits in; nothing if it runs, or would if a processor
-    /// were free, and where the kernel does not say.
-    pub(crate) fn waits_in(self) -> Option<WaitsIn> {
-        let stat = self.read("stat")?;
-        // The name before it is in parentheses, and may hold any character.
-        let state = stat.rsplit(") ").next()?.chars().next()?;
-        if !matches!(state, 'S' | 'D') {
-            return None;
-        }
-        WaitsIn::parse(&self.read("syscall")?)
-    }
-
-    /// What the kernel tells of it under a name.
-    fn read(self, name: &str) -> Option<String> {
-        let path = CString::new(format!("/proc/self/task/{}/{name}", self.0)).ok()?;
-        proc::read(&path).ok()
     }
 
     /// Sends it a signal that carries a number.
@@ -196,9 +169,6 @@ impl fmt::Display for WaitsIn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-    use std::sync::mpsc;
     use std::thread;
 
     #[test]
@@ -211,30 +181,6 @@ mod tests {
             std::hint::black_box((0..1_000).sum::<u64>());
         }
         assert!(slept < Duration::from_millis(50), "{slept:?}");
-    }
-
-    #[test]
-    fn one_that_waits_says_in_which_call() {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let fd = reader.as_raw_fd();
-        let (say, said) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            say.send(KernelThread::here()).unwrap();
-            let mut byte = [0u8; 1];
-            // SAFETY: a live buffer of one byte.
-            unsafe { sys!(SYS_read, reader.as_raw_fd(), byte.as_mut_ptr(), 1) }
-        });
-        let other = said.recv().unwrap();
-        let waits = loop {
-            if let Some(waits) = other.waits_in() {
-                break waits;
-            }
-            thread::yield_now();
-        };
-        writer.write_all(b"x").unwrap();
-        assert_eq!(thread.join().unwrap(), Ok(1));
-        assert_eq!(waits.to_string(), format!("read on descriptor {fd}"));
-        assert_eq!(KernelThread::here().waits_in(), None);
     }
 
     #[test]

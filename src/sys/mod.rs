@@ -46,6 +46,7 @@ pub(crate) mod syscall;
 pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod thread_files;
 pub(crate) mod tls;
 pub(crate) mod transfer;
 pub(crate) mod unwind;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crore::{Builder, CoroutineState, Handle, Runtime};
 
-use crate::common::{in_child, stderr};
+use crate::common::{in_child, set_limit, stderr};
 
 const LIMIT: Duration = Duration::from_millis(30);
 
@@ -91,6 +91,20 @@ fn one_that_sleeps_where_it_is_not_hooked() {
         "{}",
         reports[0]
     );
+}
+
+/// The watchdog takes none of a program's descriptors, so it does not miss them.
+#[test]
+fn one_that_sleeps_where_no_descriptor_is_left() {
+    let reports = reports_of("one_that_sleeps_where_no_descriptor_is_left", || {
+        set_limit(libc::RLIMIT_NOFILE, 0);
+        sleeps_unhooked();
+    });
+    let [report, ..] = reports.as_slice() else {
+        panic!("no report");
+    };
+    let call = "in the system call clock_nanosleep";
+    assert!(report.contains(call), "{report}");
 }
 
 /// A system call that no hook can see.
