@@ -338,8 +338,10 @@ struct SeedEnd {
     said: String,
 }
 
-/// How long a child may take to begin, at first.
+/// How long a child may take to begin, at first and at the most, and how many may not.
 const BEGINS_WITHIN: Duration = Duration::from_secs(1);
+const BEGINS_WITHIN_MOST: Duration = Duration::from_secs(8);
+const BEGINNINGS: usize = 20;
 const NO_PAIR: &str = "a socket pair for a child process";
 
 /// Takes a lock of libc's that `fork` does not open in the child: if another thread of the
@@ -383,7 +385,7 @@ fn in_child(run: &impl Fn(), parent: &UnixStream) -> ! {
 impl<F: Fn()> SeedProcess<F> {
     fn start(mut run: F) -> Self {
         let mut patience = BEGINS_WITHIN;
-        loop {
+        for _ in 0..BEGINNINGS {
             let (says, parent) = UnixStream::pair().expect(NO_PAIR);
             let (begun, begins) = UnixStream::pair().expect(NO_PAIR);
             let no_simulation = RUNS.write().unwrap_or_else(PoisonError::into_inner);
@@ -410,10 +412,15 @@ impl<F: Fn()> SeedProcess<F> {
                     unsafe { libc::kill(process, libc::SIGKILL) };
                     let _ = child.reap();
                     run = child.run;
-                    patience = (2 * patience).min(8 * BEGINS_WITHIN);
+                    patience = (2 * patience).min(BEGINS_WITHIN_MOST);
                 }
             }
         }
+        panic!(
+            "no process for a seed could begin, {BEGINNINGS} times: another thread of this one \
+             has a lock that it does not give back (the dynamic linker's, in a constructor of a \
+             library?)"
+        )
     }
 
     /// Waits for its end.

@@ -4,22 +4,23 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use super::fd::own::OwnFd;
 use super::kernel_thread::{KernelThread, WaitsIn};
-use super::proc::ProcFile;
+use super::proc;
 
 /// A thread's files; what could not be opened tells nothing.
 pub(crate) struct ThreadFiles {
     thread: KernelThread,
-    stat: Option<ProcFile>,
-    schedstat: Option<ProcFile>,
-    syscall: Option<ProcFile>,
+    stat: Option<OwnFd>,
+    schedstat: Option<OwnFd>,
+    syscall: Option<OwnFd>,
 }
 
 impl ThreadFiles {
     pub(crate) fn open(thread: KernelThread) -> Self {
         let open = |name| {
             let path = format!("/proc/self/task/{}/{name}", thread.number());
-            ProcFile::open(&CString::new(path).ok()?).ok()
+            proc::open(&CString::new(path).ok()?).ok().map(OwnFd::new)
         };
         Self {
             thread,
@@ -36,7 +37,7 @@ impl ThreadFiles {
     /// For how long it has wanted a processor and had none, as far as that is over; nothing
     /// where the kernel does not count it.
     pub(crate) fn run_delay(&self) -> Option<Duration> {
-        let said = self.schedstat.as_ref()?.read().ok()?;
+        let said = proc::contents(self.schedstat.as_ref()?).ok()?;
         let nanos = said.split_whitespace().nth(1)?.parse().ok()?;
         Some(Duration::from_nanos(nanos))
     }
@@ -44,13 +45,13 @@ impl ThreadFiles {
     /// The system call that it waits in; nothing if it runs, or would if a processor
     /// were free, and where the kernel does not say.
     pub(crate) fn waits_in(&self) -> Option<WaitsIn> {
-        let stat = self.stat.as_ref()?.read().ok()?;
+        let stat = proc::contents(self.stat.as_ref()?).ok()?;
         // The name before it is in parentheses, and may hold any character.
         let state = stat.rsplit(") ").next()?.chars().next()?;
         if !matches!(state, 'S' | 'D') {
             return None;
         }
-        WaitsIn::parse(&self.syscall.as_ref()?.read().ok()?)
+        WaitsIn::parse(&proc::contents(self.syscall.as_ref()?).ok()?)
     }
 }
 
