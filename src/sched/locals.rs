@@ -22,7 +22,11 @@ pub(super) struct Locals {
     /// The youngest that has not been dropped, counted from 1; 0 if all have.
     youngest: u32,
     /// Where each is, once there are more than [`FEW`].
-    index: Option<BTreeMap<LocalId, u32>>,
+    #[allow(
+        clippy::box_collection,
+        reason = "all have the room for it, and next to none have it"
+    )]
+    index: Option<Box<BTreeMap<LocalId, u32>>>,
 }
 
 /// So many are searched from the front.
@@ -84,7 +88,7 @@ impl Locals {
             index.insert(id, self.youngest);
         } else if self.all.len() > FEW {
             let ids = self.all.iter().map(|local| local.id);
-            self.index = Some(ids.zip(1..).collect());
+            self.index = Some(Box::new(ids.zip(1..).collect()));
         }
         at
     }

@@ -250,7 +250,7 @@ impl Stacks {
             return None;
         }
         let live = sp - RED_ZONE;
-        if self.arena.borrow().resident_below(id, live) < WORTH_A_TRIM {
+        if self.arena.borrow().resident_below(id, live) == 0 {
             return None;
         }
         // SAFETY: suspended on that carrier, with the room just seen; the worker runs on
@@ -389,10 +389,6 @@ impl Drop for Stacks {
 
 /// Bytes below the stack pointer that a function may use without moving it.
 const RED_ZONE: usize = 128;
-
-/// Fewer pages are left to their coroutine, so that those that wake every few seconds and
-/// use a page more than they keep don't pay for it.
-const WORTH_A_TRIM: usize = 2;
 
 /// Lines from the stack pointer up that going on touches at once. Ten lines
 /// instead, which cover a hooked `read`, cost 1 to 2 ns a yield among 1 000 and

@@ -102,6 +102,10 @@ impl<P> Waiters<P> {
 
     #[cold]
     fn enqueue_new(&mut self, payload: P, waker: Option<Waker>) -> WaiterKey {
+        if self.nodes.capacity() == 0 {
+            // Most have one waiter at most, for as long as they live.
+            self.nodes.reserve_exact(1);
+        }
         let key = u32::try_from(self.nodes.len()).expect("fewer waiters than 2³²");
         self.nodes.push(WaitNode {
             payload: Some(payload),

@@ -2,6 +2,7 @@
 //! all of that, whatever stack they are on.
 
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
 use crore::{Builder, JoinHandle};
@@ -93,12 +94,66 @@ fn who_was_deep_and_waits_gives_memory_back() {
     });
 }
 
+/// Calls it some frames down, so that it begins elsewhere in a page.
+#[inline(never)]
+fn below(frames: usize, then: &mut dyn FnMut()) {
+    let room = black_box([0_u8; 512]);
+    match frames {
+        0 => then(),
+        _ => below(frames - 1, then),
+    }
+    black_box(&room);
+}
+
+/// Touches the stack a page further down; where.
+#[inline(never)]
+fn go_down_a_page() -> usize {
+    let mut page = MaybeUninit::<[u8; PAGE]>::uninit();
+    let low = page.as_mut_ptr().cast::<u8>();
+    // SAFETY: its first byte.
+    unsafe { low.write_volatile(1) };
+    low.addr()
+}
+
+/// Coroutines that were a page deeper than the code that waits, each begun half a kilobyte
+/// further down. Where they wait is still a bit deeper, in the same page for some of them.
+fn single_pages_are_given_back() {
+    let spawn = |frames| {
+        let (tx, rx) = crore::sync::channel::bounded(1);
+        let handle = crore::spawn(move || {
+            below(frames, &mut || {
+                tx.send(go_down_a_page()).unwrap();
+                crore::park();
+            });
+        });
+        (handle, rx.recv().unwrap())
+    };
+    let all: Vec<_> = (0..8).map(spawn).collect();
+    let kept = || {
+        all.iter()
+            .filter(|&&(_, low)| resident(low, 1) == 1)
+            .count()
+    };
+    assert_eq!(kept(), all.len());
+    wait_until(|| kept() <= all.len() / 2);
+    for (handle, _) in all {
+        handle.coroutine().unpark();
+        handle.join().unwrap();
+    }
+}
+
+#[test]
+fn a_single_page_is_given_back() {
+    succeeds("a_single_page_is_given_back", || {
+        crore::run(single_pages_are_given_back).unwrap();
+    });
+}
+
 /// A second stack of a coroutine, in a frame of the first, as programs in C make it.
 #[cfg(target_env = "gnu")]
 mod within {
     use super::*;
     use std::cell::UnsafeCell;
-    use std::mem::MaybeUninit;
     use std::ptr;
 
     struct Contexts {

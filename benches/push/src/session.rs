@@ -17,7 +17,7 @@ use crate::channel::{Next, Subscription};
 use crate::protocol::{Answer, Kind, Request};
 
 /// As `examples/push` has them.
-const READ: usize = 512;
+const READ: usize = 256;
 const WRITE: usize = 4 << 10;
 const FRAME: usize = 64 << 10;
 const TURN: usize = 32;

@@ -138,9 +138,9 @@ pub struct Since {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Member {
     /// The connection.
-    pub client: String,
+    pub client: Box<str>,
     /// What it calls itself.
-    pub name: String,
+    pub name: Box<str>,
 }
 
 /// What a node says.

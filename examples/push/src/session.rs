@@ -23,7 +23,7 @@ use crate::transport::Transport;
 
 /// Bytes that are read at once at first; a long message is read as it comes. Every idle
 /// connection has so many.
-const READ: usize = 512;
+const READ: usize = 256;
 /// Bytes that are gathered before they are sent.
 const WRITE: usize = 4 << 10;
 /// Messages of one channel before the others have their turn.
@@ -92,8 +92,12 @@ impl Session {
         Ok(Box::new(Self {
             socket: WebSocket::from_partially_read(transport, rest, Role::Server, Some(limits)),
             service,
-            member: Arc::new(Member { client, name }),
-            subscriptions: Vec::new(),
+            member: Arc::new(Member {
+                client: client.into(),
+                name: name.into(),
+            }),
+            // Most have one.
+            subscriptions: Vec::with_capacity(1),
             news,
             ready,
             bucket: Bucket::new(config.burst, now),
