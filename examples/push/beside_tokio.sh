@@ -1,11 +1,14 @@
 #!/bin/bash
-# The push service beside its core on tokio and tokio-tungstenite (benches/push), by turns,
-# under the same load, which checks every message. Prints the load's results, a line each,
-# and the medians with their ratio.
+# The push service, on stacks of both kinds, beside its core on tokio and tokio-tungstenite
+# (benches/push), by turns, under the same load, which checks every message. Prints the
+# load's results, a line each, which target/push.jsonl has too, and the medians with what
+# they are of tokio's.
 #
 #   examples/push/beside_tokio.sh                       1 000 channels, 10 subscribers each
 #   ROUNDS=9 SECONDS_EACH=10 examples/push/beside_tokio.sh
-#   STACKS=own examples/push/beside_tokio.sh            crore's connections on own stacks
+#   CONNECTIONS="100 1000 10000" examples/push/beside_tokio.sh plots
+#                                                       so many subscribers, 10 a channel; then
+#                                                       docs/plots/push_*.svg
 #   IDLE=19000 SETTLE=15 examples/push/beside_tokio.sh  memory of so many idle connections
 #
 # Each connection takes a descriptor here and one there: see `ulimit -n`.
@@ -18,52 +21,64 @@ cargo build -q --release -p crore-push
 cargo build -q --release -p crore-push-peer
 bin=${CARGO_TARGET_DIR:-target}/release
 port=${PORT:-7795}
-results=$(mktemp)
+results=target/push.jsonl
 server=
-finish() {
-    [ -z "$server" ] || kill -9 "$server" 2>/dev/null || true
-    rm -f "$results"
-}
+finish() { [ -z "$server" ] || kill -9 "$server" 2>/dev/null || true; }
 trap finish EXIT
+mkdir -p target
+: >"$results"
 
-if [ -n "${IDLE-}" ]; then
-    load=(--connections "$IDLE" --channels 1000 --seconds 0 --settle "${SETTLE:-15}")
-else
-    load=(--connections 10000 --channels 1000 --seconds "${SECONDS_EACH:-5}")
-fi
-
-# The server's name, and its command.
+# How many connections, the server's name, and its command.
 measure() {
-    local name=$1
-    shift
+    local count=$1 name=$2 load
+    shift 2
+    if [ -n "${IDLE-}" ]; then
+        load=(--channels 1000 --seconds 0 --settle "${SETTLE:-15}")
+    else
+        load=(--channels $((count / 10)) --seconds "${SECONDS_EACH:-5}")
+    fi
     "$@" --listen "127.0.0.1:$port" --workers "$workers" >/dev/null &
     server=$!
     until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do sleep 0.05; done
     local line
-    line=$("$bin/push_load" --to "127.0.0.1:$port" --pid "$server" "${load[@]}")
-    echo "$name $line" | tee -a "$results"
+    line=$("$bin/push_load" --to "127.0.0.1:$port" --pid "$server" --connections "$count" \
+        "${load[@]}")
+    echo "{\"name\":\"$name\",${line#\{}" | tee -a "$results"
     kill -9 "$server"
     wait "$server" 2>/dev/null || true
     server=
 }
 
-for ((round = 0; round < rounds; round++)); do
-    measure crore "$bin/push" --admin "127.0.0.1:$((port + 1))" --stacks "${STACKS:-shared}" \
+# crore's service with its connections on stacks of this kind.
+measure_crore() {
+    measure "$1" "$2" "$bin/push" --stacks "$3" --admin "127.0.0.1:$((port + 1))" \
         --rate 1000000 --burst 1000000
-    measure tokio "$bin/push_tokio"
+}
+
+for ((round = 0; round < rounds; round++)); do
+    for count in ${IDLE:-${CONNECTIONS:-10000}}; do
+        measure_crore "$count" crore-shared shared
+        measure_crore "$count" crore own
+        measure "$count" tokio "$bin/push_tokio"
+    done
 done
 python3 - "$results" <<'END'
-import json, statistics, sys
-found = {"crore": [], "tokio": []}
+import collections, json, statistics, sys
+found = collections.defaultdict(list)
 for line in open(sys.argv[1]):
-    name, text = line.split(" ", 1)
-    found[name].append(json.loads(text))
+    one = json.loads(line)
+    found[one["connections"], one["name"]].append(one)
 for figure in ["user_bytes_per_connection", "deliveries_per_second", "p50_us", "p99_us",
                "server_cpu_us_per_delivery"]:
-    values = {name: [one[figure] for one in all] for name, all in found.items()}
-    if any(None in all for all in values.values()):
-        continue
-    crore, tokio = (statistics.median(values[name]) for name in ("crore", "tokio"))
-    if tokio:
-        print(f"{figure}: crore {crore:.6g}, tokio {tokio:.6g}, ratio {crore / tokio:.3f}")
+    for (count, name), all in found.items():
+        values = [(one[figure], its[figure]) for one, its in zip(all, found[count, "tokio"])]
+        if any(not its or one is None for one, its in values):
+            continue
+        ratios = [one / its for one, its in values]
+        print(f"{figure}, {count} connections: {name} {statistics.median(v for v, _ in values):.6g}, "
+              f"of tokio's {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
 END
+if [ "${1-}" = plots ]; then
+    cargo build -q --release -p crore-peers --bin peers
+    "$bin/peers" push --plots docs/plots
+fi

@@ -1,7 +1,7 @@
 //! crore beside its peers, side by side, each in a process of its own:
 //!
 //! ```text
-//! scripts/peers.sh [work,echo,pipelined,calls,plots,tables,paired,threads] [OPTIONS]
+//! scripts/peers.sh [work,echo,pipelined,calls,plots,tables,paired,threads,push] [OPTIONS]
 //! ```
 //!
 //! Every round runs every contender in turn, so that what else the machine does
@@ -39,7 +39,7 @@ use std::process::ExitCode;
 use std::{env, fs, io};
 
 use options::{HELP, Options, Part};
-use results::{Results, ThreadFigures};
+use results::{PushRow, Results, ThreadFigures};
 use subjects::GUESTS;
 
 fn main() -> ExitCode {
@@ -113,6 +113,10 @@ fn run(options: &Options) -> io::Result<()> {
     if has(Part::Threads) {
         let path = options.out.with_file_name("run_figures.json");
         plot::threads(&ThreadFigures::read(&path)?, &options.plots)?;
+    }
+    if has(Part::Push) {
+        let path = options.out.with_file_name("push.jsonl");
+        plot::push(&PushRow::read_all(&path)?, &options.plots)?;
     }
     Ok(())
 }

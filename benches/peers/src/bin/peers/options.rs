@@ -18,7 +18,8 @@ Usage: peers [PART,..] [OPTIONS]
 Parts: work, echo, pipelined, calls, plots, which is the default; tables (what the last
        runs wrote, in Markdown); paired (all echo servers at once, the load in
        turn, processor time only, for a machine that is too busy otherwise);
-       threads (the plot of what scripts/run_figures.sh wrote last)
+       threads (the plot of what scripts/run_figures.sh wrote last); push (the plots of
+       what examples/push/beside_tokio.sh wrote last)
 
   --rounds N          how often each contender runs [5]
   --only TEXT         only work and services whose title contains this
@@ -43,12 +44,16 @@ pub(crate) enum Part {
     Plots,
     Tables,
     Threads,
+    Push,
 }
 
 impl Part {
     /// Whether contenders are run for it.
     pub(crate) fn measures(self) -> bool {
-        !matches!(self, Self::Plots | Self::Tables | Self::Threads)
+        !matches!(
+            self,
+            Self::Plots | Self::Tables | Self::Threads | Self::Push
+        )
     }
 }
 
@@ -65,6 +70,7 @@ impl FromStr for Part {
             "plots" => Self::Plots,
             "tables" => Self::Tables,
             "threads" => Self::Threads,
+            "push" => Self::Push,
             _ => return Err(format!("no part is called {name:?}")),
         })
     }

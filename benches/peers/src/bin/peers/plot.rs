@@ -1,6 +1,7 @@
 //! The plots, as SVG files: one for each question. The caption says where and
 //! when it was measured, and how busy the machine was.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -9,7 +10,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use crate::results::{Contest, Echo, Machine, Results, Server, ThreadFigures};
+use crate::results::{Contest, Echo, Machine, PushRow, Results, Server, ThreadFigures};
 
 const SIZE: (u32, u32) = (860, 480);
 const BYTES: usize = 64;
@@ -126,6 +127,56 @@ pub(crate) fn threads(figures: &ThreadFigures, folder: &Path) -> io::Result<()> 
             false,
         )
     })
+}
+
+/// The push service beside its core on tokio.
+pub(crate) fn push(rows: &[PushRow], folder: &Path) -> io::Result<()> {
+    let machine = Machine::this()?;
+    let each = "10 subscribers a channel, each message checked";
+    let plot = |name, title: &str, what, figure: &dyn Fn(&PushRow) -> Option<f64>| {
+        let lines = medians(rows, figure);
+        draw(folder, name, |area| {
+            let (title, axes) = (format!("{title}: {each}"), ("subscribers", what));
+            lines_on(
+                area,
+                &title,
+                &caption(&machine),
+                axes,
+                &lines,
+                count_label,
+                false,
+            )
+        })
+    };
+    plot(
+        "push_deliveries",
+        "Push: deliveries",
+        "thousand deliveries a second",
+        &|row| Some(row.deliveries_per_second / 1e3),
+    )?;
+    plot(
+        "push_latency",
+        "Push: 99 % of the deliveries took less",
+        "ms",
+        &|row| row.p99_us.map(|micros| micros / 1e3),
+    )
+}
+
+/// A line for each name, a point for each number of connections.
+fn medians(rows: &[PushRow], figure: &dyn Fn(&PushRow) -> Option<f64>) -> Lines {
+    let mut points = BTreeMap::<(&str, u32), Vec<f64>>::new();
+    for row in rows {
+        let all = points.entry((&row.name, row.connections)).or_default();
+        all.extend(figure(row));
+    }
+    let mut lines = Lines::new();
+    for ((name, connections), mut all) in points {
+        all.sort_by(f64::total_cmp);
+        if let Some(&median) = all.get(all.len() / 2) {
+            add(&mut lines, name, (connections.into(), median));
+        }
+    }
+    lines
 }
 
 fn latency(results: &Results, echo: &Echo, folder: &Path) -> io::Result<()> {

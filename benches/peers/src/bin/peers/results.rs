@@ -184,6 +184,24 @@ impl ThreadFigures {
     }
 }
 
+/// One load of the push service; `examples/push/beside_tokio.sh` wrote it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct PushRow {
+    pub(crate) name: String,
+    pub(crate) connections: u32,
+    pub(crate) deliveries_per_second: f64,
+    pub(crate) p99_us: Option<f64>,
+}
+
+impl PushRow {
+    pub(crate) fn read_all(path: &Path) -> io::Result<Vec<Self>> {
+        let error = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+        let text = fs::read_to_string(path).map_err(error)?;
+        let rows = text.lines().map(serde_json::from_str);
+        rows.collect::<Result<_, _>>().map_err(|e| error(e.into()))
+    }
+}
+
 impl Results {
     /// What an earlier run wrote; nothing if there was none.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
