@@ -141,8 +141,43 @@ pub(crate) fn stack_pointer(context: &Registers) -> usize {
 }
 
 /// The address that is installed instead of a handler's.
+#[cfg(target_arch = "x86_64")]
 fn entry() -> usize {
     enter as *const () as usize
+}
+
+/// The same. Here the kernel gives only those handlers all arguments that are installed with
+/// `SA_SIGINFO`. The frame that the others lie in is there for all, where the stack ends.
+#[cfg(target_arch = "aarch64")]
+fn entry() -> usize {
+    crore_enter_handler as *const () as usize
+}
+
+#[cfg(target_arch = "aarch64")]
+const _: () = assert!(size_of::<Info>() == 128);
+
+#[cfg(target_arch = "aarch64")]
+std::arch::global_asm!(
+    ".pushsection .text.crore_enter_handler,\"ax\",@progbits",
+    ".balign 16",
+    ".globl crore_enter_handler",
+    ".hidden crore_enter_handler",
+    ".type crore_enter_handler, @function",
+    "crore_enter_handler:",
+    ".cfi_startproc",
+    "mov x1, sp",
+    "add x2, sp, #128",
+    "b {enter}",
+    ".cfi_endproc",
+    ".size crore_enter_handler, . - crore_enter_handler",
+    ".popsection",
+    enter = sym enter,
+);
+
+#[cfg(target_arch = "aarch64")]
+unsafe extern "C" {
+    /// [`enter`], told where the kernel has put what it wants to know.
+    fn crore_enter_handler();
 }
 
 /// Whether this is a handler's address. Others have meanings: `SIG_DFL`, `SIG_IGN`,

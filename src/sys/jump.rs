@@ -2,6 +2,9 @@
 
 use std::ffi::c_void;
 
+#[cfg(target_arch = "x86_64")]
+use crate::sys::thread_pointer;
+
 /// The word of the stack pointer.
 const WORD: usize = if cfg!(target_arch = "x86_64") { 6 } else { 13 };
 
@@ -19,15 +22,10 @@ pub(crate) unsafe fn stack_pointer(buffer: *const c_void) -> usize {
 fn decoded(word: usize) -> usize {
     /// By how many bits each word is turned.
     const TURN: u32 = 17;
-    let guard: usize;
-    // SAFETY: a word of the thread's block, at the place that the ABI gives it.
-    unsafe {
-        std::arch::asm!(
-            "mov {}, fs:[0x30]",
-            out(reg) guard,
-            options(nostack, preserves_flags, readonly),
-        );
-    }
+    /// Where the ABI puts the guard in a thread's block.
+    const GUARD_AT: isize = 0x30;
+    // SAFETY: a word of the block.
+    let guard = unsafe { thread_pointer::word(GUARD_AT) };
     word.rotate_right(TURN) ^ guard
 }
 

@@ -47,6 +47,8 @@ pub(crate) mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod thread_files;
+#[cfg(target_env = "gnu")]
+pub(crate) mod thread_pointer;
 pub(crate) mod tls;
 pub(crate) mod transfer;
 pub(crate) mod unwind;

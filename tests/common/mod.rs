@@ -12,6 +12,12 @@ const CHILD: &str = "CRORE_TEST_CHILD";
 /// where the kernel can't: an emulator's.
 const RUNNER: &str = "CRORE_TEST_RUNNER";
 
+/// The C compiler whose libraries this test can load: the one that links Rust programs, or,
+/// under an emulator, that of the environment.
+pub(crate) fn c_compiler() -> Command {
+    Command::new(env::var_os("CRORE_TEST_CC").unwrap_or_else(|| "cc".into()))
+}
+
 /// Whether the kernel has the system call, or lets it through; else says that the test is
 /// skipped (`scripts/kernels.sh` lists these).
 pub(crate) fn kernel_has(call: libc::c_long) -> bool {

@@ -229,7 +229,7 @@ fn what_a_time_limit_ends_is_no_circle() {
 }
 
 /// A mutex of C's notes its holder by number, which one with thread-locals of its own has.
-#[cfg(all(feature = "futex", target_arch = "x86_64", target_env = "gnu"))]
+#[cfg(all(feature = "futex", target_env = "gnu"))]
 #[test]
 fn who_holds_a_mutex_of_c_is_named_if_it_has_thread_locals_of_its_own() {
     struct OfC(std::cell::UnsafeCell<libc::pthread_mutex_t>);

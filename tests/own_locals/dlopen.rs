@@ -1,11 +1,10 @@
 //! Libraries with thread-locals that are loaded while coroutines with
 //! thread-locals of their own exist; and many such coroutines.
-#![cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use crate::common;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crore::{Builder, JoinHandle};
@@ -29,7 +28,7 @@ fn compile(model: &str) -> PathBuf {
     std::fs::create_dir_all(&at).unwrap();
     let (source, library) = (at.join("library.c"), at.join("library.so"));
     std::fs::write(&source, SOURCE).unwrap();
-    let output = Command::new("cc")
+    let output = common::c_compiler()
         .args([
             "-shared",
             "-fPIC",

@@ -1,6 +1,6 @@
 //! Coroutines with thread-locals of their own are threads to libc and to
 //! libraries in C: locks, keys, forks, signals, the heap, the linker.
-#![cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use crate::common;
 use std::cell::Cell;
@@ -690,14 +690,19 @@ fn a_debugger_follows_it() {
     assert!(!text.contains("corrupt"), "{text}");
 }
 
-/// `fesetround` sets both the control word of the x87 and that of SSE.
+/// On x86_64 `fesetround` sets both the control word of the x87 and that of SSE.
 #[test]
 fn each_rounds_as_it_says_and_the_thread_as_before() {
     unsafe extern "C" {
         fn fesetround(mode: c_int) -> c_int;
         fn fegetround() -> c_int;
     }
-    const MODES: [c_int; 4] = [0, 0x400, 0x800, 0xc00];
+    /// To the nearest, up, down, to zero.
+    const MODES: [c_int; 4] = if cfg!(target_arch = "x86_64") {
+        [0, 0x800, 0x400, 0xc00]
+    } else {
+        [0, 0x40_0000, 0x80_0000, 0xc0_0000]
+    };
     // SAFETY: no preconditions.
     let get = || unsafe { fegetround() };
     crore::run(|| {
@@ -713,7 +718,7 @@ fn each_rounds_as_it_says_and_the_thread_as_before() {
                         crore::yield_now();
                         assert_eq!(get(), mode);
                         let third = std::hint::black_box(1.0_f64) / std::hint::black_box(3.0);
-                        let up = mode == 0x800;
+                        let up = mode == MODES[1];
                         assert_eq!(third.to_bits(), 0x3fd5_5555_5555_5555 + u64::from(up));
                     }
                 })
@@ -728,7 +733,41 @@ fn each_rounds_as_it_says_and_the_thread_as_before() {
     .unwrap();
 }
 
+/// What was met stays noted until it is asked for.
+#[test]
+fn each_has_met_its_own_divisions_by_zero_and_the_thread_none() {
+    unsafe extern "C" {
+        fn fetestexcept(which: c_int) -> c_int;
+    }
+    const DIVISION: c_int = if cfg!(target_arch = "x86_64") { 4 } else { 2 };
+    // SAFETY: no preconditions.
+    let met = || unsafe { fetestexcept(DIVISION) } != 0;
+    crore::run(|| {
+        let all: Vec<_> = (0..6)
+            .map(|i| {
+                own(move || {
+                    for turn in 0..6 {
+                        assert_eq!(met(), turn > i);
+                        if turn >= i {
+                            let none = std::hint::black_box(1.0) / std::hint::black_box(0.0_f64);
+                            assert_eq!(none, f64::INFINITY);
+                        }
+                        crore::yield_now();
+                    }
+                })
+            })
+            .collect();
+        for one in all {
+            crore::yield_now();
+            assert!(!met());
+            one.join().unwrap();
+        }
+    })
+    .unwrap();
+}
+
 /// The x87 tells of what it has met at its next instruction, be that another coroutine's.
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn a_coroutine_is_not_told_of_the_divisions_of_others() {
     const DIVISION: u16 = 4;

@@ -1,6 +1,6 @@
 //! Coroutines with thread-locals of their own: what begins, what ends, what
 //! panics do, who may be spawned.
-#![cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::cell::{Cell, RefCell};
 use std::io;

@@ -1,12 +1,7 @@
 //! Locks, parkers and channels that know threads, unmodified, between
 //! coroutines with thread-locals of their own: on one worker, on several, and
 //! with plain threads.
-#![cfg(all(
-    feature = "hook",
-    target_arch = "x86_64",
-    target_os = "linux",
-    target_env = "gnu"
-))]
+#![cfg(all(feature = "hook", target_os = "linux", target_env = "gnu"))]
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,6 +1,6 @@
 //! The user of the process can be changed while coroutines run that have
 //! thread-locals of their own, whatever they do meanwhile.
-#![cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use crate::common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,11 +1,6 @@
 //! The promise: where threads are coroutines, code that starts, joins, names and ends
 //! threads sees what it sees of the kernel's.
-#![cfg(all(
-    feature = "futex",
-    target_arch = "x86_64",
-    target_os = "linux",
-    target_env = "gnu"
-))]
+#![cfg(all(feature = "futex", target_os = "linux", target_env = "gnu"))]
 
 mod life;
 mod pthreads;

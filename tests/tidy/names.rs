@@ -8,7 +8,8 @@ use crate::text::{blank, item_length, test_items, words};
 
 /// Names with several definitions: of which each build has one, or that are said with
 /// their modules'.
-const DOUBLES: [(&str, usize, &str); 7] = [
+const DOUBLES: [(&str, usize, &str); 8] = [
+    ("FpControl", 2, "one processor's, and the other's"),
     ("Link", 2, "a list's, and a simulated network's"),
     ("Lock", 2, "the shim's, and loom's"),
     (

@@ -27,6 +27,8 @@ use super::table::{Left, Place, Table};
 use super::{ALL_BITS, table};
 use crate::sched::{CurrentTask, Worker};
 use crate::sys::syscall::sys;
+#[cfg(target_env = "gnu")]
+use crate::sys::thread_pointer;
 use crate::task::Addr;
 use crate::util::no_park::NoPark;
 
@@ -214,24 +216,7 @@ struct DtvVersion {
 impl DtvVersion {
     #[cfg(target_env = "gnu")]
     fn now() -> Option<Self> {
-        let vector: *const usize;
-        // SAFETY: reads the thread's control block, which starts with a
-        // pointer to itself and one to the vector.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            std::arch::asm!(
-                "mov {}, qword ptr fs:[8]",
-                out(reg) vector,
-                options(nostack, preserves_flags, readonly)
-            );
-        }
-        // SAFETY: as above; here the vector comes first.
-        #[cfg(target_arch = "aarch64")]
-        unsafe {
-            let block: *const *const usize;
-            std::arch::asm!("mrs {}, tpidr_el0", out(reg) block, options(nomem, nostack, preserves_flags));
-            vector = *block;
-        }
+        let vector = thread_pointer::vector();
         // SAFETY: the vector's first word is its version.
         let version = unsafe { *vector };
         Some(Self { vector, version })

@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
-use crate::sys::library;
+use crate::sys::{library, thread_pointer};
 
 type Destructor = extern "C" fn(*mut c_void);
 
@@ -31,7 +31,8 @@ static SOUGHT: AtomicBool = AtomicBool::new(false);
 /// The newest node. Where the head is not known, some number.
 #[inline(always)]
 pub(super) fn first() -> usize {
-    word(HEAD.load(Ordering::Relaxed))
+    // SAFETY: a word of libc's thread-locals, or of the control block.
+    unsafe { thread_pointer::word(HEAD.load(Ordering::Relaxed)) }
 }
 
 /// Puts one in front. (What can fail ends the process.)
@@ -86,7 +87,12 @@ fn find() -> Option<isize> {
     let node = unsafe { ptr::with_exposed_provenance::<[usize; 4]>(after[at]).read() };
     // Of four words: function, object, library, next.
     let as_expected = node[1] == object().addr() && node[3] == between[at];
-    as_expected.then(|| begin.wrapping_add(at).addr().wrapping_sub(thread_pointer()) as isize)
+    as_expected.then(|| {
+        begin
+            .wrapping_add(at)
+            .addr()
+            .wrapping_sub(thread_pointer::get()) as isize
+    })
 }
 
 extern "C" fn nothing(_: *mut c_void) {}
@@ -100,40 +106,4 @@ fn inside_libc() -> usize {
     unsafe {
         libc::dlsym(libc::RTLD_DEFAULT, c"gnu_get_libc_version".as_ptr()).addr()
     }
-}
-
-/// The word at this distance from the thread pointer.
-#[inline(always)]
-fn word(at: isize) -> usize {
-    let word: usize;
-    // SAFETY: reads a word of this thread's control block or of libc's thread-locals. Not
-    // `pure`: each read is of the block that is in use then (I12).
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        std::arch::asm!(
-            "mov {}, fs:[{}]",
-            out(reg) word, in(reg) at,
-            options(nostack, preserves_flags, readonly)
-        );
-        #[cfg(target_arch = "aarch64")]
-        std::arch::asm!(
-            "mrs {0}, tpidr_el0",
-            "ldr {0}, [{0}, {1}]",
-            out(reg) word, in(reg) at,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    word
-}
-
-fn thread_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: reads the thread pointer: on x86_64 its own first word.
-    unsafe {
-        #[cfg(target_arch = "x86_64")]
-        std::arch::asm!("mov {}, fs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly));
-        #[cfg(target_arch = "aarch64")]
-        std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, readonly));
-    }
-    pointer
 }

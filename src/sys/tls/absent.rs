@@ -79,11 +79,9 @@ impl TlsBlock {
 const WHY: &str = if cfg!(target_feature = "crt-static") {
     "own thread-locals are not available: this program is linked statically, and the functions of \
      glibc that make thread-locals can be found in the shared library only"
-} else if cfg!(not(target_os = "linux")) || cfg!(not(target_env = "gnu")) {
+} else {
     "own thread-locals are not available: they are made with functions of glibc on Linux, and this \
      program uses another C library"
-} else {
-    "own thread-locals are not available: they are made on x86_64 only so far"
 };
 
 pub(crate) fn support() -> Result<(), &'static str> {

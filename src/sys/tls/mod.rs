@@ -7,15 +7,14 @@
 //! README.md says why each part of glibc stays right.
 //!
 //! ```text
-//!   a block, as glibc lays out a thread's
+//!   a block, as glibc lays out a thread's on x86_64 (on aarch64 the other way round)
 //!   ┌──────────────┬─────┬─────────┬────────────────┐
 //!   │ static TLS   │ ... │ libc's  │ struct pthread │
 //!   └──────────────┴─────┴─────────┴────────────────┘
-//!    of every module, by offset    ↑ thread pointer (fs), `TlsBlock::pointer`
+//!    of every module, by offset    ↑ thread pointer, `TlsBlock::pointer`
 //! ```
 
 #[cfg(all(
-    target_arch = "x86_64",
     target_os = "linux",
     target_env = "gnu",
     not(target_feature = "crt-static")
@@ -23,7 +22,6 @@
 #[path = "glibc/mod.rs"]
 mod kind;
 #[cfg(not(all(
-    target_arch = "x86_64",
     target_os = "linux",
     target_env = "gnu",
     not(target_feature = "crt-static")

@@ -112,7 +112,7 @@ impl TlsBlock {
     fn fill(&self, stack: usize, stack_len: usize) {
         let template = &self.glibc.template;
         for run in &template.same {
-            let to = self.pointer.word(word(run.start));
+            let to = self.control_word(run.start);
             // SAFETY: inside the block, whose size is that of the template; no
             // code runs with it.
             unsafe { ptr::copy_nonoverlapping(&template.values[run.start], to, run.len()) };
@@ -129,7 +129,7 @@ impl TlsBlock {
         ];
         for (i, value) in others.chain(rest) {
             // SAFETY: as above.
-            unsafe { self.pointer.word(word(i)).write(value) };
+            unsafe { self.control_word(i).write(value) };
         }
         if let Some(at) = self.glibc.template.no_cpu {
             // SAFETY: as above; the field is 4 bytes at 4.
@@ -142,9 +142,16 @@ impl TlsBlock {
         self.tid
     }
 
-    /// What libc knows the thread by: `pthread_t`.
+    /// What libc knows the thread by: `pthread_t`, the address of `struct pthread`.
     pub(crate) fn address(&self) -> usize {
-        self.pointer.address()
+        let (control, _) = self.glibc.layout.control();
+        self.pointer.address().wrapping_add_signed(control)
+    }
+
+    /// Word `i` of the control block.
+    fn control_word(&self, i: usize) -> *mut usize {
+        let (control, _) = self.glibc.layout.control();
+        self.pointer.word(control + word(i))
     }
 
     /// Its thread pointer.
@@ -204,7 +211,7 @@ impl TlsBlock {
     }
 
     pub(super) fn node(&self) -> usize {
-        self.pointer.address() + self.glibc.layout.list
+        self.address() + self.glibc.layout.list
     }
 
     /// Words of libc's thread-locals, for the check of what is new in them.
@@ -242,7 +249,7 @@ impl Glibc {
     }
 }
 
-/// How far from the thread pointer word `i` of `struct pthread` is.
+/// How far word `i` is from where the words begin.
 pub(super) fn word(i: usize) -> Offset {
     (i * size_of::<usize>()) as Offset
 }

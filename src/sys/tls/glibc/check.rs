@@ -12,8 +12,9 @@ use super::layout::{GlibcLayout, version};
 use super::list::ThreadLists;
 use super::probe;
 use super::setxid;
+use super::shape;
 use super::template::{TcbWord, Template};
-use super::thread_pointer::{Offset, ThreadPointer, call_in};
+use super::thread_pointer::{ThreadPointer, call_in};
 use crate::util::no_park::NoPark;
 
 /// Whether there can be thread-locals of one's own here; if not, why.
@@ -41,14 +42,7 @@ fn find() -> Result<&'static Glibc, Refusal> {
     if cfg!(feature = "sanitizer") {
         return Err("a sanitizer keeps track of threads in its own way".into());
     }
-    // SAFETY: no preconditions.
-    if unsafe { libc::getauxval(libc::AT_HWCAP2) } & HWCAP2_FSGSBASE == 0 {
-        return Err(
-            "the processor or the kernel (before Linux 5.9) does not let programs set the fs \
-             register (FSGSBASE)"
-                .into(),
-        );
-    }
+    shape::can_set()?;
     let layout: &'static GlibcLayout = Box::leak(Box::new(GlibcLayout::find()?));
     // SAFETY: `GlibcLayout` found it under its name.
     let lists = unsafe { ThreadLists::around(layout.user_stacks) };
@@ -63,9 +57,6 @@ fn find() -> Result<&'static Glibc, Refusal> {
     Ok(glibc)
 }
 
-/// Bit 1 of `AT_HWCAP2` on x86: the kernel has enabled the instructions.
-const HWCAP2_FSGSBASE: u64 = 2;
-
 impl TlsBlock {
     /// A block that must be [renewed](TlsBlock::renew) before its use.
     ///
@@ -74,7 +65,7 @@ impl TlsBlock {
     /// No memory; or `Unsupported`, with the reason.
     pub(crate) fn new() -> io::Result<Self> {
         let glibc = glibc().map_err(|why| io::Error::new(io::ErrorKind::Unsupported, why))?;
-        setxid::watch(glibc.layout.tid as Offset);
+        setxid::watch(glibc.layout.offset(glibc.layout.tid));
         Self::with(glibc)
     }
 }
@@ -94,8 +85,8 @@ impl Glibc {
         // this frame uses thread-locals in calls only (I12).
         unsafe { call_in(block.pointer(), here, look) };
         let [itself, errno, mine] = SEEN.each_ref().map(|seen| seen.load(Relaxed));
-        let pointer = block.pointer().address();
-        if itself != pointer || errno != pointer.wrapping_add_signed(self.layout.errno) {
+        let pointer = block.pointer();
+        if itself != block.address() || errno != pointer.word(self.layout.errno).addr() {
             return Err("a block of its making is not taken for a thread's".into());
         }
         if mine != NEW || MINE.get() != THREAD {

@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::block::{Glibc, word};
 use super::check::glibc;
-use super::thread_pointer::{Offset, ThreadPointer};
+use super::thread_pointer::ThreadPointer;
 use crate::sys::syscall;
 
 /// Runs `f` while the running block has the kernel's number of this thread,
@@ -17,7 +17,7 @@ use crate::sys::syscall;
 pub(crate) unsafe fn with_kernel_tid<R>(f: impl FnOnce() -> R) -> R {
     let glibc = glibc().expect("a block is entered");
     let tid = ThreadPointer::current()
-        .word(glibc.layout.tid as Offset)
+        .word(glibc.layout.offset(glibc.layout.tid))
         .cast::<u32>();
     // SAFETY: the running block's own word. Other threads may read it: either
     // number is right for them.
@@ -49,7 +49,7 @@ pub(crate) unsafe fn end_of_thread_locals() {
 fn end_of_key_values(glibc: &Glibc) {
     let layout = &glibc.layout;
     let here = ThreadPointer::current();
-    let table = |i: usize| here.word(layout.specific as Offset + word(i));
+    let table = |i: usize| here.word(layout.offset(layout.specific) + word(i));
     let per_table = KEYS / layout.specific_len;
     for _ in 0..DESTRUCTOR_ITERATIONS {
         let mut any = false;

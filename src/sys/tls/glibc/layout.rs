@@ -10,8 +10,9 @@ use std::mem::{transmute, transmute_copy};
 use std::ptr;
 
 use super::Refusal;
-use super::thread_pointer::{Offset, thread_pointer};
-use crate::sys::library;
+use super::shape::SHAPE;
+use super::thread_pointer::Offset;
+use crate::sys::{library, thread_pointer};
 
 /// A destructor of a pthread key.
 pub(super) type KeyDestructor = unsafe extern "C" fn(*mut c_void);
@@ -29,7 +30,8 @@ pub(super) struct GlibcLayout {
     /// The least bytes of a thread's stack.
     pub(super) min_stack: unsafe extern "C" fn(*const libc::pthread_attr_t) -> usize,
 
-    /// Of `struct pthread`: its size, and where things are in it.
+    /// Of `struct pthread`: its size, and where things are in it. (The vector may be
+    /// behind it.)
     pub(super) size: usize,
     pub(super) tid: usize,
     pub(super) list: usize,
@@ -67,7 +69,7 @@ type Field = [u32; 3];
 
 impl GlibcLayout {
     pub(super) fn find() -> Result<Self, Refusal> {
-        let pointer = thread_pointer();
+        let pointer = thread_pointer::get();
         let of_thread =
             |name: &CStr| Ok::<_, Refusal>(symbol(name)?.wrapping_sub(pointer) as Offset);
         let field = |name: &CStr, bits: u32| {
@@ -132,13 +134,38 @@ impl GlibcLayout {
         let inside = |at: Offset| (libc..libc + libc_len as Offset).contains(&at);
         if self.size % word != 0
             || !(512..1 << 16).contains(&self.size)
-            || fields.iter().any(|&(at, len)| at + len > self.size)
+            || fields.iter().any(|&(at, len)| at + len > self.control().1)
             || !libc_words.into_iter().all(inside)
-            || libc + libc_len as Offset > 0
+            || !self.is_static(libc, libc_len)
         {
             return Err("its descriptions of struct pthread contradict each other".into());
         }
         Ok(self)
+    }
+
+    /// The control block: its distance from the thread pointer, and its bytes. It begins
+    /// with `struct pthread`.
+    pub(super) fn control(&self) -> (Offset, usize) {
+        let begin = if SHAPE.thread_is_below {
+            -(self.size as Offset)
+        } else {
+            0
+        };
+        (begin, self.size + SHAPE.head)
+    }
+
+    /// How far a field of `struct pthread` is from the thread pointer.
+    pub(super) fn offset(&self, field: usize) -> Offset {
+        self.control().0 + field as Offset
+    }
+
+    /// Whether thread-locals can lie there: on the other side of the control block.
+    fn is_static(&self, at: Offset, len: usize) -> bool {
+        if SHAPE.thread_is_below {
+            at >= SHAPE.head as Offset
+        } else {
+            at + len as Offset <= 0
+        }
     }
 
     /// The destructor of a key, if it has one.
@@ -185,8 +212,8 @@ unsafe fn read<T: Copy>(at: usize) -> T {
 /// it is.
 fn libc_tls(inside: usize, pointer: usize) -> Result<(Offset, usize), Refusal> {
     match library::thread_locals_around(inside) {
-        Some((at, len)) if at < pointer => Ok((at.wrapping_sub(pointer) as Offset, len)),
-        _ => Err("libc's own thread-locals are not where they are expected".into()),
+        Some((at, len)) => Ok((at.wrapping_sub(pointer) as Offset, len)),
+        None => Err("libc's own thread-locals are not where they are expected".into()),
     }
 }
 

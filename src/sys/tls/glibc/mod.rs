@@ -1,5 +1,5 @@
-//! TLS blocks as glibc makes them for threads, on x86_64. README.md, one folder
-//! up, has the whole argument.
+//! TLS blocks as glibc makes them for threads. README.md, one folder up, has the
+//! whole argument.
 
 mod block;
 mod check;
@@ -9,6 +9,7 @@ mod layout;
 mod list;
 mod probe;
 mod setxid;
+mod shape;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -20,10 +20,10 @@ use super::Refusal;
 use super::latch::Latch;
 use super::layout::{GlibcLayout, function};
 use super::list::ThreadLists;
-use super::thread_pointer::thread_pointer;
 use crate::sys::mem::{PAGE, Reserve};
 use crate::sys::signal_mask::SignalMask;
 use crate::sys::syscall::{self, sched_yield};
+use crate::sys::thread_pointer;
 
 /// What one of the two saw of itself.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ pub(super) struct ProbeThread {
 /// Copies, in words.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
-    /// `struct pthread`.
+    /// The control block.
     pub(super) thread: Vec<usize>,
     /// libc's thread-locals.
     pub(super) libc: Vec<usize>,
@@ -98,7 +98,7 @@ fn look_once(
     let least = unsafe { (layout.min_stack)(ptr::null()) };
     let stack_len = (least + 64 * 1024).next_multiple_of(PAGE);
     let stacks = Reserve::new(2 * stack_len).map_err(|error| error.to_string())?;
-    let words = layout.size / size_of::<usize>();
+    let words = layout.control().1 / size_of::<usize>();
     let libc_words = layout.libc.1 / size_of::<usize>();
     // Room for all that the threads write: they must not use the heap.
     let empty = || ProbeThread {
@@ -201,11 +201,12 @@ extern "C" fn model(shared: *mut c_void) -> *mut c_void {
     let shared = unsafe { &*shared.cast::<ProbeRun>() };
     // SAFETY: `maker` leaves it to this thread until `written` is up.
     let seen = unsafe { &mut *shared.seen.load(Ordering::Acquire) };
-    seen.pointer = thread_pointer();
+    seen.pointer = thread_pointer::get();
     seen.tid = syscall::tid();
     let libc = seen.pointer.wrapping_add_signed(shared.layout.libc.0);
+    let control = seen.pointer.wrapping_add_signed(shared.layout.control().0);
     let mut look = |snapshot: usize| {
-        copy(seen.pointer, &mut seen.at[snapshot].thread);
+        copy(control, &mut seen.at[snapshot].thread);
         copy(libc, &mut seen.at[snapshot].libc);
     };
     look(0);

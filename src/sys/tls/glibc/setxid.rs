@@ -15,8 +15,9 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
-use super::thread_pointer::{Offset, ThreadPointer, thread_pointer};
+use super::thread_pointer::{Offset, ThreadPointer};
 use crate::sys::syscall::{six, syscall, tid};
+use crate::sys::thread_pointer;
 use crate::sys::tls::{FIRST_NUMBER, MAX_THREADS};
 
 /// glibc's `SIGSETXID`: `sigaction` of libc does not let anybody have it.
@@ -39,7 +40,7 @@ static THREADS: [WorkerThread; MAX_THREADS] = [const {
 
 /// Registers the calling thread, with its own block in use, as this worker.
 pub(crate) fn register_thread(worker: usize) {
-    let (tid, pointer) = (tid(), thread_pointer());
+    let (tid, pointer) = (tid(), thread_pointer::get());
     // A thread that ended without unregistering, whose number the kernel gave
     // again.
     for thread in &THREADS {
@@ -62,7 +63,7 @@ pub(crate) fn unregister_thread(worker: usize) {
 
 /// The own block of the calling thread, if a coroutine's is in use.
 fn left_behind(tid_at: Offset) -> Option<ThreadPointer> {
-    let here = thread_pointer().wrapping_add_signed(tid_at);
+    let here = thread_pointer::get().wrapping_add_signed(tid_at);
     // SAFETY: the field of the block in use. A block of ours says a number that
     // no thread has.
     let number = unsafe { ptr::with_exposed_provenance::<u32>(here).read_volatile() };

@@ -9,11 +9,12 @@ use std::ops::Range;
 use super::Refusal;
 use super::layout::GlibcLayout;
 use super::probe::{ProbePair, ProbeThread};
+use super::shape::SHAPE;
 use super::thread_pointer::Offset;
 
 const WORD: usize = size_of::<usize>();
 
-/// A word of `struct pthread` in a new block.
+/// A word of the control block of a new block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TcbWord {
     /// The same in every thread.
@@ -62,11 +63,12 @@ impl Template {
         if !one(TcbWord::Stack) || !one(TcbWord::StackLen) || !one(TcbWord::Tid) {
             return Err("a thread's stack or number is not where it is expected".into());
         }
-        if words[0] != TcbWord::Own(0) || words[2] != TcbWord::Own(0) {
+        if SHAPE.own_words.iter().any(|&i| words[i] != TcbWord::Own(0)) {
             return Err("a thread's block does not begin with its own address".into());
         }
         let libc = a.at[0].libc.iter().zip(&b.at[0].libc).map(|(&x, &y)| {
-            common(a, b, x, y).ok_or("libc keeps something unknown for each thread".to_owned())
+            common(layout, a, b, x, y)
+                .ok_or("libc keeps something unknown for each thread".to_owned())
         });
         let same = |word: &TcbWord| matches!(word, TcbWord::Same(_));
         let mut runs = Vec::new();
@@ -111,7 +113,7 @@ impl Template {
     }
 }
 
-/// What word `i` of `struct pthread` is.
+/// What word `i` of the control block is.
 fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<TcbWord, Refusal> {
     let [a, b] = &pair.seen;
     let (x, y, at) = (a.at[0].thread[i], b.at[0].thread[i], i * WORD);
@@ -131,11 +133,12 @@ fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<TcbWord, 
     if x == pair.stack_len && y == x {
         return Ok(TcbWord::StackLen);
     }
-    if let Some(word) = common(a, b, x, y) {
+    if let Some(word) = common(layout, a, b, x, y) {
         return Ok(word);
     }
     // Frames of the thread's start, where `pthread_exit` would unwind to.
-    let inside = |seen: &ProbeThread, value| (seen.stack..seen.pointer).contains(&value);
+    let inside =
+        |seen: &ProbeThread, value| (seen.stack..control(layout, seen).start).contains(&value);
     if inside(a, x) && inside(b, y) {
         return Ok(TcbWord::Same(0));
     }
@@ -144,11 +147,24 @@ fn explain(layout: &GlibcLayout, pair: &ProbePair, i: usize) -> Result<TcbWord, 
     ))
 }
 
+/// A thread's control block.
+fn control(layout: &GlibcLayout, seen: &ProbeThread) -> Range<usize> {
+    let (begin, bytes) = layout.control();
+    let begin = seen.pointer.wrapping_add_signed(begin);
+    begin..begin + bytes
+}
+
 /// What two threads' words have in common: their value, or its distance from
 /// the thread's own block.
-fn common(a: &ProbeThread, b: &ProbeThread, x: usize, y: usize) -> Option<TcbWord> {
+fn common(
+    layout: &GlibcLayout,
+    a: &ProbeThread,
+    b: &ProbeThread,
+    x: usize,
+    y: usize,
+) -> Option<TcbWord> {
     let own = |seen: &ProbeThread, value: usize| {
-        (seen.pointer..seen.pointer + seen.at[0].thread.len() * WORD)
+        control(layout, seen)
             .contains(&value)
             .then(|| value.wrapping_sub(seen.pointer) as Offset)
     };
@@ -157,6 +173,13 @@ fn common(a: &ProbeThread, b: &ProbeThread, x: usize, y: usize) -> Option<TcbWor
         (Some(from_a), Some(from_b)) if from_a == from_b => Some(TcbWord::Own(from_a)),
         _ => None,
     }
+}
+
+/// Which byte of the control block is at this distance from the thread pointer.
+fn in_control(layout: &GlibcLayout, at: Offset) -> Option<usize> {
+    let (begin, bytes) = layout.control();
+    let at = usize::try_from(at - begin).ok();
+    at.filter(|at| *at < bytes)
 }
 
 /// Whether the byte is part of the list's links: others change them.
@@ -168,7 +191,7 @@ fn is_link(layout: &GlibcLayout, at: usize) -> bool {
 fn is_kernels(layout: &GlibcLayout, at: usize) -> bool {
     /// Bytes of `struct rseq` that it may write.
     const RSEQ: Offset = 32;
-    let at = at as Offset;
+    let at = layout.offset(at);
     layout
         .rseq
         .is_some_and(|rseq| (rseq..rseq + RSEQ).contains(&at))
@@ -178,7 +201,7 @@ fn is_kernels(layout: &GlibcLayout, at: usize) -> bool {
 fn malloc_words(layout: &GlibcLayout, pair: &ProbePair) -> Result<Vec<Offset>, Refusal> {
     let mut words = changed(layout, pair, 0, 1)?;
     // In `struct pthread` they are of a key that another malloc uses: the block's own.
-    words.retain(|word| word.at < 0);
+    words.retain(|word| in_control(layout, word.at).is_none());
     // The cache and the arena. None, if malloc is not libc's.
     if words.len() > 2 {
         return Err(format!(
@@ -228,10 +251,10 @@ fn changed(
         };
         let (from, to) = (&seen.at[from], &seen.at[to]);
         let mut words = differing(layout.libc.0, &from.libc, &to.libc);
-        words.extend(differing(0, &from.thread, &to.thread));
+        words.extend(differing(layout.control().0, &from.thread, &to.thread));
         words.retain(|word| {
-            let in_thread = usize::try_from(word.at);
-            !in_thread.is_ok_and(|at| is_link(layout, at) || is_kernels(layout, at))
+            let in_control = in_control(layout, word.at);
+            !in_control.is_some_and(|at| is_link(layout, at) || is_kernels(layout, at))
         });
         words
     };

@@ -1,7 +1,9 @@
-//! The thread pointer (register `fs`): the address of the TLS block in use, and
-//! the one instruction that changes it.
+//! The thread pointer: the address of the TLS block in use, and the change of it.
 
 use std::ptr;
+
+use super::shape;
+use crate::sys::thread_pointer;
 
 /// A word's or a field's distance from the thread pointer, in bytes.
 pub(super) type Offset = isize;
@@ -13,7 +15,7 @@ pub(crate) struct ThreadPointer(usize);
 impl ThreadPointer {
     /// The running code's.
     pub(crate) fn current() -> Self {
-        Self(thread_pointer())
+        Self(thread_pointer::get())
     }
 
     /// Changes to this block.
@@ -26,11 +28,9 @@ impl ThreadPointer {
     ///   compiler takes them to be the same throughout a function (I12).
     #[inline(always)]
     pub(crate) unsafe fn enter(self) {
-        // SAFETY: a block exists only where FSGSBASE was found; the rest is the
+        // SAFETY: a block exists only where the register may be set; the rest is the
         // caller's promise.
-        unsafe {
-            std::arch::asm!("wrfsbase {}", in(reg) self.0, options(nostack, preserves_flags))
-        };
+        unsafe { shape::set(self.0) };
     }
 
     /// That of the block at an address.
@@ -46,22 +46,6 @@ impl ThreadPointer {
     pub(super) fn word(self, at: Offset) -> *mut usize {
         ptr::with_exposed_provenance_mut(self.0.wrapping_add_signed(at))
     }
-}
-
-/// This thread's thread pointer, as it is kept at its own address.
-#[inline(always)]
-pub(super) fn thread_pointer() -> usize {
-    let pointer: usize;
-    // SAFETY: the first word of a thread's control block is its address; this
-    // is what every access to a thread-local relies on.
-    unsafe {
-        std::arch::asm!(
-            "mov {}, fs:[0]",
-            out(reg) pointer,
-            options(nostack, preserves_flags, readonly)
-        );
-    }
-    pointer
 }
 
 /// Runs `f` with the other block, and comes back.

@@ -1,11 +1,8 @@
-//! Floating-point control: how a thread rounds, which exceptions it masks and has
-//! met. Calls keep it, so a switch does not, and others would compute with it.
-//!
-//! The x87 tells of an exception that is not masked at its next instruction, whoever makes
-//! that. So what it has met is changed together with what it masks.
+//! x86_64 has a register for SSE, and words of the x87's. The x87 tells of an exception that
+//! is not masked at its next instruction, whoever makes that. So what it has met is changed
+//! together with what it masks.
 
-/// What a coroutine that is to libraries as a thread keeps of it. (There are none but
-/// on x86_64, and elsewhere this is nothing.)
+/// What a coroutine that is to libraries as a thread keeps of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FpControl {
     mxcsr: u32,
@@ -22,19 +19,13 @@ struct X87 {
 
 /// The bits of the status word that are about exceptions: the six, a fault of the register
 /// stack, and twice whether one of them waits to be told. Nothing else outlives a call.
-#[cfg(target_arch = "x86_64")]
 const EXCEPTIONS: u16 = 0x80ff;
 
 impl FpControl {
     /// That of the code that calls this.
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        #[cfg_attr(
-            not(target_arch = "x86_64"),
-            allow(unused_mut, reason = "nothing is stored")
-        )]
         let (mut mxcsr, mut x87) = (0_u32, X87::default());
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: stores four bytes, two and two into live places, and tells of nothing.
         unsafe {
             std::arch::asm!(
@@ -52,20 +43,17 @@ impl FpControl {
     pub(crate) fn replace(self, current: Self) {
         // Loading stops the processor for a moment.
         if self.mxcsr != current.mxcsr {
-            #[cfg(target_arch = "x86_64")]
             // SAFETY: loads what was stored.
             unsafe {
                 std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const self.mxcsr, options(nostack, preserves_flags, readonly));
             }
         }
         if self.x87 != current.x87 {
-            #[cfg(target_arch = "x86_64")]
             self.x87.load();
         }
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl X87 {
     /// Goes on with these words; what else there is stays.
     #[cold]
