@@ -140,7 +140,7 @@ impl FramePool {
     ///
     /// At the limit of saved bytes, and when the reserve is used up. The pool
     /// is then as before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc(&mut self, len: usize) -> io::Result<FrameRef> {
         let live = self.live + len as u64;
         if live > self.max_saved_bytes {
@@ -165,7 +165,7 @@ impl FramePool {
     ///
     /// - `frame` came from `alloc` of this pool, with this `len`.
     /// - Nobody uses its bytes any more.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn free(&mut self, frame: FrameRef, len: usize) {
         let at = frame.0.get();
         #[cfg(debug_assertions)]
@@ -206,7 +206,7 @@ impl FramePool {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn alloc_block(&mut self, class: usize) -> io::Result<u32> {
         let index = match self.classes[class].with_room.first() {
             Some(index) => index,
@@ -240,7 +240,7 @@ impl FramePool {
     /// # Safety
     ///
     /// As for [`free`](Self::free), `class` being that of the length.
-    #[inline]
+    #[inline(always)]
     unsafe fn free_block(&mut self, at: u32, class: usize) {
         let index = self.chunks.index_of(at);
         let block = self.chunks.addr(at);

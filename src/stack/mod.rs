@@ -26,6 +26,7 @@
 //! past it into the next lower stack unnoticed. So the guard is [`GUARD`] bytes unless
 //! the user wants more or fewer; it takes address space, and no memory.
 
+mod alike;
 pub(crate) mod arena;
 #[cfg(test)]
 mod bench;

@@ -52,6 +52,7 @@ mod tests;
 use std::io;
 use std::ptr::with_exposed_provenance_mut;
 
+use super::alike::Shapes;
 use super::copy;
 use super::frame_pool::{FramePool, FrameRef};
 
@@ -67,12 +68,48 @@ pub(crate) enum Resident {
 }
 
 /// The frames of a task while they are not on its stack. Eight bytes, also as
-/// an `Option`; its stack pointer is [`SharedStack::sp_of`] it.
+/// an `Option`.
 #[must_use = "its block stays taken until it is restored or discarded"]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Saved {
     frame: FrameRef,
-    len: u32,
+    extent: Extent,
+}
+
+/// Bytes of saved frames, and of the block that has them, in a word: the length; or, if
+/// they are [packed](super::alike), `PACKED`, the block's bytes, and the length in the
+/// lower half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent(u32);
+
+impl Extent {
+    const PACKED: u32 = 1 << 31;
+
+    /// Both are of few words.
+    #[inline]
+    fn packed(len: usize, held: usize) -> Self {
+        Self(Self::PACKED | (held as u32) << 16 | len as u32)
+    }
+
+    #[inline]
+    fn is_packed(self) -> bool {
+        self.0 & Self::PACKED != 0
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        let mask = if self.is_packed() { 0xffff } else { !0 };
+        (self.0 & mask) as usize
+    }
+
+    #[inline]
+    fn held(self) -> usize {
+        if self.is_packed() {
+            ((self.0 & !Self::PACKED) >> 16) as usize
+        } else {
+            self.0 as usize
+        }
+    }
 }
 
 /// What a shared stack has done.
@@ -112,25 +149,34 @@ pub(crate) struct SharedStack {
     idle: Box<[u8]>,
     /// `[boundary, base)` in task form.
     task: Box<[u8]>,
+    /// What is kept once of frames that are alike.
+    shapes: Shapes,
     counters: SharedCounters,
 }
 
 impl Saved {
     /// Length of the frames in bytes.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len as usize
+        self.extent.len()
+    }
+
+    /// Bytes that are kept of them.
+    #[inline]
+    pub(crate) fn held(&self) -> usize {
+        self.extent.held()
     }
 
     /// Asks the processor for the first cache lines of the frames.
     #[inline]
     pub(crate) fn prefetch(&self, pool: &FramePool) {
-        pool.prefetch(&self.frame, self.len());
+        pool.prefetch(&self.frame, self.held());
     }
 
-    /// The two numbers that a slot keeps: block (never zero) and length.
+    /// The two numbers that a slot keeps: block (never zero) and extent.
     #[inline]
     pub(crate) fn into_parts(self) -> (u32, u32) {
-        (self.frame.to_bits(), self.len)
+        (self.frame.to_bits(), self.extent.0)
     }
 
     /// What was taken apart by [`Saved::into_parts`].
@@ -140,10 +186,11 @@ impl Saved {
     /// - The parts came from there, and only one value made from them is ever
     ///   restored or discarded.
     #[inline]
-    pub(crate) unsafe fn from_parts(frame: u32, len: u32) -> Self {
+    pub(crate) unsafe fn from_parts(frame: u32, extent: u32) -> Self {
         // SAFETY: forwarded.
         let frame = unsafe { FrameRef::from_bits(frame) };
-        Self { frame, len }
+        let extent = Extent(extent);
+        Self { frame, extent }
     }
 
     /// Forgets the frames; their destructors don't run.
@@ -151,9 +198,11 @@ impl Saved {
     /// # Safety
     ///
     /// - `pool` is the one they were saved to.
+    #[inline(never)]
     pub(crate) unsafe fn discard(self, pool: &mut FramePool) {
+        let held = self.held();
         // SAFETY: `save` got the block with this length, and `self` owns it.
-        unsafe { pool.free(self.frame, self.len as usize) };
+        unsafe { pool.free(self.frame, held) };
     }
 }
 
@@ -174,7 +223,7 @@ impl SharedStack {
             limit <= idle_sp && idle_sp <= base,
             "idle at {idle_sp:#x} on a stack of [{limit:#x}, {base:#x})"
         );
-        assert!(base - limit <= u32::MAX as usize, "4 GiB are too much");
+        assert!(base - limit < Extent::PACKED as usize, "2 GiB are too much");
         Self {
             base,
             limit,
@@ -183,6 +232,7 @@ impl SharedStack {
             // SAFETY: the caller's stack, which holds `idle_sp`; nothing runs on it.
             idle: unsafe { image(idle_sp, base) },
             task: Box::default(),
+            shapes: Shapes::default(),
             counters: SharedCounters::default(),
         }
     }
@@ -204,12 +254,6 @@ impl SharedStack {
     /// What the stack has done.
     pub(crate) fn counters(&self) -> SharedCounters {
         self.counters
-    }
-
-    /// The stack pointer at which the task was saved.
-    #[inline]
-    pub(crate) fn sp_of(&self, saved: &Saved) -> usize {
-        self.boundary - saved.len()
     }
 
     /// The carrier leaves its idle point to run `task`, for the first time.
@@ -293,13 +337,54 @@ impl SharedStack {
             copy::copy(from, pool.addr(&frame), len);
             copy::leave(from, len);
         }
+        // Fits: see `new`.
+        let extent = Extent(len as u32);
+        self.count_save(len, len);
+        Ok(Saved { frame, extent })
+    }
+
+    /// The same, [packed](super::alike); nothing is done, and nothing returned, if that
+    /// would not make them smaller.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedStack::save`].
+    ///
+    /// # Safety
+    ///
+    /// - As there.
+    #[inline(never)]
+    pub(crate) unsafe fn save_packed(
+        &mut self,
+        sp: usize,
+        pool: &mut FramePool,
+    ) -> io::Result<Option<Saved>> {
+        self.assert_parked(sp);
+        let len = self.boundary - sp;
+        let from = self.frames(len);
+        // SAFETY: the frames lie in the stack, on which nothing runs (I1).
+        let Some(shape) = (unsafe { self.shapes.of(from, len) }) else {
+            return Ok(None);
+        };
+        let held = shape.packed_bytes();
+        let frame = pool.alloc(held)?;
+        // SAFETY: as in `save`; the shape is that of the frames, and the block has room for
+        // them, packed.
+        unsafe {
+            shape.pack(from, pool.addr(&frame));
+            copy::leave(from, len);
+        }
+        let extent = Extent::packed(len, held);
+        self.count_save(len, held);
+        Ok(Some(Saved { frame, extent }))
+    }
+
+    #[inline(always)]
+    fn count_save(&mut self, len: usize, held: usize) {
         self.resident = Resident::Nobody;
         self.counters.saves += 1;
-        self.counters.bytes_copied += len as u64;
-        // Fits: see `new`.
-        let len = len as u32;
-        self.counters.largest = self.counters.largest.max(len);
-        Ok(Saved { frame, len })
+        self.counters.bytes_copied += held as u64;
+        self.counters.largest = self.counters.largest.max(len as u32);
     }
 
     /// Gives the parked owner up without keeping its frames.
@@ -319,12 +404,18 @@ impl SharedStack {
 
     /// Brings the frames of `task` back, and their block to the pool: it would
     /// be stale at once, and the next save takes it while it is in the cache.
+    /// Returns the stack pointer at which the task was saved.
     ///
     /// # Safety
     ///
     /// - `saved` is what `save` of this stack with this `pool` returned for
     ///   `task`.
-    pub(crate) unsafe fn restore(&mut self, task: u32, saved: Saved, pool: &mut FramePool) {
+    pub(crate) unsafe fn restore(
+        &mut self,
+        task: u32,
+        saved: Saved,
+        pool: &mut FramePool,
+    ) -> usize {
         if let Resident::Owner(owner) = self.resident {
             panic!("task {task} restored over task {owner}");
         }
@@ -334,19 +425,41 @@ impl SharedStack {
             unsafe { put(&self.task, self.base) };
             self.counters.bytes_copied += self.task.len() as u64;
         }
-        let len = saved.len();
+        self.resident = Resident::Owner(task);
+        self.counters.restores += 1;
+        if saved.extent.is_packed() {
+            // SAFETY: forwarded.
+            return unsafe { self.unpack(saved, pool) };
+        }
+        let len = saved.extent.0 as usize;
         let to = self.frames(len);
+        self.counters.bytes_copied += len as u64;
         // SAFETY: the block has this length, `save` saw that it fits the stack
-        // below the boundary, and nothing runs there (I1).
+        // below the boundary, and nothing runs there (I1). `saved` came from `save` with
+        // this pool, and is used up here.
         unsafe {
             copy::unpoison(to, len);
             copy::copy(pool.addr(&saved.frame), to, len);
+            pool.free(saved.frame, len);
         }
-        self.resident = Resident::Owner(task);
-        self.counters.restores += 1;
-        self.counters.bytes_copied += u64::from(saved.len);
-        // SAFETY: `saved` came from `save` with this pool, and is used up here.
-        unsafe { saved.discard(pool) };
+        to.addr()
+    }
+
+    /// # Safety
+    ///
+    /// - As [`SharedStack::restore`]; the frames are packed.
+    #[inline(never)]
+    unsafe fn unpack(&mut self, saved: Saved, pool: &mut FramePool) -> usize {
+        let len = saved.len();
+        let to = self.frames(len);
+        self.counters.bytes_copied += saved.held() as u64;
+        // SAFETY: as in `restore`; it was packed with one of our shapes.
+        unsafe {
+            copy::unpoison(to, len);
+            self.shapes.unpack(pool.addr(&saved.frame), len, to);
+            saved.discard(pool);
+        }
+        to.addr()
     }
 
     /// Puts the carrier back to its idle point, so that a new task can start.

@@ -138,7 +138,7 @@ const _: () = assert!(Flags::OWN_TLS.0 == 1 << (u8::BITS - 1));
 /// | free | | | next free slot |
 /// | new | size wanted, in pages | | |
 /// | dedicated stack | which of the arena's | park time | index of its TLS block, with own thread-locals |
-/// | shared stack | which of the shared ones | block of its saved frames, 0: none | bytes in that |
+/// | shared stack | which of the shared ones | block of its saved frames, 0: none | bytes of them, and in that |
 /// | future | | park time | |
 #[repr(C)]
 #[derive(Debug)]
@@ -249,7 +249,7 @@ impl Slot {
     }
 
     /// The block that holds a shared task's frames while they are elsewhere than on
-    /// the stack (0: there is none), and its bytes.
+    /// the stack (0: there is none), and their extent.
     #[inline(always)]
     pub(crate) fn saved_frames(&self) -> (u32, u32) {
         debug_assert!(self.has(Flags::SHARED));
@@ -257,10 +257,10 @@ impl Slot {
     }
 
     #[inline(always)]
-    pub(crate) fn set_saved_frames(&self, (block, bytes): (u32, u32)) {
+    pub(crate) fn set_saved_frames(&self, (block, extent): (u32, u32)) {
         debug_assert!(self.has(Flags::SHARED));
         self.word_a.set(block);
-        self.word_b.set(bytes);
+        self.word_b.set(extent);
     }
 
     /// As [`Slot::saved_frames`]; afterwards there are none.

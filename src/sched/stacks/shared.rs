@@ -9,7 +9,12 @@ use crate::stack::arena::Arena;
 use crate::stack::frame_pool::{FramePool, FramePoolConfig};
 use crate::stack::shared::{Resident, Saved, SharedCounters, SharedStack};
 use crate::switch::Carrier;
-use crate::task::{Slot, Slots};
+use crate::task::{Slot, Slots, TaskState};
+
+/// With more bytes saved than this, frames that wait are packed. Fewer are in the caches,
+/// where they are sooner copied as they are. (All are packed where assertions are on, so
+/// that tests have both.)
+const MANY: u64 = if cfg!(debug_assertions) { 0 } else { 4 << 20 };
 
 /// All shared stacks of a worker, and the pool of their frames.
 pub(super) struct SharedStacks {
@@ -122,15 +127,14 @@ impl SharedStacks {
         }
         self.evict(slots, number);
         let host = &mut self.hosts[number as usize];
-        let (block, bytes) = slot.take_saved_frames();
+        let (block, extent) = slot.take_saved_frames();
         // SAFETY: the parts are what `evict` left when it saved this task,
         // and are cleared now.
-        let saved = unsafe { Saved::from_parts(block, bytes) };
-        let sp = host.stack.sp_of(&saved);
-        // SAFETY: saved from this stack to this pool, at `sp`; no task is resident,
+        let saved = unsafe { Saved::from_parts(block, extent) };
+        // SAFETY: saved from this stack to this pool; no task is resident,
         // nothing runs there (I1), and the base frames serve every task (I7).
         unsafe {
-            host.stack.restore(index, saved, &mut self.pool);
+            let sp = host.stack.restore(index, saved, &mut self.pool);
             (*host.carrier).set_sp(sp);
         }
         host.carrier
@@ -148,7 +152,9 @@ impl SharedStacks {
             // SAFETY: the carrier lies in its stack, which is accessible.
             return host.carrier.addr() - unsafe { (*host.carrier).sp() };
         }
-        slot.saved_frames().1 as usize
+        let (block, extent) = slot.saved_frames();
+        // SAFETY: only looked at; `restore` uses it up.
+        unsafe { Saved::from_parts(block, extent) }.len()
     }
 
     /// Saves the frames of the stack's owner, if it has one.
@@ -158,9 +164,23 @@ impl SharedStacks {
         let Resident::Owner(owner) = host.stack.resident() else {
             return;
         };
+        // One that can run is back soon.
+        let waits = slots.slot(owner).state() == TaskState::Parked;
+        let packed = waits && self.pool.counters().live > MANY;
         // SAFETY: the owner is suspended, as the worker runs on its own stack (I1),
         // at the carrier's stack pointer; nothing below is needed.
-        let saved = unsafe { host.stack.save((*host.carrier).sp(), &mut self.pool) };
+        let saved = unsafe {
+            let sp = (*host.carrier).sp();
+            let packed = if packed {
+                host.stack.save_packed(sp, &mut self.pool)
+            } else {
+                Ok(None)
+            };
+            match packed.transpose() {
+                Some(saved) => saved,
+                None => host.stack.save(sp, &mut self.pool),
+            }
+        };
         // There is no going on without the memory to put the frames in, and
         // no caller to tell.
         let saved = saved
@@ -189,19 +209,19 @@ impl SharedStacks {
             unsafe { host.stack.forget((*host.carrier).sp()) };
             return;
         }
-        let (block, bytes) = slot.take_saved_frames();
+        let (block, extent) = slot.take_saved_frames();
         // SAFETY: the parts are what `evict` left when it saved this task, and are cleared
         // now; there is one pool.
-        unsafe { Saved::from_parts(block, bytes).discard(&mut self.pool) };
+        unsafe { Saved::from_parts(block, extent).discard(&mut self.pool) };
     }
 
     /// Asks the processor for the frames of a suspended task.
     #[inline(always)]
     pub(super) fn prefetch(&self, slot: &Slot) {
-        let (block, bytes) = slot.saved_frames();
+        let (block, extent) = slot.saved_frames();
         if block != 0 {
             // SAFETY: only looked at; `restore` uses it up.
-            let saved = unsafe { Saved::from_parts(block, bytes) };
+            let saved = unsafe { Saved::from_parts(block, extent) };
             saved.prefetch(&self.pool);
         }
     }

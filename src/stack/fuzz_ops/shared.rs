@@ -175,7 +175,7 @@ impl SharedModel {
         let stack = &mut self.stacks[task.stack];
         let room = stack.boundary - stack.memory.addr();
         task.sp = stack.boundary - 8 * (1 + depth % (room / 8));
-        task.bytes = self.random.bytes(stack.boundary - task.sp);
+        task.bytes = alike(&mut self.random, stack.boundary - task.sp);
         write(task.sp, &task.bytes);
         // SAFETY: the task is parked, and its base frames as always.
         unsafe { stack.shared.capture_base_frames(stack.boundary, 8) };
@@ -195,10 +195,10 @@ impl SharedModel {
         }
         let (task, stack) = (self.tasks[id].as_mut().expect("seen"), &mut self.stacks[at]);
         if let Some(saved) = task.saved.take() {
-            assert_eq!(stack.shared.sp_of(&saved), task.sp);
             saved.prefetch(&self.pool);
             // SAFETY: saved from this stack, to this pool, for this task.
-            unsafe { stack.shared.restore(id as u32, saved, &mut self.pool) };
+            let sp = unsafe { stack.shared.restore(id as u32, saved, &mut self.pool) };
+            assert_eq!(sp, task.sp);
             stack.resident = Resident::Owner(id as u32);
         }
         assert_eq!(
@@ -258,12 +258,25 @@ impl SharedModel {
             return true;
         };
         let task = self.tasks[id as usize].as_mut().expect("owners live");
-        let needed = task.bytes.len() as u64;
-        let fits = self.pool.counters().live + needed <= MAX_SAVED;
+        let live = self.pool.counters().live;
+        let packed = self.random.bytes(1)[0] % 2 == 0;
         // SAFETY: the task is parked at `sp`.
-        match unsafe { stack.shared.save(task.sp, &mut self.pool) } {
+        let saved = unsafe {
+            let packed = if packed {
+                stack.shared.save_packed(task.sp, &mut self.pool)
+            } else {
+                Ok(None)
+            };
+            match packed.transpose() {
+                Some(saved) => saved,
+                None => stack.shared.save(task.sp, &mut self.pool),
+            }
+        };
+        match saved {
             Ok(saved) => {
-                assert!(fits);
+                assert!(live + saved.held() as u64 <= MAX_SAVED);
+                assert!(saved.held() == saved.len() || packed && saved.held() < saved.len());
+                assert_eq!(saved.len(), task.bytes.len());
                 task.saved = Some(saved);
                 stack.resident = Resident::Nobody;
                 self.saves += 1;
@@ -272,7 +285,7 @@ impl SharedModel {
                 true
             }
             Err(error) => {
-                assert!(!fits, "{error}");
+                assert!(live + task.bytes.len() as u64 > MAX_SAVED, "{error}");
                 assert_eq!(
                     read(task.sp, task.bytes.len()),
                     task.bytes,
@@ -292,12 +305,23 @@ impl SharedModel {
             .iter()
             .flatten()
             .filter_map(|task| task.saved.as_ref());
-        let live: usize = saved.map(Saved::len).sum();
+        let live: usize = saved.map(Saved::held).sum();
         assert_eq!(self.pool.counters().live, live as u64);
         let sum = |count: fn(&Stack) -> u64| self.stacks.iter().map(count).sum::<u64>();
         assert_eq!(sum(|stack| stack.shared.counters().hits), self.hits);
         assert_eq!(sum(|stack| stack.shared.counters().saves), self.saves);
     }
+}
+
+/// Bytes that have most words in common with others of this length.
+fn alike(random: &mut Random, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0x5a; len];
+    for word in bytes.chunks_mut(8) {
+        if random.bytes(1)[0] % 4 == 0 {
+            word.copy_from_slice(&random.bytes(word.len()));
+        }
+    }
+    bytes
 }
 
 fn write(at: usize, bytes: &[u8]) {

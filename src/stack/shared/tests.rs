@@ -42,8 +42,20 @@ impl Fixture {
     }
 
     fn save(&mut self, len: usize) -> Saved {
+        self.save_as(len, false)
+    }
+
+    fn save_as(&mut self, len: usize, packed: bool) -> Saved {
+        let sp = self.boundary - len;
         // SAFETY: the owner is parked as far as the stack knows.
-        unsafe { self.shared.save(self.boundary - len, &mut self.pool) }.unwrap()
+        let saved = unsafe {
+            if packed {
+                self.shared.save_packed(sp, &mut self.pool)
+            } else {
+                self.shared.save(sp, &mut self.pool).map(Some)
+            }
+        };
+        saved.unwrap().expect("they are alike")
     }
 
     fn bytes(&self, at: usize, len: usize) -> &[u8] {
@@ -96,6 +108,32 @@ fn counters_tell_what_was_done() {
         largest: 96,
     };
     assert_eq!(fixture.shared.counters(), expected);
+}
+
+#[test]
+#[cfg(not(any(miri, feature = "sanitizer", feature = "valgrind")))]
+fn frames_that_are_alike_are_kept_once() {
+    let mut fixture = Fixture::new();
+    fixture.park(1);
+    let first = fixture.save_as(96, true);
+    assert_eq!((first.len(), first.held()), (96, 8));
+    // SAFETY: from this stack and pool, for task 1; nothing was resumed.
+    unsafe { fixture.shared.restore(1, first, &mut fixture.pool) };
+    assert_eq!(fixture.bytes(fixture.boundary - 96, 160), [7; 160]);
+    // One word of another.
+    fixture.memory[(STACK - 96) / 16] ^= 1;
+    let second = fixture.save_as(96, true);
+    assert_eq!((second.len(), second.held()), (96, 16));
+    assert_eq!(fixture.pool.counters().live, 16);
+    let (block, extent) = second.into_parts();
+    // SAFETY: the parts, once; then as above.
+    unsafe {
+        let second = Saved::from_parts(block, extent);
+        fixture.shared.restore(1, second, &mut fixture.pool);
+    }
+    assert_eq!(fixture.bytes(fixture.boundary - 32, 1), [6]);
+    assert_eq!(fixture.bytes(fixture.boundary - 31, 31), [7; 31]);
+    assert_eq!(fixture.pool.counters().live, 0);
 }
 
 #[test]
