@@ -71,8 +71,24 @@ pub fn accept(listener: &Listener, service: &Arc<Service>, server: &CancelToken)
 
 /// Serves one connection, from its first byte to its last, until it or the server ends.
 pub fn serve(socket: TcpStream, permit: Permit, service: Arc<Service>, server: CancelToken) {
+    let stacks = service.config().stacks;
     let opened = server.bind(|| open(socket, permit, service));
     let Some(mut session) = opened else { return };
+    match stacks {
+        Stacks::Own => talk_here(session, &server),
+        Stacks::Shared => talk(&mut session, &server),
+    }
+}
+
+/// In the page that a stack of its own has anyway, there is room for the session.
+#[inline(never)]
+fn talk_here(session: Box<Session>, server: &CancelToken) {
+    // In a function, so that the box is gone before the talk, and not after it.
+    let unboxed = |session: Box<Session>| *session;
+    talk(&mut unboxed(session), server);
+}
+
+fn talk(session: &mut Session, server: &CancelToken) {
     let end = server.bind(|| session.run());
     session.close(end);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 
@@ -23,6 +24,8 @@ pub struct Service {
     /// What it counts.
     pub counters: Counters,
     config: RwLock<Arc<Config>>,
+    /// Of the settings, apart: it is looked at with each message, by all workers.
+    heartbeat_ms: AtomicU64,
     tls: RwLock<Option<Arc<ServerConfig>>>,
     clients: AtomicU64,
     draining: AtomicBool,
@@ -41,6 +44,7 @@ impl Service {
             bus: bus::open(&config)?,
             counters: Counters::default(),
             tls: RwLock::new(transport::tls(&config)?),
+            heartbeat_ms: AtomicU64::new(config.heartbeat_ms),
             config: RwLock::new(Arc::new(config)),
             clients: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -51,6 +55,11 @@ impl Service {
     pub fn config(&self) -> Arc<Config> {
         let config = self.config.read();
         config.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Silence after which a client is pinged, as set at this moment.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed))
     }
 
     /// How connections are encrypted.
@@ -71,6 +80,8 @@ impl Service {
             return Err("only a restart begins or ends TLS".into());
         }
         *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        self.heartbeat_ms
+            .store(config.heartbeat_ms, Ordering::Relaxed);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         self.counters.reloads.add(1);
         Ok(())

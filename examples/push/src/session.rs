@@ -147,8 +147,7 @@ impl Session {
     }
 
     fn due(&self) -> Instant {
-        let beat = Duration::from_millis(self.service.config().heartbeat_ms);
-        self.heard + beat * (1 + u32::from(self.pinged))
+        self.heard + self.service.heartbeat() * (1 + u32::from(self.pinged))
     }
 
     /// Reads the socket so many times, and does what the messages ask.

@@ -148,6 +148,9 @@ impl Options {
         {
             return Err(format!("--sizes must be from 1 to {MAX_SIZE} bytes").into());
         }
+        if !options.parts.iter().any(|part| part.measures()) {
+            return Ok(options);
+        }
         let all = Subject::all(&options.guests).map_err(|e| e.to_string())?;
         if let Some(name) = names
             .iter()
