@@ -17,6 +17,7 @@ use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::stack::StackBounds;
+use crate::sys::tsan;
 
 /// What a carrier calls: the head of a larger allocation that `run` knows.
 #[repr(C)]
@@ -157,7 +158,7 @@ impl Carrier {
         };
         let mut coro = Coro::with_stack(stack, body);
         let before = words(&coro);
-        let idle = coro.resume(ptr::null());
+        let idle = tsan::entering(at.addr(), || coro.resume(ptr::null()));
         assert!(matches!(
             idle,
             CoroutineResult::Yield(SwitchReason::Finished)
@@ -189,7 +190,8 @@ impl Carrier {
         // SAFETY: installed and left alone, so a live coroutine. Nothing else has
         // a reference to it: only this thread uses it (I3), from the worker's own
         // stack, and the code that runs meanwhile reads `yielder` and `limit`.
-        match unsafe { &mut (*this).coro }.resume(entry) {
+        let coro = unsafe { &mut (*this).coro };
+        match tsan::entering(this.addr(), || coro.resume(entry)) {
             CoroutineResult::Yield(reason) => reason,
             // `body` never returns.
             CoroutineResult::Return(()) => unreachable!("a carrier ended"),

@@ -23,7 +23,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::carrier::{BorrowedStack, stack_pointer};
 use crate::stack::StackBounds;
-use crate::sys::unwind;
+use crate::sys::{tsan, unwind};
 
 /// How often a body may swallow the unwind that is to end it.
 const PATIENCE: u32 = 1_000;
@@ -216,7 +216,8 @@ impl<In, Y, R> Exchange<In, Y, R> {
         if self.is_done() {
             ended_already(self.control());
         }
-        let result = self.coro.resume(input);
+        let base = self.control.addr().get();
+        let result = tsan::entering(base, || self.coro.resume(input));
         self.control().running.set(false);
         result
     }

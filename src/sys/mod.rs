@@ -51,5 +51,6 @@ pub(crate) mod thread_files;
 pub(crate) mod thread_pointer;
 pub(crate) mod tls;
 pub(crate) mod transfer;
+pub(crate) mod tsan;
 pub(crate) mod unwind;
 pub(crate) mod valgrind;

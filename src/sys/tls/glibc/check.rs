@@ -39,7 +39,7 @@ fn explain(why: Refusal) -> Refusal {
 
 fn find() -> Result<&'static Glibc, Refusal> {
     let _no_park = NoPark::enter();
-    if cfg!(feature = "sanitizer") {
+    if cfg!(any(feature = "sanitizer", tsan)) {
         return Err("a sanitizer keeps track of threads in its own way".into());
     }
     shape::can_set()?;
