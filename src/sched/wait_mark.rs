@@ -267,7 +267,21 @@ pub(crate) unsafe fn number_at<'a>(owner: *const c_int) -> &'a AtomicU32 {
 mod tests {
     use super::*;
 
+    /// Runs `f` in frames that lie below the address that it is given. (Neither is inlined:
+    /// in one frame what comes first may lie anywhere.)
+    #[inline(never)]
+    fn below(f: impl FnOnce(usize)) {
+        #[inline(never)]
+        fn run(f: impl FnOnce(usize), above: usize) {
+            f(above);
+        }
+        let top = 0_usize;
+        run(f, std::hint::black_box(&raw const top).addr());
+        std::hint::black_box(top);
+    }
+
     /// What a dump would find around here.
+    #[inline(never)]
     fn found(above: usize) -> Option<Blocker> {
         let here = 0_usize;
         let at = (&raw const here).addr();
@@ -278,35 +292,35 @@ mod tests {
     #[test]
     fn a_mark_is_found_while_its_wait_lasts_and_not_after() {
         begin();
-        let top = 0_usize;
-        let above = (&raw const top).addr();
-        let key = AtomicU64::new(7);
-        let (first, second) = waiting(WaitsFor::Lock(&key), || {
-            let first = found(above);
-            key.store(8, Ordering::Relaxed);
-            (first, found(above))
+        below(|above| {
+            let key = AtomicU64::new(7);
+            let (first, second) = waiting(WaitsFor::Lock(&key), || {
+                let first = found(above);
+                key.store(8, Ordering::Relaxed);
+                (first, found(above))
+            });
+            assert_eq!(first, Some(Blocker::Holder(7)));
+            assert_eq!(second, Some(Blocker::Holder(8)));
+            assert_eq!(found(above), None);
         });
-        assert_eq!(first, Some(Blocker::Holder(7)));
-        assert_eq!(second, Some(Blocker::Holder(8)));
-        assert_eq!(found(above), None);
     }
 
     #[test]
     fn the_innermost_is_found_and_one_that_unwinds_is_gone() {
         begin();
-        let top = 0_usize;
-        let above = (&raw const top).addr();
-        let (outer, inner) = (AtomicU64::new(1), AtomicU32::new(2));
-        waiting(WaitsFor::Lock(&outer), || {
-            let unwinds = || {
-                waiting(WaitsFor::Numbered(&inner), || {
-                    assert_eq!(found(above), Some(Blocker::Number(2)));
-                    std::panic::resume_unwind(Box::new(()));
-                })
-            };
-            let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(unwinds));
-            assert!(unwound.is_err());
-            assert_eq!(found(above), Some(Blocker::Holder(1)));
+        below(|above| {
+            let (outer, inner) = (AtomicU64::new(1), AtomicU32::new(2));
+            waiting(WaitsFor::Lock(&outer), || {
+                let unwinds = || {
+                    waiting(WaitsFor::Numbered(&inner), || {
+                        assert_eq!(found(above), Some(Blocker::Number(2)));
+                        std::panic::resume_unwind(Box::new(()));
+                    })
+                };
+                let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(unwinds));
+                assert!(unwound.is_err());
+                assert_eq!(found(above), Some(Blocker::Holder(1)));
+            });
         });
     }
 
@@ -328,15 +342,15 @@ mod tests {
     #[test]
     fn an_object_is_looked_at_by_its_function() {
         begin();
-        let top = 0_usize;
-        let above = (&raw const top).addr();
-        let count = AtomicUsize::new(3);
-        let look = |count: &AtomicUsize| Blocker::Receive {
-            senders: count.load(Ordering::Relaxed),
-        };
-        let seen = waiting(WaitsFor::object(&count, look), || found(above));
-        assert_eq!(seen, Some(Blocker::Receive { senders: 3 }));
-        assert_eq!(found(above), None);
+        below(|above| {
+            let count = AtomicUsize::new(3);
+            let look = |count: &AtomicUsize| Blocker::Receive {
+                senders: count.load(Ordering::Relaxed),
+            };
+            let seen = waiting(WaitsFor::object(&count, look), || found(above));
+            assert_eq!(seen, Some(Blocker::Receive { senders: 3 }));
+            assert_eq!(found(above), None);
+        });
     }
 
     #[test]
