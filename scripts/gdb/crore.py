@@ -31,6 +31,7 @@ CANCELLED, SHARED, POLLED, OWN_TLS = 4, 8, 32, 128
 SEGMENT_BYTES = 2 << 20
 CACHE_LINE, COLOURS = 64, 32
 GRANULE = 16
+PACKED = 1 << 31
 INDEX_BITS = 28
 
 
@@ -183,14 +184,31 @@ class Worker:
             return self.stack_pointer(carrier), carrier, None
         shared = some(peel(stacks["shared"]))
         host = items(shared["hosts"])[stack]
-        block, length = number(slot["word_a"]), number(slot["word_b"])
+        block, extent = number(slot["word_a"]), number(slot["word_b"])
         carrier = int(host["carrier"])
         if block == 0:
             return self.stack_pointer(carrier), carrier, None
-        sp = int(host["stack"]["boundary"]) - length
         saved = int(shared["pool"]["chunks"]["base"]) + block * GRANULE
-        frames = bytes(gdb.selected_inferior().read_memory(saved, length))
-        return sp, carrier, frames
+        read = gdb.selected_inferior().read_memory
+        if extent & PACKED:
+            held, shape = extent >> 8 & 0xFF, extent >> 16 & 0xFF
+            shape = items(host["stack"]["shapes"]["all"])[shape]
+            frames = unpacked(shape, bytes(read(saved, 8 * held)))
+        else:
+            frames = bytes(read(saved, extent))
+        return int(host["stack"]["boundary"]) - len(frames), carrier, frames
+
+
+def unpacked(shape, packed):
+    """Frames of which only what differs from a pattern was kept: `src/stack/alike.rs`."""
+    pattern = shape["pattern"]
+    size = 8 * int(pattern["length"])
+    frames = bytearray(gdb.selected_inferior().read_memory(int(pattern["data_ptr"]), size))
+    differing = int.from_bytes(packed[:8], "little")
+    places = [place for place in range(64) if differing >> place & 1]
+    for at, place in enumerate(places, 1):
+        frames[8 * place : 8 * place + 8] = packed[8 * at : 8 * at + 8]
+    return bytes(frames)
 
 
 def workers():

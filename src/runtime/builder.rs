@@ -209,8 +209,9 @@ impl RuntimeBuilder {
 
     /// The most bytes that the saved frames of parked shared coroutines may
     /// take. Above it no further shared coroutine starts: joining it gives an
-    /// error. Those that have started may still take what they need. Default:
-    /// no limit.
+    /// error. Those that have started may still take what they need (it is less for those
+    /// that wait than for those that could run, whose frames are copied as they are).
+    /// Default: no limit.
     pub fn max_saved_bytes(mut self, most: u64) -> Self {
         self.config.shared.max_saved_bytes = most;
         self

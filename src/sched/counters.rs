@@ -175,7 +175,7 @@ counters! {
     frame_hits: add,
     /// Shared stacks: bytes of the largest frames that were copied out.
     largest_frame: max,
-    /// Shared stacks: bytes of frames that are copied out now.
+    /// Shared stacks: bytes that are kept of frames that are copied out now.
     saved_bytes: add,
     /// Shared stacks: the most that this has been.
     saved_bytes_peak: add,

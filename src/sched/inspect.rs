@@ -149,13 +149,15 @@ impl Worker {
                 // SAFETY: the frames of a suspended coroutine, in their place.
                 *blocker = unsafe { wait_mark::find(stack.clone()) };
             }
-            let mut addresses = Vec::new();
+            let (mut addresses, mut within) = (Vec::new(), false);
             unwind::walk(|call, frame| {
-                // Further in is what looks, further out the worker.
-                if frame > stack.start {
+                // Further in is what looks, further out the worker, on a stack anywhere.
+                let (before, now) = (within, stack.start < frame && frame <= stack.end);
+                within |= now;
+                if now {
                     addresses.push(call);
                 }
-                frame < stack.end && addresses.len() < FRAMES
+                (now || !before) && addresses.len() < FRAMES
             });
             let named = (!cfg!(feature = "symbols")).then(Backtrace::force_capture);
             let addresses = addresses.into();

@@ -14,12 +14,16 @@
 //!
 //! The pattern never changes, as all that was packed rests on it. The places are those in
 //! which any frames have differed so far: soon there are no more of them, and the next need
-//! only be looked at for whether they differ elsewhere.
+//! only be looked at for whether they differ elsewhere. Frames of the same length may be those
+//! of other code: what is too unlike a pattern begins another one, up to [`FEW`].
+//!
+//! What it takes besides: of each stack, three times the length of each pattern.
 
 use std::arch::asm;
 use std::ptr;
 
 use super::copy;
+use super::frame_pool::GRANULE;
 
 const WORD: usize = size_of::<u64>();
 
@@ -29,13 +33,23 @@ const MOST: usize = u64::BITS as usize;
 /// Nothing is packed where reading a frame's words is watched.
 const WATCHED: bool = cfg!(any(miri, feature = "sanitizer", feature = "valgrind"));
 
-/// The shapes of one stack's frames, by their words less one; none where there were no such
-/// frames.
+/// Shapes of one length at the most.
+const FEW: usize = 4;
+
+/// The shapes of one stack's frames.
 #[derive(Default)]
-pub(super) struct Shapes(Vec<Option<Shape>>);
+pub(super) struct Shapes {
+    all: Vec<Shape>,
+    /// By the frames' words less one: the number of the last shape that has so many.
+    latest: Vec<Option<ShapeNumber>>,
+}
+
+/// Counts the shapes of a stack.
+pub(super) type ShapeNumber = u8;
+
+const _: () = assert!(FEW * MOST <= 1 << ShapeNumber::BITS);
 
 /// What frames of one length have in common.
-#[derive(Clone)]
 pub(super) struct Shape {
     pattern: Box<[u64]>,
     /// All bits of the words in which no frames have differed, none of the others.
@@ -43,67 +57,87 @@ pub(super) struct Shape {
     /// The others: a bit for each, from the lowest on, and their places.
     differing: u64,
     places: Vec<u8>,
+    /// Another one of that length.
+    other: Option<ShapeNumber>,
 }
 
 impl Shapes {
-    /// The shape of frames, which they have now; nothing if packing them would not make
-    /// them smaller.
+    /// The shape of frames, which they have now, and its number; nothing if packing them would
+    /// not make them much smaller.
     ///
     /// # Safety
     ///
     /// - `len` bytes lie at `from`, at rest.
     #[inline]
-    pub(super) unsafe fn of(&mut self, from: *const u8, len: usize) -> Option<&Shape> {
+    pub(super) unsafe fn of(
+        &mut self,
+        from: *const u8,
+        len: usize,
+    ) -> Option<(ShapeNumber, &Shape)> {
         let words = len / WORD;
-        let fits = len <= MOST * WORD && len % WORD == 0 && from.cast::<u64>().is_aligned();
-        if WATCHED || !fits {
+        let fits = (1..=MOST * WORD).contains(&len) && len % WORD == 0;
+        if WATCHED || !fits || !from.cast::<u64>().is_aligned() || !saves(0, words) {
             return None;
         }
-        if self.0.get(words - 1).is_none_or(Option::is_none) {
-            // SAFETY: forwarded.
-            unsafe { self.begin(from, words) };
+        // To the language some of the bytes may mean nothing; this says that they do.
+        //
+        // SAFETY: no instruction.
+        unsafe { asm!("/* {0} */", in(reg) from, options(nostack, preserves_flags)) };
+        let mut next = self.latest.get(words - 1).copied().flatten();
+        let mut tried = 0;
+        while let Some(number) = next {
+            let shape = &mut self.all[usize::from(number)];
+            // SAFETY: forwarded; the shape has as many words.
+            if unsafe { !shape.is_unlike(from) || shape.learn(from) } {
+                return Some((number, &self.all[usize::from(number)]));
+            }
+            (next, tried) = (shape.other, tried + 1);
         }
-        let shape = self.0[words - 1].as_mut()?;
-        // SAFETY: forwarded; the shape has as many words.
-        if shape.packs() && unsafe { shape.is_unlike(from) } {
-            // SAFETY: as above.
-            unsafe { shape.learn(from) };
-        }
-        shape.packs().then_some(shape)
+        // SAFETY: forwarded.
+        (tried < FEW).then(|| unsafe { self.begin(from, words) })
     }
 
-    /// Puts packed frames of `len` bytes back.
+    /// Puts packed frames back.
     ///
     /// # Safety
     ///
-    /// - They lie at `from`, and were packed with a shape of these.
+    /// - They lie at `from`, and were packed with the shape of this number.
     /// - `to` has room for them, elsewhere.
     #[inline]
-    pub(super) unsafe fn unpack(&self, from: *const u8, len: usize, to: *mut u8) {
-        let shape = self.0[len / WORD - 1].as_ref();
+    pub(super) unsafe fn unpack(&self, number: ShapeNumber, from: *const u8, to: *mut u8) {
         // SAFETY: forwarded.
-        unsafe { shape.expect("packed with it").unpack(from, to) };
+        unsafe { self.all[usize::from(number)].unpack(from, to) };
     }
 
     /// # Safety
     ///
-    /// - So many words lie at `from`, at rest.
+    /// - So many words lie at `from`, at rest, and mean something.
     #[cold]
     #[inline(never)]
-    unsafe fn begin(&mut self, from: *const u8, words: usize) {
-        if self.0.len() < words {
-            self.0.resize(words, None);
+    unsafe fn begin(&mut self, from: *const u8, words: usize) -> (ShapeNumber, &Shape) {
+        if self.latest.len() < words {
+            self.latest.resize(words, None);
         }
         let mut pattern = vec![0; words];
         // SAFETY: the caller's words; the copy is ours.
         unsafe { copy::copy(from, pattern.as_mut_ptr().cast(), words * WORD) };
-        self.0[words - 1] = Some(Shape {
+        let number = self.all.len() as ShapeNumber;
+        let other = self.latest[words - 1].replace(number);
+        self.all.push(Shape {
             pattern: pattern.into(),
             common: vec![!0; words].into(),
             differing: 0,
             places: Vec::new(),
+            other,
         });
+        (number, &self.all[usize::from(number)])
     }
+}
+
+/// Whether it is worth while to pack frames that differ in so many of their words.
+fn saves(differing: usize, words: usize) -> bool {
+    let packed = (WORD * (1 + differing)).next_multiple_of(GRANULE);
+    4 * packed <= 3 * WORD * words
 }
 
 impl Shape {
@@ -113,22 +147,14 @@ impl Shape {
         WORD * (1 + self.places.len())
     }
 
-    #[inline]
-    fn packs(&self) -> bool {
-        1 + self.places.len() < self.pattern.len()
-    }
-
     /// Whether frames differ from the pattern elsewhere than others have.
     ///
     /// # Safety
     ///
-    /// - They lie at `from`, aligned to a word, at rest, and are as long as the pattern.
+    /// - They lie at `from`, aligned to a word, at rest, are as long as the pattern, and mean
+    ///   something.
     #[inline]
     unsafe fn is_unlike(&self, from: *const u8) -> bool {
-        // To the language some of the bytes may mean nothing; this says that they do.
-        //
-        // SAFETY: no instruction.
-        unsafe { asm!("/* {0} */", in(reg) from, options(nostack, preserves_flags)) };
         let from = from.cast::<u64>();
         let common = self.pattern.iter().zip(&self.common).enumerate();
         let unlike = common.fold(0, |sum, (at, (word, mask))| {
@@ -138,24 +164,32 @@ impl Shape {
         unlike != 0
     }
 
-    /// Notes in which further places frames differ.
+    /// Notes in which further places frames differ, unless those are too many: then they are
+    /// not of this shape.
     ///
     /// # Safety
     ///
     /// - As [`Shape::is_unlike`].
     #[cold]
     #[inline(never)]
-    unsafe fn learn(&mut self, from: *const u8) {
-        for (at, mask) in self.common.iter_mut().enumerate() {
-            // SAFETY: the caller's words; `is_unlike` says why they mean something.
+    unsafe fn learn(&mut self, from: *const u8) -> bool {
+        let mut differing = self.differing;
+        for (at, pattern) in self.pattern.iter().enumerate() {
+            // SAFETY: the caller's words.
             let word = unsafe { from.cast::<u64>().add(at).read() };
-            if word != self.pattern[at] {
-                *mask = 0;
-                self.differing |= 1 << at;
-            }
+            differing |= u64::from(word != *pattern) << at;
         }
-        let places = (0..self.pattern.len() as u8).filter(|at| self.differing >> at & 1 != 0);
-        self.places = places.collect();
+        if !saves(differing.count_ones() as usize, self.pattern.len()) {
+            return false;
+        }
+        let differs = |at: usize| differing >> at & 1 != 0;
+        let places = (0..self.pattern.len()).filter(|&at| differs(at));
+        self.places = places.map(|at| at as u8).collect();
+        for (at, mask) in self.common.iter_mut().enumerate() {
+            *mask = if differs(at) { 0 } else { !0 };
+        }
+        self.differing = differing;
+        true
     }
 
     /// # Safety
@@ -227,50 +261,64 @@ mod tests {
         let mut random = Random::new(7);
         let mut shapes = Shapes::default();
         let mut kept = Vec::new();
-        for round in 0..2_000 {
+        for round in 0..4_000 {
             let length = 1 + round % MOST;
-            let mut frames: Vec<u64> = (1..=length as u64).collect();
+            // Two kinds of frames of each length.
+            let kind = (random.next() % 2) << 32;
+            let mut frames: Vec<u64> = (1..=length as u64).map(|word| word | kind).collect();
             for word in frames.iter_mut().filter(|word| **word % 3 == 0) {
-                *word ^= u64::from(random.next() % 4 == 0) << (round % 64);
+                *word ^= u64::from(random.next() % 4 == 0) << (round % 31);
             }
             // SAFETY: vectors of so many words.
             unsafe {
-                if let Some(shape) = shapes.of(bytes(&frames), length * WORD) {
+                if let Some((number, shape)) = shapes.of(bytes(&frames), length * WORD) {
                     let mut packed = vec![0_u64; shape.packed_bytes() / WORD];
                     shape.pack(bytes(&frames), packed.as_mut_ptr().cast());
-                    kept.push((frames, packed));
+                    kept.push((frames, number, packed));
                 }
             }
         }
-        assert!(kept.len() > 1_900, "{}", kept.len());
-        for (frames, packed) in kept {
+        assert!(kept.len() > 3_600, "{}", kept.len());
+        for (frames, number, packed) in kept {
             let mut back = vec![!0_u64; frames.len()];
             // SAFETY: as above.
-            unsafe {
-                let to = back.as_mut_ptr().cast();
-                shapes.unpack(bytes(&packed), frames.len() * WORD, to);
-            }
+            unsafe { shapes.unpack(number, bytes(&packed), back.as_mut_ptr().cast()) };
             assert_eq!(back, frames);
         }
     }
 
     #[test]
-    fn frames_are_packed_if_that_makes_them_smaller() {
+    fn frames_are_packed_if_that_makes_them_much_smaller() {
         let mut shapes = Shapes::default();
         let mut packed = |words: &[u64]| {
             // SAFETY: so many words.
             let shape = unsafe { shapes.of(bytes(words), words.len() * WORD) };
-            shape.map(|shape| shape.packed_bytes() / WORD)
+            shape.map(|(number, shape)| (number, shape.packed_bytes() / WORD))
         };
-        assert_eq!(packed(&[1, 2, 3, 4]), Some(1), "the pattern itself");
-        assert_eq!(packed(&[1, 7, 3, 4]), Some(2));
-        assert_eq!(packed(&[1, 2, 3, 7]), Some(3), "two places by now");
-        assert_eq!(packed(&[5, 6, 7]), Some(1), "another length");
-        assert_eq!(packed(&[1, 2, 3, 4]), Some(3));
-        assert_eq!(packed(&[1, 2, 7, 4]), None, "too many places");
-        assert_eq!(packed(&[1, 2, 3, 4]), None);
-        assert_eq!(packed(&[0]), None, "no shorter than its bits");
-        assert_eq!(packed(&[0; MOST]), Some(1));
+        assert_eq!(
+            packed(&[1, 2, 3, 4, 5, 6]),
+            Some((0, 1)),
+            "the pattern itself"
+        );
+        assert_eq!(packed(&[1, 7, 3, 4, 5, 6]), Some((0, 2)));
+        assert_eq!(
+            packed(&[1, 2, 3, 7, 5, 6]),
+            Some((0, 3)),
+            "two places by now"
+        );
+        assert_eq!(packed(&[5, 6, 7]), Some((1, 1)), "another length");
+        assert_eq!(packed(&[1, 2, 3, 4, 8, 6]), Some((0, 4)));
+        assert_eq!(packed(&[9, 2, 3, 4, 5, 6]), Some((2, 1)), "too many places");
+        assert_eq!(packed(&[1, 2, 3, 4, 5, 6]), Some((2, 2)));
+        assert_eq!(packed(&[1, 8, 3, 7, 5, 6]), Some((2, 4)));
+        for kind in 0..2 {
+            let frames = [10 + kind; 6];
+            assert_eq!(packed(&frames), Some((3 + kind as u8, 1)), "other code's");
+        }
+        assert_eq!(packed(&[20; 6]), None, "too many kinds");
+        assert_eq!(packed(&[10; 6]), Some((3, 1)));
+        assert_eq!(packed(&[0; 2]), None, "no smaller than its block");
+        assert_eq!(packed(&[0; MOST]), Some((5, 1)));
         assert_eq!(packed(&[0; MOST + 1]), None, "too long");
     }
 }

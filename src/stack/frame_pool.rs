@@ -40,7 +40,8 @@ use std::io;
 use std::num::NonZeroU32;
 
 pub(crate) use self::chunks::FramePoolConfig;
-use self::chunks::{Chunks, GRANULE, GRANULE_SHIFT};
+pub(super) use self::chunks::GRANULE;
+use self::chunks::{Chunks, GRANULE_SHIFT};
 use super::copy;
 use crate::util::list::List;
 

@@ -52,7 +52,7 @@ mod tests;
 use std::io;
 use std::ptr::with_exposed_provenance_mut;
 
-use super::alike::Shapes;
+use super::alike::{ShapeNumber, Shapes};
 use super::copy;
 use super::frame_pool::{FramePool, FrameRef};
 
@@ -77,8 +77,8 @@ pub(crate) struct Saved {
 }
 
 /// Bytes of saved frames, and of the block that has them, in a word: the length; or, if
-/// they are [packed](super::alike), `PACKED`, the block's bytes, and the length in the
-/// lower half.
+/// they are [packed](super::alike), from the highest bit on: `PACKED`, the shape's number,
+/// the block's words and those of the frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent(u32);
 
@@ -87,27 +87,30 @@ impl Extent {
 
     /// Both are of few words.
     #[inline]
-    fn packed(len: usize, held: usize) -> Self {
-        Self(Self::PACKED | (held as u32) << 16 | len as u32)
+    fn packed(number: ShapeNumber, len: usize, held: usize) -> Self {
+        let (held, len) = ((held / 8) as u32, (len / 8) as u32);
+        Self(Self::PACKED | u32::from(number) << 16 | held << 8 | len)
     }
 
+    /// Of packed ones.
     #[inline]
-    fn is_packed(self) -> bool {
-        self.0 & Self::PACKED != 0
+    fn shape(self) -> Option<ShapeNumber> {
+        (self.0 & Self::PACKED != 0).then_some((self.0 >> 16) as ShapeNumber)
     }
 
     #[inline]
     fn len(self) -> usize {
-        let mask = if self.is_packed() { 0xffff } else { !0 };
-        (self.0 & mask) as usize
+        match self.shape() {
+            Some(_) => (self.0 & 0xff) as usize * 8,
+            None => self.0 as usize,
+        }
     }
 
     #[inline]
     fn held(self) -> usize {
-        if self.is_packed() {
-            ((self.0 & !Self::PACKED) >> 16) as usize
-        } else {
-            self.0 as usize
+        match self.shape() {
+            Some(_) => (self.0 >> 8 & 0xff) as usize * 8,
+            None => self.0 as usize,
         }
     }
 }
@@ -344,7 +347,7 @@ impl SharedStack {
     }
 
     /// The same, [packed](super::alike); nothing is done, and nothing returned, if that
-    /// would not make them smaller.
+    /// would not make them much smaller.
     ///
     /// # Errors
     ///
@@ -363,7 +366,7 @@ impl SharedStack {
         let len = self.boundary - sp;
         let from = self.frames(len);
         // SAFETY: the frames lie in the stack, on which nothing runs (I1).
-        let Some(shape) = (unsafe { self.shapes.of(from, len) }) else {
+        let Some((number, shape)) = (unsafe { self.shapes.of(from, len) }) else {
             return Ok(None);
         };
         let held = shape.packed_bytes();
@@ -374,7 +377,7 @@ impl SharedStack {
             shape.pack(from, pool.addr(&frame));
             copy::leave(from, len);
         }
-        let extent = Extent::packed(len, held);
+        let extent = Extent::packed(number, len, held);
         self.count_save(len, held);
         Ok(Some(Saved { frame, extent }))
     }
@@ -427,9 +430,9 @@ impl SharedStack {
         }
         self.resident = Resident::Owner(task);
         self.counters.restores += 1;
-        if saved.extent.is_packed() {
+        if let Some(number) = saved.extent.shape() {
             // SAFETY: forwarded.
-            return unsafe { self.unpack(saved, pool) };
+            return unsafe { self.unpack(number, saved, pool) };
         }
         let len = saved.extent.0 as usize;
         let to = self.frames(len);
@@ -447,16 +450,16 @@ impl SharedStack {
 
     /// # Safety
     ///
-    /// - As [`SharedStack::restore`]; the frames are packed.
+    /// - As [`SharedStack::restore`]; the frames are packed with the shape of this number.
     #[inline(never)]
-    unsafe fn unpack(&mut self, saved: Saved, pool: &mut FramePool) -> usize {
+    unsafe fn unpack(&mut self, number: ShapeNumber, saved: Saved, pool: &mut FramePool) -> usize {
         let len = saved.len();
         let to = self.frames(len);
         self.counters.bytes_copied += saved.held() as u64;
-        // SAFETY: as in `restore`; it was packed with one of our shapes.
+        // SAFETY: as in `restore`; the shape is one of ours.
         unsafe {
             copy::unpoison(to, len);
-            self.shapes.unpack(pool.addr(&saved.frame), len, to);
+            self.shapes.unpack(number, pool.addr(&saved.frame), to);
             saved.discard(pool);
         }
         to.addr()

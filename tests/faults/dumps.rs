@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::kinds;
-use crore::{Builder, Coroutine, Handle, Runtime};
+use crore::{Builder, Coroutine, CoroutineInfo, CoroutineState, Handle, Runtime};
 
 fn dump() -> crore::Dump {
     Handle::current().unwrap().dump()
@@ -41,6 +41,30 @@ fn those_that_do_the_same_are_one_paragraph() {
         sleeper.cancel();
     })
     .unwrap();
+}
+
+/// Wherever the stacks of the workers themselves lie.
+#[test]
+fn those_that_do_the_same_on_several_workers_are_one_paragraph() {
+    let runtime = Runtime::builder().workers(3).build().unwrap();
+    let ran = runtime.run(|| {
+        let spawn = |i: usize| Builder::new().worker(i % 3).spawn(crore::park).unwrap();
+        let parked: Vec<_> = (0..30).map(spawn).collect();
+        let waits = |one: &CoroutineInfo| one.state() == CoroutineState::Parked;
+        while dump().iter().filter(|&one| waits(one)).count() <= parked.len() {
+            crore::yield_now();
+        }
+        let text = dump().to_string();
+        assert!(text.contains("\n\n30 parked for "), "{text}");
+        if cfg!(feature = "symbols") {
+            assert!(
+                !text.contains("switch_and_link"),
+                "the worker's own: {text}"
+            );
+        }
+        parked.iter().for_each(|one| one.coroutine().unpark());
+    });
+    ran.unwrap();
 }
 
 #[test]

@@ -139,7 +139,7 @@ typedef struct {
     uint64_t turns;           /* times that a worker asked the kernel for events */
     uint64_t frame_saves;     /* times that frames on a shared stack were copied out */
     uint64_t frame_restores;  /* and back */
-    uint64_t saved_bytes;     /* bytes of frames that are copied out now */
+    uint64_t saved_bytes;     /* bytes kept of frames that are out now */
     uint64_t stacks_in_use;
     uint64_t stacks_warm;     /* unused stacks that keep their memory */
     uint64_t stacks_cold;     /* and whose memory went back to the kernel */

@@ -18,7 +18,7 @@ fn main() -> std::io::Result<()> {
         let own = own.spawn(|| waits_in_a_call(3))?;
         // SAFETY: nobody else points into their frames.
         let shared =
-            (4..6).map(|depth| unsafe { crore::spawn_shared(move || waits_in_a_call(depth)) });
+            (4..7).map(|depth| unsafe { crore::spawn_shared(move || waits_in_a_call(depth)) });
         let mut all: Vec<_> = shared.chain([own]).collect();
         all.push(crore::spawn(|| {
             crore::sleep(Duration::from_secs(1_000_000));

@@ -63,20 +63,21 @@ fn check(text: &str) {
     );
     assert_eq!(
         lines("parked      shared stack      spawned at "),
-        4,
+        6,
         "{text}"
     );
     assert!(lines("/examples/parked.rs:") >= 10, "{text}");
     let own = paragraph(text, "'own' ");
     assert_eq!(calls(own), 4, "{own}");
     assert!(own.contains("crore::time::wait::park ()"), "{own}");
-    // One of the two that share a stack has its frames there, the other's are on the heap.
+    // One of the three that share a stack has its frames there, the others' are on the heap,
+    // those of the second packed.
     let shared: Vec<_> = text
         .split("\n\n")
         .filter(|part| is_of(part, "parked      shared stack "))
         .map(calls)
         .collect();
-    assert_eq!(shared, [5, 6], "{text}");
+    assert_eq!(shared, [5, 6, 7], "{text}");
     if crore::local::own_thread_locals().is_ok() {
         let like_a_thread = paragraph(text, "'like a thread' ");
         assert!(

@@ -154,7 +154,7 @@ impl SharedStacks {
         }
         let (block, extent) = slot.saved_frames();
         // SAFETY: only looked at; `restore` uses it up.
-        unsafe { Saved::from_parts(block, extent) }.len()
+        unsafe { Saved::from_parts(block, extent) }.held()
     }
 
     /// Saves the frames of the stack's owner, if it has one.

@@ -19,7 +19,7 @@ use crate::sys::mem::{PAGE, Reserve};
 use crate::util::list::{Link, Links};
 
 /// Unit of block addresses, and alignment of every block.
-pub(super) const GRANULE: usize = 1 << GRANULE_SHIFT;
+pub(in crate::stack) const GRANULE: usize = 1 << GRANULE_SHIFT;
 pub(super) const GRANULE_SHIFT: u32 = 4;
 /// log2 of the largest chunk and of a huge page.
 pub(super) const MAX_CHUNK_SHIFT: u32 = 21;
