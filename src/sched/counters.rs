@@ -25,7 +25,8 @@ impl Counter {
 
     #[cold]
     pub(super) fn raise(&self, value: u64) {
-        self.set(self.get().max(value));
+        // By any thread: what another has raised it to stays.
+        self.0.fetch_max(value, Ordering::Relaxed);
     }
 
     #[inline(always)]

@@ -25,9 +25,7 @@
 
 use std::any::Any;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::Ordering::Relaxed;
-#[cfg(feature = "futex")]
-use std::sync::atomic::{Ordering::Acquire, fence};
+use std::sync::atomic::{Ordering, fence};
 
 use super::current::CurrentTask;
 use super::tls_blocks::OwnTls;
@@ -191,7 +189,13 @@ unsafe fn change(
         own.block.take_malloc_from(thread);
         // Before it can take a lock, and until it has let go of all or keeps
         // some while it is suspended.
-        worker.handle.own_number.store(own.block.number(), Relaxed);
+        worker
+            .handle
+            .own_number
+            .store(own.block.number(), Ordering::Relaxed);
+        // Libc notes a lock's holder with a plain store, which must not be seen before
+        // the one above. Partner: the fence in `is_suspended`.
+        fence(Ordering::Release);
         own.block.pointer().enter();
         enter(worker, slot, carrier);
         let reason = Carrier::resume(carrier, entry);
@@ -200,7 +204,7 @@ unsafe fn change(
         }
         own.block.give_malloc_to(thread);
         thread.enter();
-        worker.handle.own_number.store(0, Relaxed);
+        worker.handle.own_number.store(0, Ordering::Relaxed);
         reason
     }
 }
@@ -210,9 +214,10 @@ unsafe fn change(
 /// hold one that it locked while it ran sees that it runs, if it still does.
 #[cfg(feature = "futex")]
 pub(crate) fn is_suspended(number: u32) -> bool {
-    fence(Acquire);
-    number >= tls::FIRST_NUMBER
-        && !WorkerHandle::all().any(|handle| handle.own_number.load(Relaxed) == number)
+    // Partner: the fence in `change`.
+    fence(Ordering::Acquire);
+    let runs = |handle: &WorkerHandle| handle.own_number.load(Ordering::Relaxed) == number;
+    number >= tls::FIRST_NUMBER && !WorkerHandle::all().any(runs)
 }
 
 /// Sets the block's thread-locals to the worker and the task that run.

@@ -134,7 +134,8 @@ impl Sighting {
         self.state.store(made, Ordering::Release);
         futex::wake(&self.state, 1);
         let end = Instant::now() + HELD;
-        while self.state.load(Ordering::Relaxed) == HOLDS {
+        // Acquire: what the asker reads of the stack comes before the stack goes on.
+        while self.state.load(Ordering::Acquire) == HOLDS {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.exchange(HOLDS, GOES_ON);

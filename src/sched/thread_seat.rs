@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::tls::TlsBlock;
 use crate::util::no_park::NoParkMutex;
@@ -71,7 +71,9 @@ impl ThreadBlock {
     #[cfg_attr(not(feature = "futex"), allow(dead_code, reason = "for hooks"))]
     pub(crate) fn stack(&self) -> (usize, usize) {
         let [limit, len] = &self.stack;
-        (limit.load(Relaxed), len.load(Relaxed))
+        // In this order: who sees a length sees where it begins.
+        let len = len.load(Ordering::Acquire);
+        (limit.load(Ordering::Relaxed), len)
     }
 }
 
@@ -83,8 +85,8 @@ impl ThreadSeat {
     /// The coroutine starts, on this stack: takes the block.
     pub(super) fn begin(&self, (limit, len): (usize, usize)) -> TlsBlock {
         let [at, long] = &self.0.stack;
-        at.store(limit, Relaxed);
-        long.store(len, Relaxed);
+        at.store(limit, Ordering::Relaxed);
+        long.store(len, Ordering::Release);
         let block = self.0.block.lock().take();
         block.expect("a thread starts once")
     }

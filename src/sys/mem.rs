@@ -130,12 +130,13 @@ impl Reserve {
     /// [`Reserve::open`] without words, and so without an allocation.
     #[inline]
     pub(crate) fn try_open(&self, end: usize) -> bool {
-        end <= self.open.load(Ordering::Relaxed) || self.open_more(end)
+        // Partner: the count in `open_more`, behind what makes it true.
+        end <= self.open.load(Ordering::Acquire) || self.open_more(end)
     }
 
     #[cold]
     fn open_more(&self, end: usize) -> bool {
-        let begin = self.open.load(Ordering::Relaxed);
+        let begin = self.open.load(Ordering::Acquire);
         let end = end.next_multiple_of(PAGE);
         let step = end.max(begin + STEP).min(self.len);
         // Near a limit there may be room for what is needed only.
@@ -153,7 +154,7 @@ impl Reserve {
             // SAFETY: our own range, which is open.
             unsafe { libc::mlock(self.range(begin, opened - begin), opened - begin) };
         }
-        self.open.fetch_max(opened, Ordering::Relaxed);
+        self.open.fetch_max(opened, Ordering::AcqRel);
         true
     }
 

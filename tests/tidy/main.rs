@@ -14,6 +14,7 @@ mod examples;
 mod hooks;
 mod mutants;
 mod names;
+mod orderings;
 mod pages;
 mod rooms;
 mod text;

@@ -23,8 +23,10 @@ static ANY: AtomicBool = AtomicBool::new(false);
 
 /// The linger time of a socket was set.
 pub(crate) fn was_set(fd: RawFd) {
-    if sockopt::lingers(fd) && !ANY.swap(true, Ordering::Relaxed) {
+    if sockopt::lingers(fd) && !ANY.load(Ordering::Acquire) {
+        // First, so that it holds for whoever finds the word set; twice does no harm.
         bound::watch_closes();
+        ANY.store(true, Ordering::Release);
     }
 }
 

@@ -52,18 +52,18 @@ impl NextDefinition {
 
     /// Looks the name up, if the constructor has not done so yet.
     pub(crate) fn look_up_early(&self) -> bool {
-        !LOOKED_UP.load(Ordering::Relaxed) && self.look_up()
+        !all_are_looked_up() && self.look_up()
     }
 }
 
 /// The constructor is done.
 pub(crate) fn all_looked_up() {
-    LOOKED_UP.store(true, Ordering::Relaxed);
+    LOOKED_UP.store(true, Ordering::Release);
 }
 
-/// Whether it is.
+/// Whether it is: then each name is found.
 pub(crate) fn all_are_looked_up() -> bool {
-    LOOKED_UP.load(Ordering::Relaxed)
+    LOOKED_UP.load(Ordering::Acquire)
 }
 
 /// As C returns what the kernel said.

@@ -35,7 +35,8 @@ pub(super) fn kill(thread: &Thread, sent: SentSignal) -> c_int {
                 deliver(thread);
                 // It waits in nothing.
                 let _ = thread.take_handled();
-            } else if !blocked {
+            } else if !thread.blocks(sent.signal) {
+                // Asked again: it may have let it in before it was there to be found.
                 interrupt(thread);
             }
             0

@@ -109,8 +109,10 @@ fn most() -> usize {
 }
 
 impl PendingSignals {
+    /// A thread says who it is (`Thread::task`) and then looks here; who sends comes here
+    /// (`add`) and then asks who it is. All `SeqCst`: one of the two sees the other.
     pub(super) fn kinds(&self) -> u64 {
-        self.kinds.load(Ordering::Acquire)
+        self.kinds.load(Ordering::SeqCst)
     }
 
     /// # Errors
@@ -130,7 +132,7 @@ impl PendingSignals {
             .or_default()
             .push_back(one.value);
         sent.count += 1;
-        self.kinds.fetch_or(bit(one.signal), Ordering::AcqRel);
+        self.kinds.fetch_or(bit(one.signal), Ordering::SeqCst);
         Ok(())
     }
 

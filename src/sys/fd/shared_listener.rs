@@ -16,7 +16,7 @@
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::table;
 use crate::sys::fcntl::{set_status_flags, status_flags};
@@ -118,6 +118,8 @@ fn share(fd: RawFd) {
     });
     if let Some(entry) = taken {
         USED.fetch_max(entry + 1, Ordering::AcqRel);
+        // The flag is a plain word of the kernel's. Partner: the fence in `is_shared`.
+        fence(Ordering::Release);
         let _ = set_status_flags(fd, flags | libc::O_NONBLOCK);
     }
 }
@@ -125,6 +127,8 @@ fn share(fd: RawFd) {
 /// Whether `fd` is a listener that is non-blocking because of us.
 #[inline]
 pub(crate) fn is_shared(fd: RawFd) -> bool {
+    // The caller has seen the flag, or has not. Partner: the fence in `share`.
+    fence(Ordering::Acquire);
     USED.load(Ordering::Acquire) != 0 && find(fd).is_some()
 }
 

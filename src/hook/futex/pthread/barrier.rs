@@ -9,7 +9,7 @@
 //!   state = (round, how many have come in it)   one word: a late one is never
 //!                                               counted in a round that it has
 //!                                               not seen
-//!   bell  = round, to wait at                   rung after the state changed
+//!   bell  = rounds that have ended, to wait at  rung after the state changed
 //!   users = how many are inside, and whether a `destroy` waits for them
 //! ```
 //!
@@ -54,8 +54,7 @@ impl PthreadBarrier {
         self.users.fetch_add(1, Ordering::Relaxed);
         let (round, last) = self.come();
         if last {
-            self.bell.store(round.wrapping_add(1), Ordering::Relaxed);
-            futex_wake_all(self.bell.as_ptr());
+            self.ring();
         } else {
             while (self.state.load(Ordering::Acquire) >> 32) as u32 == round {
                 futex_wait(&self.bell, round);
@@ -84,6 +83,13 @@ impl PthreadBarrier {
                 Err(now) => state = now,
             }
         }
+    }
+
+    /// A round has ended. Counted, not stored: where there are more threads than it takes,
+    /// others may have ended the next ones meanwhile, and a store would go back.
+    fn ring(&self) {
+        self.bell.fetch_add(1, Ordering::Relaxed);
+        futex_wake_all(self.bell.as_ptr());
     }
 
     fn leave(&self) {
@@ -176,3 +182,27 @@ hook!(
         0
     }
 );
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Whoever waits at a bell that says another round would spin.
+    #[test]
+    fn a_bell_that_is_rung_late_says_what_round_it_is() {
+        let barrier = PthreadBarrier {
+            state: AtomicU64::new(0),
+            bell: AtomicU32::new(0),
+            users: AtomicU32::new(0),
+            count: 1,
+            _unused: 0,
+            mark: OURS,
+        };
+        assert_eq!(barrier.come(), (0, true));
+        // The next round, while whoever ended this one has yet to ring.
+        assert!(barrier.wait());
+        barrier.ring();
+        let round = barrier.state.load(Ordering::Relaxed) >> 32;
+        assert_eq!(barrier.bell.load(Ordering::Relaxed), round as u32);
+    }
+}

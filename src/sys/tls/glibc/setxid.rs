@@ -47,7 +47,9 @@ pub(crate) fn register_thread(worker: usize) {
         if thread.tid.load(Ordering::Relaxed) == tid
             && thread.pointer.load(Ordering::Relaxed) != pointer
         {
-            thread.tid.store(0, Ordering::Relaxed);
+            // Not the number of one that registers there just now.
+            let number = &thread.tid;
+            let _ = number.compare_exchange(tid, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
     THREADS[worker].tid.store(0, Ordering::Relaxed);
