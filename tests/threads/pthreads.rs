@@ -315,7 +315,7 @@ fn names_are_each_threads_own() {
         // SAFETY: a place of that length.
         let code = unsafe { libc::pthread_getname_np(of, name.as_mut_ptr(), name.len()) };
         assert_eq!(code, 0);
-        let name = name.map(|byte: c_char| byte as u8);
+        let name = name.map(|byte: c_char| byte.to_ne_bytes()[0]);
         String::from_utf8_lossy(&name).trim_end_matches('\0').into()
     }
     fn set_name(of: pthread_t, name: &str) -> c_int {
