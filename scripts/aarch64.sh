@@ -34,6 +34,8 @@ runner="qemu-aarch64 -R 0x200000000 -L /usr/aarch64-linux-gnu"
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$runner
 export CRORE_TEST_RUNNER=$runner
+# Each of malloc's arenas takes 128 MiB of it; and what is held for long is so by the emulator.
+export GLIBC_TUNABLES=glibc.malloc.arena_max=1 CRORE_WATCHDOG=0
 # What tests compile in C.
 export CRORE_TEST_CC=aarch64-linux-gnu-gcc
 # An emulator is slow; and optimised code is what keeps the address of a thread-local.
