@@ -59,16 +59,42 @@ pub(super) fn idle<I: Idler>(worker: &I) -> Awake<I::Task, I::Slept> {
     awake
 }
 
-/// A task of another worker, for a thief that has said that it is idle and sleeps next.
-/// It takes every lock: a spawner that injects after the look knows of the idle thief
-/// then, by the same lock.
+/// A task of another worker, for a thief. A glance: it may miss what has just been
+/// injected.
+pub(super) fn steal<'a, M: Mail + 'a, T: 'a>(
+    others: impl Iterator<Item = &'a Mailbox<M, T>> + Clone,
+    stopping: bool,
+) -> Option<T> {
+    let victims = others.clone().filter(|other| match stopping {
+        true => other.has_injected(),
+        false => other.has_stealable(),
+    });
+    steal_from(victims, others, || stopping)
+}
+
+/// As [`steal`], for a thief that has said that it is idle and sleeps next. It takes
+/// every lock: a spawner that injects after the look knows of the idle thief then, by
+/// the same lock.
 pub(super) fn steal_before_sleep<'a, M: Mail + 'a, T: 'a>(
+    others: impl IntoIterator<Item = &'a Mailbox<M, T>> + Clone,
+    is_stopping: impl Fn() -> bool,
+) -> Option<T> {
+    steal_from(others.clone(), others, is_stopping)
+}
+
+/// The oldest task of the first that has one; if there are more, others are told: a
+/// worker that takes its own tells one thief, which may be busy with this one for long.
+fn steal_from<'a, M: Mail + 'a, T: 'a>(
+    victims: impl IntoIterator<Item = &'a Mailbox<M, T>>,
     others: impl IntoIterator<Item = &'a Mailbox<M, T>>,
     is_stopping: impl Fn() -> bool,
 ) -> Option<T> {
-    others
-        .into_iter()
-        .find_map(|other| other.steal_injected(is_stopping()))
+    let steals = |victim: &'a Mailbox<M, T>| Some((victim.steal_injected(is_stopping())?, victim));
+    let (task, victim) = victims.into_iter().find_map(steals)?;
+    if victim.has_stealable() {
+        nudge(others);
+    }
+    Some(task)
 }
 
 /// Injects a task, and wakes one of the others, if one is idle, that could steal it.

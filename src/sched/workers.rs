@@ -190,13 +190,7 @@ impl Workers {
     /// A task that another worker has not taken, for a thief. A glance: it may
     /// miss what has just been injected.
     pub(crate) fn steal(&self, thief: usize) -> Option<InjectedTask> {
-        let stopping = self.is_stopping();
-        self.others(thief)
-            .filter(|other| match stopping {
-                true => other.mailbox.has_injected(),
-                false => other.mailbox.has_stealable(),
-            })
-            .find_map(|other| other.mailbox.steal_injected(stopping))
+        idle::steal(self.other_mailboxes(thief), self.is_stopping())
     }
 
     /// As [`Workers::steal`], for a thief that has said that it is idle and sleeps next.
@@ -283,7 +277,7 @@ impl Workers {
     }
 
     /// All others, beginning after `position`, so that thieves spread out.
-    fn others(&self, position: usize) -> impl Iterator<Item = &'static WorkerHandle> {
+    fn others(&self, position: usize) -> impl Iterator<Item = &'static WorkerHandle> + Clone {
         let (before, after) = self.handles.split_at(position);
         after.iter().skip(1).chain(before).copied()
     }
@@ -291,7 +285,7 @@ impl Workers {
     fn other_mailboxes(
         &self,
         position: usize,
-    ) -> impl Iterator<Item = &'static Mailbox<Message, InjectedTask>> {
+    ) -> impl Iterator<Item = &'static Mailbox<Message, InjectedTask>> + Clone {
         self.others(position).map(|other| &other.mailbox)
     }
 }
