@@ -9,7 +9,7 @@
 #
 #   file: the source file
 #   test: what `cargo test` is asked for; it must fail
-#   loom                              (that is a model)
+#   loom                              (that is a model; or shuttle: a scenario)
 #   <<<<<<<
 #   the text there, once
 #   =======
@@ -35,8 +35,9 @@ def parse(path):
     new = rest.split("\n>>>>>>>")[0] if not rest.startswith(">>>>>>>") else ""
     file = re.search(r"^file: (.*)$", head, re.M)[1]
     test = re.search(r"^test: (.*)$", head, re.M)[1]
-    loom = re.search(r"^loom$", head, re.M) is not None
-    return path.stem, head.split("\nfile:")[0].replace("\n", " "), file, test, loom, old, new
+    model = re.search(r"^(loom|shuttle)$", head, re.M)
+    model = model and model[1]
+    return path.stem, head.split("\nfile:")[0].replace("\n", " "), file, test, model, old, new
 
 def chosen(words):
     every = sorted((ROOT / "tests/mutants").glob("*.txt"))
@@ -62,14 +63,15 @@ def copy_tree():
         if path.is_file() and str(path.relative_to(TREE)) not in wanted:
             path.unlink()
 
-def cargo(test, loom, more=(), limit=None):
+def cargo(test, model, more=(), limit=None):
     environment = dict(os.environ, CARGO_TARGET_DIR=str(ROOT / "target"))
     words = shlex.split(test)
     at = words.index("--") if "--" in words else len(words)
     command = ["cargo", "test", "-q", *words[:at], *more, *words[at:]]
-    if loom:
-        environment["CARGO_TARGET_DIR"] = str(ROOT / "target/loom")
-        environment["RUSTFLAGS"] = "--cfg loom -C debug_assertions"
+    if model:
+        environment["CARGO_TARGET_DIR"] = str(ROOT / "target" / model)
+        checks = " -C debug_assertions" if model == "loom" else ""
+        environment["RUSTFLAGS"] = f"--cfg {model}{checks}"
         command.insert(3, "--release")
     if limit:
         # In a group of its own, which ends with it, children included.
@@ -77,15 +79,15 @@ def cargo(test, loom, more=(), limit=None):
     done = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
-def built(test, loom):
-    code, said = cargo(test, loom, ["--no-run"])
+def built(test, model):
+    code, said = cargo(test, model, ["--no-run"])
     return code == 0, said
 
-def passes(test, loom):
+def passes(test, model):
     """Whether the test is there and passes; and why not."""
-    ok, said = built(test, loom)
+    ok, said = built(test, model)
     if ok:
-        code, said = cargo(test, loom, limit=10 * LIMIT)
+        code, said = cargo(test, model, limit=10 * LIMIT)
         ran = sum(int(n) for n in re.findall(r"^running (\d+) tests?$", said, re.M))
         ok = code == 0 and ran > 0
     return ok, said
@@ -98,13 +100,13 @@ def plant(file, old, new):
     path.write_text(text.replace(old, new))
     return lambda: path.write_text(text)
 
-def outcome(file, test, loom, old, new):
+def outcome(file, test, model, old, new):
     undo = plant(file, old, new)
     try:
-        ok, said = built(test, loom)
+        ok, said = built(test, model)
         if not ok:
             sys.exit(f"does not compile:\n{said}")
-        code, said = cargo(test, loom, limit=LIMIT)
+        code, said = cargo(test, model, limit=LIMIT)
     finally:
         undo()
     if code == 0:
@@ -115,13 +117,13 @@ paths = chosen(sys.argv[1:])
 assert paths, "no mutants"
 copy_tree()
 survivors, sound = [], set()
-for name, what, file, test, loom, old, new in map(parse, paths):
-    if (test, loom) not in sound:
-        ok, said = passes(test, loom)
+for name, what, file, test, model, old, new in map(parse, paths):
+    if (test, model) not in sound:
+        ok, said = passes(test, model)
         if not ok:
             sys.exit(f"{name}: fails without the bug, or runs nothing: cargo test {test}\n{said}")
-        sound.add((test, loom))
-    result = outcome(file, test, loom, old, new)
+        sound.add((test, model))
+    result = outcome(file, test, model, old, new)
     print(f"{result:8}  {name}: {what}", flush=True)
     if result == "SURVIVED":
         survivors.append(name)

@@ -1,39 +1,45 @@
-//! The shim between std and loom: the one file that knows `cfg(loom)`.
+//! The shim between std and what runs models: the one file that knows `cfg(loom)` and
+//! `cfg(shuttle)`.
 //!
 //! Production code takes its atomics, cells and threads from here, so that
-//! loom can replace them all. Two things are ours and not just renamed:
+//! loom, which tries all orders of two or three threads, and shuttle, which tries some of
+//! many threads, can replace them all. Two things are ours and not just renamed:
 //! [`Lock`], the spin lock inside every primitive (`spin.rs`; the models of the
-//! primitives have loom's in its place), and [`const_fn`], because loom's types cannot be
-//! made in constants.
+//! primitives have a mutex of loom or shuttle in its place), and [`const_fn`], because
+//! theirs cannot be made in constants.
 //!
 //! Why not `std::sync::Mutex` inside the primitives: a contended one waits
 //! through the libc symbol `syscall`, which the hooks turn into a parked
 //! coroutine (I9). A coroutine that parks while it holds another internal lock
 //! (`select` takes several) would block the very worker that has to resume it.
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) use model::*;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use real::*;
 
-/// Defines a `const fn`, which under loom is a plain `fn`.
+/// Defines a `const fn`, which in models is a plain `fn`.
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => {
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         $(#[$meta])*
         $vis const fn $($rest)*
 
-        #[cfg(loom)]
+        #[cfg(any(loom, shuttle))]
         $(#[$meta])*
         $vis fn $($rest)*
     };
 }
 pub(crate) use const_fn;
 
-#[cfg(any(test, not(loom)))]
+#[cfg(not(loom))]
+mod cell;
+#[cfg(all(test, shuttle))]
+pub(crate) mod scenario;
+#[cfg(any(test, not(any(loom, shuttle))))]
 mod spin;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod real {
     pub(crate) use std::sync::{Arc, atomic};
     use std::thread;
@@ -41,6 +47,7 @@ mod real {
 
     use atomic::{AtomicBool, Ordering};
 
+    pub(crate) use super::cell::UnsafeCell;
     pub(crate) use super::spin::Lock;
     pub(crate) use crate::sys::syscall::sched_yield;
 
@@ -52,32 +59,6 @@ mod real {
         atomic::compiler_fence(Ordering::SeqCst);
         #[cfg(not(target_arch = "x86_64"))]
         atomic::fence(Ordering::SeqCst);
-    }
-
-    /// `std`'s cell with loom's access functions.
-    #[derive(Debug)]
-    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-    impl<T> UnsafeCell<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            Self(std::cell::UnsafeCell::new(value))
-        }
-
-        pub(crate) fn into_inner(self) -> T {
-            self.0.into_inner()
-        }
-
-        /// Calls `f` with a pointer that is good for reading.
-        #[inline(always)]
-        pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-            f(self.0.get())
-        }
-
-        /// Calls `f` with a pointer that is good for writing.
-        #[inline(always)]
-        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-            f(self.0.get())
-        }
     }
 
     /// How many spare things a thread keeps for next time.
@@ -143,29 +124,37 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod model {
+    #[cfg(loom)]
+    use loom as runner;
+    #[cfg(shuttle)]
+    use shuttle as runner;
+
+    #[cfg(shuttle)]
+    pub(crate) use super::cell::UnsafeCell;
+    #[cfg(loom)]
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::{Arc, MutexGuard as LockGuard, atomic};
+    pub(crate) use runner::sync::{Arc, MutexGuard as LockGuard, atomic};
 
     /// Lets the other threads run.
     #[cfg(test)]
     pub(crate) fn sched_yield() {
-        loom::thread::yield_now();
+        runner::thread::yield_now();
     }
 
-    /// In full: loom's model has no such exchanges.
+    /// In full: the models have no such exchanges.
     pub(crate) fn fence_after_exchange() {
         atomic::fence(atomic::Ordering::SeqCst);
     }
 
-    /// loom's mutex under the name of ours: one scheduling point instead of a
+    /// A model's mutex under the name of ours: one scheduling point instead of a
     /// spin loop.
-    pub(crate) struct Lock<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Lock<T>(runner::sync::Mutex<T>);
 
     impl<T> Lock<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(runner::sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> LockGuard<'_, T> {
@@ -178,23 +167,31 @@ mod model {
     /// None: models must not know of each other.
     pub(crate) const SPARES: usize = 0;
 
-    /// Models must take the same way each time.
+    /// All models must take the same way each time under loom.
+    #[cfg(loom)]
     pub(crate) fn pick(_n: usize) -> usize {
         0
+    }
+
+    /// By the schedule's own chance, so that it can be replayed.
+    #[cfg(shuttle)]
+    pub(crate) fn pick(n: usize) -> usize {
+        use shuttle::rand::Rng;
+        shuttle::rand::thread_rng().gen_range(0..n)
     }
 
     /// Made of a mutex and a condition variable: loom's `unpark` also wakes a
     /// thread that is blocked in `join`, which then fails.
     pub(crate) struct Parker {
-        set: loom::sync::Mutex<bool>,
-        changed: loom::sync::Condvar,
+        set: runner::sync::Mutex<bool>,
+        changed: runner::sync::Condvar,
     }
 
     impl Parker {
         pub(crate) fn new() -> Self {
             Self {
-                set: loom::sync::Mutex::new(false),
-                changed: loom::sync::Condvar::new(),
+                set: runner::sync::Mutex::new(false),
+                changed: runner::sync::Condvar::new(),
             }
         }
 
@@ -203,10 +200,10 @@ mod model {
             self.changed.notify_one();
         }
 
-        /// loom has no clock: a deadline passes after the other threads had a turn.
+        /// Models have no clock: a deadline passes after the other threads had a turn.
         pub(crate) fn park(&self, deadline: Option<std::time::Instant>) -> bool {
             if deadline.is_some() {
-                loom::thread::yield_now();
+                runner::thread::yield_now();
                 return std::mem::take(&mut *self.set.lock().expect("not poisoned"));
             }
             let mut set = self.set.lock().expect("not poisoned");
@@ -219,7 +216,7 @@ mod model {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

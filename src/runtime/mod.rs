@@ -17,6 +17,8 @@ pub(crate) mod metrics;
 pub(crate) mod profile;
 mod run;
 pub(crate) mod shutdown;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 pub(crate) mod spawn;
 pub(crate) mod spawn_builder;
 pub(crate) mod spawn_future;

@@ -75,6 +75,8 @@ mod watchdog;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 
 pub(crate) use atfork::watch_forks;
 #[cfg(feature = "hook")]

@@ -15,6 +15,8 @@
 //! - A shared coroutine's frames move away while it is parked: refused.
 
 mod child;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 
 use std::collections::BTreeMap;
 use std::fmt;

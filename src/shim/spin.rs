@@ -10,7 +10,7 @@ use crate::util::no_park::NoPark;
 /// How often a contender looks at a held lock before it gives its time
 /// slice away. The lock is held for some tens of nanoseconds, so more
 /// than this means that the holder does not run.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 128 };
+const SPINS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 128 };
 
 /// The lock of a value. It is held for a few dozen instructions that neither call
 /// foreign code (no waker is called, cloned or dropped under it, I5) nor suspend: the
@@ -159,6 +159,30 @@ mod loom_tests {
             *lock.lock() += 1;
             other.join().unwrap();
             assert_eq!(*lock.lock(), 2);
+        });
+    }
+}
+
+#[cfg(all(test, shuttle))]
+mod shuttle_tests {
+    use super::*;
+    use crate::shim::Arc;
+    use crate::shim::scenario::{check, crowd, join};
+
+    #[test]
+    fn a_spin_lock_excludes_a_crowd() {
+        check(|| {
+            let lock = Arc::new(Lock::new(0));
+            let theirs = Arc::clone(&lock);
+            join(crowd(6, move |_| {
+                for _ in 0..2 {
+                    let mut value = theirs.lock();
+                    let before = *value;
+                    sched_yield();
+                    *value = before + 1;
+                }
+            }));
+            assert_eq!(*lock.lock(), 12);
         });
     }
 }

@@ -46,6 +46,8 @@ mod poison;
 mod raw_mutex;
 mod rwlock;
 mod semaphore;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 mod until;
 mod waiters;
 pub mod watch;

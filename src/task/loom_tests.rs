@@ -2,13 +2,13 @@
 //! woken, and the cell is freed by the last of both sides.
 
 use std::sync::Arc as StdArc;
-use std::sync::atomic::AtomicUsize as StdAtomicUsize;
 use std::task::{Wake, Waker};
 
 use loom::thread;
 
-use super::cell::{Closure, JoinRef, TaskRef, Work};
-use super::{Addr, Header, JoinError};
+use super::Addr;
+use super::cell::JoinRef;
+use super::model::{self, Drops, TaskSide};
 use crate::shim::Arc;
 use crate::shim::atomic::{AtomicUsize, Ordering};
 
@@ -28,36 +28,8 @@ impl Wake for Flag {
     }
 }
 
-/// Counts its drops, outside of the model's view.
-struct Counted(StdArc<StdAtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// A task whose closure was never run: the task's side, to be sent.
-struct TaskSide(*const Header);
-
-// SAFETY: the closures of these models are `Send`, and one thread has it.
-unsafe impl Send for TaskSide {}
-
-impl TaskSide {
-    /// Ends the task without running it: drops the closure, leaves an error.
-    fn end(self) {
-        // SAFETY: the task's side of a cell whose closure is inside.
-        unsafe {
-            let cell = TaskRef::from_slot(self.0).expect("not null");
-            cell.discard(JoinError::cancelled());
-        }
-    }
-}
-
-fn cell(drops: &StdArc<StdAtomicUsize>) -> (TaskSide, JoinRef) {
-    let counted = Counted(StdArc::clone(drops));
-    let (task, join) = Closure(move || drop(counted)).into_cell(Some(Addr::new(1, 0, 0)), None);
-    (TaskSide(task.as_ptr()), join)
+fn cell(drops: &Drops) -> (TaskSide, JoinRef) {
+    model::cell(drops, Some(Addr::new(1, 0, 0)))
 }
 
 /// Leaves a waker, lets the task end, and sees to it that the waker was woken
@@ -80,7 +52,7 @@ fn loom_join_against_end() {
         // SAFETY: the closure returns `()`, and the end has come.
         let result = unsafe { join.take::<()>() };
         assert!(result.unwrap_err().is_cancelled());
-        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        assert_eq!(*drops.lock().unwrap(), 1);
     });
 }
 
@@ -97,7 +69,7 @@ fn loom_taking_early_against_letting_go() {
             assert!(unsafe { join.take::<()>() }.is_err());
         }
         ender.join().unwrap();
-        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        assert_eq!(*drops.lock().unwrap(), 1);
     });
 }
 
@@ -109,7 +81,7 @@ fn loom_dropped_handle_against_end() {
         let ender = thread::spawn(move || task.end());
         drop(join);
         ender.join().unwrap();
-        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        assert_eq!(*drops.lock().unwrap(), 1);
     });
 }
 
@@ -128,7 +100,7 @@ fn loom_changing_wakers_against_end() {
             assert!(unsafe { join.take::<()>() }.is_err());
         });
         taker.join().unwrap();
-        assert_eq!(drops.load(Ordering::Relaxed), 1);
+        assert_eq!(*drops.lock().unwrap(), 1);
     });
 }
 
@@ -137,9 +109,8 @@ fn loom_changing_wakers_against_end() {
 fn loom_identity_against_placing() {
     loom::model(|| {
         let drops = StdArc::default();
-        let counted = Counted(StdArc::clone(&drops));
-        let (task, join) = Closure(move || drop(counted)).into_cell(None, None);
-        let (task, join) = (TaskSide(task.as_ptr()), Arc::new(join));
+        let (task, join) = model::cell(&drops, None);
+        let join = Arc::new(join);
         let asker = Arc::clone(&join);
         let asking = thread::spawn(move || asker.header().coroutine().identity());
         let placed = join.header().coroutine().set_identity(Addr::new(1, 3, 5));

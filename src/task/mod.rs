@@ -33,6 +33,10 @@ mod spawn_location;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, any(loom, shuttle)))]
+pub(crate) mod model;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 
 pub(crate) use addr::Addr;
 pub(crate) use cell::{

@@ -130,10 +130,11 @@ fn violations(path: &str, text: &str) -> Vec<String> {
             );
         }
         let in_test = tests.iter().any(|item| item.contains(&at));
-        if word == "loom" && !in_test && !["shim", "lib"].contains(&place) {
+        let runs_models = ["loom", "shuttle"].contains(&word);
+        if runs_models && !in_test && !["shim", "lib"].contains(&place) {
             say(
                 at,
-                "loom",
+                word,
                 "only the shim, lib.rs and tests know of it".into(),
             );
         }
@@ -319,7 +320,7 @@ fn each_crate_has_its_importers() {
 }
 
 #[test]
-fn loom_stays_in_the_shim() {
+fn loom_and_shuttle_stay_in_the_shim() {
     for body in [
         "#[cfg(loom)] fn f() {}",
         "#[cfg(not(loom))] fn f() {}",
@@ -329,6 +330,8 @@ fn loom_stays_in_the_shim() {
         "#[cfg(test)] mod tests { fn f() {} } #[cfg(loom)] fn f() {}",
     ] {
         assert_eq!(rules("src/task/slot.rs", body), [":2 loom"], "{body}");
+        let other = body.replace("loom", "shuttle");
+        assert_eq!(rules("src/task/slot.rs", &other), [":2 shuttle"], "{other}");
         assert_eq!(rules("src/shim.rs", body), Vec::<String>::new(), "{body}");
         assert_eq!(
             rules("src/task/tests.rs", body),

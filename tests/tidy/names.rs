@@ -11,14 +11,14 @@ use crate::text::{blank, item_length, test_items, words};
 const DOUBLES: [(&str, usize, &str); 8] = [
     ("FpControl", 2, "one processor's, and the other's"),
     ("Link", 2, "a list's, and a simulated network's"),
-    ("Lock", 2, "the shim's, and loom's"),
+    ("Lock", 2, "the shim's, and the models'"),
     (
         "Receiver",
         4,
         "a channel's, and those of `oneshot`, `broadcast`, `watch`",
     ),
     ("Sender", 4, "the same"),
-    ("Parker", 2, "the shim's, and loom's"),
+    ("Parker", 2, "the shim's, and the models'"),
     (
         "ThreadPointer",
         2,

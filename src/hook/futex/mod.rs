@@ -20,6 +20,8 @@ mod wait;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 
 use std::ffi::{c_int, c_long};
 use std::ptr::{self, null_mut};
