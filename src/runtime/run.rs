@@ -143,9 +143,8 @@ impl Runtime {
         let workers = self.handle.workers();
         let _run = workers.restart();
         let worker = Worker::new(Arc::clone(workers), 0, &self.config)?;
-        // Before the workers run: they open for it what it reads.
-        let _watchdog = Watchdog::start(workers, &self.config);
         let threads = WorkerThreads::start(workers, &self.config)?;
+        let _watchdog = Watchdog::start(workers, &self.config);
         let dump_on = |signal| DumpOnSignal::start(self.handle(), signal);
         let _dumps = self.dump_on.map(dump_on).transpose()?;
         // After the others, which would inherit it.

@@ -75,10 +75,7 @@ impl Worker {
     /// What `epoll_wait` says, which is never the caller's fault: then the
     /// coroutines are still there, so the caller must not go on.
     pub(crate) fn run(&self, main: Option<&JoinRef>) -> io::Result<()> {
-        let _watched = {
-            let (counters, doze) = (&self.handle.counters, &self.workers.doze);
-            self.handle.watch.begin(counters, doze)
-        };
+        let _watched = self.handle.watch.begin(&self.handle.counters);
         self.polled.set(self.clock.moment());
         self.round.set(0);
         loop {

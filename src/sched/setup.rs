@@ -35,6 +35,10 @@ impl Worker {
         // Index 0 stands for "none" in a slot.
         extras.insert(Extra::default());
         handle.mailbox.set_notifier(Some(driver.reactor.notifier()));
+        // Before the runtime runs what may need the numbers.
+        if config.watchdog.is_some() {
+            handle.watch.open_files();
+        }
         Ok(Self {
             workers,
             position,
@@ -77,6 +81,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.handle.mailbox.set_notifier(None);
+        self.handle.watch.close_files();
         self.handle.set_generations(self.slots.generations());
     }
 }

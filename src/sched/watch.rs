@@ -19,7 +19,7 @@ pub(crate) struct Watched {
     asleep: AtomicBool,
     /// Its thread while it runs, else 0.
     thread: AtomicU32,
-    /// What the kernel tells of its thread, if there is a watchdog.
+    /// What the kernel tells of its thread, if there is to be a watchdog.
     files: NoParkMutex<Option<Arc<ThreadFiles>>>,
     /// Microseconds of the thread's processor time that are not the worker's.
     before: AtomicU64,
@@ -30,22 +30,18 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// It runs until the guard is dropped.
-    pub(super) fn begin<'a>(&'a self, counters: &'a Counters, doze: &Doze) -> impl Drop + use<'a> {
+    pub(super) fn begin<'a>(&'a self, counters: &'a Counters) -> impl Drop + use<'a> {
         struct Runs<'a>(&'a Watched, &'a Counters);
         impl Drop for Runs<'_> {
             fn drop(&mut self) {
                 self.0.count_time(self.1);
                 self.0.thread.store(0, Ordering::Release);
-                self.0.files.lock().take();
             }
         }
         self.asleep.store(false, Ordering::Relaxed);
         let here = KernelThread::here();
         let before = micros(here).saturating_sub(counters.busy_micros.get());
         self.before.store(before, Ordering::Relaxed);
-        if doze.watched.load(Ordering::Relaxed) {
-            *self.files.lock() = Some(Arc::new(ThreadFiles::open(here)));
-        }
         self.thread.store(here.number(), Ordering::Release);
         Runs(self, counters)
     }
@@ -65,9 +61,18 @@ impl Watched {
         (number != 0).then(|| KernelThread::from_number(number))
     }
 
+    /// For the watchdog, of the calling thread, which is the worker's.
+    pub(super) fn open_files(&self) {
+        *self.files.lock() = Some(Arc::new(ThreadFiles::open(KernelThread::here())));
+    }
+
+    pub(super) fn close_files(&self) {
+        self.files.lock().take();
+    }
+
     /// Of its thread, while it runs.
     pub(super) fn files(&self) -> Option<Arc<ThreadFiles>> {
-        self.files.lock().clone()
+        self.thread().and_then(|_| self.files.lock().clone())
     }
 
     /// Its thread asks for a sighting until the guard is dropped.
