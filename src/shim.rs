@@ -32,6 +32,19 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// Defines a static that has atomics inside. No model uses one, since each outlives a
+/// model: there it is made when it is first used, and models make their own.
+macro_rules! process_static {
+    ($vis:vis static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(any(loom, shuttle)))]
+        $vis static $name: $type = $value;
+
+        #[cfg(any(loom, shuttle))]
+        $vis static $name: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $value);
+    };
+}
+pub(crate) use process_static;
+
 #[cfg(not(loom))]
 mod cell;
 #[cfg(all(test, shuttle))]
@@ -49,7 +62,9 @@ mod real {
 
     pub(crate) use super::cell::UnsafeCell;
     pub(crate) use super::spin::Lock;
+    pub(crate) use crate::sys::futex;
     pub(crate) use crate::sys::syscall::sched_yield;
+    pub(crate) use crate::util::no_park::NoParkMutex;
 
     /// A SeqCst fence right after an exchange: taking a lock, for one. On
     /// x86_64 the exchange is such a fence itself.
@@ -162,6 +177,27 @@ mod model {
                 .lock()
                 .expect("nothing panics under an internal lock")
         }
+    }
+
+    /// One that may be held for long: in models there is no difference.
+    pub(crate) use self::Lock as NoParkMutex;
+
+    impl<T: Default> Default for Lock<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
+    /// Waits that end for no reason: who waits has to look again.
+    pub(crate) mod futex {
+        use super::{atomic::AtomicU32, runner};
+        use std::time::Duration;
+
+        pub(crate) fn wait(_: &AtomicU32, _: u32, _: Option<Duration>) {
+            runner::thread::yield_now();
+        }
+
+        pub(crate) fn wake(_: &AtomicU32, _: u32) {}
     }
 
     /// None: models must not know of each other.

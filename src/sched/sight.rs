@@ -4,17 +4,16 @@
 use std::ffi::{c_int, c_void};
 use std::fmt::Write;
 use std::io;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use super::current::CurrentTask;
 use super::label::TaskLabel;
-use super::sighting::Seen;
+use super::sighting::{Seen, hold};
 use super::snapshot::{TaskInfo, Trace};
 use super::worker::Worker;
 use super::worker_handle::WorkerHandle;
-use crate::sys::futex;
+use crate::shim::{atomic::AtomicU32, futex};
 use crate::sys::handlers::{self, Info};
 use crate::sys::kernel_thread::{ASK as SIGNAL, Queued};
 use crate::sys::signal::Action;
@@ -124,10 +123,10 @@ unsafe extern "C" fn on_signal(_: c_int, info: *mut Info, context: *mut c_void) 
         let registers = unsafe { &*context.cast() };
         let watch = &worker.handle.watch;
         // Two that ask each other would wait for each other.
-        let may_wait = !watch.asks();
+        let hold = (!watch.asks()).then(hold);
         watch
             .sighting
-            .make(may_wait, |seen| see(worker, registers, seen));
+            .make(hold, |seen| see(worker, registers, seen));
     }
     set_errno(saved);
 }

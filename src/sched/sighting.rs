@@ -2,17 +2,14 @@
 //! (`sight.rs`). Here is the place where its handler leaves that; it waits there until
 //! they have looked at the thread's stack.
 
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::ops::Range;
-// Not from the shim: the handle that holds one lives longer than a loom model.
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::snapshot::TaskInfo;
-use crate::sys::futex;
+use crate::shim::atomic::{AtomicU32, Ordering};
+use crate::shim::{NoParkMutex, UnsafeCell, futex};
 use crate::sys::unwind::RegisterSet;
-use crate::util::no_park::NoParkMutex;
 
 /// Return addresses that a sighting has room for.
 const FRAMES: usize = 64;
@@ -58,7 +55,7 @@ struct Frames {
 
 const IDLE: u32 = 0;
 const WANTED: u32 = 1;
-const BEING_MADE: u32 = 2;
+pub(super) const BEING_MADE: u32 = 2;
 /// It is made, and the thread waits.
 const HOLDS: u32 = 3;
 /// It is made, and the thread does not wait, or no more.
@@ -75,7 +72,7 @@ impl Default for Sighting {
         Self {
             asker: NoParkMutex::default(),
             state: AtomicU32::new(IDLE),
-            seen: UnsafeCell::default(),
+            seen: UnsafeCell::new(Seen::default()),
         }
     }
 }
@@ -93,7 +90,8 @@ impl Sighting {
     ) -> Option<Seen> {
         let _one = self.asker.lock();
         // SAFETY: IDLE, as we leave it, and we are the asker.
-        unsafe { (*self.seen.get()).tasks = Vec::with_capacity(tasks) };
+        self.seen
+            .with_mut(|seen| unsafe { (*seen).tasks = Vec::with_capacity(tasks) });
         self.state.store(WANTED, Ordering::Release);
         let sent = send();
         loop {
@@ -108,9 +106,11 @@ impl Sighting {
             }
         }
         // SAFETY: HOLDS or GOES_ON, and we are the asker.
-        let seen = unsafe { &mut *self.seen.get() };
+        let mut seen = self
+            .seen
+            .with_mut(|seen| unsafe { std::mem::take(&mut *seen) });
         if self.state.load(Ordering::Acquire) == HOLDS {
-            look(seen);
+            look(&mut seen);
         }
         let was = self.state.swap(IDLE, Ordering::AcqRel);
         futex::wake(&self.state, 1);
@@ -119,28 +119,33 @@ impl Sighting {
             seen.frames.len = 0;
             seen.add_frame(seen.registers.ip());
         }
-        Some(std::mem::take(seen))
+        Some(seen)
     }
 
     /// In the handler: makes the one that is wanted, if one is; then the thread waits, if
-    /// it `may_wait`, until it has been looked at.
-    pub(super) fn make(&self, may_wait: bool, see: impl FnOnce(&mut Seen)) {
+    /// it is to be held, until it has been looked at: `hold` says, over and over, whether
+    /// to wait on.
+    pub(super) fn make(
+        &self,
+        hold: Option<impl FnMut(&AtomicU32, u32) -> bool>,
+        see: impl FnOnce(&mut Seen),
+    ) {
         if !self.exchange(WANTED, BEING_MADE) {
             return;
         }
         // SAFETY: between the two states it is ours.
-        see(unsafe { &mut *self.seen.get() });
-        let made = if may_wait { HOLDS } else { GOES_ON };
+        self.seen.with_mut(|seen| see(unsafe { &mut *seen }));
+        let made = if hold.is_some() { HOLDS } else { GOES_ON };
         self.state.store(made, Ordering::Release);
         futex::wake(&self.state, 1);
-        let end = Instant::now() + HELD;
+        let Some(mut hold) = hold else {
+            return;
+        };
         // Acquire: what the asker reads of the stack comes before the stack goes on.
         while self.state.load(Ordering::Acquire) == HOLDS {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if !hold(&self.state, HOLDS) {
                 self.exchange(HOLDS, GOES_ON);
             }
-            futex::wait(&self.state, HOLDS, Some(left));
         }
     }
 
@@ -148,6 +153,19 @@ impl Sighting {
         self.state
             .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+/// Waits while a thread is held, and says whether to wait on.
+pub(super) fn hold() -> impl FnMut(&AtomicU32, u32) -> bool {
+    let mut end = None;
+    move |state, now| {
+        let end = *end.get_or_insert_with(|| Instant::now() + HELD);
+        let left = end.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            futex::wait(state, now, Some(left));
+        }
+        !left.is_zero()
     }
 }
 
@@ -220,13 +238,16 @@ mod tests {
     use std::fmt::Write;
     use std::thread;
 
+    /// As a thread that is not held.
+    const GOES_ON_AT_ONCE: Option<fn(&AtomicU32, u32) -> bool> = None;
+
     #[test]
     fn what_is_made_is_seen_once_and_nothing_comes_uncalled() {
         let sighting = Sighting::default();
-        let unwanted = || sighting.make(false, |_| panic!("nobody wants it"));
+        let unwanted = || sighting.make(GOES_ON_AT_ONCE, |_| panic!("nobody wants it"));
         unwanted();
         let answers = |_: &AtomicU32, _| {
-            sighting.make(false, |seen| seen.write_str("one").unwrap());
+            sighting.make(GOES_ON_AT_ONCE, |seen| seen.write_str("one").unwrap());
             true
         };
         let seen = sighting.ask(0, || true, answers, |_| panic!("it is not held"));
@@ -252,7 +273,7 @@ mod tests {
                     thread::yield_now();
                 }
                 let begun = Instant::now();
-                sighting.make(true, |_| ());
+                sighting.make(Some(hold()), |_| ());
                 begun.elapsed()
             });
             let wait = |state: &AtomicU32, now| {

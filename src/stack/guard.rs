@@ -2,26 +2,29 @@
 //! address lies in one.
 //!
 //! Finding needs a table of all reserves that hold stacks, which the handler
-//! must read without locks: a sequence lock on each entry. The entries are a
-//! list of leaked boxes that are never freed, only used again; the version of
-//! an entry tells the reader whether what it read belongs together:
+//! must read without locks, and which a forked child may find in the midst of a
+//! change: a sequence lock on each entry. The entries are a list of leaked boxes
+//! that are never freed, only used again; the version of an entry says which state
+//! it is in, and tells the reader whether what it read belongs together:
 //!
 //! ```text
-//!   version odd:  vacant     --- write base, len, stride, guard --->   even: valid
-//!                            <--- reserve about to be unmapped ---
+//!   VACANT --- claimed by exchange ---> WRITTEN --- base, len, stride, guard ---> VALID
+//!      ^                                                                            |
+//!      '---------------------- reserve about to be unmapped -----------------------'
 //! ```
 //!
-//! A reader that meets an odd or a changed version skips the entry. It misses
-//! nothing by that: the entry of the stack which faulted is valid from before
-//! the stack's first use until after its last one.
+//! A reader that meets an entry which is not valid, or a changed version, skips the
+//! entry. It misses nothing by that: the entry of the stack which faulted is valid
+//! from before the stack's first use until after its last one. Models:
+//! `loom_tests.rs`.
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 use super::GuardChoice;
+use crate::shim::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use crate::shim::{const_fn, process_static};
 use crate::sys::mem::{GuardKind, Reserve, max_map_count};
-use crate::util::no_park::NoParkMutex;
 
 /// Makes guards, and remembers which kind works here.
 #[derive(Debug)]
@@ -89,91 +92,183 @@ impl GuardMaker {
 
 /// A reserve cut into stacks of one size, as the fault handler needs to know it.
 struct GuardedRange {
-    /// Odd while vacant; grows by one at every change.
+    /// Counts the changes; what is left of a division by [`STATES`] is the state.
     version: AtomicU32,
-    base: AtomicUsize,
-    len: AtomicUsize,
-    stride: AtomicUsize,
-    guard: AtomicUsize,
+    /// Base, length, stride and guard.
+    parts: [AtomicUsize; 4],
     /// Written before the entry is published, never again.
     next: AtomicPtr<GuardedRange>,
 }
 
-static FIRST: AtomicPtr<GuardedRange> = AtomicPtr::new(ptr::null_mut());
+const STATES: u32 = 4;
+const VACANT: u32 = 0;
+/// Whoever has claimed it writes.
+const WRITTEN: u32 = 1;
+const VALID: u32 = 2;
 
-/// Held by a thread that changes the list. Readers do not take it.
-static WRITERS: NoParkMutex<()> = NoParkMutex::new(());
+/// All ranges, of which new ones come first.
+pub(super) struct Ranges {
+    first: AtomicPtr<GuardedRange>,
+}
 
-fn ranges() -> impl Iterator<Item = &'static GuardedRange> {
-    // SAFETY: published entries are leaked boxes: valid and shared for ever.
-    let at = |entry: &AtomicPtr<GuardedRange>| unsafe { entry.load(Ordering::Acquire).as_ref() };
-    std::iter::successors(at(&FIRST), move |entry| at(&entry.next))
+process_static! {
+    static RANGES: Ranges = Ranges::new();
 }
 
 /// Keeps a range known to [`find`] while it lives.
 #[derive(Debug)]
 pub(super) struct Registered(&'static GuardedRange);
 
-impl std::fmt::Debug for GuardedRange {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.read())
-    }
-}
-
 impl Registered {
     /// Makes known that `[base, base + len)` consists of stacks, `stride`
     /// bytes apart, whose lowest `guard` bytes are their guards.
     pub(super) fn new(base: usize, len: usize, stride: usize, guard: usize) -> Self {
-        debug_assert!(stride > guard && len >= stride && base.checked_add(len).is_some());
-        let _writing = WRITERS.lock();
-        let vacant = ranges().find(|entry| entry.version.load(Ordering::Relaxed) % 2 == 1);
-        let entry = vacant.unwrap_or_else(|| {
-            let entry = Box::leak(Box::new(GuardedRange {
-                version: AtomicU32::new(1),
-                base: AtomicUsize::new(0),
-                len: AtomicUsize::new(0),
-                stride: AtomicUsize::new(0),
-                guard: AtomicUsize::new(0),
-                next: AtomicPtr::new(FIRST.load(Ordering::Relaxed)),
-            }));
-            FIRST.store(entry, Ordering::Release);
-            entry
-        });
-        // Partner of the fence in `GuardedRange::read`: a reader that sees one
-        // of the stores below also sees the odd version that came before them.
-        fence(Ordering::Release);
-        entry.base.store(base, Ordering::Relaxed);
-        entry.len.store(len, Ordering::Relaxed);
-        entry.stride.store(stride, Ordering::Relaxed);
-        entry.guard.store(guard, Ordering::Relaxed);
-        entry.change();
-        Self(entry)
+        RANGES.register(base, len, stride, guard)
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let _writing = WRITERS.lock();
-        self.0.change();
+        self.0.vacate();
+    }
+}
+
+impl Ranges {
+    const_fn! {
+        pub(super) const fn new() -> Self {
+            Self {
+                first: AtomicPtr::new(ptr::null_mut()),
+            }
+        }
+    }
+
+    /// See [`Registered::new`].
+    pub(super) fn register(
+        &self,
+        base: usize,
+        len: usize,
+        stride: usize,
+        guard: usize,
+    ) -> Registered {
+        debug_assert!(stride > guard && len >= stride && base.checked_add(len).is_some());
+        let vacant = self.entries().find(|entry| entry.claim());
+        let entry = vacant.unwrap_or_else(|| self.add());
+        entry.write([base, len, stride, guard]);
+        Registered(entry)
+    }
+
+    /// A new entry, which is the caller's to write.
+    fn add(&self) -> &'static GuardedRange {
+        let entry: &'static _ = Box::leak(Box::new(GuardedRange {
+            version: AtomicU32::new(WRITTEN),
+            parts: [0; 4].map(AtomicUsize::new),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        let new = ptr::from_ref(entry).cast_mut();
+        let mut first = self.first.load(Ordering::Acquire);
+        loop {
+            entry.next.store(first, Ordering::Relaxed);
+            // Release: who finds it finds what is in it, and all that are behind it.
+            let (done, not_yet) = (Ordering::AcqRel, Ordering::Acquire);
+            match self.first.compare_exchange(first, new, done, not_yet) {
+                Ok(_) => return entry,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'static GuardedRange> + use<> {
+        let first = self.first.load(Ordering::Acquire);
+        // SAFETY: published entries are leaked boxes, shared for ever, never written but
+        // by their atomics.
+        let at = |entry: *mut GuardedRange| unsafe { entry.as_ref() };
+        std::iter::successors(at(first), move |entry| {
+            at(entry.next.load(Ordering::Relaxed))
+        })
+    }
+
+    /// See [`may_be_of_a_stack`].
+    fn may_have(&self, address: usize) -> bool {
+        let mut at = self.first.load(Ordering::Acquire);
+        while !at.is_null() {
+            // SAFETY: published entries are leaked boxes, shared for ever.
+            let range = unsafe { &*at };
+            let [base, len, ..] = &range.parts;
+            let base = base.load(Ordering::Relaxed);
+            if address.wrapping_sub(base) < len.load(Ordering::Relaxed) {
+                return true;
+            }
+            at = range.next.load(Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// See [`find_stack`].
+    pub(super) fn find_stack(&self, address: usize) -> Option<Hit> {
+        self.entries()
+            .filter_map(GuardedRange::read)
+            .find_map(|[base, len, stride, guard]| {
+                let offset = address.checked_sub(base).filter(|offset| *offset < len)?;
+                let lowest = address - offset % stride;
+                Some(Hit {
+                    guard: lowest,
+                    limit: lowest + guard,
+                    size: stride - guard,
+                })
+            })
     }
 }
 
 impl GuardedRange {
-    /// Valid to vacant or back. Only under `WRITERS`, so load and store do.
-    fn change(&self) {
+    /// Vacant to written: of several that try, one may write.
+    fn claim(&self) -> bool {
         let version = self.version.load(Ordering::Relaxed);
-        self.version
-            .store(version.wrapping_add(1), Ordering::Release);
+        let (next, acquire) = (version.wrapping_add(WRITTEN), Ordering::Acquire);
+        version % STATES == VACANT
+            && (self.version)
+                .compare_exchange(version, next, acquire, Ordering::Relaxed)
+                .is_ok()
     }
 
-    /// Base, length, stride and guard of a valid entry.
+    /// Written to valid, by whoever has claimed it.
+    fn write(&self, range: [usize; 4]) {
+        // Partner of the fence in `read`: a reader that sees one of the stores below
+        // also sees the version that came before them.
+        fence(Ordering::Release);
+        for (part, value) in self.parts.iter().zip(range) {
+            part.store(value, Ordering::Relaxed);
+        }
+        self.change(VALID - WRITTEN);
+    }
+
+    /// Valid to vacant.
+    fn vacate(&self) {
+        self.change(STATES - VALID);
+    }
+
+    /// By the one that may, so load and store do.
+    fn change(&self, by: u32) {
+        let version = self.version.load(Ordering::Relaxed);
+        let next = version.wrapping_add(by);
+        self.version.store(next, Ordering::Release);
+    }
+
+    /// The parts of a valid entry.
     fn read(&self) -> Option<[usize; 4]> {
         let version = self.version.load(Ordering::Acquire);
-        let parts = [&self.base, &self.len, &self.stride, &self.guard];
-        let range = parts.map(|part| part.load(Ordering::Relaxed));
+        let range = self
+            .parts
+            .each_ref()
+            .map(|part| part.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         let unchanged = self.version.load(Ordering::Relaxed) == version;
-        (unchanged && version % 2 == 0).then_some(range)
+        (unchanged && version % STATES == VALID).then_some(range)
+    }
+}
+
+impl std::fmt::Debug for GuardedRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.read())
     }
 }
 
@@ -191,17 +286,7 @@ pub(super) struct Hit {
 /// Whether [`find_stack`] may find something: flat, for handlers that may have little
 /// stack. Async-signal-safe.
 pub(super) fn may_be_of_a_stack(address: usize) -> bool {
-    let mut at = FIRST.load(Ordering::Acquire);
-    while !at.is_null() {
-        // SAFETY: published entries are leaked boxes: valid and shared for ever.
-        let range = unsafe { &*at };
-        let base = range.base.load(Ordering::Relaxed);
-        if address.wrapping_sub(base) < range.len.load(Ordering::Relaxed) {
-            return true;
-        }
-        at = range.next.load(Ordering::Acquire);
-    }
-    false
+    RANGES.may_have(address)
 }
 
 /// The guard that `address` lies in. Async-signal-safe.
@@ -212,20 +297,10 @@ pub(super) fn find(address: usize) -> Option<Hit> {
 /// The guard of the stack that `address` lies in, be it in the guard or
 /// above. Async-signal-safe.
 pub(super) fn find_stack(address: usize) -> Option<Hit> {
-    ranges()
-        .filter_map(GuardedRange::read)
-        .find_map(|[base, len, stride, guard]| {
-            let offset = address.checked_sub(base).filter(|offset| *offset < len)?;
-            let lowest = address - offset % stride;
-            Some(Hit {
-                guard: lowest,
-                limit: lowest + guard,
-                size: stride - guard,
-            })
-        })
+    RANGES.find_stack(address)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::sys::mem::PAGE;

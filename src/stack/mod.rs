@@ -35,6 +35,8 @@ pub(crate) mod frame_pool;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_ops;
 mod guard;
+#[cfg(all(test, loom))]
+mod loom_tests;
 pub(crate) mod overflow;
 pub(crate) mod poisoned;
 pub(crate) mod report;
