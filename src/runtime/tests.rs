@@ -182,3 +182,34 @@ fn the_wait_in_the_run_queue_is_that_of_the_last_in_it() {
     });
     ran.unwrap();
 }
+
+/// While a shared coroutine calls deep, what lies on any stack of ours counts as shared:
+/// until the last of those calls has ended, however it does.
+#[test]
+fn deep_calls_leave_nothing_behind() {
+    let ran = crate::run(|| {
+        let on_runs_own_stack = 0_u8;
+        let at = (&raw const on_runs_own_stack).addr();
+        let counts_as_shared = move || {
+            let cx = CurrentTask::current().expect("a coroutine");
+            cx.is_on_shared_stack(at, 1)
+        };
+        let grow = |f: &dyn Fn()| crate::generator::grow(64 << 10, f);
+        // SAFETY: hands out no references to its locals.
+        let shared = unsafe {
+            crate::spawn_shared(move || {
+                assert!(!counts_as_shared());
+                grow(&|| {
+                    grow(&|| assert!(counts_as_shared()));
+                    assert!(counts_as_shared());
+                });
+                assert!(!counts_as_shared());
+                let unwinds = || grow(&|| std::panic::resume_unwind(Box::new(())));
+                assert!(std::panic::catch_unwind(unwinds).is_err());
+                assert!(!counts_as_shared());
+            })
+        };
+        shared.join().unwrap();
+    });
+    ran.unwrap();
+}

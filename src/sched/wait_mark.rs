@@ -324,6 +324,18 @@ mod tests {
         });
     }
 
+    /// One that is copied elsewhere is none, nor one with another word.
+    #[test]
+    fn a_mark_is_made_of_every_bit_of_what_it_is_for() {
+        let made_of = [0x9e37_79b9_7f4a_7c15, 0x7ffd_1234_5678, 0x5678_9ab0, 0x4321];
+        let first = |[secret, at, what, look]: [usize; 4]| words(secret, at, what, look)[0];
+        for (changed, bit) in (0..4).flat_map(|i| (0..usize::BITS).map(move |bit| (i, bit))) {
+            let mut other = made_of;
+            other[changed] ^= 1 << bit;
+            assert_ne!(first(other), first(made_of), "bit {bit} of {changed}");
+        }
+    }
+
     /// In the frame of one that goes on, where nothing writes over it.
     #[test]
     fn a_mark_that_is_dropped_is_taken_back() {
