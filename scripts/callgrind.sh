@@ -16,7 +16,7 @@ esac
 # One codegen unit: with more, each new file moves the borders between them, and
 # with them what is inlined.
 export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_TARGET_DIR=target/callgrind
-cargo build -q --release -p crore-benches --bin operations
+cargo build -q --release -p crore-counted --bin operations
 counts=$(mktemp -d)
 trap 'rm -rf "$counts"' EXIT
 # A part is written at each call of crore_count, three for each operation: warm,

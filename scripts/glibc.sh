@@ -7,10 +7,12 @@
 #   scripts/glibc.sh                    Debian 11, 12, 13 and sid: glibc 2.31 to the youngest
 #   scripts/glibc.sh SUITE              that one
 #   scripts/glibc.sh SUITE ARGS...      `cargo test ARGS` in it
+#   scripts/glibc.sh --or-skip SUITE ARGS...
+#                                       where no chroot can be made says so, and does nothing
 #
 # MIRROR says where the packages come from, if not from where apt has its own.
 # Not run: the tests of own thread-locals before glibc 2.34, where they are refused.
-# About 10 minutes a release on two cores; a chroot that is there is used again.
+# About 10 minutes a release on two cores, a chroot one of them; one that is there is used again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=$(cargo metadata --format-version 1 --no-deps | python3 -c '
@@ -21,15 +23,35 @@ cargo_home=${CARGO_HOME-$HOME/.cargo}
 
 root_of() { echo "$target/glibc/$1"; }
 
+# What a system lacks that can have no chroot; nothing if it can.
+lacking() {
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "not root"
+    elif ! unshare --mount true 2>/dev/null; then
+        echo "no mounts of one's own (unshare --mount)"
+    elif ! command -v debootstrap >/dev/null; then
+        echo "no debootstrap"
+    fi
+}
+
+# Makes the chroot if it is not there. Where none can be made the status is 3.
 make_root() {
-    local suite=$1 root
-    local mirror=${MIRROR-$(apt-get indextargets --format '$(REPO_URI)' | head -n 1)}
+    local suite=$1 root mirror lacking
     root=$(root_of "$suite")
+    [ ! -d "$root" ] || return 0
+    lacking=$(lacking)
+    [ -z "$lacking" ] || { echo "no chroot of $suite: $lacking" >&2; return 3; }
+    mirror=${MIRROR-$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)}
     rm -rf "$root.new"
     mkdir -p "$(dirname "$root")"
-    # The tests compile C and C++, and look for hosts, users and services.
-    debootstrap --variant=minbase --include=gcc,g++,libc6-dev,netbase \
-        "$suite" "$root.new" "$mirror" >"$root.log" || { tail -n 20 "$root.log" >&2; exit 1; }
+    # The tests compile C, and look for hosts, users and services.
+    if ! debootstrap --variant=minbase --include=gcc,libc6-dev,netbase \
+        "$suite" "$root.new" "$mirror" >"$root.log" 2>&1; then
+        tail -n 20 "$root.log" >&2
+        grep -qE 'Failed getting release file|Couldn.t download' "$root.log" || return 1
+        echo "no chroot of $suite: $mirror can't be reached" >&2
+        return 3
+    fi
     mv "$root.new" "$root"
 }
 
@@ -78,7 +100,7 @@ built_here() {
 test_in() {
     local suite=$1 version ours how skip=()
     shift
-    [ -d "$(root_of "$suite")" ] || make_root "$suite"
+    make_root "$suite" || return
     version=$(version_inside "$suite")
     ours=$(ldd --version | sed -n '1s/.* //p')
     how=built_here
@@ -102,15 +124,20 @@ test_in() {
     done
 }
 
-if [ "${1-}" = --inside ]; then
-    shift
-    inside "$@"
-    exit
-fi
-if [ $# -gt 0 ]; then
-    test_in "$@"
-else
-    for suite in bullseye bookworm trixie sid; do
-        test_in "$suite"
-    done
-fi
+case ${1-} in
+    '')
+        for suite in bullseye bookworm trixie sid; do
+            test_in "$suite"
+        done
+        ;;
+    --inside) shift; inside "$@" ;;
+    --or-skip)
+        shift
+        status=0
+        make_root "$1" || status=$?
+        [ "$status" -ne 3 ] || { echo "skipped: cargo test ${*:2} with the libc of $1"; exit 0; }
+        [ "$status" -eq 0 ]
+        test_in "$@"
+        ;;
+    *) test_in "$@" ;;
+esac

@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -le 2 ] || { echo "usage: scripts/linear.sh [PART [TIMES]]" >&2; exit 2; }
 export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_TARGET_DIR=target/callgrind
-cargo build -q --release -p crore-benches --bin linear
+cargo build -q --release -p crore-counted --bin linear
 counts=$(mktemp -d)
 trap 'rm -rf "$counts"' EXIT
 

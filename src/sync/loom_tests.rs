@@ -285,7 +285,7 @@ fn rwlock_excludes() {
 
 #[test]
 fn rwlock_with_two_writers_and_a_reader() {
-    loom::model(|| {
+    bounded(|| {
         let lock = Arc::new(RwLock::new(Cell::new(0)));
         let writers = [(); 2].map(|()| {
             let lock = lock.clone();

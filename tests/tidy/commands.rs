@@ -89,6 +89,7 @@ impl Known {
         let packages = [
             "",
             "benches",
+            "benches/counted",
             "benches/peers",
             "benches/push",
             "examples/http",

@@ -15,14 +15,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crore::Runtime;
 use crore::sync::channel::bounded;
-use crore_benches::on_crore::{Kind, Own, Shared};
+use crore::{Builder, JoinHandle, Runtime};
 
 /// What is counted, and how often it is done.
 const OPERATIONS: [(&str, u64, fn(u64)); 22] = [
-    ("yield, 2 runnable", 40_000, |n| yields::<Own>(2, n)),
-    ("yield, 1000 runnable", 40_000, |n| yields::<Own>(1_000, n)),
+    ("yield, 2 runnable", 40_000, |n| yields(2, n, on_its_own)),
+    ("yield, 1000 runnable", 40_000, |n| {
+        yields(1_000, n, on_its_own)
+    }),
     ("spawn and join, one by one", 10_000, spawn_join),
     ("spawn and join, batches of 100", 10_000, spawn_batches),
     ("unpark and park, there and back", 10_000, |n| {
@@ -61,7 +62,7 @@ const OPERATIONS: [(&str, u64, fn(u64)); 22] = [
     ("std Mutex handed over, two yields", 10_000, hand_overs),
     ("timer, set and fired", 1_000, timers),
     ("resume on a shared stack, displaced", 40_000, |n| {
-        yields::<Shared>(2, n);
+        yields(2, n, on_a_shared);
     }),
     ("hooked write and read, ready", 10_000, |n| {
         inside(move || ready(n));
@@ -104,12 +105,24 @@ fn inside<T>(f: impl FnOnce() -> T) -> T {
     runtime.run(f).expect("this thread can run coroutines")
 }
 
+/// Yields so often, on a stack of its own.
+fn on_its_own(times: u64) -> JoinHandle<()> {
+    let task = move || (0..times).for_each(|_| crore::yield_now());
+    Builder::new().spawn(task).expect("there is room")
+}
+
+/// The same on a shared stack.
+fn on_a_shared(times: u64) -> JoinHandle<()> {
+    let task = move || (0..times).for_each(|_| crore::yield_now());
+    // SAFETY: it has a number, and hands out no reference to what lies in its frame.
+    unsafe { Builder::new().spawn_shared(task) }.expect("there is room")
+}
+
 /// `n` yields of so many together.
-fn yields<K: Kind>(tasks: u64, n: u64) {
+fn yields(tasks: u64, n: u64, spawn: fn(u64) -> JoinHandle<()>) {
     inside(|| {
         let each = n / tasks;
-        let task = |_| K::spawn(move || (0..each).for_each(|_| crore::yield_now()));
-        let all: Vec<_> = (0..tasks).map(task).collect();
+        let all: Vec<_> = (0..tasks).map(|_| spawn(each)).collect();
         all.into_iter().for_each(|task| task.join().unwrap());
     });
 }
