@@ -73,3 +73,20 @@ pub(crate) unsafe fn moment(clock: clockid_t, time: *const timespec) -> Option<I
     matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
         .then(|| after(time.saturating_sub(now(clock))))
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_cut_short_but_those_that_have_no_end() {
+        let hour = Duration::from_secs(3_600);
+        let years = 20 * 365 * 24 * hour;
+        for time in [hour / 3_600, hour, 24 * hour, 60 * 24 * hour, years] {
+            let (before, moment) = (Instant::now(), after(time));
+            assert!((before + time..=Instant::now() + time).contains(&moment));
+        }
+        let before = Instant::now();
+        assert!((before + years..before + 3 * years).contains(&after(Duration::MAX)));
+    }
+}
