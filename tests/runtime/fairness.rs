@@ -10,20 +10,26 @@ use crore::sync::{Condvar, Mutex, Semaphore, channel};
 /// More than anybody does between two turns of the others.
 const MANY: u32 = 10_000;
 
-/// Whether another coroutine runs while `wait` is done over and over.
-fn gives_way(mut wait: impl FnMut()) {
-    crore::run(|| {
+/// How often `call` is done before another coroutine runs.
+fn calls_of_a_turn(mut call: impl FnMut()) -> usize {
+    let calls = crore::run(|| {
         let ran = Rc::new(Cell::new(false));
         let theirs = Rc::clone(&ran);
         let other = crore::spawn_local(move || theirs.set(true));
         let rounds = (0..MANY).take_while(|_| {
-            wait();
+            call();
             !ran.get()
         });
-        assert!(rounds.count() < MANY as usize, "nobody else ran");
+        let calls = rounds.count();
         other.join().unwrap();
-    })
-    .unwrap();
+        calls
+    });
+    calls.unwrap()
+}
+
+/// Whether another coroutine runs while `wait` is done over and over.
+fn gives_way(wait: impl FnMut()) {
+    assert!(calls_of_a_turn(wait) < MANY as usize, "nobody else ran");
 }
 
 #[test]
@@ -48,6 +54,24 @@ fn timed_waits_that_are_over_give_way() {
         let guard = mutex.lock().unwrap();
         drop(condvar.wait_timeout(guard, Duration::ZERO).unwrap());
     });
+}
+
+/// A turn is so much work, not so many calls.
+#[cfg(feature = "hook")]
+#[test]
+fn calls_that_move_more_end_a_turn_sooner() {
+    use std::fs::File;
+    use std::io::Read;
+
+    let mut zeros = File::open("/dev/zero").unwrap();
+    let mut buffer = vec![0; 64 << 10];
+    let mut calls = |bytes| {
+        let place = &mut buffer[..bytes];
+        calls_of_a_turn(|| zeros.read_exact(place).unwrap())
+    };
+    let (few, less_than_a_page, many) = (calls(1), calls(4_000), calls(64 << 10));
+    assert!(less_than_a_page > few / 2, "{few} {less_than_a_page}");
+    assert!(many < few / 4, "{few} {many}");
 }
 
 #[cfg(feature = "hook")]
