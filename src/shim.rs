@@ -32,15 +32,18 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// Defines a static that has atomics inside. No model uses one, since each outlives a
-/// model: there it is made when it is first used, and models make their own.
+/// Defines a static that has atomics or locks inside. In models each execution has one of
+/// its own.
 macro_rules! process_static {
-    ($vis:vis static $name:ident: $type:ty = $value:expr;) => {
+    (static $name:ident: $type:ty = $value:expr;) => {
         #[cfg(not(any(loom, shuttle)))]
-        $vis static $name: $type = $value;
+        static $name: $type = $value;
 
-        #[cfg(any(loom, shuttle))]
-        $vis static $name: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $value);
+        #[cfg(loom)]
+        loom::lazy_static! { static ref $name: $type = $value; }
+
+        #[cfg(shuttle)]
+        shuttle::lazy_static! { static ref $name: $type = $value; }
     };
 }
 pub(crate) use process_static;

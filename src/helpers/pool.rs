@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::shim::Lock;
+use crate::shim::{Arc, Lock, Parker};
 use crate::sys::fork::PerProcess;
 use crate::sys::signal_mask::quietly;
 use crate::util::no_park::NoPark;
@@ -114,7 +113,7 @@ struct HelperPool(Lock<JobQueue>);
 struct JobQueue {
     jobs: VecDeque<Job>,
     /// Those that wait, latest last. One that is taken off must be unparked.
-    idle: Vec<Thread>,
+    idle: Vec<Arc<Parker>>,
     threads: usize,
 }
 
@@ -138,16 +137,10 @@ impl Default for HelperPool {
 /// No thread could be started, and there is none that would do the job later: it is
 /// given back, with those that were in line for that thread.
 pub(super) fn submit(job: Job, pool: Pool) -> Result<(), NoThread> {
-    let mut queue = pool.threads().0.lock();
-    if queue.idle.is_empty() && queue.threads < pool.most() {
-        queue.threads += 1;
-        drop(queue);
-        return start(pool, job);
+    match pool.threads().put(job, pool.most()) {
+        Some(job) => start(pool, job),
+        None => Ok(()),
     }
-    let idle = queue.put(job);
-    drop(queue);
-    idle.inspect(Thread::unpark);
-    Ok(())
 }
 
 /// Starts a thread, with its first job.
@@ -160,7 +153,7 @@ fn start(pool: Pool, job: Job) -> Result<(), NoThread> {
     let started = quietly(|| {
         builder.spawn(move || {
             let first = theirs.lock().take();
-            pool.threads().serve(pool, first);
+            pool.threads().serve(first, || pool.most());
         })
     });
     drop(no_park);
@@ -185,15 +178,30 @@ fn start(pool: Pool, job: Job) -> Result<(), NoThread> {
     // Those that there are do it.
     let idle = queue.put(job);
     drop(queue);
-    idle.inspect(Thread::unpark);
+    idle.inspect(|idle| idle.unpark());
     Ok(())
 }
 
 impl HelperPool {
+    /// Has an idle thread do the job, or puts it in line, unless there are to be more
+    /// threads: then it comes back for a new one, which is counted.
+    fn put(&self, job: Job, most: usize) -> Option<Job> {
+        let mut queue = self.0.lock();
+        if queue.idle.is_empty() && queue.threads < most {
+            queue.threads += 1;
+            return Some(job);
+        }
+        let idle = queue.put(job);
+        drop(queue);
+        idle.inspect(|idle| idle.unpark());
+        None
+    }
+
     /// The life of a thread.
-    fn serve(&self, pool: Pool, first: Option<Job>) {
+    fn serve(&self, first: Option<Job>, most: impl Fn() -> usize) {
+        let us = Arc::new(Parker::new());
         let mut next = first;
-        while let Some(job) = next.take().or_else(|| self.next(pool)) {
+        while let Some(job) = next.take().or_else(|| self.next(&us, &most)) {
             // A job keeps its own panic; what is left is a destructor's.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
                 std::mem::forget(payload);
@@ -202,40 +210,95 @@ impl HelperPool {
     }
 
     /// The next job, or `None` when there was none for long.
-    fn next(&self, pool: Pool) -> Option<Job> {
-        let us = thread::current();
-        let since = Instant::now();
+    fn next(&self, us: &Arc<Parker>, most: impl Fn() -> usize) -> Option<Job> {
+        let end = Instant::now() + PATIENCE;
+        let mut patient = true;
         loop {
             {
                 let mut queue = self.0.lock();
                 if let Some(job) = queue.jobs.pop_front() {
-                    queue.forget(&us);
+                    queue.forget(us);
                     return Some(job);
                 }
-                let spare = queue.threads > pool.most();
-                if spare || since.elapsed() >= PATIENCE {
-                    queue.forget(&us);
+                if !patient || queue.threads > most() {
+                    queue.forget(us);
                     queue.threads -= 1;
                     return None;
                 }
-                if !queue.idle.iter().any(|thread| thread.id() == us.id()) {
-                    queue.idle.push(us.clone());
+                if !queue.idle.iter().any(|idle| Arc::ptr_eq(idle, us)) {
+                    queue.idle.push(Arc::clone(us));
                 }
             }
-            thread::park_timeout(PATIENCE.saturating_sub(since.elapsed()));
+            patient = us.park(Some(end));
         }
     }
 }
 
 impl JobQueue {
     /// Puts a job in line, and says whom to wake for it.
-    fn put(&mut self, job: Job) -> Option<Thread> {
+    fn put(&mut self, job: Job) -> Option<Arc<Parker>> {
         self.jobs.push_back(job);
         self.idle.pop()
     }
 
     /// The thread does not wait any more.
-    fn forget(&mut self, us: &Thread) {
-        self.idle.retain(|thread| thread.id() != us.id());
+    fn forget(&mut self, us: &Arc<Parker>) {
+        self.idle.retain(|idle| !Arc::ptr_eq(idle, us));
+    }
+}
+
+/// Models of the line: no job is left in it when the last thread leaves. In models a
+/// thread's patience ends when the others have had a turn.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::atomic::AtomicUsize;
+    use loom::thread::{self, JoinHandle};
+
+    #[derive(Default)]
+    struct Bed {
+        pool: HelperPool,
+        done: AtomicUsize,
+    }
+
+    /// As [`submit`], where there is to be one thread at most.
+    fn submit(bed: &Arc<Bed>) -> Option<JoinHandle<()>> {
+        let (here, there) = (Arc::clone(bed), Arc::clone(bed));
+        let job = move || {
+            here.done.fetch_add(1, Ordering::Relaxed);
+        };
+        let job = bed.pool.put(Box::new(job), 1)?;
+        Some(thread::spawn(move || there.pool.serve(Some(job), || 1)))
+    }
+
+    fn assert_all_done(bed: &Bed, jobs: usize) {
+        let queue = bed.pool.0.lock();
+        assert!(queue.jobs.is_empty(), "left in line");
+        assert_eq!((queue.threads, queue.idle.len()), (0, 0));
+        assert_eq!(bed.done.load(Ordering::Relaxed), jobs);
+    }
+
+    #[test]
+    fn loom_a_job_against_a_thread_that_leaves() {
+        loom::model(|| {
+            let bed = Arc::new(Bed::default());
+            let threads = [(); 3].map(|()| submit(&bed));
+            let threads = threads.into_iter().flatten();
+            threads.for_each(|thread| thread.join().unwrap());
+            assert_all_done(&bed, 3);
+        });
+    }
+
+    #[test]
+    fn loom_two_that_bring_jobs() {
+        loom::model(|| {
+            let bed = Arc::new(Bed::default());
+            let theirs = Arc::clone(&bed);
+            let other = thread::spawn(move || submit(&theirs));
+            let ours = submit(&bed);
+            let threads = ours.into_iter().chain(other.join().unwrap());
+            threads.for_each(|thread| thread.join().unwrap());
+            assert_all_done(&bed, 2);
+        });
     }
 }

@@ -12,7 +12,6 @@ use super::worker::Worker;
 use crate::shim::atomic::Ordering;
 use crate::sys::mem::PAGE;
 use crate::sys::simulated;
-use crate::task::provisional_id;
 use crate::task::{Closure, Flags, Header, JoinRef, Slot, Work, unseen};
 use crate::util::ignore_panic;
 
@@ -114,14 +113,13 @@ impl Worker {
         // Left by a worker that has ended, as all do now.
         let orphan = plan.worker.is_some_and(|worker| worker != self.position);
         // SAFETY: the cell lives: its task's side is ours (I14).
-        let known = unsafe { (*cell).coroutine().set_identity(addr) };
+        let known = unsafe { (*cell).coroutine().place(addr) };
         self.fill(index, cell, plan);
         if orphan {
             slot.set(Flags::CANCELLED);
         }
-        if let Err(id) = known {
+        if let Some((id, early)) = known {
             self.with_extra(slot, |extra| extra.provisional_id = Some(id));
-            let early = provisional_id::resolve(id, addr);
             if early.unparked {
                 slot.set(Flags::TOKEN);
             }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Addr, provisional_id};
+use super::Addr;
+use super::provisional_id::{self, EarlyRequests};
 use crate::shim::atomic::{AtomicU64, Ordering};
 
 /// A handle on a coroutine that does not wait for it, after
@@ -45,14 +46,21 @@ impl Coroutine {
         })
     }
 
-    /// A worker has taken the task and put it at `addr`. `Err` with the
-    /// provisional id that it is known by already.
-    pub(crate) fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
+    /// `Err` with what it is known by already.
+    fn set_identity(&self, addr: Addr) -> Result<Addr, Addr> {
         let (new, relaxed) = (addr.to_bits(), Ordering::Relaxed);
         match self.identity.compare_exchange(0, new, relaxed, relaxed) {
             Ok(_) => Ok(addr),
             Err(known) => Err(Addr::from_bits(known)),
         }
+    }
+
+    /// A worker has taken the task and put it at `addr`. The provisional id that it is
+    /// known by already, if it is, which leads to `addr` from now on, and what was
+    /// requested by it before.
+    pub(crate) fn place(&self, addr: Addr) -> Option<(Addr, EarlyRequests)> {
+        let id = self.set_identity(addr).err()?;
+        Some((id, provisional_id::resolve(id, addr)))
     }
 
     /// The identity, if the task has one.

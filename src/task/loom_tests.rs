@@ -9,8 +9,10 @@ use loom::thread;
 use super::Addr;
 use super::cell::JoinRef;
 use super::model::{self, Drops, TaskSide};
-use crate::shim::Arc;
+use super::promise::promise;
+use super::provisional_id::{self, EarlyRequests, TaskRequest, is_provisional};
 use crate::shim::atomic::{AtomicUsize, Ordering};
+use crate::shim::{Arc, UnsafeCell};
 
 /// Remembers that it was woken.
 #[derive(Default)]
@@ -104,18 +106,32 @@ fn loom_changing_wakers_against_end() {
     });
 }
 
-/// Who asks for the identity while a worker places the task: both agree.
+/// Who asks for the identity while a worker places the task: both agree. What is
+/// requested by it meanwhile is told to the worker, or passed on to where the task lives.
 #[test]
 fn loom_identity_against_placing() {
     loom::model(|| {
         let drops = StdArc::default();
         let (task, join) = model::cell(&drops, None);
-        let join = Arc::new(join);
+        let (join, addr) = (Arc::new(join), Addr::new(1, 3, 5));
         let asker = Arc::clone(&join);
-        let asking = thread::spawn(move || asker.header().coroutine().identity());
-        let placed = join.header().coroutine().set_identity(Addr::new(1, 3, 5));
-        let asked = asking.join().unwrap();
-        assert_eq!(asked, placed.unwrap_or_else(|known| known));
+        let asking = thread::spawn(move || {
+            let id = asker.header().coroutine().identity();
+            let passed_on = match is_provisional(id) {
+                true => provisional_id::forward(id, TaskRequest::Cancel),
+                false => Some(id),
+            };
+            (id, passed_on)
+        });
+        let placed = join.header().coroutine().place(addr);
+        let (asked, passed_on) = asking.join().unwrap();
+        let (id, early) = placed.unwrap_or((addr, EarlyRequests::default()));
+        assert_eq!(asked, id);
+        match early.cancelled {
+            true => assert_eq!(passed_on, None, "told twice"),
+            false => assert_eq!(passed_on, Some(addr), "lost"),
+        }
+        provisional_id::discard(id);
         task.end();
     });
 }
@@ -174,4 +190,47 @@ fn loom_what_a_task_did_is_seen_by_who_asks() {
         }
         ender.join().unwrap();
     });
+}
+
+/// The result itself, in a cell of loom's: whoever finds the task done may read it, on
+/// whatever thread.
+#[test]
+fn loom_the_result_is_there_for_its_joiner() {
+    loom::model(|| {
+        let (promise, mut join) = promise(false);
+        let ender = thread::spawn(move || {
+            let result = UnsafeCell::new(0);
+            // SAFETY: nobody else has it yet.
+            result.with_mut(|result| unsafe { *result = 7 });
+            promise.fulfil(Ok(result));
+        });
+        if join.set_waker(Waker::noop()) {
+            // SAFETY: what was promised is such a cell, and the end has come.
+            let result = unsafe { join.take::<UnsafeCell<i32>>() }.unwrap();
+            // SAFETY: it is ours now.
+            result.with(|result| assert_eq!(unsafe { *result }, 7));
+        }
+        ender.join().unwrap();
+    });
+}
+
+/// A result that is taken, or that nobody wants, ends once; loom tells of one that leaks.
+#[test]
+fn loom_a_result_ends_once() {
+    for takes in [false, true] {
+        loom::model(move || {
+            let kept = Arc::new(());
+            let (promise, mut join) = promise(false);
+            let result = Arc::clone(&kept);
+            let ender = thread::spawn(move || promise.fulfil(Ok(result)));
+            if takes && join.set_waker(Waker::noop()) {
+                // SAFETY: what was promised is such an `Arc`, and the end has come.
+                drop(unsafe { join.take::<Arc<()>>() });
+            } else {
+                drop(join);
+            }
+            ender.join().unwrap();
+            assert_eq!(Arc::strong_count(&kept), 1);
+        });
+    }
 }

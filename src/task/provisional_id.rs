@@ -8,10 +8,10 @@
 //! task, and its address once there is one. It stays the task's identity to the
 //! end.
 
-use std::sync::MutexGuard;
+use std::ops::DerefMut;
 
 use super::Addr;
-use crate::util::no_park::{Held, NoParkMutex};
+use crate::shim::{NoParkMutex, process_static};
 
 /// What a provisional id stands for.
 #[derive(Clone, Copy, Debug)]
@@ -35,10 +35,11 @@ struct Entry {
     means: Option<Provisional>,
 }
 
-/// Not from the shim: a static lives longer than a loom model.
-static TABLE: NoParkMutex<ProvisionalIds> = NoParkMutex::new(ProvisionalIds::new());
+process_static! {
+    static TABLE: NoParkMutex<ProvisionalIds> = NoParkMutex::new(ProvisionalIds::new());
+}
 
-fn table() -> Held<MutexGuard<'static, ProvisionalIds>> {
+fn table() -> impl DerefMut<Target = ProvisionalIds> {
     TABLE.lock()
 }
 
@@ -168,7 +169,7 @@ impl ProvisionalIds {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

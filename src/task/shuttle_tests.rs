@@ -8,6 +8,7 @@ use shuttle::thread;
 use super::Addr;
 use super::cell::JoinRef;
 use super::model::{self, Drops, TaskSide};
+use super::provisional_id;
 use crate::shim::Arc;
 use crate::shim::scenario::{check, crowd, join};
 use shuttle::future::block_on;
@@ -55,14 +56,12 @@ fn all_that_ask_for_an_identity_agree() {
         let handle = Arc::new(handle);
         let asks = Arc::clone(&handle);
         let asking = crowd(4, move |_| asks.header().coroutine().identity());
-        let placed = handle
-            .header()
-            .coroutine()
-            .set_identity(Addr::new(1, 3, 5))
-            .unwrap_or_else(|known| known);
+        let addr = Addr::new(1, 3, 5);
+        let known = handle.header().coroutine().place(addr).map(|(id, _)| id);
         let ends = thread::spawn(move || task.end());
         let agreed = join(asking);
-        assert!(agreed.iter().all(|asked| *asked == placed));
+        assert!(agreed.iter().all(|asked| *asked == known.unwrap_or(addr)));
         ends.join().unwrap();
+        known.map(provisional_id::discard);
     });
 }

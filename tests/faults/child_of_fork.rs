@@ -3,8 +3,7 @@
 //! fork, the allocator's lock among it, is held for ever.
 #![cfg(feature = "hook")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -15,42 +14,19 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::with_own_locals;
+use crate::heap::die;
 
 /// In the child: what it calls now, with a nul.
 static NOW: AtomicPtr<u8> = AtomicPtr::new(null_mut());
 
-struct NotInTheChild;
-
-impl NotInTheChild {
-    fn check() {
-        let now = NOW.load(SeqCst);
-        if !now.is_null() {
-            // SAFETY: text with a nul, bare system calls.
-            unsafe {
-                libc::syscall(libc::SYS_write, 2, now, libc::strlen(now.cast()));
-                libc::syscall(libc::SYS_exit_group, 9);
-            }
-        }
+/// A look of the allocator's.
+pub(crate) fn nothing_in_the_child() {
+    let now = NOW.load(SeqCst);
+    if !now.is_null() {
+        // SAFETY: text with a nul.
+        die(unsafe { CStr::from_ptr(now.cast()) });
     }
 }
-
-// SAFETY: the system's allocator.
-unsafe impl GlobalAlloc for NotInTheChild {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Self::check();
-        // SAFETY: the caller's layout.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        Self::check();
-        // SAFETY: the caller's block.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: NotInTheChild = NotInTheChild;
 
 /// What the child calls its hooks on.
 struct Things {

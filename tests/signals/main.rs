@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/heap.rs"]
+mod heap;
 
 mod actions;
 mod anything;
@@ -15,3 +17,7 @@ mod probes;
 mod reports;
 mod storms;
 mod wait;
+
+/// No handler allocates: ours run on signal stacks.
+#[global_allocator]
+static ALLOCATOR: heap::Watched = heap::Watched(|| ());
