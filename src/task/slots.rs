@@ -466,7 +466,7 @@ mod tests {
         let full: Vec<u32> = (0..SEGMENT_SLOTS).map(|_| slots.alloc().unwrap()).collect();
         // Of the second segment one slot ages, and one that has not ends last.
         let [young, old] = [(); 2].map(|()| slots.alloc().unwrap());
-        let stale: Vec<Addr> = (0..10)
+        let stale: Vec<Addr> = (0..5)
             .map(|_| {
                 let gone = addr(&slots, old);
                 slots.free(old);
