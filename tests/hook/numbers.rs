@@ -244,3 +244,26 @@ fn whoever_waits_for_a_number_learns_that_a_listener_has_it_now() {
     });
     assert!(child.status.success(), "{child:?}");
 }
+
+/// To the program the runtime's own numbers are unused: closing all there are, as
+/// programs do before they execute another, is told so and does no harm.
+#[test]
+fn the_runtimes_own_stay_open() {
+    let output = in_child("the_runtimes_own_stay_open", || {
+        in_coroutines(|_| {
+            let queues = |fd: &RawFd| {
+                let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+                link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
+            };
+            let own: Vec<RawFd> = (3..20_000).filter(queues).collect();
+            assert!(!own.is_empty());
+            for &fd in &own {
+                // SAFETY: no pointers; it is refused.
+                assert_eq!(said(unsafe { libc::close(fd) } as isize), Err(libc::EBADF));
+            }
+            assert!(own.iter().all(queues));
+            drop(known());
+        });
+    });
+    assert!(output.status.success(), "{output:?}");
+}
