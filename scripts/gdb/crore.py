@@ -26,7 +26,7 @@ import tempfile
 import gdb
 import gdb.unwinder
 
-STATES = ["free", "not started", "runnable", "running", "parked"]
+STATES = ["free", "not started", "runnable", "running", "parked", "runnable"]
 CANCELLED, SHARED, POLLED, OWN_TLS = 4, 8, 32, 128
 SEGMENT_BYTES = 2 << 20
 CACHE_LINE, COLOURS = 64, 32

@@ -228,7 +228,7 @@ impl CoroutineInfo {
     pub fn state(&self) -> CoroutineState {
         match self.0.state {
             TaskState::Free | TaskState::New => CoroutineState::New,
-            TaskState::Queued => CoroutineState::Runnable,
+            TaskState::Queued | TaskState::Woken => CoroutineState::Runnable,
             TaskState::Running => CoroutineState::Running,
             TaskState::Parked => CoroutineState::Parked,
         }

@@ -108,7 +108,7 @@ impl Worker {
         let slot = self.slots.slot(index);
         let mut queue = self.queue.borrow_mut();
         match slot.state() {
-            TaskState::Parked => slot.set_state(TaskState::Queued),
+            TaskState::Parked => slot.set_state(TaskState::Woken),
             // Woken before, but behind others.
             _ => take_out(&mut queue, index),
         }

@@ -16,6 +16,7 @@ mod ends;
 mod extra;
 mod idle;
 mod locals;
+mod look_ahead;
 mod mailbox;
 mod plan;
 mod quiescence;

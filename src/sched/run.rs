@@ -8,6 +8,7 @@ use std::task::Waker;
 use super::cancel::why_unwound;
 use super::idle::{self, Awake, Idler};
 use super::label::TaskLabel;
+use super::look_ahead::{AHEAD, ENOUGH};
 use super::mailbox::Mailbox;
 use super::plan::InjectedTask;
 use super::worker::{PARK_TIME_BITS, Worker};
@@ -20,31 +21,12 @@ use crate::sys::simulated;
 use crate::sys::syscall::sched_yield;
 use crate::task::{self, Flags, JoinError, JoinRef, Slot, TaskState, set_running};
 use crate::util::gate::barrier;
-use crate::util::prefetch;
 
 /// Coroutines resumed before the worker looks at the clock and the inbox.
 pub(super) const SLICE: u32 = 64;
 
 /// Of so many coroutines resumed at most one is new, as long as others wait.
 const START_EVERY: u32 = 2;
-
-/// How far ahead in the run queue memory is asked for: the frames half as far,
-/// the slots twice as far. Resumes of shared coroutines in random order, ns of CPU:
-///
-/// | distance | 2 | 4 | 8 | 12 | 16 | 32 |
-/// |---|---|---|---|---|---|---|
-/// | a million | 84 | 72 | 65 | 70 | 60 | 68 |
-/// | five million | 152 | 119 | 80 | 90 | 92 | 184 |
-///
-/// (A group of eight at a time, so that the processor looks for eight pages at
-/// once, was tried twice. On Intel a yield took 4 ns more among a thousand, 20 more among
-/// 100 000, though those that had been parked were resumed faster, of a million in random
-/// order in 195 ns instead of 275. On AMD all was slower: yields among 100 000 by a
-/// fifth, timers of a million by a quarter.)
-const AHEAD: usize = 8;
-
-/// So many in the queue are enough for the look ahead.
-const ENOUGH: usize = 3 * AHEAD;
 
 /// A busy worker asks the kernel for readiness this often, in nanoseconds: rarely enough that
 /// the system call (0.5 µs) does not show among yields of 15 ns. And not before
@@ -182,13 +164,14 @@ impl Worker {
         true
     }
 
-    /// The next task to run; and a word to the processor about those after it:
-    /// first their slots, then, when these have arrived, what the slots lead to,
-    /// and then what that leads to.
+    /// The next task to run.
     #[inline(always)]
     fn pop(&self, turn: u32) -> Option<u32> {
-        if turn as usize % AHEAD == 0 && self.events_pending.get() {
-            self.dispatch_early();
+        if turn as usize % AHEAD == 0 {
+            if self.events_pending.get() {
+                self.dispatch_early();
+            }
+            self.look_far_ahead();
         }
         let mut queue = self.queue.brief();
         if let Some(world) = simulated::world().filter(|_| !queue.is_empty()) {
@@ -196,12 +179,7 @@ impl Worker {
             queue.swap(0, next);
         }
         let next = queue.pop_front()?;
-        if let Some(&far) = queue.get(2 * AHEAD) {
-            prefetch(ptr::from_ref(self.slots.slot(far)).cast());
-            self.stacks.prefetch(self.slots.slot(queue[AHEAD]));
-            let near = self.slots.slot(queue[AHEAD / 2]);
-            self.stacks.prefetch_frames(near);
-        }
+        self.look_ahead(&queue);
         Some(next)
     }
 

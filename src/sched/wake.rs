@@ -73,12 +73,12 @@ impl Worker {
         self.step_woken(slot);
         unseen(|| match slot.state() {
             TaskState::Parked => {
-                slot.set_state(TaskState::Queued);
+                slot.set_state(TaskState::Woken);
                 self.push(index);
             }
             TaskState::Running => slot.set(Flags::NOTIFIED),
             // It will look at what it waits for when it runs.
-            TaskState::New | TaskState::Queued | TaskState::Free => {}
+            TaskState::New | TaskState::Queued | TaskState::Woken | TaskState::Free => {}
         });
     }
 

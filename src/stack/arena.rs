@@ -100,6 +100,13 @@ impl Arena {
         }
     }
 
+    /// Where the stack lies that is `nth` to be taken, of the size asked for last, if it is
+    /// one with memory.
+    #[inline]
+    pub(crate) fn warm(&self, nth: usize) -> Option<StackBounds> {
+        self.classes.get(self.last.1)?.warm_bounds(nth)
+    }
+
     /// Gives a stack back.
     ///
     /// # Safety

@@ -156,6 +156,13 @@ impl SizeClass {
         }
     }
 
+    /// Where the `nth` stack lies that [`SizeClass::take_warm`] will give.
+    #[inline]
+    pub(super) fn warm_bounds(&self, nth: usize) -> Option<StackBounds> {
+        let at = self.warm.len().checked_sub(nth + 1)?;
+        Some(self.bounds(self.warm[at]))
+    }
+
     /// A stack whose bytes are unspecified; `None` if all are taken.
     ///
     /// # Errors

@@ -11,14 +11,15 @@
 //! ```text
 //!          spawn           first run            suspend(Parked)
 //!   Free ────────▶ New ─────────────▶ Running ────────────────▶ Parked
-//!    ▲                                │  ▲  │                     │
-//!    │ end                            │  │  │ suspend(Yielded)    │ wake
-//!    └────────────────────────────────┘  │  ▼                     ▼
-//!                                      Queued ◀──────────────────┘
+//!    ▲                                │  ▲ ▲ │                     │
+//!    │ end                            │  │ │ │ suspend(Yielded)    │ wake
+//!    └────────────────────────────────┘  │ │ ▼                     ▼
+//!                                        │ Queued               Woken
+//!                                        └────────────────────────┘
 //! ```
 //!
 //! A wake-up that finds the task Running is remembered in a flag and turns the
-//! next park into a yield; one that finds it New or Queued is dropped, because
+//! next park into a yield; one that finds it in the run queue is dropped, because
 //! the task will look at whatever it waits for when it runs.
 
 mod addr;
