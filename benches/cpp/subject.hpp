@@ -56,6 +56,9 @@ inline int64_t now() { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
 // Nanoseconds since some moment, on the wall.
 inline int64_t wall() { return read_clock(CLOCK_MONOTONIC); }
 
+// Bursts before the one that is measured; the same.
+constexpr int WARM_UPS = 5;
+
 // The deadline of the i-th of many sleepers, as in benches/peers/src/lib.rs.
 inline int64_t deadline(int64_t begin, int64_t i) {
     return begin + (10 + i * 7 % 20) * 1000000;

@@ -12,7 +12,7 @@ use crore_peers::messages::{CAPACITY, drain, ping, pong, stream};
 use crore_peers::process::memory;
 use crore_peers::subject::Outcome::{Bytes, Took};
 use crore_peers::subject::{Work, Workload};
-use crore_peers::{NEVER, deadline, late};
+use crore_peers::{NEVER, WARM_UPS, deadline, late};
 
 /// Where the coroutines of a workload run.
 pub trait Kind: 'static {
@@ -212,7 +212,7 @@ pub fn sleepers<K: Kind>(n: u64) -> Duration {
             let awake: u64 = all.into_iter().map(|task| task.join().unwrap()).sum();
             assert_eq!(awake, n);
         };
-        once();
+        (0..WARM_UPS).for_each(|_| once());
         let start = processor_time();
         once();
         processor_time() - start

@@ -71,6 +71,7 @@ impl Worker {
             calls: Cell::new(0),
             grown_shared: Cell::new(0),
             world: simulated::entered(),
+            cold: Cell::new(0),
             spins: Cell::new(false),
             #[cfg(feature = "trace")]
             noted_wait: Cell::default(),

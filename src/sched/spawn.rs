@@ -69,7 +69,7 @@ impl Worker {
         let (cell, join) = work.into_cell(Some(addr), plan.name.clone());
         self.fill(index, cell.as_ptr(), plan);
         self.step_spawned(self.slots.slot(index));
-        unseen(|| self.push(index));
+        unseen(|| self.push_cold(index));
         Ok(join)
     }
 

@@ -74,7 +74,7 @@ impl Worker {
         unseen(|| match slot.state() {
             TaskState::Parked => {
                 slot.set_state(TaskState::Woken);
-                self.push(index);
+                self.push_cold(index);
             }
             TaskState::Running => slot.set(Flags::NOTIFIED),
             // It will look at what it waits for when it runs.

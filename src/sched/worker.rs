@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     pub(super) stopping: Cell<bool>,
     /// The driver has events to dispatch.
     pub(super) events_pending: Cell<bool>,
+    /// So many in the run queue, and none behind them, may be new or woken; see `look_ahead.rs`.
+    pub(super) cold: Cell<usize>,
     /// Kept for its capacity between uses.
     pub(super) woken: Cell<Vec<Waker>>,
     pub(super) mail: Cell<Vec<Message>>,
@@ -255,15 +257,24 @@ impl Worker {
         Addr::new(self.index(), slot.generation(), self.slots.index(slot))
     }
 
+    /// As [`Worker::push`], of one that has not run for long.
     #[inline(always)]
-    pub(super) fn push(&self, index: u32) {
+    pub(super) fn push_cold(&self, index: u32) {
+        self.cold.set(self.push(index));
+    }
+
+    /// To the end of the run queue; how many are in it now.
+    #[inline(always)]
+    pub(super) fn push(&self, index: u32) -> usize {
         let mut queue = self.queue.brief();
-        if queue.len() < queue.capacity() {
+        let before = queue.len();
+        if before < queue.capacity() {
             queue.push_back(index);
         } else {
             drop(queue);
             self.push_last(index);
         }
+        before + 1
     }
 
     /// Pushes where the queue has to grow.

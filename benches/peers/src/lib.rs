@@ -35,6 +35,10 @@ pub fn deadline(begin: Instant, i: u64) -> Instant {
     begin + Duration::from_millis(10 + i * 7 % 20)
 }
 
+/// Bursts before the one that is measured. In the first ones some end before the last begin,
+/// so that each of them needs some memory that is new.
+pub const WARM_UPS: usize = 5;
+
 /// When all of `n` that sleep have gone to sleep, on a machine that has other work too.
 pub fn late(begin: Instant, n: u64) -> Instant {
     begin + Duration::from_millis(50) + Duration::from_micros(4) * n as u32

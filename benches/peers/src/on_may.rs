@@ -10,7 +10,7 @@ use crate::clock::{Gate, now, processor_time};
 use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages};
+use crate::{NEVER, WARM_UPS, deadline, messages};
 
 /// One worker, which the kernel may move as it may move those of the others.
 pub fn configure() {
@@ -148,7 +148,7 @@ fn sleepers(n: u64) -> Duration {
         assert_eq!(awake, n);
     }
     run(move || {
-        once(n);
+        (0..WARM_UPS).for_each(|_| once(n));
         let start = processor_time();
         once(n);
         processor_time() - start

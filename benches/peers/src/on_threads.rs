@@ -8,7 +8,7 @@ use crate::clock::{Gate, now, processor_time};
 use crate::process::{memory, pin_to_one_processor};
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, messages};
+use crate::{NEVER, WARM_UPS, deadline, messages};
 
 /// With the smallest stack that all systems take, because there are many.
 fn spawn_small<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
@@ -99,7 +99,7 @@ fn sleepers(n: u64) -> Duration {
         let awake: u64 = all.into_iter().map(|task| task.join().unwrap()).sum();
         assert_eq!(awake, n);
     };
-    once();
+    (0..WARM_UPS).for_each(|_| once());
     let start = processor_time();
     once();
     processor_time() - start

@@ -14,7 +14,7 @@ use crate::clock::{Gate, now, processor_time};
 use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, deadline, late, messages};
+use crate::{NEVER, WARM_UPS, deadline, late, messages};
 
 fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 'static) -> T {
     use tokio::runtime::Builder;
@@ -185,7 +185,9 @@ pub fn sleepers(workers: usize, n: u64) -> Duration {
         assert_eq!(awake, n);
     }
     run(workers, async move {
-        once(n).await;
+        for _ in 0..WARM_UPS {
+            once(n).await;
+        }
         let start = processor_time();
         once(n).await;
         processor_time() - start

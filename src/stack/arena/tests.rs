@@ -159,6 +159,21 @@ fn a_spike_is_given_back() {
 }
 
 #[test]
+fn the_stacks_that_come_next_are_known() {
+    let mut arena = small(3);
+    assert_eq!(arena.warm(0), None);
+    let taken = [0; 4].map(|_| arena.take(KIB_64).unwrap().0);
+    for id in taken {
+        // SAFETY: taken above, once, and not used.
+        let _ = unsafe { arena.give(id) };
+    }
+    let next = [0, 1, 2].map(|nth| arena.warm(nth).unwrap());
+    assert_eq!(arena.warm(3), None, "that one is cold");
+    let taken = [0; 3].map(|_| arena.take(KIB_64).unwrap().0);
+    assert_eq!(next, taken.map(|id| arena.bounds(id)));
+}
+
+#[test]
 fn a_tended_burst_stays_warm_until_nobody_has_needed_it_for_a_period() {
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 2_000,
