@@ -11,14 +11,15 @@ use crate::stack::report::SignalWriter;
 /// One bit for each reason that was reported.
 static REPORTED: AtomicU8 = AtomicU8::new(0);
 
-fn first(bit: u8) -> bool {
-    REPORTED.fetch_or(1 << bit, Ordering::Relaxed) & 1 << bit == 0
+fn first(reported: &AtomicU8, bit: u8) -> bool {
+    reported.fetch_or(1 << bit, Ordering::Relaxed) & 1 << bit == 0
 }
 
 /// Reports, once for each reason, that a wait blocks the thread.
 pub(super) fn blocked(reason: BlockReason, word: usize) {
     // A coroutine that is alone keeps no other from running.
-    if CurrentTask::running().is_some_and(CurrentTask::is_alone) || !first(reason as u8) {
+    if CurrentTask::running().is_some_and(CurrentTask::is_alone) || !first(&REPORTED, reason as u8)
+    {
         return;
     }
     let (what, instead) = match reason {
@@ -62,4 +63,19 @@ fn say(what: impl FnOnce(&mut SignalWriter)) {
     let mut out = SignalWriter::new();
     what(&mut out);
     out.flush();
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_said_once() {
+        let reported = AtomicU8::new(0);
+        for reason in [3, 0, 7, 5] {
+            assert!(first(&reported, reason));
+            assert!(!first(&reported, reason));
+        }
+        assert_eq!(reported.into_inner(), 0b1010_1001);
+    }
 }
