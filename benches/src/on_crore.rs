@@ -12,7 +12,7 @@ use crore_peers::messages::{CAPACITY, drain, ping, pong, stream};
 use crore_peers::process::memory;
 use crore_peers::subject::Outcome::{Bytes, Took};
 use crore_peers::subject::{Work, Workload};
-use crore_peers::{NEVER, WARM_UPS, deadline, late};
+use crore_peers::{NAP, NEVER, WARM_UPS, deadline, late};
 
 /// Where the coroutines of a workload run.
 pub trait Kind: 'static {
@@ -197,13 +197,22 @@ pub fn timer_cancel<K: Kind>(n: u64) -> Duration {
 /// Processor time for `n` that are spawned, sleep, wake and are joined, on
 /// stacks that were used before.
 pub fn sleepers<K: Kind>(n: u64) -> Duration {
+    burst::<K>(n, deadline)
+}
+
+/// The same, where each sleeps for [`NAP`] from when it begins.
+pub fn naps<K: Kind>(n: u64) -> Duration {
+    burst::<K>(n, |_, _| Instant::now() + NAP)
+}
+
+fn burst<K: Kind>(n: u64, until: fn(Instant, u64) -> Instant) -> Duration {
     run::<K, _>(|| {
         let once = || {
             let begin = Instant::now();
             let all: Vec<_> = (0..n)
                 .map(|i| {
                     K::spawn(move || {
-                        let at = deadline(begin, i);
+                        let at = until(begin, i);
                         crore::sleep_until(at);
                         u64::from(Instant::now() >= at)
                     })

@@ -35,6 +35,9 @@ pub fn deadline(begin: Instant, i: u64) -> Instant {
     begin + Duration::from_millis(10 + i * 7 % 20)
 }
 
+/// How long those sleep that sleep for a moment.
+pub const NAP: Duration = Duration::from_millis(1);
+
 /// Bursts before the one that is measured. In the first ones some end before the last begin,
 /// so that each of them needs some memory that is new.
 pub const WARM_UPS: usize = 5;

@@ -14,7 +14,7 @@ use crate::clock::{Gate, now, processor_time};
 use crate::process::memory;
 use crate::subject::Outcome::{Bytes, Took};
 use crate::subject::{Work, Workload};
-use crate::{NEVER, WARM_UPS, deadline, late, messages};
+use crate::{NAP, NEVER, WARM_UPS, deadline, late, messages};
 
 fn run<T: Send + 'static>(workers: usize, f: impl Future<Output = T> + Send + 'static) -> T {
     use tokio::runtime::Builder;
@@ -167,12 +167,20 @@ pub fn timer_cancel(workers: usize, n: u64) -> Duration {
 
 /// Processor time.
 pub fn sleepers(workers: usize, n: u64) -> Duration {
-    async fn once(n: u64) {
+    burst(workers, n, deadline)
+}
+
+pub fn naps(workers: usize, n: u64) -> Duration {
+    burst(workers, n, |_, _| Instant::now() + NAP)
+}
+
+fn burst(workers: usize, n: u64, until: fn(Instant, u64) -> Instant) -> Duration {
+    async fn once(n: u64, until: fn(Instant, u64) -> Instant) {
         let begin = Instant::now();
         let all: Vec<_> = (0..n)
             .map(|i| {
                 spawn(async move {
-                    let at = deadline(begin, i);
+                    let at = until(begin, i);
                     time::sleep_until(at.into()).await;
                     u64::from(Instant::now() >= at)
                 })
@@ -186,10 +194,10 @@ pub fn sleepers(workers: usize, n: u64) -> Duration {
     }
     run(workers, async move {
         for _ in 0..WARM_UPS {
-            once(n).await;
+            once(n, until).await;
         }
         let start = processor_time();
-        once(n).await;
+        once(n, until).await;
         processor_time() - start
     })
 }

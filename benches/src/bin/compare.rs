@@ -15,7 +15,7 @@ struct Pair {
     theirs: fn() -> Duration,
 }
 
-const PAIRS: [Pair; 15] = [
+const PAIRS: [Pair; 17] = [
     Pair {
         name: "yield, 2 runnable",
         operations: 2_000_000,
@@ -87,6 +87,18 @@ const PAIRS: [Pair; 15] = [
         operations: 100_000,
         ours: || on_crore::sleepers::<Own>(100_000),
         theirs: || on_tokio::sleepers(1, 100_000),
+    },
+    Pair {
+        name: "spawn, nap of 1 ms, join, 10 000",
+        operations: 10_000,
+        ours: || on_crore::naps::<Own>(10_000),
+        theirs: || on_tokio::naps(1, 10_000),
+    },
+    Pair {
+        name: "the same, 100 000",
+        operations: 100_000,
+        ours: || on_crore::naps::<Own>(100_000),
+        theirs: || on_tokio::naps(1, 100_000),
     },
     Pair {
         name: "timer, set, 100 000",
