@@ -15,6 +15,7 @@
 use std::time::{Duration, Instant};
 
 pub mod clock;
+pub mod computing;
 pub mod messages;
 pub mod on_may;
 pub mod on_threads;
