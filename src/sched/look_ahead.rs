@@ -37,10 +37,10 @@ impl Worker {
     /// Once for each [`AHEAD`] of them: the stacks of those that are new or were parked.
     ///
     /// A stack has a page of its own, and to look that up takes the processor longer than
-    /// all else that a resume does. Together it looks several up at once: a start among
-    /// 10 000 took 230 ns of CPU instead of 690. For those that only yield it is no gain:
-    /// their stacks are often near each other and known, and a yield among 100 000 took 75 ns
-    /// instead of 57.
+    /// all else that a resume does. It looks several up at once if they are asked for
+    /// together: docs/MEASURED.md, "Beside tokio, in turns", has what that gains. For those
+    /// that only yield it is no gain: a yield among 100 000 (`compare`) took 75 ns instead of
+    /// 57.
     #[inline(always)]
     pub(super) fn look_far_ahead(&self) {
         let cold = self.cold.get();

@@ -81,13 +81,13 @@ pub(crate) enum TaskState {
     Free = 0,
     /// Spawned, in the run queue, no stack yet.
     New,
-    /// In the run queue, suspended, and was so before: it has yielded.
+    /// In the run queue, suspended: it has yielded.
     Queued,
     /// On the processor (or suspended by a nested call of the worker: never).
     Running,
     /// Waits for a wake-up.
     Parked,
-    /// In the run queue, suspended, after a wake-up: the caches have forgotten it.
+    /// In the run queue, suspended: it was parked, and may be in no cache any more.
     Woken,
 }
 

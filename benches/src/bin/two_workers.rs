@@ -49,7 +49,9 @@ fn measure((name, workers): &(&str, usize)) -> Result<(f64, f64), Box<dyn Error>
     let mut address = String::new();
     let said = server.stdout.take().expect("it is a pipe");
     BufReader::new(said).read_line(&mut address)?;
-    let answers = load(address.trim().parse()?, TIME);
+    // Whatever goes wrong with the load, the server ends.
+    let address = address.trim().parse().map_err(io::Error::other);
+    let answers = address.and_then(|address| load(address, TIME));
     server.kill()?;
     server.wait()?;
     let answers = answers?;

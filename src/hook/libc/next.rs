@@ -95,6 +95,16 @@ const DEFAULT_VERSIONS: &[(&CStr, &CStr)] = &[
 #[cfg(all(not(target_arch = "x86_64"), not(target_feature = "crt-static")))]
 const DEFAULT_VERSIONS: &[(&CStr, &CStr)] = &[];
 
+/// What is in libc under plain names only since glibc 2.34, and what it was called before, in
+/// a library of its own: headers made calls of these of what programs asked.
+#[cfg(not(target_feature = "crt-static"))]
+const NAMES_BEFORE: &[(&CStr, &CStr)] = &[
+    (c"res_query", c"__res_query"),
+    (c"res_querydomain", c"__res_querydomain"),
+    (c"res_search", c"__res_search"),
+    (c"res_send", c"__res_send"),
+];
+
 /// The definition of `name` after ours in link order, null if there is none.
 #[cfg(not(target_feature = "crt-static"))]
 pub(crate) fn next_definition(name: &CStr) -> *mut c_void {
@@ -106,7 +116,28 @@ pub(crate) fn next_definition(name: &CStr) -> *mut c_void {
         }
     }
     // SAFETY: a valid name; dlsym calls nothing of ours.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+    let find = |name: &CStr| unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    let found = find(name);
+    let before = NAMES_BEFORE.iter().find(|(known, _)| *known == name);
+    match before {
+        Some((_, before)) if found.is_null() => in_libresolv(before),
+        _ => found,
+    }
+}
+
+/// The definition in the library of the resolver, null if there is none. A program that is
+/// linked with ours need not be linked with that: it has our definition.
+#[cold]
+#[cfg(not(target_feature = "crt-static"))]
+fn in_libresolv(name: &CStr) -> *mut c_void {
+    // SAFETY: a library of glibc's and a valid name. It is never closed.
+    unsafe {
+        let library = libc::dlopen(c"libresolv.so.2".as_ptr(), libc::RTLD_NOW);
+        match library.is_null() {
+            true => std::ptr::null_mut(),
+            false => libc::dlsym(library, name.as_ptr()),
+        }
+    }
 }
 
 #[cfg(target_feature = "crt-static")]
