@@ -2,6 +2,8 @@
 //! of others, signals and its own end; what did not win has lost nothing; and a turn
 //! allocates nothing.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Write};
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 use crore::io::Io;
 use crore::sync::{broadcast, channel, oneshot, watch};
 use crore::{Builder, CancelToken, Runtime};
+
+use common::has_own_locals;
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -46,7 +50,7 @@ fn with_each_kind(test: impl Fn(&str, fn(Box<dyn FnOnce() + Send>) -> crore::Joi
         test("shared stack", |f| unsafe {
             Builder::new().spawn_shared(f).unwrap()
         });
-        if crore::local::own_thread_locals().is_ok() {
+        if has_own_locals() {
             test("own thread-locals", |f| {
                 Builder::new().own_thread_locals(true).spawn(f).unwrap()
             });

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::fmt::Display;
 use std::process::{Command, Output};
 use std::{env, process};
 
@@ -18,8 +19,15 @@ pub(crate) fn c_compiler() -> Command {
     Command::new(env::var_os("CRORE_TEST_CC").unwrap_or_else(|| "cc".into()))
 }
 
+/// Says that the test is skipped that runs here, or the part of it that the system can't
+/// run (`scripts/kernels.sh` and `scripts/glibc.sh` list these).
+fn skipped(why: impl Display) {
+    let thread = std::thread::current();
+    eprintln!("skipped: {}: {why}", thread.name().unwrap_or("a test"));
+}
+
 /// Whether the kernel has the system call, or lets it through; else says that the test is
-/// skipped (`scripts/kernels.sh` lists these).
+/// skipped.
 pub(crate) fn kernel_has(call: libc::c_long) -> bool {
     let none = usize::MAX;
     // SAFETY: no call that is asked for does anything with such numbers and places.
@@ -27,11 +35,28 @@ pub(crate) fn kernel_has(call: libc::c_long) -> bool {
     let error = std::io::Error::last_os_error().raw_os_error();
     let missing = answer < 0 && matches!(error, Some(libc::ENOSYS | libc::EPERM));
     if missing {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        eprintln!("skipped: {test}: the kernel lacks system call {call}");
+        skipped(format_args!("the kernel lacks system call {call}"));
     }
     !missing
+}
+
+/// Whether glibc is 2.`minor` or later; else says that the test is skipped, for what it does.
+#[cfg(target_env = "gnu")]
+pub(crate) fn glibc_is(minor: u32, before: &str) -> bool {
+    let ours = glibc_minor();
+    if ours < minor {
+        skipped(format_args!("glibc 2.{ours} {before}"));
+    }
+    ours >= minor
+}
+
+/// The version of glibc, behind `2.`.
+#[cfg(target_env = "gnu")]
+pub(crate) fn glibc_minor() -> u32 {
+    // SAFETY: it returns a string of libc's own.
+    let version = unsafe { std::ffi::CStr::from_ptr(libc::gnu_get_libc_version()) };
+    let minor = version.to_str().unwrap().split('.').nth(1);
+    minor.unwrap().parse().unwrap()
 }
 
 /// Whether a process may have so many guarded stacks: where a guard is a mapping of its own,
@@ -47,9 +72,9 @@ pub(crate) fn may_have_stacks(count: usize) -> bool {
     if enough || has_light_guards() {
         return true;
     }
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    eprintln!("skipped: {test}: {count} guards are more than vm.max_map_count allows");
+    skipped(format_args!(
+        "{count} guards are more than vm.max_map_count allows"
+    ));
     false
 }
 
@@ -167,17 +192,27 @@ pub(crate) enum Kind {
     OwnLocals,
 }
 
-/// Those that the system has.
+/// Those that the system has; which it lacks is said.
 pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
     let shared = [Kind::OwnStack, Kind::SharedStack];
     let own = with_own_locals().any(|own| own);
     shared.into_iter().chain(own.then_some(Kind::OwnLocals))
 }
 
-/// Without thread-locals of one's own, and with them if the system has them.
+/// Without thread-locals of one's own, and with them if the system has them, else says why not.
 pub(crate) fn with_own_locals() -> impl Iterator<Item = bool> {
-    let own = crore::local::own_thread_locals().is_ok();
-    [false, true].into_iter().take(1 + usize::from(own))
+    [false, true]
+        .into_iter()
+        .take(1 + usize::from(has_own_locals()))
+}
+
+/// Whether there are thread-locals of one's own; else says that the test is skipped, and why.
+pub(crate) fn has_own_locals() -> bool {
+    let support = crore::local::own_thread_locals();
+    if let Err(why) = &support {
+        skipped(why);
+    }
+    support.is_ok()
 }
 
 impl Kind {

@@ -12,6 +12,8 @@ use crore::io::{Io, is_cancelled};
 use crore::sync::Mutex;
 use crore::{Builder, CancelToken, Runtime};
 
+use crate::common::has_own_locals;
+
 const LONG: Duration = Duration::from_secs(3600);
 
 /// The kinds of coroutine: on an own stack, on a shared one, with own thread-locals.
@@ -38,7 +40,7 @@ fn spawn<T: Send + 'static>(
 
 fn kinds() -> impl Iterator<Item = Kind> {
     let all = [Kind::Own, Kind::Shared, Kind::Locals];
-    let locals = crore::local::own_thread_locals().is_ok();
+    let locals = has_own_locals();
     all.into_iter()
         .filter(move |kind| locals || !matches!(kind, Kind::Locals))
 }

@@ -11,7 +11,7 @@ use std::{process, thread};
 
 use crore::{Builder, Runtime};
 
-use crate::common::{in_child, stderr};
+use crate::common::{has_own_locals, in_child, stderr};
 
 const MOMENT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(3600);
@@ -97,7 +97,7 @@ fn answered() {
 
 #[test]
 fn with_own_thread_locals_handlers_park() {
-    if crore::local::own_thread_locals().is_ok() {
+    if has_own_locals() {
         ends_with_5("with_own_thread_locals_handlers_park", || {
             both([true; 2], [|s| process::exit(s); 2], answered);
         });
@@ -106,7 +106,7 @@ fn with_own_thread_locals_handlers_park() {
 
 #[test]
 fn so_they_do_in_c() {
-    if crore::local::own_thread_locals().is_ok() {
+    if has_own_locals() {
         ends_with_5("so_they_do_in_c", || {
             both([true; 2], [exit_of_c; 2], answered);
         });
@@ -116,7 +116,7 @@ fn so_they_do_in_c() {
 /// What has no thread-locals of its own is `pause`d by std.
 #[test]
 fn kinds_can_be_mixed() {
-    if crore::local::own_thread_locals().is_ok() {
+    if has_own_locals() {
         ends_with_5("kinds_can_be_mixed", || {
             both([true, false], [|s| process::exit(s); 2], answered);
         });

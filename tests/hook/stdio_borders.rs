@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use libc::FILE;
 
+use crate::common::with_own_locals;
 use crate::hook_common::{On, in_coroutines, said, same};
 
 unsafe extern "C" {
@@ -78,7 +79,7 @@ fn errno() -> c_int {
 
 /// Runs it in a coroutine of each kind.
 fn each_kind(f: fn()) {
-    for own in [false, true] {
+    for own in with_own_locals() {
         std::thread::spawn(move || {
             crore::run(move || {
                 let builder = crore::Builder::new().own_thread_locals(own);
@@ -485,7 +486,8 @@ fn a_prompt_is_seen_before_the_answer_is_waited_for() {
         }
         std::process::exit(0);
     }
-    for kind in ["thread", "plain", "own"] {
+    let kinds = ["plain", "own"].into_iter().zip(with_own_locals());
+    for kind in ["thread"].into_iter().chain(kinds.map(|(kind, _)| kind)) {
         let name = "stdio_borders::a_prompt_is_seen_before_the_answer_is_waited_for";
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])

@@ -18,6 +18,7 @@ use std::ptr::null_mut;
 
 use libc::{FILE, off_t};
 
+use crate::common::has_own_locals;
 use crate::hook_common::{On, Started, pattern};
 
 const MODES: [&CStr; 6] = [c"r", c"w", c"a", c"r+", c"w+", c"a+"];
@@ -438,12 +439,13 @@ fn in_a_coroutine(seed: usize, own: bool) -> (Vec<Said>, Vec<u8>) {
 #[test]
 fn any_calls_say_what_they_say_on_threads() {
     let seeds = std::env::var("CRORE_STDIO_SEEDS").map_or(300, |count| count.parse().unwrap());
+    let has_own = has_own_locals();
     for seed in 0..seeds {
         let scenario = Scenario::new(seed);
         let name = format!("{}-{seed}", std::process::id());
         let plain = std::thread::spawn(move || Scenario::new(seed).run(On::Threads, &name));
         let plain = plain.join().unwrap();
-        let ours = in_a_coroutine(seed, seed % 3 == 0);
+        let ours = in_a_coroutine(seed, has_own && seed % 3 == 0);
         let what = format!(
             "seed {seed}: {:?}, {:?}",
             scenario.kind, MODES[scenario.mode]

@@ -16,6 +16,7 @@ use std::process::{Command, Stdio};
 
 use libc::{FILE, wchar_t};
 
+use crate::common::with_own_locals;
 use crate::hook_common::{On, Started, same};
 
 /// `wint_t`.
@@ -327,7 +328,7 @@ fn standard_streams() {
         .unwrap();
         std::process::exit(0);
     }
-    for kind in ["plain", "own"] {
+    for (kind, _) in ["plain", "own"].into_iter().zip(with_own_locals()) {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "stdio_names::standard_streams", "--nocapture"])
             .env("CRORE_NAMES_CHILD", kind)

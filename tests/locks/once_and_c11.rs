@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::glibc_is;
 use crate::locks_common::{Who, after, others, timespec as time};
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, pthread_t, timespec};
 
@@ -142,6 +143,11 @@ fn call_once_runs_once(who: Who) {
 
 /// As of a C++ `std::call_once` whose function throws: the next one tries.
 fn an_init_that_unwinds_was_none(who: Who) {
+    // (Its bug 18435.)
+    let hangs = "never ends the init of a plain thread that unwinds";
+    if matches!(who, Who::Mixed) && !glibc_is(34, hangs) {
+        return;
+    }
     with_once(2, |once| {
         let unwound = Arc::new(AtomicUsize::new(0));
         let theirs = unwound.clone();

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
-use crore::{JoinHandle, coroutine_local, run, spawn, spawn_local, yield_now};
+use crore::{Builder, JoinHandle, Runtime, coroutine_local, run, spawn, spawn_local, yield_now};
 
 /// Spawns in one of the two kinds of coroutine.
 type Spawn = fn(Box<dyn FnOnce()>) -> JoinHandle<()>;
@@ -383,4 +383,33 @@ fn every_value_ends_once_on_several_workers() {
     assert_eq!(ALIVE.load(Relaxed), 0);
     // Those that were cancelled before they started had none.
     assert!((5_000..=6_000).contains(&BEGUN.load(Relaxed)));
+}
+
+#[test]
+fn thread_locals_are_its_own_or_are_refused_with_a_reason() {
+    thread_local!(static NUMBER: Cell<u32> = const { Cell::new(0) });
+    fn reason(refused: Option<std::io::Error>) -> Option<String> {
+        let error = refused?;
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
+        Some(error.to_string())
+    }
+    let why = reason(crore::local::own_thread_locals().err());
+    let spawned = run(|| {
+        NUMBER.set(1);
+        let own = Builder::new().own_thread_locals(true);
+        let spawned = own.spawn(|| NUMBER.get());
+        spawned.map(|own| assert_eq!(own.join().unwrap(), 0)).err()
+    });
+    assert_eq!(reason(spawned.unwrap()), why);
+    let built = Runtime::builder().own_thread_locals(true).build();
+    assert_eq!(reason(built.err()), why);
+    if cfg!(feature = "futex") {
+        let built = Runtime::builder().threads_as_coroutines(true).build();
+        assert_eq!(reason(built.err()), why);
+    }
+    #[cfg(target_env = "gnu")]
+    if crate::common::glibc_minor() < 34 {
+        let why = why.expect("refused");
+        assert!(why.contains("glibc 2.34 or later is needed"), "{why}");
+    }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crore::generator::{self, Generator, Yielder};
 
-use crate::common::{in_child, stderr};
+use crate::common::{has_own_locals, in_child, stderr};
 use crate::generators::{Counted, panic_of};
 
 /// What a destructor of a thread-local does.
@@ -89,7 +89,7 @@ fn the_thread_ends_without_its_frames() {
 
 #[test]
 fn thread_locals_of_a_coroutine_end_without_its_frames() {
-    if crore::local::own_thread_locals().is_err() {
+    if !has_own_locals() {
         return;
     }
     let name = "thread_locals_of_a_coroutine_end_without_its_frames";

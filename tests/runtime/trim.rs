@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crore::{Builder, JoinHandle};
 
-use crate::common::succeeds;
+use crate::common::{has_own_locals, succeeds};
 
 const PAGE: usize = 4096;
 const DEEP: usize = 10;
@@ -75,7 +75,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 }
 
 fn deep_ones_give_back() {
-    let local = crore::local::own_thread_locals().is_ok();
+    let local = has_own_locals();
     let all: Vec<_> = (0..100)
         .map(|i| spawn_deep(i, local && i % 4 == 3))
         .collect();

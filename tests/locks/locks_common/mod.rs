@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::common::{Kind, kinds};
+use crate::common::{Kind, has_own_locals};
 
 /// Who runs the bodies.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,7 @@ impl Who {
         match self {
             Self::Mixed if i % 2 == 1 => Handle::Thread(std::thread::spawn(f)),
             Self::Shared => Handle::Coroutine(Kind::SharedStack.spawn(f)),
-            Self::Own if i % 2 == 1 && kinds().any(|kind| kind == Kind::OwnLocals) => {
-                Handle::Coroutine(Kind::OwnLocals.spawn(f))
-            }
+            Self::Own if i % 2 == 1 => Handle::Coroutine(Kind::OwnLocals.spawn(f)),
             _ => Handle::Coroutine(Kind::OwnStack.spawn(f)),
         }
     }
@@ -86,6 +84,9 @@ pub(crate) fn others() {
 
 /// Runs the body in a runtime of so many workers.
 pub(crate) fn on(workers: usize, who: Who, body: fn(Who)) {
+    if matches!(who, Who::Own) && !has_own_locals() {
+        return;
+    }
     let runtime = crore::Runtime::builder()
         .workers(workers)
         .shared_stacks(2, 256 * 1024);
