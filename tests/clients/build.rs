@@ -18,6 +18,9 @@ fn shim(library: &str, package: &str) {
         .file(source)
         .includes(&found.include_paths)
         .warnings_into_errors(true)
+        // What is undefined traps.
+        .flag("-fsanitize=undefined")
+        .flag("-fsanitize-undefined-trap-on-error")
         .compile(&format!("crore_clients_{library}"));
     // After the shim, which needs it.
     for name in &found.libs {

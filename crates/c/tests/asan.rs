@@ -95,16 +95,25 @@ fn nothing_is_reported_of_programs_that_are_right() {
     }
     let folder = with_sanitizer("asan-right");
     for linked in libraries(&folder) {
-        for source in ["asan.cpp", "api.c", "exceptions.cpp", "libco.cpp"] {
+        for source in [
+            "asan.cpp",
+            "api.c",
+            "exceptions.cpp",
+            "libco.cpp",
+            "hostile.c",
+            "hostile_libco.cpp",
+            "../../examples/sleepers.c",
+        ] {
             let program = compile(&folder, "address,undefined", source, &linked);
             let mut program = limited(&program);
             // Coroutines that are released before their end leave what they own, as in libco.
-            if source == "libco.cpp" {
+            if source.ends_with("libco.cpp") {
                 program.env("ASAN_OPTIONS", "detect_leaks=0");
             }
             let text = run(&mut program);
             let end = match source {
                 "libco.cpp" => "misuse: still-here 1 2 3 \n",
+                "../../examples/sleepers.c" => "1000 slept\n",
                 _ => "0 failures\n",
             };
             assert!(text.contains(end), "{source} {linked:?}: {text}");
@@ -128,19 +137,27 @@ fn what_is_wrong_in_a_coroutine_is_reported_with_its_frames() {
             ("null", "SEGV on unknown address"),
             ("overflow", "crore: stack overflow in"),
         ] {
-            for shared in [None, Some("shared")] {
-                let output = limited(&program).arg(what).args(shared).output().unwrap();
-                let text = String::from_utf8_lossy(&output.stderr);
-                let case = format!("{what} {shared:?} {linked:?}: {} {text}", output.status);
-                assert!(!output.status.success(), "{case}");
-                assert!(text.contains(wanted), "{case}");
-                // (An overflow is crore's to report, which names the coroutine.)
-                let frames = [" in wrong ", " in goes_wrong "];
-                assert!(
-                    what == "overflow" || frames.iter().all(|frame| text.contains(frame)),
-                    "{case}"
-                );
-            }
+            is_reported(&program, what, wanted);
         }
+        let program = compile(&folder, "address,undefined", "asan.cpp", &linked);
+        is_reported(&program, "signed", "signed integer overflow");
+    }
+}
+
+fn is_reported(program: &Path, what: &str, wanted: &str) {
+    for shared in [None, Some("shared")] {
+        let mut limited = limited(program);
+        limited.env("UBSAN_OPTIONS", "print_stacktrace=1");
+        let output = limited.arg(what).args(shared).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let case = format!("{what} {shared:?}: {} {text}", output.status);
+        assert!(!output.status.success(), "{case}");
+        assert!(text.contains(wanted), "{case}");
+        // (An overflow is crore's to report, which names the coroutine.)
+        let frames = [" in wrong ", " in goes_wrong "];
+        assert!(
+            what == "overflow" || frames.iter().all(|frame| text.contains(frame)),
+            "{case}"
+        );
     }
 }

@@ -23,7 +23,8 @@ fn loaded(library: &str, args: &[&str]) -> String {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("c/dlopen-cdylib.c");
     let mut compile = Command::new("cc");
     compile
-        .arg("-w")
+        .args(["-w", "-fsanitize=undefined"])
+        .arg("-fsanitize-undefined-trap-on-error")
         .arg(source)
         .arg("-o")
         .arg(&loader)

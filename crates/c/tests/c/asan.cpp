@@ -1,8 +1,9 @@
-// The promise: a program that is built with -fsanitize=address runs as others do, on stacks
+// The promise: a program that is built with sanitizers runs as others do, on stacks
 // of its own and on shared ones, exceptions and all; and what is wrong is reported with the
 // names of the coroutine's frames. An argument says what is to be wrong.
 #include <crore.hpp>
 
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -101,6 +102,10 @@ __attribute__((noinline)) static int wrong(const std::string &what, int eight) {
         char *volatile bytes = new char[16];
         delete[] bytes;
         return bytes[eight];
+    }
+    if (what == "signed") {
+        volatile int most = INT_MAX;
+        return most + eight;
     }
     volatile int one = 1;
     if (what == "overflow") return endless(&one);

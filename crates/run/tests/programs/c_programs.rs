@@ -11,7 +11,9 @@ pub(crate) fn compile(folder: &Folder, name: &str) -> PathBuf {
         .join(name);
     let program = folder.file(name.trim_end_matches(".c"));
     let mut cc = Command::new("cc");
-    cc.args(["-w", "-O1", "-pthread"])
+    // What is undefined traps, without a library of the compiler's in the program.
+    cc.args(["-w", "-O1", "-pthread", "-fsanitize=undefined"])
+        .arg("-fsanitize-undefined-trap-on-error")
         .arg(source)
         .arg("-o")
         .arg(&program);
