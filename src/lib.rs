@@ -69,6 +69,8 @@ mod task;
 mod test_run;
 pub mod time;
 mod util;
+#[cfg(test)]
+extern crate self as crore;
 
 pub use block_on::block_on;
 pub use blocking::spawn_blocking;
@@ -123,6 +125,12 @@ mod readme {}
 pub mod __driven {
     //! For libco's API in `crates/c`.
     pub use crate::runtime::driven::*;
+}
+
+#[doc(hidden)]
+pub mod __tables {
+    //! For tests: what should be empty at their end.
+    pub use crate::runtime::left_over::left_over;
 }
 
 #[cfg(fuzzing)]

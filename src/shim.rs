@@ -48,6 +48,9 @@ macro_rules! process_static {
 }
 pub(crate) use process_static;
 
+/// Statics of this file are a model's, and are there while it runs.
+pub(crate) const IN_MODELS: bool = cfg!(any(loom, shuttle));
+
 #[cfg(not(loom))]
 mod cell;
 #[cfg(all(test, shuttle))]

@@ -115,6 +115,11 @@ fn waits() -> Held<MutexGuard<'static, SignalWaits>> {
     WAITS.lock()
 }
 
+/// How many wait.
+pub(crate) fn waiting() -> usize {
+    waits().waiters.len()
+}
+
 /// Makes sure that each of the signals is relayed.
 fn watch(signals: &[i32]) -> io::Result<()> {
     let mut waits = waits();

@@ -1,6 +1,9 @@
 //! The promise: the time of day may jump; waits go by the clock that does not.
 #![cfg(feature = "hook")]
 
+#[path = "common/left_over.rs"]
+mod left_over;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};

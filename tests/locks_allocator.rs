@@ -6,6 +6,9 @@
 //! In debug builds `CurrentTask::suspend` asserts the same.
 #![cfg(feature = "futex")]
 
+#[path = "common/left_over.rs"]
+mod left_over;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

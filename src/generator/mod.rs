@@ -82,6 +82,7 @@ use std::iter::FusedIterator;
 use self::raw::{RawGenerator, Stubborn};
 
 pub use self::grow::{grow, maybe_grow};
+pub(crate) use self::stack::counts as stack_counts;
 pub use self::yielder::{GeneratorState, Yielder};
 
 /// Bytes of a generator's stack where none are named: 64 KiB, as a coroutine's.

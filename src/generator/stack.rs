@@ -68,6 +68,11 @@ impl Lease {
     }
 }
 
+/// How many sizes there are, and how many stacks are in use.
+pub(crate) fn counts() -> (usize, usize) {
+    STACKS.get().0.lock().sizes_and_used()
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         // A parent's stack in its child stays: the child has the parent's lock as it

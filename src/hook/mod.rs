@@ -285,6 +285,23 @@ pub unsafe fn __run_main_thread(
     }
 }
 
+/// What the tables of hooks hold, by table: see `runtime/left_over.rs`.
+#[cfg(feature = "hook")]
+pub(crate) fn left_over() -> Vec<(&'static str, usize)> {
+    [
+        vec![("locked file positions", files::position_lock::held())],
+        #[cfg(feature = "futex")]
+        futex::left_over(),
+        #[cfg(all(
+            feature = "futex",
+            target_env = "gnu",
+            not(target_feature = "crt-static")
+        ))]
+        threads::left_over().into(),
+    ]
+    .concat()
+}
+
 /// A thread becomes a worker.
 pub(crate) fn worker_begins() {
     #[cfg(feature = "futex")]

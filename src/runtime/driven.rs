@@ -141,12 +141,18 @@ pub fn set_unhooked(off: bool) -> bool {
 mod tests {
     use super::*;
     use crate::Runtime;
+    use crate::sys::testing::in_child;
     use std::cell::Cell;
     use std::rc::Rc;
 
     #[test]
     fn who_has_not_begun_is_dropped_and_who_waits_is_left_as_it_is() {
-        std::thread::spawn(|| {
+        // In a child: it has its worker for ever.
+        let name = concat!(
+            module_path!(),
+            "::who_has_not_begun_is_dropped_and_who_waits_is_left_as_it_is"
+        );
+        let output = in_child(name, || {
             let driven = Driven::new(Runtime::builder()).unwrap();
             for begins in [false, true] {
                 let (owned, left) = (Rc::new(()), Rc::new(Cell::new(0)));
@@ -166,8 +172,8 @@ mod tests {
                 assert_eq!(Rc::strong_count(&owned), 1 + usize::from(begins));
                 driven.turn(Some(Instant::now()));
             }
-        })
-        .join()
-        .unwrap();
+        });
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod info;
 pub(crate) mod join_handle;
 pub(crate) mod join_set;
 mod json;
+pub(crate) mod left_over;
 pub(crate) mod listing;
 pub(crate) mod metrics;
 pub(crate) mod profile;

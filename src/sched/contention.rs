@@ -35,6 +35,11 @@ static ON: AtomicBool = AtomicBool::new(false);
 
 static MEASURED: NoParkMutex<Option<Measured>> = NoParkMutex::new(None);
 
+/// Whether somebody measures now.
+pub(crate) fn is_measuring() -> bool {
+    ON.load(Ordering::Relaxed) || MEASURED.lock().is_some()
+}
+
 /// What was kept so far.
 struct Measured {
     /// The indices of the runtime's workers.

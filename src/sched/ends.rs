@@ -52,6 +52,11 @@ pub(super) fn log(fd: RawFd) {
     }
 }
 
+/// Workers that are counted as asleep.
+pub(crate) fn sleepers() -> usize {
+    ASLEEP.load(Ordering::SeqCst) as usize
+}
+
 /// In a forked child: no worker sleeps. Only a store.
 pub(super) fn forget_sleepers() {
     ASLEEP.store(0, Ordering::Relaxed);

@@ -127,6 +127,13 @@ impl<M: Mail, T> Mailbox<M, T> {
         tasks
     }
 
+    /// Whether it has an owner, and how many messages and tasks lie in it.
+    pub(crate) fn contents(&self) -> (bool, usize) {
+        let gate = self.gate.lock();
+        let lie = gate.messages.len() + gate.tasks.len() + gate.pinned.len();
+        (gate.owner.is_some(), lie)
+    }
+
     /// A worker begins, or (`None`) ends, to read the mail. Tasks and what can wait do
     /// so meanwhile.
     pub(crate) fn set_notifier(&self, notifier: Option<Notifier>) {

@@ -83,7 +83,7 @@ pub(crate) use atfork::watch_forks;
 #[cfg(feature = "hook")]
 pub(crate) use cancel::WARN_AFTER;
 pub(crate) use cancel::{Late, is_ours, why_unwound};
-pub(crate) use contention::{contended, measure as measure_lock_waits};
+pub(crate) use contention::{contended, is_measuring, measure as measure_lock_waits};
 pub use counters::Metrics;
 pub(crate) use counters::StackCounters;
 pub(crate) use current::CurrentTask;
@@ -93,6 +93,7 @@ pub(crate) use current::CurrentTask;
     not(target_feature = "crt-static")
 ))]
 pub(crate) use deferred::{may_wake, wake_later};
+pub(crate) use ends::sleepers;
 pub(crate) use extra::ActiveTimeout;
 pub(crate) use inbox::renew_fd;
 #[cfg(feature = "hook")]
@@ -134,5 +135,5 @@ pub(crate) use wait_mark::{Blocker, OwnedObject, WaitMark, WaitsFor, waiting};
 pub(crate) use wake::{request, wake};
 pub(crate) use watchdog::Watchdog;
 pub(crate) use worker::Worker;
-pub(crate) use worker_handle::Message;
+pub(crate) use worker_handle::{Message, WorkerHandle};
 pub(crate) use workers::Workers;

@@ -130,6 +130,20 @@ impl WorkerHandle {
         (FIRST.load(Ordering::Relaxed)..Addr::MAX_WORKERS).map_while(Self::by_index)
     }
 
+    /// How many have an owner, and what those that have none still have: mail, and tasks
+    /// that have not ended.
+    pub(crate) fn left_over() -> [usize; 3] {
+        let mut sum = [0; 3];
+        for handle in Self::all() {
+            let left = match handle.mailbox.contents() {
+                (true, _) => [1, 0, 0],
+                (false, mail) => [0, mail, handle.load() as usize],
+            };
+            sum = std::array::from_fn(|at| sum[at] + left[at]);
+        }
+        sum
+    }
+
     /// In a forked child: what there is belongs to the parent. Only stores.
     pub(super) fn forget_all() {
         let known = Self::all().count() as u32;

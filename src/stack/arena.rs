@@ -212,6 +212,11 @@ impl Arena {
         std::mem::take(&mut self.changed).then(|| self.count(by_class))
     }
 
+    /// How many sizes there are, and how many stacks are in use.
+    pub(crate) fn sizes_and_used(&self) -> (usize, usize) {
+        (self.classes.len(), self.count(|_, _| ()).in_use)
+    }
+
     /// Counts the stacks; `by_class` is told of those of each size, in the order in which
     /// the sizes were first asked for.
     #[inline]

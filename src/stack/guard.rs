@@ -283,6 +283,12 @@ pub(super) struct Hit {
     pub(super) size: usize,
 }
 
+/// How many ranges there are.
+pub(crate) fn ranges() -> usize {
+    let is_used = |entry: &&GuardedRange| entry.version.load(Ordering::Relaxed) % STATES != VACANT;
+    RANGES.entries().filter(is_used).count()
+}
+
 /// Whether [`find_stack`] may find something: flat, for handlers that may have little
 /// stack. Async-signal-safe.
 pub(super) fn may_be_of_a_stack(address: usize) -> bool {

@@ -43,6 +43,8 @@ pub(crate) mod report;
 pub(crate) mod shared;
 mod size_class;
 
+pub(crate) use guard::ranges;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::ptr;
 

@@ -24,6 +24,9 @@ pub(crate) mod handlers;
 #[cfg(all(feature = "hook", not(target_feature = "crt-static")))]
 pub(crate) mod jump;
 pub(crate) mod kernel_thread;
+#[cfg(test)]
+#[path = "../../tests/common/left_over.rs"]
+pub(crate) mod left_over;
 pub(crate) mod library;
 pub(crate) mod mem;
 #[cfg(all(feature = "sim", target_arch = "x86_64"))]

@@ -52,6 +52,11 @@ pub(crate) fn prepare() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether there is the eventfd.
+pub(crate) fn is_prepared() -> bool {
+    NOTIFIER.get().is_some()
+}
+
 /// From now on `signal` is relayed; after [`prepare`]. One caller at a time.
 ///
 /// # Errors

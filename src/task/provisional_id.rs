@@ -120,6 +120,16 @@ pub(crate) fn is_cancelled(id: Addr) -> bool {
     matches!(table().find(id), Some(Provisional::Waiting(requests)) if requests.cancelled)
 }
 
+/// How many there are.
+pub(crate) fn count() -> usize {
+    let table = table();
+    table
+        .entries
+        .iter()
+        .filter(|entry| entry.means.is_some())
+        .count()
+}
+
 impl ProvisionalIds {
     const fn new() -> Self {
         Self {

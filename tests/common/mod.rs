@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod left_over;
+
 use std::fmt::Display;
 use std::process::{Command, Output};
 use std::{env, process};

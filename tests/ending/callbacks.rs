@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crore::sync::{Notify, Semaphore};
 use crore::{JoinHandle, timeout};
 
+use crate::common::left_over::meant_to_leave;
 use crate::common::{in_child, stderr};
 
 const SHORT: Duration = Duration::from_millis(10);
@@ -149,6 +150,7 @@ fn a_wait_below_c_that_goes_on_is_reported_once() {
 /// It has nothing to return to C.
 #[test]
 fn a_scope_below_c_is_abandoned_when_it_is_cancelled() {
+    meant_to_leave("ranges of stacks", 1);
     crore::run(|| {
         let handle = waiting(|| below_c(|| crore::scope(|_| crore::sleep(LONG))));
         handle.cancel();

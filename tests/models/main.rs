@@ -4,6 +4,8 @@
 mod fd_ops;
 #[cfg(feature = "hook")]
 mod hook_ops;
+#[path = "../common/left_over.rs"]
+mod left_over;
 mod sched_ops;
 mod shared_ops;
 

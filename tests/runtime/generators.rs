@@ -8,6 +8,7 @@ use std::{mem, thread};
 
 use crore::generator::{self, Generator, GeneratorState, Yielder};
 
+use crate::common::left_over::meant_to_leave;
 use crate::common::{Kind, in_child, kinds, stderr};
 
 /// Counts drops.
@@ -261,6 +262,7 @@ fn one_that_borrows_and_swallows_every_unwind_ends_the_process() {
 #[test]
 fn forgotten_ones_keep_their_stack() {
     everywhere(|| {
+        meant_to_leave("stacks of generators", 100);
         let mut kept = Vec::new();
         for i in 0..100_u64 {
             let mut one = Generator::new(move |out, ()| {

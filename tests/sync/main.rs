@@ -1,6 +1,8 @@
 //! The promise: `crore::sync` works between coroutines, threads and futures, and
 //! loses nothing.
 
+#[path = "../common/left_over.rs"]
+mod left_over;
 #[macro_use]
 mod suite;
 

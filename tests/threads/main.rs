@@ -2,6 +2,8 @@
 //! threads sees what it sees of the kernel's.
 #![cfg(all(feature = "futex", target_os = "linux", target_env = "gnu"))]
 
+#[path = "../common/left_over.rs"]
+mod left_over;
 mod life;
 mod pthreads;
 mod real;

@@ -147,6 +147,7 @@ fn joins_that_can_not_be_are_refused() {
 #[test]
 fn two_that_join_each_other_are_told() {
     static OTHER: AtomicUsize = AtomicUsize::new(0);
+    static UNJOINED: AtomicUsize = AtomicUsize::new(0);
     unsafe extern "C-unwind" fn joins_its_creator(creator: *mut c_void) -> *mut c_void {
         let code = join(creator.addr() as pthread_t).err().unwrap_or(0);
         ptr::without_provenance_mut(code as usize)
@@ -156,7 +157,10 @@ fn two_that_join_each_other_are_told() {
         let this = unsafe { libc::pthread_self() } as usize;
         let thread = start(joins_its_creator, this);
         // Whoever comes second is told.
-        let told = join(thread).unwrap_or_else(|code| code as usize);
+        let joined = join(thread);
+        let unjoined = joined.map_or(thread, |_| this as pthread_t);
+        UNJOINED.store(unjoined as usize, Ordering::Release);
+        let told = joined.unwrap_or_else(|code| code as usize);
         OTHER.store(told, Ordering::Release);
         ptr::null_mut()
     }
@@ -166,6 +170,7 @@ fn two_that_join_each_other_are_told() {
         while OTHER.load(Ordering::Acquire) == 0 {
             std::thread::sleep(Duration::from_millis(1));
         }
+        let _ = join(UNJOINED.load(Ordering::Acquire) as pthread_t);
     });
     assert_eq!(OTHER.load(Ordering::Acquire), libc::EDEADLK as usize);
 }

@@ -42,6 +42,11 @@ struct HeldPosition {
 /// The holder is in the middle of a read.
 pub(crate) struct PositionGuard(RawFd);
 
+/// How many positions are locked.
+pub(crate) fn held() -> usize {
+    HELD.get().all.lock().len()
+}
+
 /// Waits until no other read is in the middle.
 ///
 /// # Errors

@@ -66,6 +66,20 @@ fn table() -> Option<&'static Table> {
     (known.generation == fork::generation()).then_some(&known.table)
 }
 
+/// What the tables of locks hold, by table: see `runtime/left_over.rs`.
+pub(super) fn left_over() -> Vec<(&'static str, usize)> {
+    let [queued, counted] = table().map_or([0; 2], Table::waiters);
+    [
+        vec![
+            ("futex waiters", queued),
+            ("counted futex waiters", counted),
+        ],
+        #[cfg(all(target_env = "gnu", not(target_feature = "crt-static")))]
+        pthread::left_over().into(),
+    ]
+    .concat()
+}
+
 /// The calling thread becomes a worker. (Not when the first coroutine waits: it
 /// may be the allocator that it waits for.)
 pub(super) fn thread_begins() {

@@ -286,6 +286,18 @@ impl Chain {
         None
     }
 
+    /// How many waiters there are.
+    pub(super) fn len(&self, nodes: &Nodes) -> usize {
+        let walk = |from: u32, link: fn(&Node) -> &Cell<u32>| {
+            let there = |number: u32| (number != NONE).then_some(number);
+            std::iter::successors(there(from), move |&at| there(link(nodes.node(at)).get()))
+        };
+        let heads = walk(self.first, |node| &node.chain);
+        heads
+            .map(|head| walk(head, |node| &node.next).count())
+            .sum()
+    }
+
     /// Takes any waiter off.
     pub(super) fn pop_any(&mut self, nodes: &Nodes) -> Option<Addr> {
         let first = (self.first != NONE).then_some(self.first)?;

@@ -291,6 +291,17 @@ impl Table {
         fence(Ordering::SeqCst);
     }
 
+    /// How many waiters are queued, and how many are counted.
+    pub(super) fn waiters(&self) -> [usize; 2] {
+        let mut sum = [0; 2];
+        for bucket in &self.buckets {
+            let queues = bucket.queues.lock();
+            sum[0] += queues.len(&self.nodes);
+            sum[1] += bucket.parked.load(Ordering::Relaxed) as usize;
+        }
+        sum
+    }
+
     /// Takes all waiters off buckets with a deferred wake-up, and hands them to
     /// `wake`. One wake-up too many is allowed at any time, one too few never.
     pub(super) fn flush(&self, mut wake: impl FnMut(&Batch)) {

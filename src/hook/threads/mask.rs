@@ -94,6 +94,11 @@ fn change(worker: &Worker, change: impl FnOnce(&mut Masks)) {
     }
 }
 
+/// How many workers have threads.
+pub(super) fn count() -> usize {
+    MASKS.get().lock().len()
+}
+
 /// A thread begins here, with this mask.
 pub(super) fn begin(worker: &Worker, mask: u64) {
     change(worker, |masks| masks.count(mask, 1));

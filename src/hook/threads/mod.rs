@@ -31,3 +31,11 @@ mod thread;
 mod to_process;
 
 pub(crate) use thread::Thread;
+
+/// What the tables of threads hold.
+pub(super) fn left_over() -> [(&'static str, usize); 2] {
+    [
+        ("threads", thread::count()),
+        ("workers with masks of threads", mask::count()),
+    ]
+}

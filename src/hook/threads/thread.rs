@@ -75,6 +75,11 @@ pub(super) struct NotedAltStack(pub(super) stack_t);
 // SAFETY: an address that is only handed back.
 unsafe impl Send for NotedAltStack {}
 
+/// How many there are now.
+pub(super) fn count() -> usize {
+    THREADS.get().lock().len()
+}
+
 impl Thread {
     /// Makes it known.
     pub(super) fn add(

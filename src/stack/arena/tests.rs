@@ -7,6 +7,7 @@ use std::{fs, io, ptr};
 
 use super::*;
 use crate::stack::{GuardChoice, guard};
+use crate::sys::left_over::meant_to_leave;
 use crate::sys::testing::in_child;
 
 const SIGSEGV: i32 = 11;
@@ -26,8 +27,14 @@ fn guard_of(bounds: StackBounds) -> usize {
     guard::find_stack(bounds.limit.get()).unwrap().guard
 }
 
+/// Stacks of so many sizes are still out when the test ends.
+fn leaves_ranges(count: usize) {
+    meant_to_leave("ranges of stacks", count);
+}
+
 #[test]
 fn a_guard_is_as_large_as_is_wanted_and_the_tops_spread_over_the_pages() {
+    leaves_ranges(12);
     for (asked, least) in [
         (1, PAGE),
         (3 * PAGE, 3 * PAGE),
@@ -65,6 +72,7 @@ fn the_least_stack_has_room_for_the_registers_of_a_signal() {
 
 #[test]
 fn headroom_lies_above_the_stack_and_belongs_to_the_same_page() {
+    leaves_ranges(1);
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 100,
         headroom: 256,
@@ -160,6 +168,7 @@ fn a_spike_is_given_back() {
 
 #[test]
 fn the_stacks_that_come_next_are_known() {
+    leaves_ranges(1);
     let mut arena = small(3);
     assert_eq!(arena.warm(0), None);
     let taken = [0; 4].map(|_| arena.take(KIB_64).unwrap().0);
@@ -175,6 +184,7 @@ fn the_stacks_that_come_next_are_known() {
 
 #[test]
 fn a_tended_burst_stays_warm_until_nobody_has_needed_it_for_a_period() {
+    leaves_ranges(1);
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 2_000,
         keep_warm: 2,
@@ -221,6 +231,7 @@ fn a_tended_burst_stays_warm_until_nobody_has_needed_it_for_a_period() {
 
 #[test]
 fn random_operations_agree_with_a_naive_model() {
+    leaves_ranges(4);
     /// One list per size, searched from its end.
     #[derive(Default)]
     struct ArenaModel {
@@ -321,6 +332,7 @@ fn random_operations_agree_with_a_naive_model() {
 
 #[test]
 fn memory_outlives_the_arena_only_where_a_stack_is_still_out() {
+    leaves_ranges(2);
     // One after the other: what the first leaves the second may get.
     let ends: [fn(&mut Arena, StackId); 2] = [Arena::abandon, |_, _| ()];
     for end in ends {
@@ -416,6 +428,7 @@ guard_tests! {
 
 #[test]
 fn an_exhausted_size_class_says_what_to_do() {
+    leaves_ranges(1);
     let mut arena = Arena::new(ArenaConfig {
         max_stacks: 3,
         ..ArenaConfig::default()
@@ -434,6 +447,7 @@ fn an_exhausted_size_class_says_what_to_do() {
 
 #[test]
 fn sizes_are_limited_in_bytes_and_in_number() {
+    leaves_ranges(MAX_CLASSES);
     let mut arena = Arena::new(ArenaConfig::default());
     let error = arena.take(MAX_SIZE + 1).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);

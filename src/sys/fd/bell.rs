@@ -32,6 +32,11 @@ pub(crate) fn fd() -> io::Result<RawFd> {
     })
 }
 
+/// Whether it was made.
+pub(crate) fn is_there() -> bool {
+    BELL.load(Ordering::Relaxed) >= 0
+}
+
 /// Wakes all that watch it, now or when they wait next.
 pub(crate) fn ring() {
     let one = 1_u64;

@@ -73,8 +73,7 @@ pub(crate) fn between<E>(
 }
 
 /// All that are, in order.
-#[cfg(feature = "hook")]
-fn all() -> impl Iterator<Item = u32> {
+pub(crate) fn all() -> impl Iterator<Item = u32> {
     OWN.iter().enumerate().flat_map(|(at, word)| {
         let word = word.load(Ordering::Relaxed);
         let bits = (0..WORD).filter(move |bit| word >> bit & 1 != 0);

@@ -94,6 +94,16 @@ pub(crate) fn register_thread(worker: usize) {
 
 pub(crate) fn unregister_thread(_: usize) {}
 
+/// None.
+pub(crate) fn registered_threads() -> usize {
+    0
+}
+
+/// None.
+pub(crate) fn blocks() -> usize {
+    0
+}
+
 /// # Safety
 ///
 /// - Never called: nobody has a block.

@@ -32,7 +32,8 @@ mod kind;
 #[cfg(feature = "hook")]
 pub(crate) use kind::with_kernel_tid;
 pub(crate) use kind::{
-    ThreadPointer, TlsBlock, end_of_thread_locals, register_thread, support, unregister_thread,
+    ThreadPointer, TlsBlock, blocks, end_of_thread_locals, register_thread, registered_threads,
+    support, unregister_thread,
 };
 
 /// The numbers of threads from here on are those of blocks.

@@ -60,6 +60,11 @@ pub(super) fn begin() {
     }
 }
 
+/// How many there are in [`OTHERS`].
+pub(super) fn count_others() -> usize {
+    OTHERS.get().map_or(0, |others| others.lock().len())
+}
+
 impl Hold {
     /// What tells this thread from others.
     fn thread() -> usize {

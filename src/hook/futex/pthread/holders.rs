@@ -24,6 +24,11 @@ pub(super) fn begin() {
     HOLDERS.get_or_init(|| Lock::new(BTreeMap::new()));
 }
 
+/// How many mutexes are held.
+pub(super) fn count() -> usize {
+    HOLDERS.get().map_or(0, |map| map.lock().len())
+}
+
 pub(super) fn get(mutex: usize) -> Option<Holder> {
     HOLDERS.get()?.lock().get(&mutex).copied()
 }

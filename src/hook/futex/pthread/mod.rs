@@ -153,6 +153,18 @@ macro_rules! locks {
 }
 use locks;
 
+/// What the tables of C's locks hold.
+pub(super) fn left_over() -> [(&'static str, usize); 3] {
+    [
+        (
+            "waiters for C's locks",
+            WAITING.load(Ordering::Relaxed) as usize,
+        ),
+        ("holders of recursive mutexes", holders::count()),
+        ("holders of files", file_lock::count_others()),
+    ]
+}
+
 /// Coroutines that wait for a lock of C: mostly none, and then who lets go of one need
 /// not look for the waiters of this very one.
 static WAITING: AtomicU32 = AtomicU32::new(0);

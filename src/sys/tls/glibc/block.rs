@@ -266,7 +266,7 @@ fn no_memory() -> io::Error {
 
 /// Thread ids of blocks: no two blocks have the same, and the kernel never gives
 /// one like it.
-mod numbers {
+pub(crate) mod numbers {
     use std::io;
 
     use crate::util::no_park::NoParkMutex;
@@ -301,6 +301,12 @@ mod numbers {
         // Processes that share a lock should not begin with the same ones.
         let start = std::process::id().wrapping_mul(0x9e37_79b9) % COUNT;
         Ok(FIRST + ((u64::from(start) + u64::from(numbers.used)) % u64::from(COUNT)) as u32)
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn in_use() -> usize {
+        let numbers = NUMBERS.lock();
+        numbers.used as usize - numbers.free.len()
     }
 
     pub(super) fn give(number: u32) {

@@ -63,6 +63,12 @@ pub(crate) fn unregister_thread(worker: usize) {
     let _ = registered.compare_exchange(tid(), 0, Ordering::Relaxed, Ordering::Relaxed);
 }
 
+/// How many are registered.
+pub(crate) fn registered_threads() -> usize {
+    let is_registered = |thread: &&WorkerThread| thread.tid.load(Ordering::Relaxed) != 0;
+    THREADS.iter().filter(is_registered).count()
+}
+
 /// The own block of the calling thread, if a coroutine's is in use.
 fn left_behind(tid_at: Offset) -> Option<ThreadPointer> {
     let here = thread_pointer::get().wrapping_add_signed(tid_at);
