@@ -106,7 +106,8 @@ fn nothing_is_reported_of_programs_that_are_right() {
         ] {
             let program = compile(&folder, "address,undefined", source, &linked);
             let mut program = limited(&program);
-            // Coroutines that are released before their end leave what they own, as in libco.
+            // Coroutines that are released before their end leave what they own, and a thread
+            // its loop, as in libco.
             if source.ends_with("libco.cpp") {
                 program.env("ASAN_OPTIONS", "detect_leaks=0");
             }
