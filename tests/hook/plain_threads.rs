@@ -356,21 +356,36 @@ fn files_are_sent_and_spliced() {
     assert_eq!(moved, 5);
 }
 
+unsafe extern "C" {
+    fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize) -> isize;
+    fn __pread_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
+    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
+    fn __recv_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize, flags: c_int) -> isize;
+    fn __recvfrom_chk(
+        fd: c_int,
+        buf: *mut c_void,
+        n: usize,
+        size: usize,
+        flags: c_int,
+        addr: *mut libc::sockaddr,
+        len: *mut libc::socklen_t,
+    ) -> isize;
+    fn __poll_chk(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int, size: usize) -> c_int;
+    fn __ppoll_chk(
+        fds: *mut libc::pollfd,
+        n: libc::nfds_t,
+        limit: *const libc::timespec,
+        mask: *const libc::sigset_t,
+        size: usize,
+    ) -> c_int;
+    fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
+    fn __open64_2(path: *const libc::c_char, flags: c_int) -> c_int;
+    fn __openat_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
+    fn __openat64_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
+}
+
 #[test]
 fn fortified_names_are_there() {
-    unsafe extern "C" {
-        fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize) -> isize;
-        fn __pread64_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
-        fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
-        fn __openat64_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
-        fn __recv_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize, flags: c_int) -> isize;
-        fn __poll_chk(
-            fds: *mut libc::pollfd,
-            n: libc::nfds_t,
-            timeout: c_int,
-            size: usize,
-        ) -> c_int;
-    }
     let (a, _b) = stream(false);
     let fd = a.as_raw_fd();
     let mut buf = [0u8; 8];
@@ -389,31 +404,101 @@ fn fortified_names_are_there() {
         assert_eq!((buf, libc::close(zero)), ([0; 8], 0));
         let null = __openat64_2(libc::AT_FDCWD, c"/dev/null".as_ptr(), libc::O_RDONLY);
         assert!(null >= 0 && libc::close(null) == 0);
-        for makes_one in [false, true] {
-            let pid = libc::fork();
-            if pid == 0 {
-                libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);
-                if makes_one {
-                    __open_2(c"/dev/null".as_ptr(), libc::O_CREAT);
-                }
-                __pread64_chk(fd, buf.as_mut_ptr().cast(), 9, 0, 8);
-                libc::_exit(0);
-            }
-            let mut status = 0;
-            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
-            assert!(libc::WIFSIGNALED(status), "{status:#x}");
-        }
+    }
+}
+
+/// Whether a child process is ended by libc's words for a buffer that is too small.
+fn aborts(call: &dyn Fn()) -> bool {
+    // SAFETY: the child calls what may be called then.
+    unsafe {
         let pid = libc::fork();
         if pid == 0 {
             libc::dup2(libc::open(c"/dev/null".as_ptr(), libc::O_WRONLY), 2);
-            __read_chk(fd, buf.as_mut_ptr().cast(), 9, 8);
+            call();
             libc::_exit(0);
         }
         let mut status = 0;
         assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
-        assert!(
-            libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT,
-            "{status:#x}"
-        );
+        libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT
+    }
+}
+
+#[test]
+fn fortified_names_end_what_would_overflow() {
+    let (a, _b) = stream(false);
+    let fd = a.as_raw_fd();
+    let mut buf = [0_u8; 16];
+    let place = buf.as_mut_ptr().cast::<c_void>();
+    let mut entries = [libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }; 2];
+    let entries = entries.as_mut_ptr();
+    let file = c"/dev/null".as_ptr();
+    let (here, size) = (libc::AT_FDCWD, size_of::<libc::pollfd>());
+    // Of so many bytes more, or so many entries.
+    let reads: [(&str, &dyn Fn(usize)); 7] = [
+        // SAFETY: room for twice of what is said.
+        ("read", &|more| unsafe {
+            __read_chk(fd, place, 8 + more, 8);
+        }),
+        // SAFETY: as above.
+        ("pread", &|more| unsafe {
+            __pread_chk(fd, place, 8 + more, 0, 8);
+        }),
+        // SAFETY: as above.
+        ("pread64", &|more| unsafe {
+            __pread64_chk(fd, place, 8 + more, 0, 8);
+        }),
+        // SAFETY: as above.
+        ("recv", &|more| unsafe {
+            __recv_chk(fd, place, 8 + more, 8, libc::MSG_DONTWAIT);
+        }),
+        // SAFETY: as above, no address is asked for.
+        ("recvfrom", &|more| unsafe {
+            let dont = libc::MSG_DONTWAIT;
+            __recvfrom_chk(fd, place, 8 + more, 8, dont, null_mut(), null_mut());
+        }),
+        // SAFETY: as above.
+        ("poll", &|more| unsafe {
+            __poll_chk(entries, 1 + more as u64, 0, size);
+        }),
+        // SAFETY: as above, a live time, no mask.
+        ("ppoll", &|more| unsafe {
+            let now = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            __ppoll_chk(entries, 1 + more as u64, &now, null(), size);
+        }),
+    ];
+    for (name, read) in reads {
+        assert!(!aborts(&|| read(0)), "{name} fits");
+        assert!(aborts(&|| read(1)), "{name}");
+    }
+    let opens: [(&str, &dyn Fn(c_int)); 4] = [
+        // SAFETY: a name that lives.
+        ("open", &|flags| unsafe {
+            __open_2(file, flags);
+        }),
+        // SAFETY: as above.
+        ("open64", &|flags| unsafe {
+            __open64_2(file, flags);
+        }),
+        // SAFETY: as above.
+        ("openat", &|flags| unsafe {
+            __openat_2(here, file, flags);
+        }),
+        // SAFETY: as above.
+        ("openat64", &|flags| unsafe {
+            __openat64_2(here, file, flags);
+        }),
+    ];
+    for (name, open) in opens {
+        assert!(!aborts(&|| open(libc::O_DIRECTORY)), "{name}");
+        for flag in [libc::O_CREAT, libc::O_TMPFILE] {
+            assert!(aborts(&|| open(flag)), "{name} {flag:#x}");
+        }
     }
 }

@@ -7,6 +7,8 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;
 use std::mem::{self, MaybeUninit};
+#[cfg(feature = "hook")]
+use std::os::unix::thread::JoinHandleExt;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
@@ -575,6 +577,54 @@ fn the_kernel_knows_its_thread() {
             assert!(libc::sched_getcpu() >= 0);
         }
     };
+    in_own(look);
+    in_own_elsewhere(look);
+}
+
+/// Threads that are no coroutines are asked, and told, themselves.
+#[cfg(feature = "hook")]
+#[test]
+fn other_threads_are_known() {
+    unsafe extern "C" {
+        fn pthread_setschedprio(thread: libc::pthread_t, priority: i32) -> i32;
+    }
+    fn affinity(thread: libc::pthread_t) -> libc::cpu_set_t {
+        // SAFETY: a place of ours, a thread that runs.
+        unsafe {
+            let mut set: libc::cpu_set_t = mem::zeroed();
+            let len = size_of_val(&set);
+            assert_eq!(libc::pthread_getaffinity_np(thread, len, &mut set), 0);
+            set
+        }
+    }
+    let look = || {
+        let (go, waits) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || waits.recv());
+        // SAFETY: no preconditions.
+        let (this, other) = (unsafe { libc::pthread_self() }, thread.as_pthread_t());
+        let (before, mut only) = (affinity(this), affinity(other));
+        let mut processors = 0..libc::CPU_SETSIZE as usize;
+        // SAFETY: sets of our own.
+        unsafe {
+            let first = processors.find(|&it| libc::CPU_ISSET(it, &only)).unwrap();
+            libc::CPU_ZERO(&mut only);
+            libc::CPU_SET(first, &mut only);
+            let len = size_of_val(&only);
+            assert_eq!(libc::pthread_setaffinity_np(other, len, &only), 0);
+            assert!(libc::CPU_EQUAL(&affinity(other), &only));
+            assert!(libc::CPU_EQUAL(&affinity(this), &before));
+            let absurd = libc::sched_param {
+                sched_priority: 1 << 20,
+            };
+            let policy = libc::SCHED_OTHER;
+            let told = libc::pthread_setschedparam(other, policy, &absurd);
+            assert_eq!(told, libc::EINVAL);
+            assert_eq!(pthread_setschedprio(other, 1 << 20), libc::EINVAL);
+        }
+        drop(go);
+        thread.join().unwrap().unwrap_err();
+    };
+    look();
     in_own(look);
     in_own_elsewhere(look);
 }

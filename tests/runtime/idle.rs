@@ -2,12 +2,16 @@
 
 use std::cell::Cell;
 use std::io::{Read, Write};
+#[cfg(feature = "hook")]
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crore::{Builder, Handle, Runtime};
+#[cfg(feature = "hook")]
+use crore::JoinHandle;
+use crore::{Builder, Coroutine, Handle, Runtime};
 
 use crate::common::{in_child, succeeds};
 
@@ -30,15 +34,36 @@ fn turns_within(handle: &Handle, time: Duration) -> u64 {
     thread::sleep(time);
     let (used, turns) = (processor_time() - used, handle.metrics().turns - turns);
     println!(
-        "100000 coroutines idle for {:.1?}: {used:.1?} of processor time, {turns} turns",
+        "idle for {:.1?}: {used:.1?} of processor time, {turns} turns",
         start.elapsed()
     );
     turns
 }
 
+/// How often the worker woke while its coroutines waited, at last, if that was three times
+/// at the most. Unparks `main` when it knows.
+fn turns_while_idle(handle: Handle, main: Coroutine, time: Duration) -> Option<u64> {
+    // The worker is idle when it has stopped turning: for long, since on a busy machine
+    // it may only wait for a processor. One that never does is found below.
+    let (mut turns, mut still) = (handle.metrics().turns, 0);
+    for _ in 0..3000 {
+        thread::sleep(Duration::from_millis(20));
+        let before = std::mem::replace(&mut turns, handle.metrics().turns);
+        still = if before == turns { still + 1 } else { 0 };
+        if still == 20 {
+            break;
+        }
+    }
+    // Some seconds after they have parked their stacks are looked at, and then
+    // no more.
+    let mut measured = (0..5).map(|_| turns_within(&handle, time));
+    let turns = measured.find(|turns| *turns <= 3);
+    main.unpark();
+    turns
+}
+
 /// Idles with 100 000 coroutines, half of them parked and half asleep; prints
-/// the processor time. How often the worker woke meanwhile, at last, if that was three
-/// times at the most.
+/// the processor time.
 fn turns_of_an_idle_worker(time: Duration) -> Option<u64> {
     let runtime = Runtime::builder().build().unwrap();
     let handle = runtime.handle();
@@ -56,22 +81,7 @@ fn turns_of_an_idle_worker(time: Duration) -> Option<u64> {
                 .unwrap();
             crore::yield_now();
             let main = crore::current();
-            let watcher = thread::spawn(move || {
-                // The worker is idle when it has stopped turning: for long,
-                // since on a busy machine it may only wait for a processor.
-                let (mut turns, mut still) = (handle.metrics().turns, 0);
-                while still < 20 {
-                    thread::sleep(Duration::from_millis(20));
-                    let before = std::mem::replace(&mut turns, handle.metrics().turns);
-                    still = if before == turns { still + 1 } else { 0 };
-                }
-                // Some seconds after they have parked their stacks are looked at, and then
-                // no more.
-                let mut measured = (0..5).map(|_| turns_within(&handle, time));
-                let turns = measured.find(|turns| *turns <= 3);
-                main.unpark();
-                turns
-            });
+            let watcher = thread::spawn(move || turns_while_idle(handle, main, time));
             crore::park();
             for handle in &all {
                 assert!(!handle.is_finished());
@@ -102,6 +112,37 @@ fn a_hundred_thousand_waiting_coroutines_do_nothing() {
 fn ten_seconds_of_nothing() {
     let turns = turns_of_an_idle_worker(Duration::from_secs(10));
     assert!(turns.is_some(), "it goes on waking");
+}
+
+/// Who waits to write is told when it can, and does not ask meanwhile.
+#[cfg(feature = "hook")]
+#[test]
+fn writers_that_wait_do_nothing() {
+    fn writer<S: Write + Send + 'static>(mut stream: S) -> JoinHandle<std::io::Result<()>> {
+        crore::spawn(move || stream.write_all(&vec![0; 64 << 20]))
+    }
+    succeeds("writers_that_wait_do_nothing", || {
+        let runtime = Runtime::builder().build().unwrap();
+        let handle = runtime.handle();
+        let turns = runtime.run(|| {
+            let (near, far) = UnixStream::pair().unwrap();
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let peer = listener.accept().unwrap();
+            let writers = [writer(near), writer(stream)];
+            let main = crore::current();
+            let watcher =
+                thread::spawn(move || turns_while_idle(handle, main, Duration::from_secs(1)));
+            crore::park();
+            assert!(writers.iter().all(|writer| !writer.is_finished()));
+            drop((far, peer));
+            for writer in writers {
+                writer.join().unwrap().unwrap_err();
+            }
+            watcher.join().unwrap()
+        });
+        assert!(turns.unwrap().is_some(), "it goes on asking");
+    });
 }
 
 /// Hundreds of descriptors become ready at once while others never stop: their

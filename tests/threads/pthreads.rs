@@ -557,20 +557,63 @@ fn a_thread_says_whether_it_may_be_cancelled() {
     same(|| [join(start(asks_itself, 0)), join(start(asks_itself, 1))]);
 }
 
+fn set(signal: c_int) -> libc::sigset_t {
+    // SAFETY: a set of ours.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, signal);
+        set
+    }
+}
+
+/// A call that any handler ends (whatever `SA_RESTART` says) goes on if none has run.
+#[test]
+fn a_cancellation_that_is_not_let_in_ends_no_wait_for_signals() {
+    const DISABLED: c_int = 1;
+    static WAITS: AtomicU32 = AtomicU32::new(0);
+    unsafe extern "C-unwind" fn takes(_: *mut c_void) -> *mut c_void {
+        let minutes = libc::timespec {
+            tv_sec: 600,
+            tv_nsec: 0,
+        };
+        // SAFETY: a set and a time of ours.
+        let signal = unsafe {
+            pthread_setcancelstate(DISABLED, ptr::null_mut());
+            WAITS.store(1, Ordering::Release);
+            libc::sigtimedwait(&set(libc::SIGUSR2), ptr::null_mut(), &minutes)
+        };
+        ptr::without_provenance_mut(signal as usize)
+    }
+    same(|| {
+        WAITS.store(0, Ordering::Release);
+        // SAFETY: a set of ours.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &set(libc::SIGUSR2), ptr::null_mut());
+        }
+        let taker = start(takes, 0);
+        while WAITS.load(Ordering::Acquire) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // SAFETY: a thread that waits for that.
+        let cancelled = unsafe { libc::pthread_cancel(taker) };
+        // The cancellation is looked at before the signal comes, in which it would be lost.
+        std::thread::sleep(Duration::from_millis(10));
+        // SAFETY: as above; a set of ours.
+        let killed = unsafe {
+            let killed = libc::pthread_kill(taker, libc::SIGUSR2);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, &set(libc::SIGUSR2), ptr::null_mut());
+            killed
+        };
+        (cancelled, killed, join(taker))
+    });
+}
+
 #[test]
 fn signals_of_other_threads_arrive() {
     static HANDLED: AtomicU32 = AtomicU32::new(0);
     extern "C" fn handler(_: c_int) {
         HANDLED.fetch_add(1, Ordering::AcqRel);
-    }
-    fn set(signal: c_int) -> libc::sigset_t {
-        // SAFETY: a set of ours.
-        unsafe {
-            let mut set = std::mem::zeroed();
-            libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, signal);
-            set
-        }
     }
     unsafe extern "C-unwind" fn takes(_: *mut c_void) -> *mut c_void {
         let mut signal = 0;

@@ -248,9 +248,27 @@ pub(crate) fn timeouts_return_what_they_had<S: Spawner>(s: &S) {
     assert_eq!(s.join(sender), Ok(()));
 }
 
+pub(crate) fn ends_say_what_is_between<S: Spawner>(s: &S) {
+    for ((tx, rx), capacity) in [
+        (rendezvous(), Some(0)),
+        (bounded(3), Some(3)),
+        (unbounded(), None),
+    ] {
+        assert_eq!((tx.capacity(), rx.capacity()), (capacity, capacity));
+        for sent in 0..capacity.unwrap_or(3) {
+            let said = (tx.len(), rx.len(), tx.is_empty(), rx.is_empty());
+            assert_eq!(said, (sent, sent, sent == 0, sent == 0));
+            tx.send(sent).unwrap();
+        }
+        assert!(!tx.is_disconnected());
+        let gone = s.spawn(move || drop(rx));
+        s.join(gone);
+        assert!(tx.is_disconnected());
+    }
+}
+
 pub(crate) fn iterators_end<S: Spawner>(s: &S) {
     let (tx, rx) = unbounded();
-    assert_eq!((tx.capacity(), rx.capacity()), (None, None));
     let sender = s.spawn(move || (0..10).for_each(|i| tx.send(i).unwrap()));
     assert_eq!((&rx).into_iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(rx.into_iter().sum::<u32>(), (4..10).sum());

@@ -67,7 +67,8 @@ macro_rules! suite {
             fifo_for_every_capacity, ping_pong, rendezvous_returns_after_the_handover,
             every_value_reaches_one_receiver, prime_sieve, buffered_values_outlive_their_senders,
             waiting_receivers_learn_of_the_last_sender, waiting_senders_get_their_values_back,
-            values_are_dropped_once, timeouts_return_what_they_had, iterators_end,
+            values_are_dropped_once, timeouts_return_what_they_had, ends_say_what_is_between,
+            iterators_end,
             a_stream_through_stages, mixed_forms_agree);
         $crate::suite!(@ $with, news:
             oneshot_gives_one_value, broadcast_tells_all, broadcast_says_what_was_missed,
