@@ -285,6 +285,12 @@ pub unsafe fn __run_main_thread(
     }
 }
 
+/// These coroutines, in order, were forgotten while they may have waited for locks.
+#[cfg(feature = "sim")]
+pub(crate) fn forget_waiters(gone: &[crate::task::Addr]) {
+    futex::forget(gone);
+}
+
 /// What the tables of hooks hold, by table: see `runtime/left_over.rs`.
 #[cfg(feature = "hook")]
 pub(crate) fn left_over() -> Vec<(&'static str, usize)> {

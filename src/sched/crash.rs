@@ -5,11 +5,13 @@
 use std::mem;
 
 use super::worker::Worker;
-use crate::task::{Flags, Slot, TaskState};
+use crate::task::{Addr, Flags, Slot, TaskState};
 
 impl Worker {
     /// Forgets the tasks for whose slots `is_one` says so, but for the one that runs.
-    pub(crate) fn forget_tasks(&self, is_one: impl Fn(u32) -> bool) {
+    /// Returns, in order, whom others
+    /// may still have in their queues.
+    pub(crate) fn forget_tasks(&self, is_one: impl Fn(u32) -> bool) -> Vec<Addr> {
         let mut found = Vec::new();
         self.slots.try_each_live(|slot| {
             let index = self.slots.index(slot);
@@ -18,6 +20,9 @@ impl Worker {
             }
             true
         });
+        let addr = |&index: &u32| self.addr(self.slots.slot(index));
+        let mut gone: Vec<Addr> = found.iter().map(addr).collect();
+        gone.sort_unstable();
         for &index in &found {
             self.crash_task(index, self.slots.slot(index));
         }
@@ -25,6 +30,7 @@ impl Worker {
         found.sort_unstable();
         let is_left = |index: &u32| found.binary_search(index).is_err();
         self.queue.borrow_mut().retain(is_left);
+        gone
     }
 
     fn crash_task(&self, index: u32, slot: &Slot) {

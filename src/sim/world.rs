@@ -19,6 +19,7 @@ use super::machines::{Machines, NodeId};
 use super::net::Net;
 use super::order::{Order, Schedule};
 use super::trace::{Event, EventEntry, History, HistoryProbe, TraceLines};
+use crate::hook;
 use crate::sched::{CurrentTask, Worker};
 use crate::sys::fd::own;
 use crate::sys::simulated::{self, World};
@@ -290,7 +291,7 @@ impl Simulated {
         };
         let worker = Worker::current().expect("a simulation's worker");
         // Nobody runs before all are gone, though ends of threads wake who joins them.
-        self.within(|| worker.forget_tasks(is_its));
+        self.within(|| hook::forget_waiters(&worker.forget_tasks(is_its)));
         self.within(|| self.descriptors.borrow_mut().crash(node));
         self.on_disks(|disks| disks.crash(node));
     }

@@ -141,6 +141,29 @@ fn a_node_that_crashes_begins_again_without_its_threads_and_destructors() {
         .run();
 }
 
+/// The wake-up that it does not live to see is the next one's.
+#[test]
+fn a_machine_that_crashes_in_line_for_a_lock_keeps_nobody_from_it() {
+    static LOCK: Mutex<()> = Mutex::new(());
+    let second = Duration::from_secs(1);
+    let takes = move |after: u32, holds: u32| {
+        move || {
+            thread::sleep(after * second);
+            let _guard = LOCK.lock().unwrap();
+            thread::sleep(holds * second);
+        }
+    };
+    Sim::new(3)
+        .node("first", takes(0, 4))
+        .node("dies", takes(1, 0))
+        .client("next", takes(2, 0))
+        .client("test", move || {
+            thread::sleep(3 * second);
+            sim::crash("dies");
+        })
+        .run();
+}
+
 /// Also where `fork` leaves the child a lock that nobody opens: the dynamic linker's.
 #[test]
 fn seeds_begin_whatever_another_thread_holds() {

@@ -36,6 +36,8 @@ use crate::sched;
 use crate::sys::fork;
 use crate::sys::simulated;
 use crate::sys::syscall::{Answer, Errno, answer_c, errno, set_errno, syscall as bare_call};
+#[cfg(feature = "sim")]
+use crate::task::Addr;
 use crate::util::no_park::{self, NoPark};
 use table::{Batch, Table};
 
@@ -64,6 +66,15 @@ fn table() -> Option<&'static Table> {
     // SAFETY: null, or a table that is never freed.
     let known = unsafe { TABLE.load(Ordering::Acquire).as_ref() }?;
     (known.generation == fork::generation()).then_some(&known.table)
+}
+
+/// These coroutines, in order, are gone without a word, and are not to be woken in place of
+/// others.
+#[cfg(feature = "sim")]
+pub(super) fn forget(gone: &[Addr]) {
+    if let Some(table) = table() {
+        table.forget(|waiter| gone.binary_search(&waiter).is_ok());
+    }
 }
 
 /// What the tables of locks hold, by table: see `runtime/left_over.rs`.

@@ -286,16 +286,34 @@ impl Chain {
         None
     }
 
-    /// How many waiters there are.
-    pub(super) fn len(&self, nodes: &Nodes) -> usize {
-        let walk = |from: u32, link: fn(&Node) -> &Cell<u32>| {
+    /// Takes off all waiters of which `is_one` says so; how many.
+    #[cfg(feature = "sim")]
+    pub(super) fn remove_all(&mut self, nodes: &Nodes, is_one: impl Fn(Addr) -> bool) -> u32 {
+        let (mut removed, mut head) = (0, self.first);
+        while head != NONE {
+            let next_head = nodes.node(head).chain.get();
+            let mut number = head;
+            while number != NONE {
+                let next = nodes.node(number).next.get();
+                if is_one(Addr::from_bits(nodes.node(number).waiter.get())) {
+                    self.remove(nodes, number);
+                    removed += 1;
+                }
+                number = next;
+            }
+            head = next_head;
+        }
+        removed
+    }
+
+    /// All that are queued.
+    pub(super) fn numbers(&self, nodes: &Nodes) -> impl Iterator<Item = Number> {
+        let walk = move |from: u32, link: fn(&Node) -> &Cell<u32>| {
             let there = |number: u32| (number != NONE).then_some(number);
             std::iter::successors(there(from), move |&at| there(link(nodes.node(at)).get()))
         };
         let heads = walk(self.first, |node| &node.chain);
-        heads
-            .map(|head| walk(head, |node| &node.next).count())
-            .sum()
+        heads.flat_map(move |head| walk(head, |node| &node.next))
     }
 
     /// Takes any waiter off.

@@ -291,12 +291,22 @@ impl Table {
         fence(Ordering::SeqCst);
     }
 
+    /// Takes waiters that are gone off their queues. Nobody is woken for them.
+    #[cfg(feature = "sim")]
+    pub(super) fn forget(&self, is_gone: impl Fn(Addr) -> bool) {
+        for bucket in &self.buckets {
+            let mut queues = bucket.queues.lock();
+            let removed = queues.remove_all(&self.nodes, &is_gone);
+            (0..removed).for_each(|_| bucket.count_out());
+        }
+    }
+
     /// How many waiters are queued, and how many are counted.
     pub(super) fn waiters(&self) -> [usize; 2] {
         let mut sum = [0; 2];
         for bucket in &self.buckets {
             let queues = bucket.queues.lock();
-            sum[0] += queues.len(&self.nodes);
+            sum[0] += queues.numbers(&self.nodes).count();
             sum[1] += bucket.parked.load(Ordering::Relaxed) as usize;
         }
         sum
