@@ -55,6 +55,7 @@ pub mod local;
 mod runtime;
 mod sched;
 mod scope;
+mod seam;
 pub mod select;
 mod shim;
 pub mod signal;

@@ -1,5 +1,5 @@
-//! The shim between std and what runs models: the one file that knows `cfg(loom)` and
-//! `cfg(shuttle)`.
+//! The shim between std and what runs models: the file that knows `cfg(loom)` and
+//! `cfg(shuttle)`, beside `seam.rs`, which is for `sys`, below.
 //!
 //! Production code takes its atomics, cells and threads from here, so that
 //! loom, which tries all orders of two or three threads, and shuttle, which tries some of
@@ -32,21 +32,7 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// Defines a static that has atomics or locks inside. In models each execution has one of
-/// its own.
-macro_rules! process_static {
-    (static $name:ident: $type:ty = $value:expr;) => {
-        #[cfg(not(any(loom, shuttle)))]
-        static $name: $type = $value;
-
-        #[cfg(loom)]
-        loom::lazy_static! { static ref $name: $type = $value; }
-
-        #[cfg(shuttle)]
-        shuttle::lazy_static! { static ref $name: $type = $value; }
-    };
-}
-pub(crate) use process_static;
+pub(crate) use crate::seam::process_static;
 
 /// Statics of this file are a model's, and are there while it runs.
 pub(crate) const IN_MODELS: bool = cfg!(any(loom, shuttle));
@@ -60,14 +46,16 @@ mod spin;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {
-    pub(crate) use std::sync::{Arc, atomic};
+    pub(crate) use std::sync::Arc;
     use std::thread;
     use std::time::Instant;
 
-    use atomic::{AtomicBool, Ordering};
+    use atomic::{AtomicBool, AtomicU64, Ordering};
 
     pub(crate) use super::cell::UnsafeCell;
     pub(crate) use super::spin::Lock;
+    pub(crate) use crate::seam::atomic;
+    pub(crate) use crate::sys::fd::bell;
     pub(crate) use crate::sys::futex;
     pub(crate) use crate::sys::syscall::sched_yield;
     pub(crate) use crate::util::no_park::NoParkMutex;
@@ -84,6 +72,13 @@ mod real {
 
     /// How many spare things a thread keeps for next time.
     pub(crate) const SPARES: usize = 64;
+
+    /// Entries of the log of ended numbers: models have few, so that a reader is overtaken.
+    pub(crate) const LOGGED: usize = 1024;
+
+    pub(crate) const fn zeros<const N: usize>() -> [AtomicU64; N] {
+        [const { AtomicU64::new(0) }; N]
+    }
 
     /// Some number below `n`, another one each time: where a fair choice starts.
     pub(crate) fn pick(n: usize) -> usize {
@@ -154,9 +149,10 @@ mod model {
 
     #[cfg(shuttle)]
     pub(crate) use super::cell::UnsafeCell;
+    pub(crate) use crate::seam::atomic;
     #[cfg(loom)]
     pub(crate) use loom::cell::UnsafeCell;
-    pub(crate) use runner::sync::{Arc, MutexGuard as LockGuard, atomic};
+    pub(crate) use runner::sync::{Arc, MutexGuard as LockGuard};
 
     /// Lets the other threads run.
     #[cfg(test)]
@@ -206,8 +202,34 @@ mod model {
         pub(crate) fn wake(_: &AtomicU32, _: u32) {}
     }
 
+    /// The bell of the process (`sys/fd/bell.rs`), and that it was rung.
+    pub(crate) mod bell {
+        use super::atomic::{AtomicBool, Ordering};
+
+        crate::shim::process_static! {
+            static RUNG: AtomicBool = AtomicBool::new(false);
+        }
+
+        pub(crate) fn ring() {
+            RUNG.swap(true, Ordering::AcqRel);
+            crate::sys::fd::bell::ring();
+        }
+
+        /// Whether it was rung since this was asked last.
+        #[cfg(all(test, loom))]
+        pub(crate) fn take() -> bool {
+            RUNG.swap(false, Ordering::AcqRel)
+        }
+    }
+
     /// None: models must not know of each other.
     pub(crate) const SPARES: usize = 0;
+
+    pub(crate) const LOGGED: usize = 2;
+
+    pub(crate) fn zeros<const N: usize>() -> [atomic::AtomicU64; N] {
+        std::array::from_fn(|_| atomic::AtomicU64::new(0))
+    }
 
     /// All models must take the same way each time under loom.
     #[cfg(loom)]

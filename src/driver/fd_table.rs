@@ -238,7 +238,7 @@ impl FdTable {
     }
 
     #[cfg(test)]
-    pub(super) fn is_current(&self, fd: RawFd) -> bool {
+    pub(crate) fn is_current(&self, fd: RawFd) -> bool {
         self.entry(fd).is_some_and(FdEntry::is_current)
     }
 

@@ -57,14 +57,14 @@ use wheel::Wheel;
 
 pub(crate) use clock::{Clock, Moment, ticks};
 pub(crate) use fd_table::Hint;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(crate) use memory::{FileKind, MemoryBackend};
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 pub(crate) use poller::Readiness;
 pub(crate) use poller::{Backend, DeregisterFn, Epoll, Notifier, WatchError};
 pub(crate) use wait_queue::{Condition, Direction, Outcome, WaitKey};
 pub(crate) use wheel::TimerKey;
-#[cfg(feature = "sim")]
+#[cfg(any(feature = "sim", all(test, loom)))]
 pub(crate) use {
     clock::TimeSource,
     poller::{Poller, ReadyEvent},

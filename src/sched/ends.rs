@@ -16,26 +16,35 @@
 //! ended, and they move before the log does.
 //!
 //! No worker sleeps on an end: it is counted as asleep before it looks at the log for
-//! the last time, and whoever logs looks at the count afterwards (all `SeqCst`), and
-//! rings the bell (`sys/fd/bell.rs`), which wakes all that sleep.
+//! the last time, and whoever logs looks at the count afterwards (a fence between, on both
+//! sides), and rings the bell (`sys/fd/bell.rs`), which wakes all that sleep. Models:
+//! `loom_tests/ends.rs`.
 
 use std::cell::Cell;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sys::fd::bell;
-
-const LOGGED: u64 = 1024;
+use crate::shim::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::shim::{LOGGED, bell, fence_after_exchange, process_static, zeros};
 
 /// No number: wake-ups were deferred, and some worker is to make them.
 pub(super) const DEFERRED: RawFd = -1;
 
-/// An entry: the lower half of its place in the order, plus one, and the number.
-static LOG: [AtomicU64; LOGGED as usize] = [const { AtomicU64::new(0) }; LOGGED as usize];
-/// The place of the next entry.
-static NEXT: AtomicU64 = AtomicU64::new(0);
-/// Workers that sleep, or are about to.
-static ASLEEP: AtomicU32 = AtomicU32::new(0);
+// An entry: the lower half of its place in the order, plus one, and the number.
+process_static! {
+    static LOG: [AtomicU64; LOGGED] = zeros();
+}
+// The place of the next entry.
+process_static! {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+}
+// Workers that sleep, or are about to.
+process_static! {
+    static ASLEEP: AtomicU32 = AtomicU32::new(0);
+}
+
+fn index(place: u64) -> usize {
+    place as usize % LOGGED
+}
 
 fn entry(place: u64, fd: RawFd) -> u64 {
     (place + 1) << 32 | u64::from(fd as u32)
@@ -45,9 +54,12 @@ fn entry(place: u64, fd: RawFd) -> u64 {
 /// and leaves errno alone.
 #[cold]
 pub(super) fn log(fd: RawFd) {
-    let place = NEXT.fetch_add(1, Ordering::SeqCst);
-    LOG[(place % LOGGED) as usize].store(entry(place, fd), Ordering::SeqCst);
-    if ASLEEP.load(Ordering::SeqCst) > 0 {
+    // Release: who reads the place sees what has moved before.
+    let place = NEXT.fetch_add(1, Ordering::Release);
+    // Its partner is in `sleeping`.
+    fence_after_exchange();
+    LOG[index(place)].store(entry(place, fd), Ordering::Relaxed);
+    if ASLEEP.load(Ordering::Acquire) > 0 {
         bell::ring();
     }
 }
@@ -83,7 +95,7 @@ impl Reader {
     /// Has read all that there is.
     pub(super) fn new() -> Self {
         Self {
-            place: Cell::new(NEXT.load(Ordering::SeqCst)),
+            place: Cell::new(NEXT.load(Ordering::Acquire)),
         }
     }
 
@@ -95,11 +107,11 @@ impl Reader {
 
     /// What came next; `None` at the end.
     pub(super) fn read(&self) -> Option<Unread> {
-        let (place, next) = (self.place.get(), NEXT.load(Ordering::SeqCst));
+        let (place, next) = (self.place.get(), NEXT.load(Ordering::Acquire));
         if place == next {
             return None;
         }
-        let logged = LOG[(place % LOGGED) as usize].load(Ordering::SeqCst);
+        let logged = LOG[index(place)].load(Ordering::Relaxed);
         let fd = logged as u32 as RawFd;
         if logged == entry(place, fd) {
             self.place.set(place + 1);
@@ -121,13 +133,16 @@ impl Reader {
                 ASLEEP.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        ASLEEP.fetch_add(1, Ordering::SeqCst);
+        // Release: who counts it finds the bell.
+        ASLEEP.fetch_add(1, Ordering::Release);
         let _asleep = Asleep;
-        (NEXT.load(Ordering::SeqCst) == self.place.get()).then(sleep)
+        // Its partner is in `log`.
+        fence_after_exchange();
+        (NEXT.load(Ordering::Relaxed) == self.place.get()).then(sleep)
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -2,10 +2,12 @@
 //! ends of descriptors, of which anybody tells all workers.
 
 use std::os::fd::RawFd;
+use std::task::Waker;
 
 use super::ends::{self, Unread};
 use super::worker::Worker;
 use super::worker_handle::Message;
+use crate::driver::Driver;
 use crate::sys::fd::table;
 use crate::util::no_park::{self, NoPark};
 
@@ -41,24 +43,29 @@ impl Worker {
     #[cold]
     pub(super) fn tell_of_ends(&self) {
         let mut woken = self.woken.take();
-        let mut driver = self.driver.borrow_mut();
-        let mut deferred = false;
-        while let Some(unread) = self.ends.read() {
-            match unread {
-                Unread::Number(fd) => driver.reactor.fd_gone(fd, &mut woken),
-                Unread::Deferred => deferred = true,
-                Unread::Any => {
-                    driver.reactor.any_gone(&mut woken);
-                    deferred = true;
-                }
-            }
-        }
-        drop(driver);
+        let deferred = read_ends(&self.ends, &mut self.driver.borrow_mut(), &mut woken);
         self.wake_all(woken);
         if deferred {
             no_park::make_deferred();
         }
     }
+}
+
+/// Ends the waits for numbers that have ended since the last time. Whether there may be
+/// deferred wake-ups.
+pub(super) fn read_ends(ends: &ends::Reader, driver: &mut Driver, woken: &mut Vec<Waker>) -> bool {
+    let mut deferred = false;
+    while let Some(unread) = ends.read() {
+        match unread {
+            Unread::Number(fd) => driver.reactor.fd_gone(fd, woken),
+            Unread::Deferred => deferred = true,
+            Unread::Any => {
+                driver.reactor.any_gone(woken);
+                deferred = true;
+            }
+        }
+    }
+    deferred
 }
 
 /// A descriptor's number begins, or is about to end: whoever waits on it, on any

@@ -5,6 +5,7 @@
 //! block for ever, since loom aborts on a deadlock: a worker that goes to sleep lets the
 //! others end, and then it must have been notified.
 
+mod ends;
 mod sightings;
 
 use std::cell::{Cell, RefCell};

@@ -78,7 +78,8 @@ fn atomics(path: &str, text: &str) -> [bool; 2] {
             outside && first_names(&code[at + module.len()..]).contains(&"atomic")
         })
     };
-    ["shim", "std::sync"].map(|module| orders(path, text) && from(module))
+    let of_shim = from("shim") || from("seam");
+    [of_shim, from("std::sync")].map(|taken| orders(path, text) && taken)
 }
 
 /// The words of a file's code, but for its tests.

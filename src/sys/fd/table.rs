@@ -28,8 +28,9 @@
 //! should have got `EAGAIN`, until the next event.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::seam::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::seam::{per_fd_static, process_static};
 use crate::sys::per_fd::{Cell, PerFd};
 
 /// `F_GETFL` had no `O_NONBLOCK`.
@@ -62,18 +63,22 @@ const STAMP_ONE: u32 = 1 << 10;
 const REGISTERED: u32 = 1;
 const GENERATION_ONE: u32 = 2;
 
-static TABLE: PerFd<Record> = PerFd::new();
+per_fd_static! {
+    static TABLE: PerFd<Record>;
+}
 
-/// Moves when the flags of a shared number are invalidated; in steps of [`STAMP_ONE`].
-static SHARED_CLOCK: AtomicU32 = AtomicU32::new(0);
+// Moves when the flags of a shared number are invalidated; in steps of `STAMP_ONE`.
+process_static! {
+    static SHARED_CLOCK: AtomicU32 = AtomicU32::new(0);
+}
 
 /// What is known of a number.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Record(AtomicU64);
 
-const _: () = assert!(size_of::<Record>() == 8);
+const _: () = assert!(size_of::<Record>() == size_of::<AtomicU64>());
 
-// SAFETY: as its only field.
+// SAFETY: as its only field. (Models put none into memory of zeros.)
 unsafe impl Cell for Record {}
 
 /// A record's word, in its halves. Zeros: never used.
@@ -326,7 +331,7 @@ impl Meaning {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::sys::per_fd::CHUNK;
