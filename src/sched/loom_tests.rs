@@ -6,7 +6,9 @@
 //! others end, and then it must have been notified.
 
 mod ends;
+mod own_number;
 mod sightings;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 

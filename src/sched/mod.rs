@@ -18,6 +18,7 @@ mod idle;
 mod locals;
 mod look_ahead;
 mod mailbox;
+mod own_number;
 mod plan;
 mod quiescence;
 mod sampler;

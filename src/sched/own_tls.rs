@@ -25,9 +25,10 @@
 
 use std::any::Any;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{Ordering, fence};
 
 use super::current::CurrentTask;
+#[cfg(feature = "futex")]
+use super::own_number;
 use super::tls_blocks::OwnTls;
 use super::worker::Worker;
 #[cfg(feature = "futex")]
@@ -189,13 +190,7 @@ unsafe fn change(
         own.block.take_malloc_from(thread);
         // Before it can take a lock, and until it has let go of all or keeps
         // some while it is suspended.
-        worker
-            .handle
-            .own_number
-            .store(own.block.number(), Ordering::Relaxed);
-        // Libc notes a lock's holder with a plain store, which must not be seen before
-        // the one above. Partner: the fence in `is_suspended`.
-        fence(Ordering::Release);
+        worker.handle.own_number.enter(own.block.number());
         own.block.pointer().enter();
         enter(worker, slot, carrier);
         let reason = Carrier::resume(carrier, entry);
@@ -204,7 +199,7 @@ unsafe fn change(
         }
         own.block.give_malloc_to(thread);
         thread.enter();
-        worker.handle.own_number.store(0, Ordering::Relaxed);
+        worker.handle.own_number.leave();
         reason
     }
 }
@@ -214,10 +209,8 @@ unsafe fn change(
 /// hold one that it locked while it ran sees that it runs, if it still does.
 #[cfg(feature = "futex")]
 pub(crate) fn is_suspended(number: u32) -> bool {
-    // Partner: the fence in `change`.
-    fence(Ordering::Acquire);
-    let runs = |handle: &WorkerHandle| handle.own_number.load(Ordering::Relaxed) == number;
-    number >= tls::FIRST_NUMBER && !WorkerHandle::all().any(runs)
+    let workers = WorkerHandle::all().map(|handle| &handle.own_number);
+    number >= tls::FIRST_NUMBER && !own_number::runs(number, workers)
 }
 
 /// Sets the block's thread-locals to the worker and the task that run.

@@ -1,16 +1,15 @@
 //! What a worker tells the watchdog (`watchdog.rs`): when it sleeps, and which thread
-//! it is.
+//! it is; and how the watchdog sleeps while all workers do. Models:
+//! `loom_tests/watch.rs`.
 
 use std::sync::Arc;
-use std::thread::Thread;
-// Not from the shim: the handle that holds one lives longer than a loom model.
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::counters::Counters;
 use super::sighting::Sighting;
+use crate::shim::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use crate::shim::{NoParkMutex, fence_after_exchange};
 use crate::sys::kernel_thread::KernelThread;
 use crate::sys::thread_files::ThreadFiles;
-use crate::util::no_park::NoParkMutex;
 
 /// One worker's part.
 #[derive(Default)]
@@ -92,7 +91,7 @@ impl Watched {
     }
 
     pub(super) fn is_asleep(&self) -> bool {
-        self.asleep.load(Ordering::SeqCst)
+        self.asleep.load(Ordering::Relaxed)
     }
 
     /// Calls `sleep`, in which the worker waits; then wakes a watchdog that dozes
@@ -105,8 +104,9 @@ impl Watched {
         self.asleep.store(true, Ordering::Relaxed);
         let result = sleep();
         // Before the look at the doze, as the watchdog says that it dozes before it
-        // looks here: one of the two sees the other.
-        self.asleep.swap(false, Ordering::SeqCst);
+        // looks here: one of the two sees the other. Partner: the fence in `doze`.
+        self.asleep.swap(false, Ordering::Relaxed);
+        fence_after_exchange();
         doze.end();
         result
     }
@@ -123,28 +123,41 @@ pub(crate) struct Doze {
     /// There is one.
     watched: AtomicBool,
     dozes: AtomicBool,
-    thread: NoParkMutex<Option<Thread>>,
+    /// Ends its wait, now or when it waits next.
+    wake: NoParkMutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl Doze {
-    pub(super) fn begin_watch(&self, watchdog: Thread) {
-        *self.thread.lock() = Some(watchdog);
+    pub(super) fn begin_watch(&self, wake: impl Fn() + Send + 'static) {
+        *self.wake.lock() = Some(Box::new(wake));
         self.watched.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn end_watch(&self) {
         self.watched.store(false, Ordering::Relaxed);
-        self.thread.lock().take();
+        self.wake.lock().take();
     }
 
-    /// The watchdog is about to doze; it looks at the workers once more before.
-    pub(super) fn begin(&self) {
-        self.dozes.store(true, Ordering::SeqCst);
+    /// Calls `park`, in which the watchdog waits until a worker wakes up, unless one is
+    /// awake.
+    pub(super) fn doze<'a>(
+        &self,
+        workers: impl IntoIterator<Item = &'a Watched>,
+        park: impl FnOnce(),
+    ) {
+        self.dozes.store(true, Ordering::Relaxed);
+        // Partner: the fence in `asleep`.
+        fence(Ordering::SeqCst);
+        let sleeps = |worker: &Watched| worker.is_asleep() || worker.thread().is_none();
+        if workers.into_iter().all(sleeps) {
+            park();
+        }
+        self.dozes.store(false, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(super) fn end(&self) {
-        if self.dozes.load(Ordering::SeqCst) {
+    fn end(&self) {
+        if self.dozes.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -152,8 +165,8 @@ impl Doze {
     #[cold]
     fn wake(&self) {
         self.dozes.store(false, Ordering::Relaxed);
-        if let Some(watchdog) = &*self.thread.lock() {
-            watchdog.unpark();
+        if let Some(wake) = &*self.wake.lock() {
+            wake();
         }
     }
 }

@@ -51,7 +51,8 @@ impl Watchdog {
         let body = move || Looks::new(&all, limit, learn).until(&end);
         // No signal of the program's is this thread's.
         let thread = quietly(|| builder.spawn(body)).ok()?;
-        workers.doze.begin_watch(thread.thread().clone());
+        let watchdog = thread.thread().clone();
+        workers.doze.begin_watch(move || watchdog.unpark());
         Some(Self {
             workers: Arc::clone(workers),
             ending,
@@ -153,20 +154,11 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// Sleeps until a worker wakes up. Not quite surely: a little too long is better
-    /// than a locked instruction more in each worker.
+    /// Sleeps until a worker wakes up.
     fn doze(&mut self) {
-        self.workers.doze.begin();
-        if self.all_sleep() {
-            thread::park();
-        }
-        self.workers.doze.end();
+        let watches = self.workers.handles().iter().map(|handle| &handle.watch);
+        self.workers.doze.doze(watches, thread::park);
         self.quiet = 0;
-    }
-
-    fn all_sleep(&self) -> bool {
-        let mut watches = self.workers.handles().iter().map(|handle| &handle.watch);
-        watches.all(|watch| watch.is_asleep() || watch.thread().is_none())
     }
 
     /// Looks at all workers; whether one is awake.

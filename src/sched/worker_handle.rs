@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::counters::Counters;
 use super::mailbox::{Mail, Mailbox, Owner};
+use super::own_number::OwnNumber;
 use super::plan::InjectedTask;
 use super::snapshot::SnapshotRequest;
 use super::stack_use::StackUses;
@@ -69,9 +70,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) counters: Counters,
     /// What coroutines have used of their stacks, if that is measured.
     pub(crate) stack_uses: NoParkMutex<StackUses>,
-    /// The number by which locks know the coroutine with thread-locals of its own
-    /// that runs here; 0 if none does.
-    pub(super) own_number: AtomicU32,
+    /// Which coroutine with thread-locals of its own runs here.
+    pub(super) own_number: OwnNumber,
     /// What it does, while somebody records that.
     #[cfg(feature = "trace")]
     pub(super) steps: StepLog,
@@ -187,7 +187,7 @@ fn install(entry: &AtomicPtr<WorkerHandle>, index: u32) -> &'static WorkerHandle
         watch: Watched::default(),
         counters: Counters::default(),
         stack_uses: NoParkMutex::default(),
-        own_number: AtomicU32::new(0),
+        own_number: OwnNumber::default(),
         #[cfg(feature = "trace")]
         steps: StepLog::default(),
     }));
