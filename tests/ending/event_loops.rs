@@ -410,7 +410,8 @@ fn a_loop_that_goes_on_is_reported() {
         "'joining one' ",
         "is cancelled and waits for the end of a thread",
     ] {
-        assert!(said.contains(words), "no {words:?} in {said}");
+        let times = said.matches(words).count();
+        assert_eq!(times, 1, "{words:?} in {said}");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::net::ToSocketAddrs;
 
+use crate::common::{set_limit, succeeds};
 use crate::hook_common::{in_coroutines, same};
 
 unsafe extern "C" {
@@ -290,6 +291,25 @@ fn users_and_groups() {
             }
         }
         out
+    });
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_an_error() {
+    succeeds("a_database_that_cannot_be_read_is_an_error", || {
+        same(|_| {
+            // SAFETY: strings that live.
+            unsafe {
+                // What it takes is loaded.
+                assert!(!libc::getpwnam(c"root".as_ptr()).is_null());
+                let before = set_limit(libc::RLIMIT_NOFILE, 0);
+                *libc::__errno_location() = 0;
+                let user = libc::getpwnam(c"root".as_ptr());
+                let said = (user.is_null(), *libc::__errno_location());
+                set_limit(libc::RLIMIT_NOFILE, before);
+                said
+            }
+        });
     });
 }
 

@@ -24,13 +24,8 @@ fn request<E: Relocate + 'static>(
     cx: CurrentTask,
     call: impl Fn(ReentrantArgs<E>) -> c_int + Send + 'static,
 ) -> Option<Found<E>> {
-    let found = look_up(cx, move || find_growing(|layout| find(layout, &call)));
-    // What goes wrong on the way has set errno; the `_r` forms return it.
-    found.ok().inspect(|found| {
-        if found.code != 0 {
-            set_errno(found.code);
-        }
-    })
+    // What goes wrong, there or on the way, has set errno.
+    look_up(cx, move || find_growing(|layout| find(layout, &call))).ok()
 }
 
 /// A call with `_r`: the same in a buffer of our own, then moved to the caller's.

@@ -293,3 +293,14 @@ fn members(set: &[c_ulong]) -> impl Iterator<Item = RawFd> {
             .map(move |bit| (at * BITS + bit) as RawFd)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_counted_through_all_words() {
+        let set = [1 << 3 | 1 << 63, 0, 1 | 1 << 5];
+        assert!(members(&set).eq([3, 63, 128, 133]));
+    }
+}
