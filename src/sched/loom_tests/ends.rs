@@ -24,6 +24,7 @@ use crate::sched::inbox::{read_ends, renew_fd};
 use crate::sched::{ends, renew_duplicate};
 use crate::seam::FIRST;
 use crate::shim::bell;
+use crate::sys::fd::table;
 
 const FD: RawFd = FIRST;
 
@@ -248,6 +249,10 @@ fn loom_who_is_overtaken_looks_at_all() {
 fn loom_an_end_while_it_registers() {
     loom::model(|| {
         let (mut bed, _) = Bed::waiting(&[]);
+        // It was registered before: of one that never was, no end is noted.
+        assert!(table::register(FD).is_some());
+        renew_fd(FD);
+        bed.read();
         bed.kernel.open(FD);
         let closer = bed.thread(|kernel| kernel.close(FD));
         let key = bed.wait(FD);

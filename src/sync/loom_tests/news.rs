@@ -10,7 +10,7 @@ use crate::sync::{CancelToken, broadcast, oneshot, watch};
 fn a_broadcast_reaches_who_waits() {
     loom::model(|| {
         let (tx, mut rx) = broadcast::channel(1);
-        let sender = thread::spawn(move || drop(tx.send(1)));
+        let sender = thread::spawn(move || _ = tx.send(1));
         assert_eq!(finish(Box::pin(rx.recv_async()), join(sender)), Ok(1));
     });
 }
@@ -78,7 +78,7 @@ fn a_select_over_broadcasts_counts_on_for_one_only() {
     loom::model(|| {
         let (one, mut first) = broadcast::channel(1);
         let (other, mut second) = broadcast::channel(1);
-        let senders = [one, other].map(|tx| thread::spawn(move || drop(tx.send(1))));
+        let senders = [one, other].map(|tx| thread::spawn(move || _ = tx.send(1)));
         let (mut a, mut b) = (first.case(), second.case());
         let chosen = finish(select_async(&mut [&mut a, &mut b]), || {
             senders.into_iter().for_each(|one| one.join().unwrap());
