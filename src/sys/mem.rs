@@ -301,7 +301,7 @@ impl Reserve {
     }
 
     /// Keeps all of it in memory, as `mlockall` would.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn lock(&self) {
         // SAFETY: changes no bytes; the range is ours.
         let result = unsafe { libc::mlock(self.range(0, self.len()), self.len()) };
