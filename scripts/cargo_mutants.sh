@@ -40,7 +40,8 @@ ROOMS = {
     "stack": "lib shared models faults runtime own_locals",
     "switch": "lib shared runtime models signals own_locals faults",
     "driver": "lib models hook ending runtime faults",
-    "hook": "lib hook locks threads signals own_locals faults ending models clock locks_allocator",
+    "hook": "lib hook locks threads signals own_locals faults ending models clock locks_allocator "
+            "crore-run/programs",
     "sync": "sync selects lib ending runtime models",
 }
 # They read names of inlined functions, which only debug information has.
@@ -95,11 +96,17 @@ def plant(mutant):
 
 def binary(name):
     """Builds it and says where it is; `None` if it does not compile."""
-    which = "--lib" if name == "lib" else f"--test={name}"
-    built = subprocess.run(["cargo", "test", "-q", "--no-run", "--message-format=json", which],
+    package, _, test = name.rpartition("/")
+    which = ["--lib"] if name == "lib" else [f"--test={name}"]
+    if package:
+        # All of it: its test runs a program and a library of it.
+        which = [f"--package={package}"]
+    built = subprocess.run(["cargo", "test", "-q", "--no-run", "--message-format=json", *which],
                            cwd=TREE, env=BUILD, capture_output=True, text=True)
-    found = [json.loads(line).get("executable") for line in built.stdout.splitlines()]
-    return next(filter(None, found), None) if built.returncode == 0 else None
+    said = [json.loads(line) for line in built.stdout.splitlines()]
+    made = [each for each in said if each.get("executable")]
+    found = [each["executable"] for each in made if test in (each["target"]["name"], "lib")]
+    return found[0] if built.returncode == 0 else None
 
 def memory_of(group):
     """What the processes of the group have in memory."""

@@ -9,8 +9,7 @@ use crate::task::{Addr, Flags, Slot, TaskState};
 
 impl Worker {
     /// Forgets the tasks for whose slots `is_one` says so, but for the one that runs.
-    /// Returns, in order, whom others
-    /// may still have in their queues.
+    /// Returns, in order, whom others may still have in their queues.
     pub(crate) fn forget_tasks(&self, is_one: impl Fn(u32) -> bool) -> Vec<Addr> {
         let mut found = Vec::new();
         self.slots.try_each_live(|slot| {

@@ -609,6 +609,41 @@ fn a_cancellation_that_is_not_let_in_ends_no_wait_for_signals() {
     });
 }
 
+/// Handlers that run in other threads end no thread's `pause`.
+#[test]
+fn a_pause_is_its_threads_own() {
+    static RETURNED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+    extern "C" fn handler(_: c_int) {}
+    unsafe extern "C-unwind" fn pauses(which: *mut c_void) -> *mut c_void {
+        // SAFETY: no arguments.
+        let said = unsafe { libc::pause() };
+        RETURNED[which.addr()].store(1, Ordering::Release);
+        ptr::without_provenance_mut(said as usize)
+    }
+    /// Sends signals until one has ended the pause: what comes before it ends none.
+    fn end_pause(thread: pthread_t, which: usize) -> Result<usize, c_int> {
+        while RETURNED[which].load(Ordering::Acquire) == 0 {
+            // SAFETY: a thread that is not joined.
+            unsafe { libc::pthread_kill(thread, libc::SIGWINCH) };
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        join(thread)
+    }
+    same(|| {
+        for returned in &RETURNED {
+            returned.store(0, Ordering::Release);
+        }
+        // SAFETY: a handler that does nothing.
+        unsafe { libc::signal(libc::SIGWINCH, handler as *const () as usize) };
+        let [one, other] = [start(pauses, 0), start(pauses, 1)];
+        let first = end_pause(one, 0);
+        // One that looked now and then whether any handler has run would have by now.
+        std::thread::sleep(Duration::from_millis(50));
+        let stays = RETURNED[1].load(Ordering::Acquire) == 0;
+        (first, stays, end_pause(other, 1))
+    });
+}
+
 #[test]
 fn signals_of_other_threads_arrive() {
     static HANDLED: AtomicU32 = AtomicU32::new(0);
