@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::common::succeeds;
 use crate::with_coroutines;
 
 #[test]
@@ -49,22 +50,26 @@ fn threads_are_started_and_joined_by_the_thousand_without_a_trace() {
 
 #[test]
 fn a_forked_child_starts_real_threads() {
-    with_coroutines(1, || {
-        thread::spawn(|| {
-            // SAFETY: the child starts a thread, which it may as the parent's lock
-            // holders are all coroutines that do not hold any, and ends.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                let fine = thread::spawn(|| 7).join().is_ok_and(|seven| seven == 7);
-                // SAFETY: no preconditions.
-                unsafe { libc::_exit(i32::from(!fine)) };
-            }
-            let mut status = -1;
-            // SAFETY: a place of ours.
-            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
-            assert_eq!(status, 0);
-        })
-        .join()
-        .unwrap();
+    // In a process of its own: std takes a lock where a thread begins, which another test's
+    // may have when it is forked.
+    succeeds("a_forked_child_starts_real_threads", || {
+        with_coroutines(1, || {
+            thread::spawn(|| {
+                // SAFETY: the child starts a thread, which it may as the parent's lock
+                // holders are all coroutines that do not hold any, and ends.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    let fine = thread::spawn(|| 7).join().is_ok_and(|seven| seven == 7);
+                    // SAFETY: no preconditions.
+                    unsafe { libc::_exit(i32::from(!fine)) };
+                }
+                let mut status = -1;
+                // SAFETY: a place of ours.
+                assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+                assert_eq!(status, 0);
+            })
+            .join()
+            .unwrap();
+        });
     });
 }

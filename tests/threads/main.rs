@@ -2,8 +2,8 @@
 //! threads sees what it sees of the kernel's.
 #![cfg(all(feature = "futex", target_os = "linux", target_env = "gnu"))]
 
-#[path = "../common/left_over.rs"]
-mod left_over;
+#[path = "../common/mod.rs"]
+mod common;
 mod life;
 mod pthreads;
 mod real;

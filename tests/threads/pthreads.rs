@@ -612,6 +612,8 @@ fn a_cancellation_that_is_not_let_in_ends_no_wait_for_signals() {
 /// Handlers that run in other threads end no thread's `pause`.
 #[test]
 fn a_pause_is_its_threads_own() {
+    // No other test's.
+    const SIGNAL: c_int = libc::SIGIO;
     static RETURNED: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
     extern "C" fn handler(_: c_int) {}
     unsafe extern "C-unwind" fn pauses(which: *mut c_void) -> *mut c_void {
@@ -624,7 +626,7 @@ fn a_pause_is_its_threads_own() {
     fn end_pause(thread: pthread_t, which: usize) -> Result<usize, c_int> {
         while RETURNED[which].load(Ordering::Acquire) == 0 {
             // SAFETY: a thread that is not joined.
-            unsafe { libc::pthread_kill(thread, libc::SIGWINCH) };
+            unsafe { libc::pthread_kill(thread, SIGNAL) };
             std::thread::sleep(Duration::from_millis(1));
         }
         join(thread)
@@ -634,7 +636,7 @@ fn a_pause_is_its_threads_own() {
             returned.store(0, Ordering::Release);
         }
         // SAFETY: a handler that does nothing.
-        unsafe { libc::signal(libc::SIGWINCH, handler as *const () as usize) };
+        unsafe { libc::signal(SIGNAL, handler as *const () as usize) };
         let [one, other] = [start(pauses, 0), start(pauses, 1)];
         let first = end_pause(one, 0);
         // One that looked now and then whether any handler has run would have by now.
