@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::succeeds;
 use crate::hook_common::{On, in_coroutines, said, same, tcp_pair};
 
 /// A child that ends with `code` when its standard input ends.
@@ -205,47 +206,57 @@ fn runtime_works() -> bool {
 
 #[test]
 fn a_forked_child_has_a_runtime_of_its_own() {
-    assert!(runtime_works());
-    assert_eq!(forked(|| i32::from(!runtime_works())), 0);
-    in_coroutines(|_| {
-        crore::spawn_blocking(|| ()).join().unwrap();
-        let (a, b) = tcp_pair();
-        let reader = crore::spawn(move || {
-            let mut word = [0; 4];
-            (&a).read_exact(&mut word).unwrap();
-            word
+    // In a process of its own: std takes a lock where a thread begins, which another test's
+    // may have when it is forked.
+    let name = "a_forked_child_has_a_runtime_of_its_own";
+    succeeds(name, || {
+        assert!(runtime_works());
+        assert_eq!(forked(|| i32::from(!runtime_works())), 0);
+        in_coroutines(|_| {
+            crore::spawn_blocking(|| ()).join().unwrap();
+            let (a, b) = tcp_pair();
+            let reader = crore::spawn(move || {
+                let mut word = [0; 4];
+                (&a).read_exact(&mut word).unwrap();
+                word
+            });
+            crore::yield_now();
+            // From within a coroutine, and again from that child's child.
+            let nested =
+                || i32::from(!runtime_works() || forked(|| i32::from(!runtime_works())) != 0);
+            assert_eq!(forked(nested), 0);
+            (&b).write_all(b"here").unwrap();
+            assert_eq!(&reader.join().unwrap(), b"here");
         });
-        crore::yield_now();
-        // From within a coroutine, and again from that child's child.
-        let nested = || i32::from(!runtime_works() || forked(|| i32::from(!runtime_works())) != 0);
-        assert_eq!(forked(nested), 0);
-        (&b).write_all(b"here").unwrap();
-        assert_eq!(&reader.join().unwrap(), b"here");
+        assert!(runtime_works());
     });
-    assert!(runtime_works());
 }
 
 /// What a child has of its parent's ids means none of its own tasks.
 #[test]
 fn a_parents_ids_mean_nothing_in_a_child() {
-    in_coroutines(|_| {
-        let old: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
-        crore::yield_now();
-        let in_child = || {
-            let met = crore::run(|| {
-                let new: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
-                crore::yield_now();
-                old.iter().for_each(|old| old.coroutine().unpark());
-                old.iter().for_each(crore::JoinHandle::cancel);
-                crore::sleep(Duration::from_millis(1));
-                let met = new.iter().filter(|new| new.is_finished()).count();
-                new.iter().for_each(|new| new.coroutine().unpark());
-                met
-            });
-            met.unwrap() as i32
-        };
-        assert_eq!(forked(in_child), 0);
-        old.iter().for_each(|old| old.coroutine().unpark());
+    // As above.
+    let name = "a_parents_ids_mean_nothing_in_a_child";
+    succeeds(name, || {
+        in_coroutines(|_| {
+            let old: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
+            crore::yield_now();
+            let in_child = || {
+                let met = crore::run(|| {
+                    let new: Vec<_> = (0..10).map(|_| crore::spawn(crore::park)).collect();
+                    crore::yield_now();
+                    old.iter().for_each(|old| old.coroutine().unpark());
+                    old.iter().for_each(crore::JoinHandle::cancel);
+                    crore::sleep(Duration::from_millis(1));
+                    let met = new.iter().filter(|new| new.is_finished()).count();
+                    new.iter().for_each(|new| new.coroutine().unpark());
+                    met
+                });
+                met.unwrap() as i32
+            };
+            assert_eq!(forked(in_child), 0);
+            old.iter().for_each(|old| old.coroutine().unpark());
+        });
     });
 }
 

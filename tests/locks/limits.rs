@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use std::{env, ptr, thread};
 
-use crate::common::{in_child, stderr, whole_name};
+use crate::common::{in_child, stderr, succeeds, whole_name};
 
 /// Runs `body` in a child process, up to the first line that crore says; that
 /// line. The child need not end by itself.
@@ -345,52 +345,57 @@ fn unhooked_code_blocks_its_thread() {
 /// work as ever, and it may start a runtime of its own.
 #[test]
 fn a_forked_child_locks_as_a_plain_process() {
-    on_one_worker(|| {
-        let mutex = Arc::new(Mutex::new(0));
-        let busy = Arc::new(Mutex::new(0));
-        let held = busy.lock().unwrap();
-        let theirs = busy.clone();
-        // Somebody is in the table.
-        let waiter = crore::spawn(move || *theirs.lock().unwrap());
-        crore::yield_now();
-        // SAFETY: the child locks, starts threads and leaves by `_exit`.
-        let pid = unsafe { libc::fork() };
-        if pid == 0 {
-            *mutex.lock().unwrap() += 1;
-            let ours = mutex.clone();
-            thread::spawn(move || *ours.lock().unwrap() += 1)
-                .join()
-                .unwrap();
-            let ours = mutex.clone();
-            let own = thread::spawn(move || {
-                crore::run(|| {
-                    let all: Vec<_> = (0..4)
-                        .map(|_| {
-                            let ours = ours.clone();
-                            crore::spawn(move || {
-                                let mut n = ours.lock().unwrap();
-                                crore::yield_now();
-                                *n += 1;
+    // In a process of its own: std takes a lock where a thread begins, which another test's
+    // may have when it is forked.
+    let name = "a_forked_child_locks_as_a_plain_process";
+    succeeds(name, || {
+        on_one_worker(|| {
+            let mutex = Arc::new(Mutex::new(0));
+            let busy = Arc::new(Mutex::new(0));
+            let held = busy.lock().unwrap();
+            let theirs = busy.clone();
+            // Somebody is in the table.
+            let waiter = crore::spawn(move || *theirs.lock().unwrap());
+            crore::yield_now();
+            // SAFETY: the child locks, starts threads and leaves by `_exit`.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                *mutex.lock().unwrap() += 1;
+                let ours = mutex.clone();
+                thread::spawn(move || *ours.lock().unwrap() += 1)
+                    .join()
+                    .unwrap();
+                let ours = mutex.clone();
+                let own = thread::spawn(move || {
+                    crore::run(|| {
+                        let all: Vec<_> = (0..4)
+                            .map(|_| {
+                                let ours = ours.clone();
+                                crore::spawn(move || {
+                                    let mut n = ours.lock().unwrap();
+                                    crore::yield_now();
+                                    *n += 1;
+                                })
                             })
-                        })
-                        .collect();
-                    all.into_iter().for_each(|one| one.join().unwrap());
-                })
-            });
-            own.join().unwrap().unwrap();
-            let right = *mutex.lock().unwrap() == 6;
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(if right { 7 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: our own child, a place for its status.
-        assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-        assert!(
-            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7,
-            "{status:#x}"
-        );
-        drop(held);
-        assert_eq!(waiter.join().unwrap(), 0);
+                            .collect();
+                        all.into_iter().for_each(|one| one.join().unwrap());
+                    })
+                });
+                own.join().unwrap().unwrap();
+                let right = *mutex.lock().unwrap() == 6;
+                // SAFETY: ends the child.
+                unsafe { libc::_exit(if right { 7 } else { 1 }) };
+            }
+            let mut status = 0;
+            // SAFETY: our own child, a place for its status.
+            assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+            assert!(
+                libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7,
+                "{status:#x}"
+            );
+            drop(held);
+            assert_eq!(waiter.join().unwrap(), 0);
+        });
     });
 }
 
