@@ -129,6 +129,7 @@ test_in() {
         }
         # (Its children say theirs before.)
         echo "$suite: cargo test $what: $(grep -aoE 'ok\. [0-9]+ passed.* ignored' "$said" | tail -n 1)"
+        # (None is fine.)
         grep -aoE 'skipped: .*' "$said" | sort | uniq -c || true
     done
 }

@@ -21,6 +21,17 @@ use super::poller::{Backend, DeregisterFn, Notifier, Poller, Readiness, ReadyEve
 use crate::sys::errno::ENOSPC;
 use crate::sys::fd::table;
 
+#[cfg(test)]
+impl Readiness {
+    pub(crate) const READABLE: Self = Self {
+        read: true,
+        write: false,
+        read_closed: false,
+        write_closed: false,
+        urgent: false,
+    };
+}
+
 /// See the [module](self).
 #[derive(Clone, Debug)]
 pub(crate) struct MemoryBackend(Arc<MemoryShared>);

@@ -66,7 +66,7 @@ pub(super) fn log(fd: RawFd) {
 
 /// Workers that are counted as asleep.
 pub(crate) fn sleepers() -> usize {
-    ASLEEP.load(Ordering::SeqCst) as usize
+    ASLEEP.load(Ordering::Relaxed) as usize
 }
 
 /// In a forked child: no worker sleeps. Only a store.

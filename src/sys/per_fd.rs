@@ -95,7 +95,7 @@ impl<T: Cell> PerFd<T> {
     }
 
     /// The cells from `first` to `last` that there are, with their numbers.
-    #[allow(dead_code, reason = "models have a table of their own, in the shim")]
+    #[allow(dead_code, reason = "models have a table of their own, in the seam")]
     pub(crate) fn range(&self, first: u32, last: u32) -> impl Iterator<Item = (RawFd, &T)> {
         let chunks = first as usize / CHUNK..self.end.load(Ordering::Acquire);
         let made = chunks.filter(|&chunk| !self.root[chunk].load(Ordering::Acquire).is_null());

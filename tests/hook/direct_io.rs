@@ -3,6 +3,7 @@
 //! file that the number meant when the call was made.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -10,7 +11,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::rc::Rc;
 
+use crate::common::kernel_has;
 use crate::files::path;
 use crate::hook_common::{pattern, said};
 
@@ -245,4 +248,65 @@ fn a_disk_is_read_whole() {
         }
         Some(out)
     });
+}
+
+/// Whether others of the worker had a turn while the call moved bytes.
+fn lets_others_run(call: impl FnOnce() -> isize) -> bool {
+    let ran = Rc::new(Cell::new(false));
+    let theirs = Rc::clone(&ran);
+    let other = crore::spawn_local(move || theirs.set(true));
+    let moved = call();
+    let had_a_turn = ran.get();
+    assert_eq!(said(moved), Ok(BLOCK));
+    other.join().unwrap();
+    had_a_turn
+}
+
+/// What waits for the disk does so on another thread.
+#[test]
+fn others_run_while_the_disk_works() {
+    let files =
+        [libc::O_DIRECT, libc::O_DSYNC, libc::O_SYNC, 0].map(|flags| (flags, opened(flags)));
+    crore::run(|| {
+        let mut buffer = Heap::new();
+        let place = buffer.bytes().as_mut_ptr();
+        let part = libc::iovec {
+            iov_base: place.cast(),
+            iov_len: BLOCK,
+        };
+        for (flags, file) in &files {
+            let Some((cached, file)) = file else {
+                println!("skipped: the file system has not {flags:#o}");
+                continue;
+            };
+            cached.write_all_at(&pattern(LEN), 0).unwrap();
+            let fd = file.as_raw_fd();
+            // SAFETY: here and below, the buffer has a block.
+            let writes = || unsafe { libc::pwrite(fd, place.cast(), BLOCK, 0) };
+            // The second finds the block where it is, and nothing of it in memory.
+            for _ in 0..if *flags == 0 { 0 } else { 2 } {
+                assert!(lets_others_run(writes), "a write, {flags:#o}");
+            }
+            let reads: [fn(i32, *mut libc::c_void) -> isize; 2] = [
+                // SAFETY: as above.
+                |fd, to| unsafe { libc::pread(fd, to, BLOCK, 0) },
+                // SAFETY: as above.
+                |fd, to| unsafe { libc::read(fd, to, BLOCK) },
+            ];
+            for read in reads.into_iter().filter(|_| *flags == libc::O_DIRECT) {
+                let reads = || read(fd, place.cast());
+                assert!(lets_others_run(reads), "a read, {flags:#o}");
+                // Now nothing of it is in memory.
+                assert!(lets_others_run(reads), "a read, {flags:#o}");
+            }
+            for sync in [libc::RWF_DSYNC, libc::RWF_SYNC] {
+                // SAFETY: as above.
+                let writes = || unsafe { libc::pwritev2(fd, &part, 1, 0, sync) };
+                if kernel_has(libc::SYS_pwritev2) {
+                    assert!(lets_others_run(writes), "a write, {flags:#o}, {sync:#x}");
+                }
+            }
+        }
+    })
+    .unwrap();
 }

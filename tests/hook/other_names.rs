@@ -182,27 +182,8 @@ fn a_child_of_vfork_ends_by_itself() {
 #[cfg(target_env = "gnu")]
 #[test]
 fn fortified_names_do_what_the_plain_ones_do() {
-    unsafe extern "C" {
-        fn __pread_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
-        fn __recvfrom_chk(
-            fd: c_int,
-            buf: *mut c_void,
-            n: usize,
-            size: usize,
-            flags: c_int,
-            addr: *mut libc::sockaddr,
-            len: *mut libc::socklen_t,
-        ) -> isize;
-        fn __ppoll_chk(
-            fds: *mut libc::pollfd,
-            n: libc::nfds_t,
-            limit: *const libc::timespec,
-            mask: *const libc::sigset_t,
-            size: usize,
-        ) -> c_int;
-        fn __open64_2(path: *const c_char, flags: c_int) -> c_int;
-        fn __openat_2(dir: c_int, path: *const c_char, flags: c_int) -> c_int;
-    }
+    use crate::plain_threads::fortified::*;
+
     same(|on| {
         let (near, far) = UnixStream::pair().unwrap();
         let fd = near.as_raw_fd();

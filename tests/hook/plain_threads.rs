@@ -356,33 +356,62 @@ fn files_are_sent_and_spliced() {
     assert_eq!(moved, 5);
 }
 
-unsafe extern "C" {
-    fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize) -> isize;
-    fn __pread_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
-    fn __pread64_chk(fd: c_int, buf: *mut c_void, n: usize, at: i64, size: usize) -> isize;
-    fn __recv_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize, flags: c_int) -> isize;
-    fn __recvfrom_chk(
-        fd: c_int,
-        buf: *mut c_void,
-        n: usize,
-        size: usize,
-        flags: c_int,
-        addr: *mut libc::sockaddr,
-        len: *mut libc::socklen_t,
-    ) -> isize;
-    fn __poll_chk(fds: *mut libc::pollfd, n: libc::nfds_t, timeout: c_int, size: usize) -> c_int;
-    fn __ppoll_chk(
-        fds: *mut libc::pollfd,
-        n: libc::nfds_t,
-        limit: *const libc::timespec,
-        mask: *const libc::sigset_t,
-        size: usize,
-    ) -> c_int;
-    fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
-    fn __open64_2(path: *const libc::c_char, flags: c_int) -> c_int;
-    fn __openat_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
-    fn __openat64_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
+/// What C code calls that is compiled with `_FORTIFY_SOURCE`.
+pub(crate) mod fortified {
+    use super::*;
+
+    unsafe extern "C" {
+        pub(crate) fn __read_chk(fd: c_int, buf: *mut c_void, n: usize, size: usize) -> isize;
+        pub(crate) fn __pread_chk(
+            fd: c_int,
+            buf: *mut c_void,
+            n: usize,
+            at: i64,
+            size: usize,
+        ) -> isize;
+        pub(crate) fn __pread64_chk(
+            fd: c_int,
+            buf: *mut c_void,
+            n: usize,
+            at: i64,
+            size: usize,
+        ) -> isize;
+        pub(crate) fn __recv_chk(
+            fd: c_int,
+            buf: *mut c_void,
+            n: usize,
+            size: usize,
+            flags: c_int,
+        ) -> isize;
+        pub(crate) fn __recvfrom_chk(
+            fd: c_int,
+            buf: *mut c_void,
+            n: usize,
+            size: usize,
+            flags: c_int,
+            addr: *mut libc::sockaddr,
+            len: *mut libc::socklen_t,
+        ) -> isize;
+        pub(crate) fn __poll_chk(
+            fds: *mut libc::pollfd,
+            n: libc::nfds_t,
+            timeout: c_int,
+            size: usize,
+        ) -> c_int;
+        pub(crate) fn __ppoll_chk(
+            fds: *mut libc::pollfd,
+            n: libc::nfds_t,
+            limit: *const libc::timespec,
+            mask: *const libc::sigset_t,
+            size: usize,
+        ) -> c_int;
+        pub(crate) fn __open_2(path: *const libc::c_char, flags: c_int) -> c_int;
+        pub(crate) fn __open64_2(path: *const libc::c_char, flags: c_int) -> c_int;
+        pub(crate) fn __openat_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
+        pub(crate) fn __openat64_2(dir: c_int, path: *const libc::c_char, flags: c_int) -> c_int;
+    }
 }
+use fortified::*;
 
 #[test]
 fn fortified_names_are_there() {

@@ -247,6 +247,7 @@ fn a_parents_ids_mean_nothing_in_a_child() {
                     crore::yield_now();
                     old.iter().for_each(|old| old.coroutine().unpark());
                     old.iter().for_each(crore::JoinHandle::cancel);
+                    // Who was met is awake by then.
                     crore::sleep(Duration::from_millis(1));
                     let met = new.iter().filter(|new| new.is_finished()).count();
                     new.iter().for_each(|new| new.coroutine().unpark());

@@ -220,6 +220,31 @@ fn unix_datagrams() {
     });
 }
 
+/// No event tells of that, as the sender's own buffer is empty.
+#[test]
+fn a_datagram_waits_for_a_queue_that_others_have_filled() {
+    same(|on| {
+        let path = socket_path();
+        let receiver = UnixDatagram::bind(&path).unwrap();
+        let others = UnixDatagram::unbound().unwrap();
+        others.set_nonblocking(true).unwrap();
+        let fits = (0..).take_while(|_| others.send_to(b"x", &path).is_ok());
+        let filled = fits.count();
+        let (to, (mut waits, begins)) = (path.clone(), io::pipe().unwrap());
+        let sender = on.go(move || {
+            let sender = UnixDatagram::unbound().unwrap();
+            drop(begins);
+            kind(sender.send_to(b"last", to))
+        });
+        waits.read_to_end(&mut Vec::new()).unwrap();
+        let mut buffer = [0; 8];
+        let received = (0..=filled).map(|_| receiver.recv(&mut buffer).unwrap());
+        let last = received.last();
+        std::fs::remove_file(&path).unwrap();
+        (last, sender.join())
+    });
+}
+
 #[test]
 fn pipes() {
     same(|on| {

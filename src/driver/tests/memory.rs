@@ -11,14 +11,6 @@ use super::{R, W, bell, park, park_until_woken, poll};
 /// Numbers that nobody else in this process has.
 const FD: RawFd = 8_000;
 
-const READABLE: Readiness = Readiness {
-    read: true,
-    write: false,
-    read_closed: false,
-    write_closed: false,
-    urgent: false,
-};
-
 fn on_memory() -> (MemoryBackend, Driver) {
     let memory = MemoryBackend::new();
     let driver = Driver::new(&memory).unwrap();
@@ -77,7 +69,7 @@ fn a_waiter_is_woken_by_its_file_and_knows_how_long_it_waited() {
     };
     assert!(since >= minute && since < minute * 2, "{since:?}");
     assert_eq!(rung.rung(), 0);
-    memory.set_ready(FD, READABLE, true);
+    memory.set_ready(FD, Readiness::READABLE, true);
     assert_eq!(poll(&mut driver), 1);
     assert_eq!(
         (rung.rung(), driver.reactor.table.finish(key)),
@@ -104,7 +96,7 @@ fn a_file_or_a_notifier_ends_a_sleep_without_a_timer() {
     thread.join().unwrap();
     let ready = Readiness {
         write: true,
-        ..READABLE
+        ..Readiness::READABLE
     };
     let thread = std::thread::spawn(move || memory.set_ready(FD + 1, ready, true));
     assert_eq!(park(&mut driver), 1);

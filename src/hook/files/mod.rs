@@ -6,6 +6,7 @@ pub(crate) mod aio;
 pub(crate) mod disk;
 pub(crate) mod eventfd;
 pub(crate) mod fcntl;
+mod is_file;
 pub(crate) mod locks;
 pub(crate) mod open;
 pub(crate) mod poll_first;

@@ -5,6 +5,8 @@
 //!   price of the plain call). What is not is read by a helper thread, all of it by one
 //!   call, into the caller's own memory where it may (`wait/lent.rs`): a few µs on top
 //!   of what the disk takes.
+//! - What goes to the disk each time (`O_DIRECT`, `O_SYNC`, …) is a helper's: the kernel
+//!   waits for it whatever it is told.
 //! - A read that takes several pieces is not mixed with others (`position_lock.rs`).
 //! - Writing goes to the page cache and is done here: a helper would cost ten
 //!   times the call, and loggers write under locks that they count on no other
@@ -24,6 +26,7 @@ use std::time::Instant;
 use libc::{iovec, off_t, size_t, ssize_t};
 
 use crate::driver::Direction;
+use crate::hook::files::is_file::is_direct;
 use crate::hook::files::position_lock;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{in_coroutine, may_park, on_helper, uncancellable};
@@ -111,6 +114,10 @@ impl Access {
     pub(crate) unsafe fn run(self, cx: CurrentTask, buffers: Buffers, mut done: usize) -> Answer {
         // SAFETY: the caller's buffers, for this and all below.
         let total = unsafe { buffers.total() };
+        if total > done && self.goes_to_disk(cx) {
+            // SAFETY: as above.
+            return short(done, unsafe { self.helped(cx, buffers, done) });
+        }
         loop {
             let mut scratch = no_buffer();
             // SAFETY: as above.
@@ -120,8 +127,9 @@ impl Access {
                     Err(libc::EAGAIN | libc::ENOSYS | libc::EPERM) => {
                         return short(done, self.helped(cx, buffers, done));
                     }
+                    // It can't be asked not to wait.
                     Err(libc::EOPNOTSUPP | libc::EINVAL) => {
-                        return short(done, self.without_nowait(cx, buffers, done, rest));
+                        return short(done, self.call(done, rest, 0));
                     }
                     answer => answer,
                 }
@@ -135,38 +143,15 @@ impl Access {
         }
     }
 
-    /// The call where it can't be asked not to wait: `rest` is what comes after `done`.
-    ///
-    /// # Safety
-    ///
-    /// - As for [`run`](Self::run).
-    unsafe fn without_nowait(
-        self,
-        cx: CurrentTask,
-        buffers: Buffers,
-        done: usize,
-        rest: Buffers,
-    ) -> Answer {
-        // SAFETY: forwarded, in both.
-        unsafe {
-            match self.goes_to_disk() {
-                true => self.helped(cx, buffers, done),
-                false => self.call(done, rest, 0),
-            }
-        }
-    }
-
     /// Whether the bytes come from the disk, or are on it when the call returns, also
-    /// where they could be in memory.
-    pub(crate) fn goes_to_disk(self) -> bool {
-        let (of_file, of_call) = match self.dir {
-            Direction::Read => (libc::O_DIRECT, 0),
-            Direction::Write => (
-                libc::O_DIRECT | libc::O_DSYNC | libc::O_SYNC,
-                libc::RWF_DSYNC | libc::RWF_SYNC,
-            ),
-        };
-        self.flags & of_call != 0 || status_flags(self.fd).is_ok_and(|flags| flags & of_file != 0)
+    /// where they could be in memory. The kernel waits for it even if asked not to.
+    pub(crate) fn goes_to_disk(self, cx: CurrentTask) -> bool {
+        if self.dir == Direction::Read {
+            return is_direct(cx, self.fd);
+        }
+        let of_file = libc::O_DIRECT | libc::O_DSYNC | libc::O_SYNC;
+        self.flags & (libc::RWF_DSYNC | libc::RWF_SYNC) != 0
+            || status_flags(self.fd).is_ok_and(|flags| flags & of_file != 0)
     }
 
     /// A helper moves the rest, by one call, and waits in our place. What it does not

@@ -6,6 +6,7 @@ use std::os::fd::RawFd;
 use libc::{iovec, size_t, ssize_t};
 
 use crate::driver::Direction;
+use crate::hook::files::is_file::is_file;
 use crate::hook::files::poll_first::{if_ready, plain};
 use crate::hook::files::position_lock;
 use crate::hook::files::positioned::Access;
@@ -20,7 +21,7 @@ use crate::sched::CurrentTask;
 use crate::sys::fd::table;
 use crate::sys::ready::poll_now;
 use crate::sys::sockopt::listens;
-use crate::sys::stat::{kind, kind_of_open};
+use crate::sys::stat::kind;
 use crate::sys::syscall::{Answer, Errno, errno, set_errno, sys, syscall};
 use crate::sys::terminal::is_terminal;
 
@@ -132,8 +133,13 @@ unsafe fn read_vector(cx: CurrentTask, fd: RawFd, buffers: Buffers) -> ssize_t {
             // SAFETY: as above.
             return unsafe { terminal_input::read(cx, fd, buffers) };
         }
+        let access = Access::here(fd, Direction::Read);
         if !table::known(fd, table::NOT_A_FILE) {
             position_lock::wait_while_held(cx, fd)?;
+            if access.goes_to_disk(cx) {
+                // SAFETY: as above.
+                return unsafe { access.helped(cx, buffers, 0) };
+            }
         }
         let answer = Transfer::incoming(fd, total, 0, false).run(cx, |_, mode| {
             // SAFETY: as above.
@@ -149,7 +155,6 @@ unsafe fn read_vector(cx: CurrentTask, fd: RawFd, buffers: Buffers) -> ssize_t {
             }
             // A file gives without waiting only what is in memory already,
             // but a reader of files expects all that there is.
-            let access = Access::here(fd, Direction::Read);
             // SAFETY: as above.
             unsafe { access.run(cx, buffers, some) }
         });
@@ -178,26 +183,6 @@ fn maybe_of_a_file(
     }
 }
 
-/// A regular file or a disk. Asked, unless it is known to be neither.
-pub(super) fn is_file(cx: CurrentTask, fd: RawFd) -> bool {
-    let known = table::cached(fd);
-    if known & (table::NOT_A_FILE | table::TERMINAL) != 0 || cx.is_stream(fd) {
-        return false;
-    }
-    let probe = table::Probe::begin(fd);
-    let found = match kind_of_open(fd) {
-        Ok(libc::S_IFREG | libc::S_IFBLK) => table::A_FILE,
-        Ok(libc::S_IFCHR) if is_terminal(fd) => table::TERMINAL,
-        Ok(_) => table::NOT_A_FILE,
-        // Of what may begin here nothing is known.
-        Err(_) => return false,
-    };
-    if known & found == 0 {
-        probe.commit(found);
-    }
-    found == table::A_FILE
-}
-
 /// # Safety
 ///
 /// - As for `writev`.
@@ -209,7 +194,7 @@ unsafe fn write_vector(cx: CurrentTask, fd: RawFd, buffers: Buffers) -> ssize_t 
         // waiting it might take a part only.
         let file = total > 0 && is_file(cx, fd);
         let access = Access::here(fd, Direction::Write);
-        if file && access.goes_to_disk() {
+        if file && access.goes_to_disk(cx) {
             // SAFETY: as above.
             return unsafe { access.helped(cx, buffers, 0) };
         }

@@ -9,8 +9,8 @@ use std::ffi::c_int;
 use libc::{iovec, off_t, ssize_t};
 
 use crate::driver::Direction;
+use crate::hook::files::is_file::is_file;
 use crate::hook::files::positioned::{Access, HERE, positioned};
-use crate::hook::files::read_write::is_file;
 use crate::hook::libc::hook;
 use crate::hook::wait::call::{On, cancellable_on, in_coroutine};
 use crate::hook::wait::retry::{Mode, event};

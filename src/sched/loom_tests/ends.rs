@@ -289,18 +289,10 @@ fn loom_another_file_while_it_registers() {
         old.map(|key| bed.driver.reactor.table.finish(key)).ok();
         let before = bed.told().len();
         let new = bed.wait(FD).expect("it is open");
-        bed.kernel.files.set_ready(FD, READABLE, true);
+        bed.kernel.files.set_ready(FD, Readiness::READABLE, true);
         bed.look();
         assert_eq!(bed.told().len(), before + 1, "deaf");
         let outcome = bed.driver.reactor.table.finish(new);
         assert_eq!(outcome, Outcome::Ready);
     });
 }
-
-const READABLE: Readiness = Readiness {
-    read: true,
-    write: false,
-    read_closed: false,
-    write_closed: false,
-    urgent: false,
-};

@@ -5,7 +5,7 @@
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 
 use crate::sched::own_number::{OwnNumber, runs};
 
@@ -13,32 +13,46 @@ use crate::sched::own_number::{OwnNumber, runs};
 const HERE: u32 = 8;
 const OTHER: u32 = 9;
 
-/// Whether `number` was found to hold the lock, and then to run.
-fn found(number: u32, holder: &AtomicU32, workers: &[OwnNumber; 2]) -> Option<bool> {
-    let holds = holder.load(Ordering::Relaxed) == number;
-    holds.then(|| runs(number, workers))
+/// Two workers, on the second of which another thread does this, and who holds a lock.
+struct Bed {
+    holder: AtomicU32,
+    workers: [OwnNumber; 2],
+}
+
+fn beside(does: fn(&AtomicU32, &OwnNumber)) -> (Arc<Bed>, JoinHandle<()>) {
+    let bed = Arc::new(Bed {
+        holder: AtomicU32::new(0),
+        workers: Default::default(),
+    });
+    let theirs = Arc::clone(&bed);
+    let worker = thread::spawn(move || does(&theirs.holder, &theirs.workers[1]));
+    (bed, worker)
+}
+
+impl Bed {
+    /// Whether `number` was found to hold the lock, and then to run.
+    fn found(&self, number: u32) -> Option<bool> {
+        let holds = self.holder.load(Ordering::Relaxed) == number;
+        holds.then(|| runs(number, &self.workers))
+    }
 }
 
 /// It has run before, and then another did; now it takes the lock, and runs on.
 #[test]
 fn loom_a_holder_that_runs_is_not_suspended() {
     loom::model(|| {
-        let lock = Arc::new((AtomicU32::new(0), [(); 2].map(|()| OwnNumber::default())));
-        let theirs = Arc::clone(&lock);
-        let worker = thread::spawn(move || {
-            let (holder, workers) = &*theirs;
-            workers[1].enter(HERE);
-            workers[1].leave();
-            workers[1].enter(OTHER);
-            workers[1].leave();
-            workers[1].enter(HERE);
+        let (bed, worker) = beside(|holder, worker| {
+            worker.enter(HERE);
+            worker.leave();
+            worker.enter(OTHER);
+            worker.leave();
+            worker.enter(HERE);
             holder.store(HERE, Ordering::Relaxed);
         });
-        let (holder, workers) = &*lock;
-        assert_ne!(found(HERE, holder, workers), Some(false), "it runs");
+        assert_ne!(bed.found(HERE), Some(false), "it runs");
         worker.join().unwrap();
-        assert_eq!(found(HERE, holder, workers), Some(true));
-        assert!(!runs(OTHER, workers));
+        assert_eq!(bed.found(HERE), Some(true));
+        assert!(!runs(OTHER, &bed.workers));
     });
 }
 
@@ -47,22 +61,18 @@ fn loom_a_holder_that_runs_is_not_suspended() {
 #[test]
 fn loom_a_holder_that_is_suspended_is_found_so() {
     loom::model(|| {
-        let lock = Arc::new((AtomicU32::new(0), [(); 2].map(|()| OwnNumber::default())));
-        let theirs = Arc::clone(&lock);
-        let worker = thread::spawn(move || {
-            let (holder, workers) = &*theirs;
-            workers[0].enter(HERE);
+        let (bed, worker) = beside(|holder, worker| {
+            worker.enter(HERE);
             holder.store(HERE, Ordering::Relaxed);
-            workers[0].leave();
-            workers[0].enter(OTHER);
+            worker.leave();
+            worker.enter(OTHER);
             holder.store(OTHER, Ordering::Relaxed);
         });
-        let (holder, workers) = &*lock;
         // Of this one nothing is sure: it is suspended at some time.
-        let _ = found(HERE, holder, workers);
-        if let Some(runs_now) = found(OTHER, holder, workers) {
+        let _ = bed.found(HERE);
+        if let Some(runs_now) = bed.found(OTHER) {
             assert!(runs_now, "it runs");
-            assert!(!runs(HERE, workers), "it is suspended");
+            assert!(!runs(HERE, &bed.workers), "it is suspended");
         }
         worker.join().unwrap();
     });

@@ -11,70 +11,59 @@ use loom::thread::{self, JoinHandle};
 use crate::sched::counters::Counters;
 use crate::sched::watch::{Doze, Watched};
 
-/// Workers that run, and the token that ends the watchdog's sleep.
+/// A worker that runs, and the token that ends the watchdog's sleep.
 struct Bed {
     doze: Doze,
-    workers: Vec<Watched>,
+    worker: Watched,
     woken: Arc<AtomicBool>,
 }
 
-fn bed(workers: usize) -> Arc<Bed> {
+fn bed() -> Arc<Bed> {
     let woken = Arc::new(AtomicBool::new(false));
     let (doze, token) = (Doze::default(), Arc::clone(&woken));
     // An exchange: loom may order a store before one that did not see it.
     doze.begin_watch(move || _ = token.swap(true, Ordering::Release));
-    let workers: Vec<_> = (0..workers).map(|_| Watched::default()).collect();
-    let counters = Counters::default();
-    for worker in &workers {
-        std::mem::forget(worker.begin(&counters));
-    }
-    let bed = Bed {
+    let worker = Watched::default();
+    std::mem::forget(worker.begin(&Counters::default()));
+    Arc::new(Bed {
         doze,
-        workers,
+        worker,
         woken,
-    };
-    Arc::new(bed)
+    })
 }
 
 impl Bed {
-    /// The worker sleeps so often, and is awake from then on.
-    fn worker(here: &Arc<Self>, index: usize, sleeps: usize) -> JoinHandle<()> {
-        let here = Arc::clone(here);
-        thread::spawn(move || {
-            for _ in 0..sleeps {
-                here.workers[index].asleep(&here.doze, || ());
-            }
-        })
-    }
-
-    /// The watchdog dozes until the others have ended.
-    fn dozes(&self, others: &mut Vec<JoinHandle<()>>) {
+    /// The watchdog dozes, until the worker has ended if nothing wakes it.
+    fn dozes(&self, worker: &mut Option<JoinHandle<()>>) {
         let take = || self.woken.swap(false, Ordering::Acquire);
-        self.doze.doze(&self.workers, || {
+        self.doze.doze([&self.worker], || {
             if !take() {
-                others.drain(..).for_each(|other| other.join().unwrap());
+                worker.take().into_iter().for_each(|it| it.join().unwrap());
                 assert!(take(), "overslept");
             }
         });
     }
 }
 
+/// The worker sleeps so often and is awake from then on, while the watchdog dozes as often.
+fn dozes_against_sleeps(times: usize) {
+    loom::model(move || {
+        let here = bed();
+        let theirs = Arc::clone(&here);
+        let mut worker = Some(thread::spawn(move || {
+            (0..times).for_each(|_| theirs.worker.asleep(&theirs.doze, || ()));
+        }));
+        (0..times).for_each(|_| here.dozes(&mut worker));
+    });
+}
+
 #[test]
 fn loom_a_worker_that_wakes_up_ends_the_doze() {
-    loom::model(|| {
-        let here = bed(1);
-        let mut others = vec![Bed::worker(&here, 0, 1)];
-        here.dozes(&mut others);
-    });
+    dozes_against_sleeps(1);
 }
 
 /// What the first doze has left behind does not spoil the second.
 #[test]
 fn loom_a_second_doze_ends_as_well() {
-    loom::model(|| {
-        let here = bed(1);
-        let mut others = vec![Bed::worker(&here, 0, 2)];
-        here.dozes(&mut others);
-        here.dozes(&mut others);
-    });
+    dozes_against_sleeps(2);
 }

@@ -58,8 +58,11 @@ pub(crate) const TERMINAL: u32 = 1 << 8;
 /// number may have begun anew unseen.
 pub(crate) const A_FILE: u32 = 1 << 9;
 
-const FLAGS: u32 = 0x3ff;
-const STAMP_ONE: u32 = 1 << 10;
+/// Such a one with `O_DIRECT`: it reads from the disk each time.
+pub(crate) const DIRECT: u32 = 1 << 10;
+
+const FLAGS: u32 = STAMP_ONE - 1;
+const STAMP_ONE: u32 = 1 << 11;
 const REGISTERED: u32 = 1;
 const GENERATION_ONE: u32 = 2;
 
