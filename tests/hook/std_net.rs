@@ -220,7 +220,7 @@ fn unix_datagrams() {
     });
 }
 
-/// No event tells of that, as the sender's own buffer is empty.
+/// Nothing that the sender itself has sent is unread.
 #[test]
 fn a_datagram_waits_for_a_queue_that_others_have_filled() {
     same(|on| {
